@@ -1,0 +1,279 @@
+"""The command `dupegrid`: one verb a function of run.py. Results go to standard output, all else to standard error."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+import dupegrid as api
+from dupegrid import demo as demo_stage
+from dupegrid.errors import ConfigError, DupegridError
+from dupegrid.progress import quantity
+from dupegrid.records import printable
+from dupegrid.results.report import bytes_text
+
+app = typer.Typer(
+    help="Find every duplicate and near-duplicate in an image collection, by comparing all images with all images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="Folders of images.")]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Out = Annotated[Path, typer.Option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
+Against = Annotated[
+    list[str] | None, typer.Option(metavar="PATH", help="Compare with these folders only, no pair inside either side.")
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="Pairs with an MSE at or under it are duplicates.  [default: 50]")
+]
+Cutoff = Annotated[
+    float | None,
+    typer.Option(help="Keep pairs up to this MSE, so that the threshold can be moved later.  [default: the threshold]"),
+]
+Thumb = Annotated[int | None, typer.Option(help="Side of the thumbnails, pixels.  [default: 64]")]
+Orientations = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|rotations|all", help="Turns (and mirrors) that count as the same.  [default: rotations]"
+    ),
+]
+Scope = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|across|within",
+        help="Pairs of all images, across PATHs only or within one PATH only.  [default: all]",
+    ),
+]
+Extensions = Annotated[
+    str | None,
+    typer.Option(metavar=".jpg,.png", help="Look at files with these endings only.  [default: at every file]"),
+]
+IgnoreName = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Leave out files and folders of this name.")]
+IgnorePath = Annotated[list[str] | None, typer.Option(metavar="PATH", help="Leave out this file or folder.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE.yaml", help="Settings from a file; flags win.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="sync|threads|processes|local|tcp://...", help="Where the work is done.  [default: threads]"),
+]
+Workers = Annotated[int | None, typer.Option(help="Threads or processes.  [default: one a core]")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+
+
+@app.command()
+def run(
+    out: Out,
+    paths: Paths = None,
+    against: Against = None,
+    threshold: Threshold = None,
+    cutoff: Cutoff = None,
+    thumb: Thumb = None,
+    orientations: Orientations = None,
+    scope: Scope = None,
+    extensions: Extensions = None,
+    ignore_name: IgnoreName = None,
+    ignore_path: IgnorePath = None,
+    config: ConfigFile = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Find the duplicates under PATH...: index, compare, cluster and report, into RUN."""
+    done = api.run(*(paths or []), **_settings(locals()))
+    _print(done.summary, as_json, _summary_lines)
+
+
+@app.command()
+def index(
+    out: Out,
+    paths: Paths = None,
+    against: Against = None,
+    threshold: Threshold = None,
+    cutoff: Cutoff = None,
+    thumb: Thumb = None,
+    orientations: Orientations = None,
+    scope: Scope = None,
+    extensions: Extensions = None,
+    ignore_name: IgnoreName = None,
+    ignore_path: IgnorePath = None,
+    config: ConfigFile = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Find the files under PATH... and make their thumbnails, into RUN."""
+    done = api.index(*(paths or []), **_settings(locals()))
+    _print(api.status(done.path), as_json, _status_lines)
+
+
+@app.command()
+def compare(
+    run_dir: RunDir,
+    threshold: Threshold = None,
+    cutoff: Cutoff = None,
+    orientations: Orientations = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Compare all images of RUN with all; settings not given are those of RUN."""
+    flags = {key: value for key, value in locals().items() if key not in ("run_dir", "as_json")}
+    done = api.compare(run_dir, **flags)
+    _print(done.receipt, as_json, _receipt_lines)
+
+
+@app.command()
+def cluster(run_dir: RunDir, threshold: Threshold = None, as_json: Json = False) -> None:
+    """Join the matches of RUN to clusters; the threshold may be anything up to RUN's cutoff."""
+    _print(api.cluster(run_dir, threshold).summary, as_json, _cluster_lines)
+
+
+@app.command()
+def report(run_dir: RunDir, as_json: Json = False) -> None:
+    """Draw the clusters of RUN: report.html."""
+    _print({"report": str(api.report(run_dir))}, as_json, lambda made: [f"report: {made['report']}"])
+
+
+@app.command()
+def status(run_dir: RunDir, as_json: Json = False) -> None:
+    """How far RUN is, and which of its files could not be read."""
+    _print(api.status(run_dir), as_json, _status_lines)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to draw the pictures and put the run.")] = Path(
+        "demo"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Draw some 300 pictures with planted duplicates, find them, and say what was found of what was planted."""
+    _print(demo_stage.demo(out), as_json, _demo_lines)
+
+
+def main() -> NoReturn:
+    """The entry point: exit codes and one-line errors as the README lists them."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        code = app(standalone_mode=False)
+    except DupegridError as error:
+        code = _fail(str(error), error.exit_code)
+    except TyperException as error:
+        code = _fail(f"{error.format_message()} Try 'dupegrid --help'.", 2)
+    except OSError as error:
+        code = _fail(f"{error}; what was finished is kept: run the same command again to go on", 1)
+    except KeyboardInterrupt:
+        code = _fail("stopped; what was finished is kept: run the same command again to go on", 130)
+    except _Terminated:
+        code = _fail("stopped; what was finished is kept: run the same command again to go on", 143)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+class _Terminated(BaseException):
+    """Raised on SIGTERM, so that it unwinds like a KeyboardInterrupt."""
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"dupegrid: {printable(message)}", file=sys.stderr)
+    return code
+
+
+def _settings(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of api.run: flags that were given; ConfigError for a comma list that holds nothing."""
+    settings = {
+        key: value for key, value in flags.items() if key not in ("paths", "as_json") and value not in (None, [])
+    }
+    if "extensions" in settings:
+        settings["extensions"] = [name for name in settings["extensions"].split(",") if name.strip()]
+        if not settings["extensions"]:
+            raise ConfigError("--extensions names none: give it as '.jpg,.png' or leave it out")
+    return settings
+
+
+def _print(result: dict[str, Any], as_json: bool, lines: Any) -> None:
+    text = json.dumps(result, indent=2) if as_json else "\n".join(printable(line) for line in lines(result))
+    print(text)
+
+
+def _counted(failed: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in failed.items()) or "none"
+
+
+def _summary_lines(summary: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"files       {summary['images']:,} found, {summary['ok']:,} pictures read; "
+        f"not read: {_counted(summary['failed'])}",
+        f"pairs       {quantity(summary['pairs'])}, all decided",
+        *_cluster_lines(summary),
+        f"tables      {summary['run']}{os.sep}",
+        f"report      {summary['report']}",
+    ]
+    if summary["unreadable_folders"]:
+        lines.insert(1, f"folders     {len(summary['unreadable_folders']):,} could not be listed: see run.json")
+    return lines
+
+
+def _cluster_lines(summary: Mapping[str, Any]) -> list[str]:
+    return [
+        f"duplicates  {summary['duplicates']:,} in {summary['clusters']:,} clusters at MSE {summary['threshold']:g}, "
+        f"{bytes_text(summary['duplicate_bytes'])}; {summary['bridges']:,} bridges; {summary['matches']:,} pairs",
+    ]
+
+
+def _receipt_lines(receipt: Mapping[str, Any]) -> list[str]:
+    pairs = dict(receipt["pairs"])
+    total = pairs.pop("total")
+    return [
+        f"pairs       {total:,}: " + ", ".join(f"{name} {count:,}" for name, count in pairs.items()),
+        f"matches     {receipt['matches']:,} at or under {receipt['cutoff']:g}",
+    ]
+
+
+def _status_lines(state: Mapping[str, Any]) -> list[str]:
+    shown = 20
+    stages = [
+        f"{name:<8} {state[name]['done']:,} of {state[name]['total']:,} {state[name]['unit']}"
+        for name in ("index", "compare")
+    ]
+    stages += [f"{name:<8} {'done' if state[name] else 'to do'}" for name in ("cluster", "report")]
+    failures = [
+        f"  {row['status']}: {row['path']}" + (f" ({row['error']})" if row["error"] else "")
+        for row in state["failures"][:shown]
+    ]
+    more = len(state["failures"]) - len(failures)
+    return [
+        *stages,
+        f"not read: {_counted(state['failed'])}",
+        *failures,
+        *([f"  and {more:,} more: see 'status' and 'error' in images.parquet"] if more else []),
+    ]
+
+
+def _demo_lines(result: Mapping[str, Any]) -> list[str]:
+    lines = ["planted           found  of"]
+    lines += [f"{row['kind']:<16} {row['found']:>6} {row['planted']:>3}" for row in result["kinds"]]
+    lines += [
+        "",
+        f"matches between pictures that are no duplicates: {result['false']}",
+        f"pictures  {result['pictures']}{os.sep}",
+        *_summary_lines(result["summary"]),
+    ]
+    return lines

@@ -1,0 +1,136 @@
+"""One validated configuration: defaults < YAML file < flags."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dupegrid.errors import ConfigError
+
+SCHEDULERS = "sync, threads, processes, local or tcp://HOST:PORT"
+CHANNELS = 3
+
+
+def _known_scheduler(name: str) -> str:
+    if name in ("sync", "threads", "processes", "local") or name.startswith(("tcp://", "tls://")):
+        return name
+    raise ValueError(f"is {name!r}: use {SCHEDULERS}")
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _extension(name: str) -> str:
+    return "." + name.strip().lower().removeprefix(".")
+
+
+FolderPath = Annotated[str, AfterValidator(_absolute)]
+Extension = Annotated[str, AfterValidator(_extension)]
+
+
+class Config(BaseModel):
+    """All settings of a run. Frozen; paths are absolute; `cutoff` is never below `threshold`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    paths: tuple[FolderPath, ...] = Field((), description="folders to search for images")
+    against: tuple[FolderPath, ...] = Field((), description="compare paths with these folders only")
+    threshold: float = Field(50.0, ge=0, le=65025, description="pairs with an MSE at or under it are duplicates")
+    cutoff: float = Field(-1.0, le=65025, description="keep pairs up to this MSE; default: the threshold")
+    thumb: int = Field(64, ge=4, le=256, description="side of the thumbnails, pixels")
+    orientations: Literal["none", "rotations", "all"] = "rotations"
+    scope: Literal["all", "across", "within"] = "all"
+    extensions: tuple[Extension, ...] | None = Field(None, description="only these; default: every file is looked at")
+    ignore_name: tuple[str, ...] = Field((), description="glob patterns of file and folder names to leave out")
+    ignore_path: tuple[FolderPath, ...] = Field((), description="files and folders to leave out")
+    scheduler: Annotated[str, AfterValidator(_known_scheduler)] = "threads"
+    workers: int | None = Field(None, ge=1, description="threads or processes; default: one a core")
+    tile: int | None = Field(None, ge=1, description="images a side of a tile; default: by the size of a thumbnail")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cutoff_follows_threshold(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("cutoff") is None:
+            values = {**values, "cutoff": values.get("threshold", 50.0)}
+        return values
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
+        if self.cutoff < self.threshold:
+            raise ValueError(f"cutoff {self.cutoff:g} is below threshold {self.threshold:g}: raise it or leave it out")
+        if self.against and self.scope == "within":
+            raise ValueError("scope 'within' keeps no pair of an --against run: leave one of the two out")
+        return self
+
+    @property
+    def values_per_thumb(self) -> int:
+        """Number of values in one thumbnail: side x side x 3."""
+        return self.thumb * self.thumb * CHANNELS
+
+
+def load_config(file: str | os.PathLike[str] | None = None, **flags: Any) -> Config:
+    """The configuration from defaults, an optional YAML file, and flags that are not None; later ones win.
+
+    Raises ConfigError, naming the key, for anything unknown or out of range.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values.update(_read_yaml(Path(file)))
+    values.update({key: value for key, value in flags.items() if value is not None})
+    return _validated(values, f"{os.fspath(file)}: " if file is not None else "")
+
+
+def changed(config: Config, **flags: Any) -> Config:
+    """A copy with the flags that are not None; a threshold above the cutoff takes the cutoff along."""
+    values = config.model_dump()
+    given = {key: value for key, value in flags.items() if value is not None}
+    if "threshold" in given and "cutoff" not in given and given["threshold"] > config.cutoff:
+        given["cutoff"] = given["threshold"]
+    return _validated(values | given, "")
+
+
+def _validated(values: dict[str, Any], where: str) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(where + _first_problem(error)) from None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the configuration {file}: {error.strerror}; give --config an existing file"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise ConfigError(f"{file} is not valid YAML: {problem}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file} must hold 'key: value' lines, not a {type(values).__name__}")
+    return values
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {key!r}; known are: {', '.join(Config.model_fields)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    if "is " + repr(problem["input"]) in message:
+        return f"{key} {message}"
+    return f"{key} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short digest of settings and names: equal when the work they describe is the same."""
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()

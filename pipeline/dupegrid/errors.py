@@ -1,0 +1,39 @@
+"""The errors that dupegrid raises on purpose. Each message is one line and says what to do.
+
+    DupegridError            exit code 1
+    ├── StoreError           what a run directory holds is damaged or incomplete
+    └── UsageError           exit code 2: the call can be put right by the caller
+        ├── ConfigError      a setting is unknown, out of range or contradicts another
+        ├── InputError       a PATH does not exist or cannot be read
+        └── RunDirError      a run directory is missing, is none, cannot be written or was made with other settings
+
+An image that cannot be read is not an error but a row in images.parquet with its status.
+"""
+
+
+class DupegridError(Exception):
+    """Raised when dupegrid cannot do what was asked; the base of all errors here."""
+
+    exit_code = 1
+
+
+class StoreError(DupegridError):
+    """Raised when a run directory lacks what an earlier stage should have left there, or holds it damaged."""
+
+
+class UsageError(DupegridError):
+    """Raised when the call itself has to be put right."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """Raised when a setting is unknown, out of range or contradicts another."""
+
+
+class InputError(UsageError):
+    """Raised when a PATH to search does not exist, is not a folder or cannot be listed."""
+
+
+class RunDirError(UsageError):
+    """Raised when a run directory is missing, is none, cannot be written, or was made with other settings."""

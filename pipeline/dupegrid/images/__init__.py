@@ -1,0 +1,1 @@
+"""From files on disk to thumbnails and one row per file."""

@@ -1,0 +1,1 @@
+"""From thumbnails to the pairs that match."""

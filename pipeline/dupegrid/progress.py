@@ -1,0 +1,92 @@
+"""What a person sees while waiting: a bar a stage on a terminal, plain lines elsewhere, always on standard error."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[int], None]
+
+
+class Reporter:
+    """Shows each stage's progress, rate and time left. `quiet` shows nothing."""
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False, line_every_s: float = 5.0) -> None:
+        self._console = Console(file=stream or sys.stderr, highlight=False)
+        self._quiet = quiet
+        self._line_every_s = line_every_s
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+        """Show a stage of `total` units, of which `done` were done in an earlier run; yields what to call with more."""
+        if self._quiet:
+            yield lambda _count: None
+        elif self._console.is_terminal:
+            with self._bar(name, total, unit, done) as advance:
+                yield advance
+        else:
+            with self._lines(name, total, unit, done) as advance:
+                yield advance
+
+    @contextmanager
+    def _bar(self, name: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console) as progress:
+            task = progress.add_task(name, total=total, completed=done, rate="")
+            start, count = time.monotonic(), 0
+
+            def advance(units: int) -> None:
+                nonlocal count
+                count += units
+                progress.update(task, advance=units, rate=_rate(count, time.monotonic() - start, unit))
+
+            yield advance
+
+    @contextmanager
+    def _lines(self, name: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+        start = last = time.monotonic()
+        count = 0
+
+        def advance(units: int) -> None:
+            nonlocal count, last
+            count += units
+            now = time.monotonic()
+            if now - last >= self._line_every_s and count:
+                last = now
+                left = (total - done - count) * (now - start) / count
+                self._say(
+                    f"{name}: {100 * (done + count) // max(1, total)} %, {_rate(count, now - start, unit)}, "
+                    f"{left:,.0f} s left"
+                )
+
+        yield advance
+        elapsed = time.monotonic() - start
+        earlier = f", {quantity(done)} done earlier" if done else ""
+        self._say(f"{name}: {quantity(count)} {unit} in {elapsed:.1f} s, {_rate(count, elapsed, unit)}{earlier}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+
+def quantity(number: float) -> str:
+    """A number for people: 1,234 up to a million, then 1.8 million, 1.8 billion, 1.8 trillion."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.1f} {word}"
+    return f"{number:,.0f}"
+
+
+def _rate(count: int, elapsed_s: float, unit: str) -> str:
+    return f"{quantity(count / elapsed_s)} {unit}/s" if elapsed_s > 0 else f"0 {unit}/s"

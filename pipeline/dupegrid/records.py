@@ -1,0 +1,176 @@
+"""Every table of a run directory on one page, and how a file is written whole or not at all."""
+
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FORMAT = 1  # of the run directory; a newer one is refused
+
+# Internal to the index stage: what discover found, before any file is opened. Row group k = chunk k of thumbs.zarr.
+FILES = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("path_raw", pa.binary()),
+        ("root", pa.int32()),  # which of paths + against it was found under
+        ("group", pa.string()),  # 'a' (paths) or 'b' (against) in an A-versus-B run, else null
+        ("size_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("device", pa.int64()),
+        ("inode", pa.int64()),
+    ]
+)
+
+IMAGES = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("path", pa.string()),  # for people: bytes that are not UTF-8 are shown as \xNN
+        ("path_raw", pa.binary()),  # the exact bytes
+        ("group", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("device", pa.int64()),
+        ("inode", pa.int64()),
+        ("width", pa.int32()),  # after the EXIF orientation
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("exif_orientation", pa.int32()),
+        ("has_alpha", pa.bool_()),
+        ("frames", pa.int32()),
+        ("file_hash", pa.string()),  # blake2b of the bytes, 32 hex digits
+        ("flat", pa.bool_()),
+        ("identical_to", pa.int64()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("root", pa.int32()),
+    ]
+)
+
+# A chunk's rows while the index is made: identical_to is known only once all chunks are.
+IMAGE_PART = IMAGES.remove(IMAGES.get_field_index("identical_to")).append(pa.field("thumb_hash", pa.binary()))
+
+MATCHES = pa.schema(
+    [
+        ("a", pa.int64()),  # a < b
+        ("b", pa.int64()),
+        ("path_a", pa.string()),
+        ("path_b", pa.string()),
+        ("mse", pa.float64()),  # sse / (S * S * 3)
+        ("sse", pa.int64()),
+        ("orientation", pa.string()),  # what is done to image b
+    ]
+)
+
+CLUSTERS = pa.schema(
+    [
+        ("cluster", pa.int64()),  # 0 is the largest
+        ("image", pa.int64()),
+        ("path", pa.string()),
+        ("role", pa.string()),  # 'keep', 'duplicate' or 'bridge'
+        ("keeper", pa.int64()),
+        ("mse_to_keeper", pa.float64()),  # null for a bridge further from its keeper than the cutoff
+    ]
+)
+
+# What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
+# believed to be there that has been taken away.
+ARTIFACTS = {
+    "index": ("thumbs.zarr", "images.parquet", "index", "files.parquet"),
+    "compare": ("receipt.json", "tiles.zarr", "matches.parquet"),
+    "cluster": ("clusters.parquet",),
+    "report": ("report.html",),
+}
+
+# status in images.parquet; all but 'ok' are never compared
+STATUSES = (
+    "ok",
+    "empty",
+    "unidentified",
+    "unsupported",
+    "truncated",
+    "too_large",
+    "timeout",
+    "unreadable",
+    "changed",
+    "decode_error",
+    "removed",
+)
+
+
+def display_path(path_raw: bytes) -> str:
+    r"""A path for people: UTF-8, with every other byte as \xNN."""
+    return path_raw.decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Text for a terminal or a log: control, bidirectional and other unprintable characters escaped, one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a temporary beside it, flushed to disk, renamed into place."""
+    temporary = _temporary(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all. Names that are not UTF-8 keep their bytes as lone surrogates."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode("ascii"))
+
+
+def write_table(path: Path, table: pa.Table, row_group_size: int | None = None) -> None:
+    """Write one parquet file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group_size)
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote."""
+    return json.loads(path.read_text(encoding="ascii"))
+
+
+def discard_from(run_dir: Path, stage: str) -> None:
+    """Remove what a stage and all later ones left, the last first: it was made from something else."""
+    stages = list(ARTIFACTS)
+    for later in reversed(stages[stages.index(stage) :]):
+        for name in ARTIFACTS[later]:
+            path = run_dir / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """A table from one parquet file or a folder of part files (in the order of their names).
+
+    Names that start with '.' are unfinished and left out. A folder without parts is an empty table.
+    """
+    files = sorted(p for p in path.iterdir() if p.name[0] not in "._") if path.is_dir() else [path]
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    tables = [pq.read_table(file, columns=columns, partitioning=None).cast(wanted) for file in files]
+    return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")

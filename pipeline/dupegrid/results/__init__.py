@@ -1,0 +1,1 @@
+"""From matching pairs to clusters and a report."""

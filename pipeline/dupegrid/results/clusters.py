@@ -1,0 +1,101 @@
+"""Pairs -> clusters and their keepers. Pure: tables in, a table out."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from dupegrid.records import CLUSTERS
+
+Ints = npt.NDArray[np.int64]
+
+
+def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
+    """Connected components of the pairs at or under `threshold`, one row an image (schema CLUSTERS).
+
+    The keeper has most pixels, then the largest file, then the first path. An image at or under the threshold from
+    its keeper is a 'duplicate'; one that is joined through others only is a 'bridge'. The largest cluster is
+    number 0; ties go by the keeper's path, so the numbers do not depend on ids. `images` and `matches` are tables
+    of schema IMAGES and MATCHES.
+    """
+    a, b, mse = (matches[name].to_numpy() for name in ("a", "b", "mse"))
+    joined = mse <= threshold
+    stands_for = _stands_for(images)
+    # Only a set whose representative matched something has members worth listing.
+    matched = np.zeros(len(images), bool)
+    matched[a[joined]] = matched[b[joined]] = True
+    member = np.flatnonzero((stands_for != np.arange(len(images))) & matched[stands_for])
+    starts, ends = np.concatenate([a[joined], stands_for[member]]), np.concatenate([b[joined], member])
+    image = np.unique(np.concatenate([starts, ends]))
+    edges = coo_array(
+        (np.ones(len(starts), bool), (np.searchsorted(image, starts), np.searchsorted(image, ends))),
+        shape=(len(image),) * 2,
+    )
+    _, label = connected_components(edges, directed=False)
+
+    rank = _keeper_rank(images)
+    order = np.lexsort((rank[image], label))
+    image, label = image[order], label[order]
+    first = np.flatnonzero(np.diff(label, prepend=-1))  # the keeper leads its cluster
+    sizes = np.diff(first, append=len(label))
+    keeper = np.repeat(image[first], sizes)
+    number = _numbers(sizes, _path_rank(images)[image[first]])
+    distance = _mse_between(stands_for[image], stands_for[keeper], a, b, mse, len(images))
+    role = np.where(distance <= threshold, "duplicate", "bridge").astype(object)
+    role[image == keeper] = "keep"
+    table = pa.table(
+        {
+            "cluster": np.repeat(number, sizes),
+            "image": image,
+            "path": images["path"].take(image),
+            "role": pa.array(role, pa.string()),
+            "keeper": keeper,
+            "mse_to_keeper": pa.array(distance, mask=np.isinf(distance)),
+        },
+        schema=CLUSTERS,
+    )
+    return table.take(np.argsort(table["cluster"].to_numpy(), kind="stable"))
+
+
+def _stands_for(images: pa.Table) -> Ints:
+    """The image that is compared in place of each one: its set's representative, or itself."""
+    representative = images["identical_to"].fill_null(-1).to_numpy()
+    return np.where(representative >= 0, representative, np.arange(len(images)))
+
+
+def _path_rank(images: pa.Table) -> Ints:
+    rank = np.empty(len(images), np.int64)
+    rank[pc.sort_indices(images["path_raw"]).to_numpy()] = np.arange(len(images))
+    return rank
+
+
+def _keeper_rank(images: pa.Table) -> Ints:
+    """Every image's place among all, the best keeper first."""
+    pixels = (images["width"].cast(pa.int64()).fill_null(0).to_numpy()) * images["height"].fill_null(0).to_numpy()
+    order = np.lexsort((_path_rank(images), -images["size_bytes"].to_numpy(), -pixels))
+    rank = np.empty(len(images), np.int64)
+    rank[order] = np.arange(len(images))
+    return rank
+
+
+def _numbers(sizes: Ints, keeper_path_rank: Ints) -> Ints:
+    """0 for the largest cluster, ties by the keeper's path."""
+    number = np.empty(len(sizes), np.int64)
+    number[np.lexsort((keeper_path_rank, -sizes))] = np.arange(len(sizes))
+    return number
+
+
+def _mse_between(x: Ints, y: Ints, a: Ints, b: Ints, mse: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
+    """The MSE of each pair (x, y) as the matches say: 0 for an image and itself, infinite where it is not listed."""
+    order = np.lexsort((b, a))
+    known = a[order] * n + b[order]
+    wanted = np.minimum(x, y) * n + np.maximum(x, y)
+    at = np.searchsorted(known, wanted)
+    at_most = np.minimum(at, max(0, len(known) - 1))
+    listed = (at < len(known)) & (known[at_most] == wanted) if len(known) else np.zeros(len(x), bool)
+    distance = np.full(len(x), np.inf)
+    distance[listed] = mse[order][at_most[listed]]
+    distance[x == y] = 0.0
+    return distance

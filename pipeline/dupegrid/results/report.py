@@ -1,0 +1,141 @@
+"""report.html and contact sheets: the pictures of each cluster, from the stored thumbnails alone; no script."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.images.thumbnail import encode_jpeg
+from dupegrid.progress import quantity
+from dupegrid.records import display_path, printable
+from dupegrid.store import Thumbs
+
+MAX_CLUSTERS: Final = 300  # on a page; what is left out is said on it
+MAX_PICTURES: Final = 40  # of a cluster
+MAX_FAILURES: Final = 500
+_LONGER_SIDE_PX: Final = 132
+
+_pages = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image as a page shows it."""
+
+    role: str
+    caption: str
+    name: str
+    path: str
+    href: str
+    source: str
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """One cluster as a page shows it; `left_out` pictures are only counted."""
+
+    number: int
+    size: int
+    duplicate_bytes: int
+    pictures: Sequence[Picture]
+    left_out: int
+
+
+class Sheet:
+    """A contact sheet: draws itself in a notebook; `html` is the same as text."""
+
+    def __init__(self, cards: Sequence[Card]) -> None:
+        self.html: str = _pages.get_template("sheet.html.jinja").render(cards=cards)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def cards(
+    clusters: pa.Table, images: pa.Table, thumbs: Thumbs, numbers: Sequence[int], most: int = MAX_PICTURES
+) -> list[Card]:
+    """The clusters with these numbers, with at most `most` pictures of each."""
+    rows = clusters.filter(pc.is_in(clusters["cluster"], pa.array(numbers, pa.int64())))
+    label = rows["cluster"].to_numpy()
+    ends = np.flatnonzero(np.diff(label, append=-1)) + 1
+    members = [range(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)] if len(rows) else []
+    shown = np.array([row for member in members for row in member[:most]], np.int64)
+    ids = rows["image"].take(shown).to_numpy()
+    facts = dict(zip(ids.tolist(), images.take(ids).to_pylist(), strict=True))
+    pixels = dict(zip(ids.tolist(), thumbs.take(ids), strict=True))
+    sizes = images["size_bytes"].take(rows["image"]).to_numpy()
+    roles = rows["role"].to_pylist()
+    result = []
+    for member in members:
+        here = rows.slice(member.start, min(len(member), most)).to_pylist()
+        pictures = [_picture(row, facts[row["image"]], pixels[row["image"]]) for row in here]
+        duplicate_bytes = sum(int(sizes[k]) for k in member if roles[k] == "duplicate")
+        result.append(Card(int(label[member.start]), len(member), duplicate_bytes, pictures, len(member) - len(here)))
+    return result
+
+
+def render(clusters: pa.Table, images: pa.Table, thumbs: Thumbs, summary: Mapping[str, Any]) -> str:
+    """The report as one HTML page."""
+    count = len(pc.unique(clusters["cluster"]))
+    failed = images.filter(
+        pc.and_(pc.not_equal(images["status"], "ok"), pc.not_equal(images["status"], "unidentified"))
+    )
+    failures = failed.slice(0, MAX_FAILURES).select(["path_raw", "status", "error"]).to_pylist()
+    return _pages.get_template("report.html.jinja").render(
+        cards=cards(clusters, images, thumbs, range(min(count, MAX_CLUSTERS))),
+        clusters_left_out=max(0, count - MAX_CLUSTERS),
+        failures=[
+            {**row, "path": printable(display_path(row["path_raw"])), "error": printable(row["error"] or "")}
+            for row in failures
+        ],
+        failures_left_out=len(failed) - len(failures),
+        summary=summary,
+    )
+
+
+def bytes_text(size_bytes: int) -> str:
+    """A size for people: 999 bytes, 1.2 kB, 3.4 MB, ..."""
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+_pages.filters |= {"quantity": quantity, "bytes": bytes_text}
+
+
+def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: npt.NDArray[np.uint8]) -> Picture:
+    path_raw: bytes = image["path_raw"]
+    width, height = image["width"], image["height"]
+    scale = _LONGER_SIDE_PX / max(width, height)
+    mse = row["mse_to_keeper"]
+    away = "" if row["role"] == "keep" else "further than the cutoff" if mse is None else f"MSE {mse:.1f}"
+    size = f"{width} × {height}, {bytes_text(image['size_bytes'])}"
+    return Picture(
+        role=row["role"],
+        caption=f"{size}, {away}" if away else size,
+        name=printable(display_path(path_raw.rsplit(b"/", 1)[-1])),
+        path=printable(display_path(path_raw)),
+        href="file://" + quote(path_raw),
+        source="data:image/jpeg;base64," + base64.b64encode(encode_jpeg(thumb)).decode(),
+        width_px=max(8, round(width * scale)),
+        height_px=max(8, round(height * scale)),
+    )

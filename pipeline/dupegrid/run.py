@@ -1,0 +1,165 @@
+"""The public API: one function a verb; each takes or gives a `Run`."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.config import changed, load_config
+from dupegrid.errors import StoreError, UsageError
+from dupegrid.images.discover import Listing, discover
+from dupegrid.images.index import images_fingerprint, index_marks, index_progress
+from dupegrid.images.index import index as index_stage
+from dupegrid.pairs.compare import compare as compare_stage
+from dupegrid.pairs.compare import compare_progress
+from dupegrid.pairs.tile import DECIDED
+from dupegrid.progress import Reporter
+from dupegrid.records import FORMAT, discard_from, write_bytes, write_json, write_table
+from dupegrid.results.clusters import clusters as find_clusters
+from dupegrid.results.report import render
+from dupegrid.rundir import Run, StrPath, check_out, open_run, shown, write_run_json
+from dupegrid.runtime import Runtime, runtime
+
+
+def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
+    """Find the duplicates among the images under `paths`: index, compare, cluster and report, into the folder `out`.
+
+    On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
+    over those in the YAML file `config`. Raises UsageError for what the caller can put right.
+    """
+    prepared, listing = _prepare(paths, out, config, settings)
+    reporter = Reporter(quiet=quiet)
+    with runtime(prepared.config.scheduler, prepared.config.workers) as workers:
+        index_stage(listing, prepared.config, prepared.path, workers, reporter)
+        _compare(prepared, workers, reporter)
+    cluster(prepared.path)
+    report(prepared.path)
+    return prepared
+
+
+def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
+    """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`."""
+    prepared, listing = _prepare(paths, out, config, settings)
+    with runtime(prepared.config.scheduler, prepared.config.workers) as workers:
+        index_stage(listing, prepared.config, prepared.path, workers, Reporter(quiet=quiet))
+    return prepared
+
+
+def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
+    """Compare all pairs of an indexed run: matches.parquet and receipt.json. `settings` change those of the run."""
+    opened = open_run(run_dir)
+    chosen = Run(opened.path, changed(opened.config, **settings))
+    if images_fingerprint(chosen.path) != chosen.saved["fingerprint"]:
+        raise StoreError(
+            f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
+        )
+    write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
+    with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+        _compare(chosen, workers, Reporter(quiet=quiet))
+    return chosen
+
+
+def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
+    """Join the matches of a compared run to clusters: clusters.parquet. The threshold may be up to the cutoff."""
+    opened = open_run(run_dir)
+    if threshold is not None and threshold > opened.config.cutoff:
+        raise UsageError(
+            f"threshold {threshold:g} is above this run's cutoff {opened.config.cutoff:g}: "
+            f"keep more pairs with 'dupegrid compare RUN --cutoff {threshold:g}' first"
+        )
+    chosen = Run(opened.path, changed(opened.config, threshold=threshold))
+    chosen.existing("receipt.json", "compare")
+    table = find_clusters(chosen.images, chosen.matches, chosen.config.threshold)
+    discard_from(chosen.path, "cluster")
+    write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
+    write_table(chosen.path / "clusters.parquet", table)
+    return chosen
+
+
+def report(run_dir: StrPath) -> Path:
+    """Draw the clusters of a run: report.html, whose path is returned."""
+    opened = open_run(run_dir)
+    page = render(opened.clusters, opened.images, opened.stored_thumbs, opened.summary)
+    target = opened.path / "report.html"
+    write_bytes(target, page.encode("utf-8", "backslashreplace"))
+    return target
+
+
+def status(run_dir: StrPath) -> dict[str, Any]:
+    """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
+    opened = open_run(run_dir)
+    indexed = index_progress(opened.path)
+    tiles_done, tiles = 0, 0
+    if images_fingerprint(opened.path) == opened.saved["fingerprint"]:
+        tiles_done, tiles = compare_progress(opened.saved["fingerprint"], opened.config, opened.path)
+    bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok"))
+    return {
+        "run": str(opened.path),
+        "index": {"done": indexed.done, "total": indexed.total, "unit": "images"},
+        "compare": {"done": tiles_done, "total": tiles, "unit": "tiles"},
+        "cluster": (opened.path / "clusters.parquet").exists(),
+        "report": (opened.path / "report.html").exists(),
+        "failed": _counted(bad["status"]),
+        "failures": bad.select(["path", "status", "error"]).to_pylist(),
+    }
+
+
+def _prepare(
+    paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any]
+) -> tuple[Run, Listing]:
+    """Settle the configuration, look for the files, and only then make or take up the run directory."""
+    given = {"paths": [os.fspath(path) for path in paths]} if paths else {}
+    chosen = load_config(config, **given, **settings)
+    listing = discover(chosen)
+    run_dir = Path(os.path.abspath(out))
+    check_out(run_dir, chosen)
+    _, mark = index_marks(listing, chosen)
+    saved = {
+        "format": FORMAT,
+        "config": chosen.model_dump(),
+        "fingerprint": mark,
+        "versions": _versions(),
+        "unreadable_folders": list(listing.unreadable_folders),
+    }
+    write_run_json(run_dir, saved)
+    return Run(run_dir, chosen), listing
+
+
+def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
+    saved = chosen.saved
+    counts = compare_stage(saved["fingerprint"], chosen.config, chosen.path, workers, reporter)
+    write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved["unreadable_folders"]))
+
+
+def _receipt(done: Run, counts: dict[str, int], unreadable_folders: Sequence[str]) -> dict[str, Any]:
+    status_column = done.images["status"]
+    failed = status_column.filter(pc.not_equal(status_column, "ok"))
+    decided = {name: counts[name] for name in DECIDED}
+    return {
+        "images": {"found": len(status_column), "ok": len(status_column) - len(failed), "failed": _counted(failed)},
+        "unreadable_folders": list(unreadable_folders),
+        "pairs": {"total": sum(decided.values()), **decided},
+        "tiles": counts["tiles"],
+        "matches": counts["matches"],
+        "cutoff": done.config.cutoff,
+        "orientations": done.config.orientations,
+        "scope": done.config.scope,
+        "versions": _versions(),
+    }
+
+
+def _counted(column: pa.ChunkedArray) -> dict[str, int]:
+    return {
+        entry["values"]: entry["counts"]
+        for entry in sorted(pc.value_counts(column).to_pylist(), key=lambda e: e["values"])
+    }
+
+
+def _versions() -> dict[str, str]:
+    names = ("dupegrid", "dask", "numpy", "pillow", "pyarrow", "scipy", "zarr")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}

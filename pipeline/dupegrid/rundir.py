@@ -1,0 +1,183 @@
+"""A run directory to look into: its tables, its thumbnails and the all-to-all matrix; and what run.json says of it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import dask.array as da
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.config import Config, load_config
+from dupegrid.errors import RunDirError, StoreError, UsageError
+from dupegrid.pairs.compare import mse_matrix
+from dupegrid.pairs.kernel import CHOICES
+from dupegrid.pairs.matches import read_matches
+from dupegrid.records import CLUSTERS, FORMAT, IMAGES, printable, read_json, read_table, write_json
+from dupegrid.results.report import Sheet, cards
+from dupegrid.store import Thumbs
+
+StrPath = str | os.PathLike[str]
+_TABLES: Final = ("images", "matches", "clusters")
+
+
+class Run:
+    """A run directory: its tables, its thumbnails and the all-to-all matrix. Reads only; see `open_run`."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+
+    @cached_property
+    def images(self) -> pa.Table:
+        """One row a file found; row number = id = row in `thumbs`."""
+        return read_table(self.existing("images.parquet", "index"), IMAGES)
+
+    @cached_property
+    def matches(self) -> pa.Table:
+        """One row a pair at or under the cutoff, sorted by a and b."""
+        self.existing("matches.parquet", "compare")
+        return read_matches(self.path)
+
+    @cached_property
+    def clusters(self) -> pa.Table:
+        """One row an image in a cluster; cluster 0 is the largest, and a cluster's keeper comes first."""
+        return read_table(self.existing("clusters.parquet", "cluster"), CLUSTERS)
+
+    def frame(self, table: str) -> Any:
+        """'images', 'matches' or 'clusters' as a lazy dask dataframe, for tables that outgrow memory. Needs pandas."""
+        if table not in _TABLES:
+            raise UsageError(f"no table {table!r}: there are {', '.join(_TABLES)}")
+        try:
+            import dask.dataframe as dd
+        except ImportError:
+            raise UsageError("a dask dataframe needs pandas: pip install 'dupegrid[notebooks]'") from None
+        return dd.read_parquet(self.existing(f"{table}.parquet", "run"))
+
+    @cached_property
+    def thumbs(self) -> da.Array:
+        """The thumbnails, lazy: uint8 (n, S, S, 3). All zero where `images.status` is not 'ok'."""
+        return self.stored_thumbs.as_dask()
+
+    @cached_property
+    def mse(self) -> da.Array:
+        """The MSE of all pairs, lazy: float64 (n, n), exact, the least over the orientations; NaN where not read."""
+        ok = pc.equal(self.images["status"], "ok").to_numpy()
+        return mse_matrix(self.stored_thumbs, ok, CHOICES[self.config.orientations])
+
+    def show(self, cluster: int | Sequence[int] = 0) -> Sheet:
+        """A contact sheet of one cluster or several, which a notebook draws."""
+        numbers = [cluster] if isinstance(cluster, int) else list(cluster)
+        known = len(pc.unique(self.clusters["cluster"]))
+        for number in numbers:
+            if not 0 <= number < known:
+                raise UsageError(f"no cluster {number}: this run has {known}, counted from 0")
+        return Sheet(cards(self.clusters, self.images, self.stored_thumbs, numbers))
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        """What was compared, and how every pair was decided: receipt.json."""
+        receipt: dict[str, Any] = read_json(self.existing("receipt.json", "compare"))
+        return receipt
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The run in a few numbers."""
+        receipt = self.receipt
+        duplicate = pc.equal(self.clusters["role"], "duplicate")
+        duplicates = self.clusters["image"].filter(duplicate)
+        return {
+            "run": str(self.path),
+            "report": str(self.path / "report.html"),
+            "images": receipt["images"]["found"],
+            "ok": receipt["images"]["ok"],
+            "failed": receipt["images"]["failed"],
+            "unreadable_folders": receipt["unreadable_folders"],
+            "pairs": receipt["pairs"]["total"],
+            "threshold": self.config.threshold,
+            "matches": pc.sum(pc.less_equal(self.matches["mse"], self.config.threshold)).as_py() or 0,
+            "clusters": len(pc.unique(self.clusters["cluster"])),
+            "duplicates": len(duplicates),
+            "bridges": pc.sum(pc.equal(self.clusters["role"], "bridge")).as_py() or 0,
+            "duplicate_bytes": pc.sum(self.images["size_bytes"].take(duplicates)).as_py() or 0,
+        }
+
+    @property
+    def stored_thumbs(self) -> Thumbs:
+        return Thumbs(self.existing("thumbs.zarr", "index"))
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What run.json holds."""
+        saved: dict[str, Any] = read_json(self.path / "run.json")
+        return saved
+
+    def existing(self, name: str, verb: str) -> Path:
+        """The path of an artifact; StoreError, naming the verb that makes it, where it is missing."""
+        path = self.path / name
+        if not path.exists():
+            raise StoreError(f"{printable(str(path))} is not there yet: make it with 'dupegrid {verb}'")
+        return path
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+
+def open_run(run_dir: StrPath) -> Run:
+    """Look into a run directory. RunDirError if it is none, or was made by a newer dupegrid."""
+    path = Path(os.path.abspath(run_dir))
+    text = shown(path)
+    if not path.is_dir():
+        raise RunDirError(f"there is no run directory {text}: make one with 'dupegrid run PATH... --out RUN'")
+    if not (path / "run.json").is_file():
+        raise RunDirError(
+            f"{text} is no run directory (it has no run.json): make one with 'dupegrid run PATH... --out RUN'"
+        )
+    try:
+        saved = read_json(path / "run.json")
+        if saved["format"] > FORMAT:
+            raise RunDirError(f"{text} was made by a newer dupegrid (format {saved['format']}): upgrade dupegrid")
+        return Run(path, load_config(None, **saved["config"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunDirError(f"{text}/run.json cannot be read ({error}): delete the run directory and run again") from None
+
+
+def check_out(path: Path, config: Config) -> None:
+    """Refuse an --out that would mix with other files or with other thumbnails."""
+    text, real = shown(path), path.resolve()
+    for root in (*config.paths, *config.against):
+        if real.is_relative_to(Path(root).resolve()):
+            raise RunDirError(
+                f"--out {text} lies inside {printable(root)}: choose a folder outside it, "
+                "as nothing is written beside the photos"
+            )
+    try:
+        occupied = path.exists() and any(path.iterdir())
+    except OSError as error:
+        raise RunDirError(f"cannot use --out {text}: {error.strerror}; choose a new or empty folder") from None
+    if not occupied:
+        return
+    if not (path / "run.json").exists():
+        raise RunDirError(f"--out {text} has other files in it and is no run directory: choose a new or empty folder")
+    before = open_run(path).config
+    if before.thumb != config.thumb and (path / "thumbs.zarr").exists():
+        raise RunDirError(
+            f"{text} holds thumbnails with thumb = {before.thumb}, asked for is {config.thumb}: choose another --out, "
+            "or delete it"
+        )
+
+
+def write_run_json(path: Path, saved: Mapping[str, Any]) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / "run.json", saved)
+    except OSError as error:
+        raise RunDirError(
+            f"cannot write to {shown(path)}: {error.strerror}; choose a folder you can write to"
+        ) from None
+
+
+def shown(path: Path) -> str:
+    return printable(str(path))

@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 import dupegrid as api
 from dupegrid import demo as demo_stage
 from dupegrid.errors import ConfigError, DupegridError
-from dupegrid.progress import quantity
+from dupegrid.progress import counted, quantity
 from dupegrid.records import printable
 from dupegrid.results.report import bytes_text
 
@@ -213,14 +213,14 @@ def _print(result: dict[str, Any], as_json: bool, lines: Any) -> None:
     print(text)
 
 
-def _counted(failed: Mapping[str, int]) -> str:
+def _reasons(failed: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in failed.items()) or "none"
 
 
 def _summary_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = [
         f"files       {summary['images']:,} found, {summary['ok']:,} pictures read; "
-        f"not read: {_counted(summary['failed'])}",
+        f"not read: {_reasons(summary['failed'])}",
         f"pairs       {quantity(summary['pairs'])}, all decided",
         *_cluster_lines(summary),
         f"tables      {summary['run']}{os.sep}",
@@ -233,8 +233,8 @@ def _summary_lines(summary: Mapping[str, Any]) -> list[str]:
 
 def _cluster_lines(summary: Mapping[str, Any]) -> list[str]:
     return [
-        f"duplicates  {summary['duplicates']:,} in {summary['clusters']:,} clusters at MSE {summary['threshold']:g}, "
-        f"{bytes_text(summary['duplicate_bytes'])}; {summary['bridges']:,} bridges; {summary['matches']:,} pairs",
+        f"duplicates  {summary['duplicates']:,} in {counted(summary['clusters'], 'cluster')} at MSE {summary['threshold']:g}, "
+        f"{bytes_text(summary['duplicate_bytes'])}; {counted(summary['bridges'], 'bridge')}; {counted(summary['matches'], 'pair')}",
     ]
 
 
@@ -261,7 +261,7 @@ def _status_lines(state: Mapping[str, Any]) -> list[str]:
     more = len(state["failures"]) - len(failures)
     return [
         *stages,
-        f"not read: {_counted(state['failed'])}",
+        f"not read: {_reasons(state['failed'])}",
         *failures,
         *([f"  and {more:,} more: see 'status' and 'error' in images.parquet"] if more else []),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dupegrid.errors import ConfigError
 
@@ -21,16 +21,22 @@ def _known_scheduler(name: str) -> str:
     raise ValueError(f"is {name!r}: use {SCHEDULERS}")
 
 
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+def _absolute(path: Any) -> Any:
+    return os.path.abspath(os.path.expanduser(path)) if isinstance(path, str | os.PathLike) else path
+
+
+def _one_or_several(value: Any) -> Any:
+    return [value] if isinstance(value, str | os.PathLike) else value
 
 
 def _extension(name: str) -> str:
     return "." + name.strip().lower().removeprefix(".")
 
 
-FolderPath = Annotated[str, AfterValidator(_absolute)]
+FolderPath = Annotated[str, BeforeValidator(_absolute)]
 Extension = Annotated[str, AfterValidator(_extension)]
+Folders = Annotated[tuple[FolderPath, ...], BeforeValidator(_one_or_several)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_several)]
 
 
 class Config(BaseModel):
@@ -38,16 +44,16 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    paths: tuple[FolderPath, ...] = Field((), description="folders to search for images")
-    against: tuple[FolderPath, ...] = Field((), description="compare paths with these folders only")
+    paths: Folders = Field((), description="folders to search for images")
+    against: Folders = Field((), description="compare paths with these folders only")
     threshold: float = Field(50.0, ge=0, le=65025, description="pairs with an MSE at or under it are duplicates")
     cutoff: float = Field(-1.0, le=65025, description="keep pairs up to this MSE; default: the threshold")
     thumb: int = Field(64, ge=4, le=256, description="side of the thumbnails, pixels")
     orientations: Literal["none", "rotations", "all"] = "rotations"
     scope: Literal["all", "across", "within"] = "all"
     extensions: tuple[Extension, ...] | None = Field(None, description="only these; default: every file is looked at")
-    ignore_name: tuple[str, ...] = Field((), description="glob patterns of file and folder names to leave out")
-    ignore_path: tuple[FolderPath, ...] = Field((), description="files and folders to leave out")
+    ignore_name: Patterns = Field((), description="glob patterns of file and folder names to leave out")
+    ignore_path: Folders = Field((), description="files and folders to leave out")
     scheduler: Annotated[str, AfterValidator(_known_scheduler)] = "threads"
     workers: int | None = Field(None, ge=1, description="threads or processes; default: one a core")
     tile: int | None = Field(None, ge=1, description="images a side of a tile; default: by the size of a thumbnail")

@@ -88,5 +88,10 @@ def quantity(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, which takes an s unless there is one of it."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _rate(count: int, elapsed_s: float, unit: str) -> str:
     return f"{quantity(count / elapsed_s)} {unit}/s" if elapsed_s > 0 else f"0 {unit}/s"

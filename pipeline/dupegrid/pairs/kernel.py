@@ -4,6 +4,7 @@ A candidate is a pair whose float32 distance, less a proven rounding margin, is 
 is then decided in integers, so the float product can only cost time, never a pair.
 """
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -38,7 +39,7 @@ def turned(thumbs: Array, orientation: str) -> Array:
 
 def centred(thumbs: Array) -> Array:
     """uint8 array of shape (n, S, S, 3) -> float32 array of shape (n, S * S * 3), less 128; exact."""
-    return thumbs.reshape(len(thumbs), -1).astype(np.float32) - np.float32(_CENTRE)
+    return _vectors(thumbs).astype(np.float32) - np.float32(_CENTRE)
 
 
 def rounding_margin(values: int) -> float:
@@ -81,8 +82,7 @@ def candidates(x: Array, y: Array, x_norms: Array, y_norms: Array, limit: int) -
 
 def exact_sse(x: Array, y: Array) -> Array:
     """Sums of squared differences of paired rows: uint8 (k, ...) and (k, ...) -> int64 (k,), exact."""
-    k = len(x)
-    difference = x.reshape(k, -1).astype(np.int16) - y.reshape(k, -1)
+    difference = _vectors(x).astype(np.int16) - _vectors(y)
     return (difference.astype(np.int32) ** 2).sum(axis=1, dtype=np.int64)
 
 
@@ -102,14 +102,19 @@ def mse_block(a: Array, b: Array, orientations: tuple[str, ...]) -> Array:
     Sums of at most S * S * 3 squared differences of bytes stay far below 2**53, so float64 products are exact.
     """
     xp = _module(a)
-    x = a.reshape(len(a), -1).astype(np.float64)
+    x = _vectors(a).astype(np.float64)
     x_norms = xp.einsum("nk,nk->n", x, x)
     least = xp.full((len(a), len(b)), np.inf)
     for name in orientations:
-        y = turned(b, name).reshape(len(b), -1).astype(np.float64)
+        y = _vectors(turned(b, name)).astype(np.float64)
         y_norms = xp.einsum("nk,nk->n", y, y)
         xp.minimum(least, x_norms[:, None] + y_norms[None, :] - 2 * (x @ y.T), out=least)
     return least / x.shape[1]
+
+
+def _vectors(images: Array) -> Array:
+    """(n, S, S, 3) -> (n, S * S * 3), also for no images at all."""
+    return images.reshape(len(images), math.prod(images.shape[1:]))
 
 
 def _module(array: Array) -> Any:

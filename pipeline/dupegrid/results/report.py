@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.images.thumbnail import encode_jpeg
-from dupegrid.progress import quantity
+from dupegrid.progress import counted, quantity
 from dupegrid.records import display_path, printable
 from dupegrid.store import Thumbs
 
@@ -119,7 +119,7 @@ def bytes_text(size_bytes: int) -> str:
     return f"{size:.1f} TB"
 
 
-_pages.filters |= {"quantity": quantity, "bytes": bytes_text}
+_pages.filters |= {"quantity": quantity, "counted": counted, "bytes": bytes_text}
 
 
 def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: npt.NDArray[np.uint8]) -> Picture:

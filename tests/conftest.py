@@ -1,0 +1,70 @@
+"""Pictures for the tests, drawn small; and the real ones, where they are."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from dupegrid import Run, demo
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+settings.register_profile("default", deadline=None, max_examples=60)
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's pictures, fewer: 20 originals, two plants a kind, three unreadable files."""
+    folder = tmp_path_factory.mktemp("drawn") / "pictures"
+    demo.draw(folder, originals=20, each_kind=2)
+    return folder
+
+
+@pytest.fixture
+def image_tree(tmp_path: Path) -> Path:
+    """A small tree: two equal pictures in two folders, another picture, a broken file and a text."""
+    root = tmp_path / "tree"
+    for name, seed in (("a/one.png", 1), ("b/same as one.png", 1), ("b/other.jpg", 2)):
+        save(root / name, seed)
+    (root / "broken.jpg").write_bytes((root / "b/other.jpg").read_bytes()[:-600])
+    (root / "notes.txt").write_text("no picture")
+    return root
+
+
+@pytest.fixture
+def data() -> Path:
+    """The folder of real pictures."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("no real pictures beside this checkout (../shared/data)")
+    return folder
+
+
+def picture(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
+    """A picture unlike those of other seeds: soft colours."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
+    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+
+
+def save(path: Path, seed: int, **options: object) -> Path:
+    """Draw and save a picture, with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(seed).save(path, **options)
+    return path
+
+
+def named_matches(run: Run) -> set[tuple[frozenset[str], int]]:
+    """The matches without ids: which two paths, and how far apart."""
+    rows = run.matches.select(["path_a", "path_b", "sse"]).to_pylist()
+    return {(frozenset((row["path_a"], row["path_b"])), row["sse"]) for row in rows}
+
+
+def tree_state(folder: Path) -> dict[bytes, tuple[int, int]]:
+    """Every path below a folder with its size and mtime: equal when nothing was touched."""
+    paths = [os.path.join(base, name) for base, dirs, files in os.walk(os.fsencode(folder)) for name in [*dirs, *files]]
+    return {path: (os.lstat(path).st_size, os.lstat(path).st_mtime_ns) for path in paths}

@@ -1,4 +1,4 @@
-"""The whole run against the oracle: whatever the orientations, thumbnail, tile side, scheduler, scope or order of files."""
+"""The whole run against the oracle, whatever the orientations, thumbnail, tiles, scheduler, scope or order of files."""
 
 import subprocess
 import sys

@@ -232,10 +232,10 @@ def _summary_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _cluster_lines(summary: Mapping[str, Any]) -> list[str]:
-    return [
-        f"duplicates  {summary['duplicates']:,} in {counted(summary['clusters'], 'cluster')} at MSE {summary['threshold']:g}, "
-        f"{bytes_text(summary['duplicate_bytes'])}; {counted(summary['bridges'], 'bridge')}; {counted(summary['matches'], 'pair')}",
-    ]
+    clusters, bridges = counted(summary["clusters"], "cluster"), counted(summary["bridges"], "bridge")
+    size, pairs = bytes_text(summary["duplicate_bytes"]), counted(summary["matches"], "matching pair")
+    found = f"{summary['duplicates']:,} in {clusters} at MSE {summary['threshold']:g}"
+    return [f"duplicates  {found}, {size}; {bridges}; {pairs}"]
 
 
 def _receipt_lines(receipt: Mapping[str, Any]) -> list[str]:

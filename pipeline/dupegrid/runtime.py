@@ -58,7 +58,7 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
             yield _Cluster(client)
     else:
         try:
-            client = Client(scheduler, timeout=10)
+            client = Client(scheduler, timeout=5)
         except (OSError, ValueError):
             raise ConfigError(f"no dask scheduler answers at {scheduler}: start one with 'dask scheduler'") from None
         with client:

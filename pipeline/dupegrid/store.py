@@ -115,8 +115,8 @@ def stored_fingerprint(path: Path) -> str | None:
 
 
 def chunk_size(images: int) -> int:
-    """Images a chunk: a power of two from 16 to 256, so that small collections still keep every core busy."""
-    return max(16, min(256, 1 << max(0, (images // 64).bit_length())))
+    """Images a chunk: a power of two from 32 to 256, so that small collections still keep every core busy."""
+    return max(32, min(256, 1 << max(0, (images // 64).bit_length())))
 
 
 def _create(

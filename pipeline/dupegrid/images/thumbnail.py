@@ -152,7 +152,9 @@ def decode(data: bytes, side: int) -> Decoded:
 
 def is_flat(thumb: Thumbnail) -> bool:
     """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is at most FLAT_MSE."""
-    return bool(thumb.reshape(-1, 3).var(axis=0).mean() <= FLAT_MSE)
+    values = thumb.reshape(-1, 3).astype(np.float32)
+    variance = np.einsum("kc,kc->c", values, values) / len(values) - values.mean(axis=0) ** 2
+    return bool(variance.mean() <= FLAT_MSE)
 
 
 def encode_jpeg(thumb: Thumbnail) -> bytes:

@@ -1,0 +1,102 @@
+"""What `import dupegrid` offers."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import dupegrid
+from dupegrid.errors import ConfigError, RunDirError, StoreError, UsageError
+
+
+def test_exported_names() -> None:
+    assert dupegrid.__all__ == sorted(dupegrid.__all__)
+    assert len(dupegrid.__all__) <= 10
+    assert all(hasattr(dupegrid, name) for name in dupegrid.__all__)
+    assert dupegrid.__all__ == [
+        "Config",
+        "DupegridError",
+        "Run",
+        "cluster",
+        "compare",
+        "index",
+        "open_run",
+        "report",
+        "run",
+        "status",
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    return dupegrid.run(pictures, out=tmp_path_factory.mktemp("api") / "run", cutoff=400, quiet=True)
+
+
+def test_tables(run: dupegrid.Run) -> None:
+    for table in (run.images, run.matches, run.clusters):
+        assert isinstance(table, pa.Table)
+        assert len(table) == len(table.to_pandas())
+
+
+def test_tables_as_dask_dataframes(run: dupegrid.Run) -> None:
+    for name in ("images", "matches", "clusters"):
+        assert len(run.frame(name)) == len(getattr(run, name))
+    with pytest.raises(UsageError, match="no table 'pairs'"):
+        run.frame("pairs")
+
+
+def test_arrays_are_lazy_and_agree_with_the_tables(run: dupegrid.Run) -> None:
+    assert run.thumbs.shape == (len(run.images), 64, 64, 3)
+    row = run.matches.to_pylist()[0]
+    assert run.mse[row["a"], row["b"]].compute() == row["mse"]
+
+
+def test_a_contact_sheet_shows_every_picture_of_a_cluster(run: dupegrid.Run) -> None:
+    html = run.show(0)._repr_html_()
+    assert html.count("<img") == run.clusters["cluster"].to_pylist().count(0)
+    assert run.show([0, 1]).html.count("<section") == 2
+    with pytest.raises(UsageError, match="no cluster 9999"):
+        run.show(9999)
+
+
+def test_the_threshold_can_be_moved_up_to_the_cutoff(run: dupegrid.Run) -> None:
+    before = run.receipt
+    fewer = dupegrid.cluster(run.path, threshold=1)
+    assert len(fewer.clusters) < len(run.clusters)
+    assert dupegrid.open_run(run.path).config.threshold == 1
+    more = dupegrid.cluster(run.path, threshold=400)
+    assert len(more.clusters) >= len(run.clusters)
+    assert run.receipt == before
+    with pytest.raises(UsageError, match="above this run's cutoff"):
+        dupegrid.cluster(run.path, threshold=401)
+
+
+def test_each_stage_names_the_one_that_is_missing(pictures: Path, tmp_path: Path) -> None:
+    run = dupegrid.index(pictures, out=tmp_path / "run", quiet=True)
+    with pytest.raises(StoreError, match="dupegrid compare"):
+        dupegrid.cluster(run.path)
+    with pytest.raises(StoreError, match="dupegrid cluster"):
+        dupegrid.compare(run.path, quiet=True).clusters  # noqa: B018
+    with pytest.raises(RunDirError, match="no run directory"):
+        dupegrid.open_run(tmp_path / "nowhere")
+
+
+def test_another_thumbnail_size_is_refused_by_name(pictures: Path, tmp_path: Path) -> None:
+    dupegrid.index(pictures, out=tmp_path / "run", thumb=16, quiet=True)
+    with pytest.raises(RunDirError, match="thumb = 16, asked for is 32"):
+        dupegrid.run(pictures, out=tmp_path / "run", thumb=32, quiet=True)
+
+
+def test_settings_are_checked() -> None:
+    for settings, message in (
+        ({"threshold": -1}, "threshold"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"thumb": 3}, "thumb"),
+        ({"orientations": "most"}, "orientations"),
+        ({"cutoff": 10}, "cutoff 10 is below threshold 50"),
+        ({"scheduler": "slurm"}, "scheduler"),
+        ({"tresh": 1}, "unknown setting 'tresh'"),
+        ({"against": ["x"], "scope": "within"}, "--against"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            dupegrid.run("x", out="y", **settings)

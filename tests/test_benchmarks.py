@@ -1,0 +1,22 @@
+"""Every benchmark runs once at small size; how long it takes decides nothing."""
+
+from pathlib import Path
+
+import dupegrid
+from tests.benchmarks import measure
+from tests.benchmarks.collection import make_run
+from tests.test_exact import assert_exact
+
+
+def test_benchmarks_run(tmp_path: Path) -> None:
+    rows = measure.index(tmp_path, most=20, repeats=1) + measure.compare(tmp_path, 60, "rotations", 50, repeats=1)
+    assert measure.table(rows).count("\n") == 3
+
+
+def test_a_made_collection_is_a_true_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 60, thumb=16, threshold=2000)
+    dupegrid.compare(run, quiet=True)
+    dupegrid.cluster(run)
+    dupegrid.report(run)
+    assert len(dupegrid.open_run(run).matches) > 0
+    assert_exact(dupegrid.open_run(run))

@@ -1,0 +1,78 @@
+"""Every regular file once, in one order, and nothing opened that should not be."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dupegrid.config import load_config
+from dupegrid.errors import InputError
+from dupegrid.images.discover import Listing, discover
+
+
+def listed(*roots: Path, **settings: object) -> Listing:
+    return discover(load_config(paths=[str(root) for root in roots], **settings))
+
+
+def names(listing: Listing) -> list[str]:
+    return [os.path.basename(os.fsdecode(path)) for path in listing.files["path_raw"].to_pylist()]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("b.jpg", "a.PNG", "sub/c.jpg", "sub/.hidden", "@eaDir/d.jpg", "sub/notes.txt"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path / "tree"
+
+
+def test_every_file_in_the_order_of_the_bytes_of_its_path(tree: Path) -> None:
+    listing = listed(tree)
+    paths = listing.files["path_raw"].to_pylist()
+    assert paths == sorted(paths)
+    assert len(paths) == 6
+    assert listing.files["id"].to_pylist() == list(range(6))
+
+
+def test_filters(tree: Path) -> None:
+    assert names(listed(tree, extensions=["jpg", ".png"])) == ["d.jpg", "a.PNG", "b.jpg", "c.jpg"]
+    assert "d.jpg" not in names(listed(tree, ignore_name=["@ea*"]))
+    assert names(listed(tree, ignore_path=[tree / "sub"])) == ["d.jpg", "a.PNG", "b.jpg"]
+
+
+def test_nested_and_repeated_roots_give_each_file_once(tree: Path) -> None:
+    listing = listed(tree / "sub", tree, tree)
+    assert len(listing.files) == 6
+    assert listing.files["root"].to_pylist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_links_and_pipes_are_left_alone(tree: Path) -> None:
+    (tree / "link.jpg").symlink_to(tree / "b.jpg")
+    (tree / "loop").symlink_to(tree)
+    (tree / "dangling.jpg").symlink_to(tree / "nowhere")
+    os.mkfifo(tree / "pipe.jpg")
+    assert len(listed(tree).files) == 6
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refuse(path: bytes) -> object:
+        if os.fsencode(path).endswith(b"sub"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    listing = listed(tree)
+    assert listing.unreadable_folders == (str(tree / "sub"),)
+    assert len(listing.files) == 3
+
+
+def test_bad_roots(tree: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        listed(tree / "nowhere")
+    with pytest.raises(InputError, match="is a file"):
+        listed(tree / "b.jpg")
+    with pytest.raises(InputError, match="no PATH"):
+        listed()

@@ -1,0 +1,160 @@
+"""What is finished is never done again; what is not is never believed."""
+
+from pathlib import Path
+
+import pytest
+
+import dupegrid
+from dupegrid.images import index as index_module
+from dupegrid.pairs import tile as tile_module
+from dupegrid.store import Thumbs, Tiles
+from tests.conftest import save
+
+SETTINGS = {"orientations": "all", "tile": 8, "scheduler": "sync", "quiet": True}
+
+
+class InjectedError(RuntimeError):
+    """The fault that the tests inject."""
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts the writes of chunks and marks; at the number 'stop_at' the write fails, before or after it was made."""
+    state = {"chunks": 0, "marks": 0, "stop_at": -1, "after": 0}
+
+    def watched(kind: str, write):
+        def call(*arguments: object) -> None:
+            state[kind] += 1
+            stop = state["chunks"] + state["marks"] == state["stop_at"]
+            if stop and not state["after"]:
+                raise InjectedError
+            write(*arguments)
+            if stop:
+                raise InjectedError
+
+        return call
+
+    monkeypatch.setattr(Thumbs, "write_chunk", watched("chunks", Thumbs.write_chunk))
+    monkeypatch.setattr(Tiles, "mark", watched("marks", Tiles.mark))
+    return state
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    return dupegrid.run(pictures, out=tmp_path_factory.mktemp("whole") / "run", **SETTINGS)
+
+
+def assert_same(run: dupegrid.Run, other: dupegrid.Run) -> None:
+    assert (run.images, run.matches, run.clusters) == (other.images, other.matches, other.clusters)
+    assert run.receipt == other.receipt
+
+
+def test_stopped_at_any_write_and_run_again(
+    pictures: Path, tmp_path: Path, whole: dupegrid.Run, calls: dict[str, int]
+) -> None:
+    dupegrid.run(pictures, out=tmp_path / "count", **SETTINGS)
+    writes = calls["chunks"] + calls["marks"]
+    assert writes > 15
+    for stop_at in range(1, writes + 1):
+        for after in (0, 1):
+            out = tmp_path / f"run{stop_at}{after}"
+            calls.update(chunks=0, marks=0, stop_at=stop_at, after=after)
+            with pytest.raises(InjectedError):
+                dupegrid.run(pictures, out=out, **SETTINGS)
+            calls.update(chunks=0, marks=0, stop_at=-1)
+            assert_same(dupegrid.run(pictures, out=out, **SETTINGS), whole)
+            assert calls["chunks"] + calls["marks"] == writes - stop_at + 1 - after
+
+
+def test_a_second_run_does_nothing_again(pictures: Path, whole: dupegrid.Run, calls: dict[str, int]) -> None:
+    assert_same(dupegrid.run(pictures, out=whole.path, **SETTINGS), whole)
+    assert calls["chunks"] == calls["marks"] == 0
+
+
+def test_a_lost_chunk_is_made_again_not_read_as_black(
+    pictures: Path, tmp_path: Path, whole: dupegrid.Run, calls: dict[str, int]
+) -> None:
+    run = dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
+    (run.path / "thumbs.zarr/c/1/0/0/0").unlink()
+    (run.path / "index/part-000000.parquet").unlink()
+    calls.update(chunks=0)
+    assert_same(dupegrid.run(pictures, out=run.path, **SETTINGS), whole)
+    assert calls["chunks"] == 2
+
+
+def test_a_lost_part_of_the_matches_is_made_again(
+    pictures: Path, tmp_path: Path, whole: dupegrid.Run, calls: dict[str, int]
+) -> None:
+    run = dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
+    parts = sorted((run.path / "matches.parquet").iterdir())
+    parts[0].unlink()
+    calls.update(marks=0)
+    assert_same(dupegrid.run(pictures, out=run.path, **SETTINGS), whole)
+    assert calls["marks"] == 1
+
+
+def test_a_damaged_chunk_is_an_error_not_a_result(pictures: Path, tmp_path: Path) -> None:
+    run = dupegrid.index(pictures, out=tmp_path / "run", **SETTINGS)
+    chunk = run.path / "thumbs.zarr/c/0/0/0/0"
+    data = bytearray(chunk.read_bytes())
+    data[1000] ^= 1
+    chunk.write_bytes(data)
+    with pytest.raises(dupegrid.DupegridError, match="damaged"):
+        dupegrid.compare(run.path, quiet=True)
+
+
+def test_a_changed_collection_is_taken_up(image_tree: Path, tmp_path: Path) -> None:
+    first = dupegrid.run(image_tree, out=tmp_path / "run", **SETTINGS)
+    assert len(first.matches) == 1
+    (image_tree / "a/one.png").unlink()
+    save(image_tree / "new.png", 2)
+    save(image_tree / "b/other.jpg", 5)
+    again = dupegrid.run(image_tree, out=tmp_path / "run", **SETTINGS)
+    fresh = dupegrid.run(image_tree, out=tmp_path / "fresh", **SETTINGS)
+    assert_same(again, fresh)
+    assert len(again.matches) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "chunks", "marks"),
+    [
+        ({"threshold": 20.0}, 0, True),
+        ({"orientations": "none"}, 0, True),
+        ({"scope": "within"}, 0, True),
+        ({"cutoff": 300.0}, 0, True),
+        ({"workers": 2, "scheduler": "threads"}, 0, False),
+    ],
+)
+def test_a_changed_setting_does_again_only_what_it_must(
+    pictures: Path, tmp_path: Path, calls: dict[str, int], change: dict[str, object], chunks: int, marks: bool
+) -> None:
+    dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
+    calls.update(chunks=0, marks=0)
+    again = dupegrid.run(pictures, out=tmp_path / "run", **(SETTINGS | change))
+    assert calls["chunks"] == chunks
+    assert bool(calls["marks"]) == marks
+    assert_same(again, dupegrid.run(pictures, out=tmp_path / "fresh", **(SETTINGS | change)))
+
+
+def test_rows_come_before_marks(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the mark of a chunk or tile is about to be written, its rows are already under their final name."""
+    seen = []
+
+    def chunk_is_ready(thumbs: Thumbs, number: int, _data: object) -> None:
+        seen.append((tmp_path / f"run/index/part-{number:06d}.parquet").exists())
+        raise InjectedError
+
+    monkeypatch.setattr(Thumbs, "write_chunk", chunk_is_ready)
+    with pytest.raises(InjectedError):
+        dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
+    monkeypatch.undo()
+    written = []
+    write_part, mark = tile_module.write_part, Tiles.mark
+    monkeypatch.setattr(tile_module, "write_part", lambda *a: (write_part(*a), written.append(a[1:3])))
+    monkeypatch.setattr(
+        Tiles, "mark", lambda tiles, i, j, counts: (seen.append((i, j) in written), mark(tiles, i, j, counts))
+    )
+    dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
+    assert len(seen) > 10
+    assert all(seen)
+    assert index_module.index_progress(tmp_path / "run").done == len(list(pictures.iterdir()))

@@ -1,0 +1,174 @@
+"""One file -> one thumbnail, or the right reason."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from dupegrid.images.thumbnail import MID_GREY, Decoded, decode, decode_file, is_flat
+from dupegrid.records import STATUSES
+from tests.conftest import picture, save
+
+SIDE = 32
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def thumb(image: Image.Image, format: str = "PNG", **options: object) -> np.ndarray:
+    decoded = decode(encoded(image, format, **options), SIDE)
+    assert decoded.status == "ok", decoded.error
+    assert decoded.thumb is not None
+    assert decoded.thumb.shape == (SIDE, SIDE, 3)
+    assert decoded.thumb.dtype == np.uint8
+    return decoded.thumb
+
+
+def mse(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.mean((a.astype(float) - b.astype(float)) ** 2))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_once(orientation: int, format: str) -> None:
+    stored = picture(1, (120, 80))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(stored, "PNG", exif=exif))))
+    decoded = decode(encoded(stored, format, exif=exif, **({"quality": 95} if format == "JPEG" else {})), SIDE)
+    assert (decoded.width, decoded.height) == upright.size
+    assert decoded.exif_orientation == orientation
+    assert decoded.thumb is not None
+    assert mse(decoded.thumb, thumb(upright)) < 4
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_an_invalid_orientation_is_ignored(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert mse(thumb(picture(1), "PNG", exif=exif), thumb(picture(1))) == 0
+
+
+def test_transparency_is_composited_over_grey() -> None:
+    """What is under a transparent pixel cannot be seen, and does not count."""
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (16, 16, 48, 48))
+    versions = []
+    for hidden in ("red", "blue"):
+        image = Image.new("RGB", (64, 64), hidden)
+        image.paste(picture(3, (32, 32)), (16, 16))
+        image.putalpha(mask)
+        versions.append(thumb(image))
+    assert mse(*versions) == 0
+    assert tuple(versions[0][0, 0]) == MID_GREY
+    assert mse(versions[0], thumb(Image.new("RGB", (64, 64), MID_GREY))) > 100
+
+
+def test_two_drawings_on_transparency_differ() -> None:
+    def drawing(box: tuple[int, int, int, int]) -> Image.Image:
+        image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+        image.paste((0, 0, 0, 255), box)
+        return image
+
+    assert mse(thumb(drawing((4, 4, 30, 60))), thumb(drawing((34, 4, 60, 60)))) > 1000
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "YCbCr", "LAB", "RGBA", "LA", "1"])
+def test_modes_look_like_their_rgb_twin(mode: str) -> None:
+    source = picture(4, (128, 96))
+    if mode == "LAB":
+        image = Image.merge("LAB", [Image.new("L", source.size, value) for value in (60 * 255 // 100, 128, 128)])
+        source = Image.new("RGB", source.size, (145, 145, 145))
+    elif mode == "P":
+        image = source.quantize(256)
+        source = image.convert("RGB")
+    elif mode == "LA":
+        image, source = source.convert("L").convert("LA"), source.convert("L").convert("RGB")
+    else:
+        image = source.convert(mode)
+        source = image.convert("RGB")
+    assert mse(thumb(image, "TIFF" if mode in ("CMYK", "YCbCr", "LAB") else "PNG"), thumb(source)) <= 2
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+def test_deep_pictures_are_scaled_not_clipped(dtype: str) -> None:
+    grey = np.asarray(picture(5).convert("L"))
+    deep = Image.fromarray((grey.astype(np.float64) * 257).astype(dtype))
+    assert mse(thumb(deep, "TIFF"), thumb(Image.fromarray(grey).convert("RGB"))) <= 1
+
+
+def test_float_pictures_from_0_to_1() -> None:
+    grey = np.asarray(picture(5).convert("L"))
+    unit = Image.fromarray((grey / 255).astype(np.float32))
+    assert mse(thumb(unit, "TIFF"), thumb(Image.fromarray(grey).convert("RGB"))) <= 1
+
+
+def test_the_first_frame_of_an_animation_counts() -> None:
+    frames = [picture(seed) for seed in (1, 2, 3)]
+    decoded = decode(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True), SIDE)
+    assert decoded.frames == 3
+    assert decoded.thumb is not None
+    assert mse(decoded.thumb, thumb(frames[0])) == 0
+
+
+def reason(data: bytes) -> Decoded:
+    decoded = decode(data, SIDE)
+    assert decoded.status in STATUSES
+    assert decoded.thumb is None
+    assert decoded.error
+    return decoded
+
+
+def test_reasons() -> None:
+    jpeg = encoded(picture(1, (400, 300)), "JPEG")
+    assert reason(b"").status == "empty"
+    assert reason(b"hello").status == "unidentified"
+    assert reason(jpeg[: len(jpeg) // 2]).status == "truncated"
+    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n").status == "unsupported"
+    assert reason(b"%PDF-1.7\n").status == "unsupported"
+    assert reason(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").status == "unsupported"
+
+
+def test_a_header_that_promises_too_many_pixels_is_refused() -> None:
+    png = bytearray(encoded(Image.new("1", (8, 8))))
+    png[16:24] = (60000).to_bytes(4, "big") * 2
+    png[29:33] = __import__("zlib").crc32(png[12:29]).to_bytes(4, "big")
+    assert reason(bytes(png)).status == "too_large"
+
+
+def seen(path: Path) -> tuple[bytes, int, int, int]:
+    status = path.stat()
+    return os.fsencode(path), status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def test_a_file_that_is_not_the_listed_one_has_changed(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.png", 1)
+    listed = seen(path)
+    assert decode_file(*listed, SIDE).status == "ok"
+    save(path, 2)
+    os.utime(path, ns=(1, 1))
+    assert decode_file(*listed, SIDE).status == "changed"
+    path.unlink()
+    assert decode_file(*listed, SIDE).status == "changed"
+
+
+def test_a_large_file_that_is_no_picture_is_not_read_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dupegrid.images.thumbnail._READ_AT_ONCE_BYTES", 1000)
+    video = tmp_path / "film.mp4"
+    video.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100_000))
+    large = save(tmp_path / "large.bmp", 1)
+    assert decode_file(*seen(video), SIDE).status == "unidentified"
+    assert decode_file(*seen(large), SIDE).status == "ok"
+
+
+def test_flat() -> None:
+    assert is_flat(np.full((SIDE, SIDE, 3), 200, np.uint8))
+    assert not is_flat(thumb(picture(1)))

@@ -1,4 +1,4 @@
-"""The kernel against integers: no pair at or under the limit is ever lost to rounding."""
+"""The kernel against integers: exact where it says so, and no pair at or under the limit lost to rounding."""
 
 import numpy as np
 import pytest
@@ -8,80 +8,52 @@ from hypothesis import strategies as st
 from dupegrid.pairs import kernel
 from dupegrid.pairs.matches import sse_limit
 from tests import reference
-
-SIDE = 8
-KINDS = ("random", "saturated", "near", "one_pixel", "equal", "flat")
-
-
-def thumbs(kind: str, n: int, seed: int) -> np.ndarray:
-    """n images of one kind, chosen to be hard: near each other, at the ends of the range, or all the same."""
-    random = np.random.default_rng(seed)
-    base = random.integers(0, 256, (1, SIDE, SIDE, 3))
-    images = {
-        "random": lambda: random.integers(0, 256, (n, SIDE, SIDE, 3)),
-        "saturated": lambda: random.choice([0, 255], (n, SIDE, SIDE, 3)),
-        "near": lambda: np.clip(base + random.integers(-9, 10, (n, SIDE, SIDE, 3)), 0, 255),
-        "one_pixel": lambda: np.where(
-            np.arange(SIDE * SIDE * 3).reshape(1, SIDE, SIDE, 3) < np.arange(n)[:, None, None, None], 255 - base, base
-        ),
-        "equal": lambda: np.repeat(base, n, axis=0),
-        "flat": lambda: np.broadcast_to(random.integers(0, 256, (n, 1, 1, 3)), (n, SIDE, SIDE, 3)),
-    }[kind]()
-    return np.ascontiguousarray(images).astype(np.uint8)
+from tests.images import KINDS, thumbs
 
 
 @given(
-    kind=st.sampled_from(KINDS),
-    n=st.integers(2, 14),
+    points=st.integers(2, 30),
+    components=st.sampled_from([1, 8, 32, 48]),
+    scale=st.sampled_from([1e-3, 1.0, 300.0, 2e4]),
     seed=st.integers(0, 2**32 - 1),
-    choice=st.sampled_from(["none", "rotations", "all"]),
     rank=st.floats(0, 1),
 )
-def test_candidates_hold_every_pair_at_the_limit(kind: str, n: int, seed: int, choice: str, rank: float) -> None:
-    images = thumbs(kind, n, seed)
-    exact = {(a, b): reference.best(images[a], images[b], choice)[0] for a in range(n) for b in range(n)}
-    limit = sorted(exact.values())[int(rank * (len(exact) - 1))]  # some pair lies at the limit itself
-    x = kernel.centred(images)
-    found = set()
-    for name in kernel.CHOICES[choice]:
-        y = kernel.centred(kernel.turned(images, name))
-        a, b = kernel.candidates(x, y, kernel.scaled_norms(x), kernel.scaled_norms(y), limit)
-        found |= set(zip(a.tolist(), b.tolist(), strict=True))
-    assert {pair for pair, sse in exact.items() if sse <= limit} <= found
+def test_candidates_hold_every_pair_of_points_within_the_limit(
+    points: int, components: int, scale: float, seed: int, rank: float
+) -> None:
+    """Points far from the origin and near each other are the worst case: their norms cancel."""
+    random = np.random.default_rng(seed)
+    centre = random.normal(0, scale, components)
+    x = (centre + random.normal(0, scale * 10.0 ** -random.integers(0, 7), (points, components))).astype(np.float32)
+    exact = ((x[:, None].astype(np.float64) - x[None].astype(np.float64)) ** 2).sum(axis=2)
+    limit = float(np.sort(exact.ravel())[int(rank * (exact.size - 1))])  # some pair lies at the limit itself
+    found = np.zeros(exact.shape, bool)
+    found[kernel.candidates(kernel.left_operand(x), kernel.right_operand(x), limit)] = True
+    assert found[exact <= limit].all()
 
 
-@pytest.mark.parametrize("values", [48, 3 * 64 * 64, 3 * 256 * 256])
-def test_the_margin_covers_the_worst_rounding(values: int) -> None:
-    """Black against white, and long vectors whose float32 sums round at every step."""
-    random = np.random.default_rng(values)
-    images = random.choice([0, 1, 254, 255], (24, values)).astype(np.uint8)
-    images[0], images[1] = 0, 255
-    x = images.astype(np.float32) - 128
-    difference = images[:, None].astype(np.int64) - images[None].astype(np.int64)
-    exact = np.einsum("abk,abk->ab", difference, difference) if values < 20000 else (difference**2).sum(2)
-    norms = kernel.scaled_norms(x)
-    for limit in np.unique(exact)[::7].tolist():
-        found = np.zeros(exact.shape, bool)
-        found[kernel.candidates(x, x, norms, norms, limit)] = True
-        assert found[exact <= limit].all()
-
-
-@given(
-    seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), choice=st.sampled_from(["none", "rotations", "all"])
-)
-def test_best_orientation_is_the_first_of_the_least(seed: int, kind: str, choice: str) -> None:
-    images = thumbs(kind, 10, seed)
-    a, b = images[:5], images[5:]
-    sse, orientation = kernel.best_orientation(a, b, kernel.CHOICES[choice])
-    found = [(int(s), kernel.ORIENTATIONS[o]) for s, o in zip(sse, orientation, strict=True)]
-    assert found == [reference.best(p, q, choice) for p, q in zip(a, b, strict=True)]
+@pytest.mark.parametrize("side", [4, 5, 64, 255, 256])
+def test_exact_sse_is_exact_in_the_worst_case(side: int) -> None:
+    random = np.random.default_rng(side)
+    a = random.choice([0, 1, 254, 255], (6, side, side, 3)).astype(np.uint8)
+    b = np.zeros_like(a)
+    b[1:3] = 255
+    a[1], a[2] = 0, 255
+    assert kernel.exact_sse(a, b).tolist() == [reference.sse(p, q) for p, q in zip(a, b, strict=True)]
 
 
 @pytest.mark.parametrize("choice", ["none", "rotations", "all"])
-def test_mse_block_is_exact(choice: str) -> None:
-    a, b = thumbs("random", 5, 1), thumbs("saturated", 7, 2)
+@pytest.mark.parametrize("kind", KINDS)
+def test_mse_block_is_exact(choice: str, kind: str) -> None:
+    a, b = thumbs(kind, 5, 1), thumbs(kind, 7, 2)
     expected = [[reference.best(p, q, choice)[0] / p.size for q in b] for p in a]
     np.testing.assert_array_equal(kernel.mse_block(a, b, kernel.CHOICES[choice]), expected)
+
+
+def test_mae_is_exact() -> None:
+    a, b = (thumbs(kind, 5, 1).reshape(5, -1) for kind in ("random", "saturated"))
+    expected = [[np.abs(p.astype(int) - q.astype(int)).sum() / p.size for q in b] for p in a]
+    np.testing.assert_array_equal(kernel.mae(a, b), expected)
 
 
 def test_every_orientation_has_its_inverse_in_the_same_choice() -> None:
@@ -89,10 +61,33 @@ def test_every_orientation_has_its_inverse_in_the_same_choice() -> None:
     image = thumbs("random", 1, 3)
     for names in kernel.CHOICES.values():
         for name in names:
-            assert any(np.array_equal(kernel.turned(kernel.turned(image, name), undo), image) for undo in names)
+            assert kernel.inverse(name) in names
+            assert np.array_equal(kernel.turned(kernel.turned(image, name), kernel.inverse(name)), image)
+            assert np.array_equal(kernel.turned(image, name)[0], reference.turn(image[0], name))
 
 
 @given(mse=st.floats(0, 65025), values=st.sampled_from([48, 3072, 12288]))
 def test_the_limit_is_the_largest_sse_within_the_threshold(mse: float, values: int) -> None:
     limit = sse_limit(mse, values)
     assert limit / values <= mse < (limit + 1) / values
+
+
+@pytest.mark.gpu
+def test_cupy_gives_the_same_integers() -> None:
+    cupy = pytest.importorskip(
+        "cupy", reason="cupy is not installed: pip install 'dupegrid[cuda12]'", exc_type=ImportError
+    )
+    if not cupy.is_available():
+        pytest.skip("no NVIDIA GPU")
+    a, b = thumbs("random", 40, 1), thumbs("near", 40, 2)
+    x, y = (cupy.asarray(images) for images in (a, b))
+    for choice in kernel.CHOICES.values():
+        np.testing.assert_array_equal(cupy.asnumpy(kernel.mse_block(x, y, choice)), kernel.mse_block(a, b, choice))
+    np.testing.assert_array_equal(cupy.asnumpy(kernel.exact_sse(x, y)), kernel.exact_sse(a, b))
+    points = cupy.asarray(a.reshape(40, -1)[:, :32].astype(np.float32))
+    exact = ((cupy.asnumpy(points)[:, None] - cupy.asnumpy(points)[None]) ** 2).sum(axis=2)
+    found = np.zeros(exact.shape, bool)
+    limit = float(np.median(exact))
+    rows = kernel.candidates(kernel.left_operand(points), kernel.right_operand(points), limit)
+    found[tuple(cupy.asnumpy(row) for row in rows)] = True
+    assert found[exact <= limit].all()

@@ -6,7 +6,7 @@ import pytest
 
 import dupegrid
 from dupegrid.images import index as index_module
-from dupegrid.pairs import tile as tile_module
+from dupegrid.pairs.matches import PartWriter
 from dupegrid.store import Thumbs, Tiles
 from tests.conftest import save
 
@@ -149,8 +149,14 @@ def test_rows_come_before_marks(pictures: Path, tmp_path: Path, monkeypatch: pyt
         dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
     monkeypatch.undo()
     written = []
-    write_part, mark = tile_module.write_part, Tiles.mark
-    monkeypatch.setattr(tile_module, "write_part", lambda *a: (write_part(*a), written.append(a[1:3])))
+    close, mark = PartWriter.close, Tiles.mark
+
+    def closed(writer: PartWriter) -> int:
+        parts = close(writer)
+        written.append(writer._tile)
+        return parts
+
+    monkeypatch.setattr(PartWriter, "close", closed)
     monkeypatch.setattr(
         Tiles, "mark", lambda tiles, i, j, counts: (seen.append((i, j) in written), mark(tiles, i, j, counts))
     )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +34,16 @@ def _extension(name: str) -> str:
     return "." + name.strip().lower().removeprefix(".")
 
 
+def _bytes(size: Any) -> Any:
+    if not isinstance(size, str):
+        return size
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", size.strip())
+    if parts is None:
+        raise ValueError(f"is {size!r}: give it as 500MB or 4GB")
+    return int(float(parts[1]) * 1000 ** " kMGT".index(parts[2] or " "))
+
+
+Bytes = Annotated[int, BeforeValidator(_bytes)]
 FolderPath = Annotated[str, BeforeValidator(_absolute)]
 Extension = Annotated[str, AfterValidator(_extension)]
 Folders = Annotated[tuple[FolderPath, ...], BeforeValidator(_one_or_several)]
@@ -51,11 +62,14 @@ class Config(BaseModel):
     thumb: int = Field(64, ge=4, le=256, description="side of the thumbnails, pixels")
     orientations: Literal["none", "rotations", "all"] = "rotations"
     scope: Literal["all", "across", "within"] = "all"
+    same_size: bool = Field(False, description="compare images of the same width and height only")
+    max_aspect: float | None = Field(None, ge=1, description="largest factor between the aspects of a pair")
     extensions: tuple[Extension, ...] | None = Field(None, description="only these; default: every file is looked at")
     ignore_name: Patterns = Field((), description="glob patterns of file and folder names to leave out")
     ignore_path: Folders = Field((), description="files and folders to leave out")
     scheduler: Annotated[str, AfterValidator(_known_scheduler)] = "threads"
     workers: int | None = Field(None, ge=1, description="threads or processes; default: one a core")
+    memory: Bytes | None = Field(None, ge=1 << 20, description="bytes for comparing; default: half of the machine")
     tile: int | None = Field(None, ge=1, description="images a side of a tile; default: by the size of a thumbnail")
 
     @model_validator(mode="before")

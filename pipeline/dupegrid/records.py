@@ -81,7 +81,7 @@ CLUSTERS = pa.schema(
 # What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
 # believed to be there that has been taken away.
 ARTIFACTS = {
-    "index": ("thumbs.zarr", "images.parquet", "index", "files.parquet"),
+    "index": ("thumbs.zarr", "levels.zarr", "sorted.zarr", "images.parquet", "index", "files.parquet"),
     "compare": ("receipt.json", "tiles.zarr", "matches.parquet"),
     "cluster": ("clusters.parquet",),
     "report": ("report.html",),

@@ -17,9 +17,8 @@ from dupegrid.images.index import images_fingerprint, index_marks, index_progres
 from dupegrid.images.index import index as index_stage
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress
-from dupegrid.pairs.tile import DECIDED
 from dupegrid.progress import Reporter
-from dupegrid.records import FORMAT, discard_from, write_bytes, write_json, write_table
+from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
 from dupegrid.rundir import Run, StrPath, check_out, open_run, shown, write_run_json
@@ -94,9 +93,7 @@ def status(run_dir: StrPath) -> dict[str, Any]:
     """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
     opened = open_run(run_dir)
     indexed = index_progress(opened.path)
-    tiles_done, tiles = 0, 0
-    if images_fingerprint(opened.path) == opened.saved["fingerprint"]:
-        tiles_done, tiles = compare_progress(opened.saved["fingerprint"], opened.config, opened.path)
+    tiles_done, tiles = compare_progress(opened.path)
     bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok"))
     return {
         "run": str(opened.path),
@@ -136,16 +133,13 @@ def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
     write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved["unreadable_folders"]))
 
 
-def _receipt(done: Run, counts: dict[str, int], unreadable_folders: Sequence[str]) -> dict[str, Any]:
-    status_column = done.images["status"]
+def _receipt(done: Run, counts: dict[str, Any], unreadable_folders: Sequence[str]) -> dict[str, Any]:
+    status_column = read_table(done.path / "images.parquet", IMAGES, ["status"])["status"]
     failed = status_column.filter(pc.not_equal(status_column, "ok"))
-    decided = {name: counts[name] for name in DECIDED}
     return {
         "images": {"found": len(status_column), "ok": len(status_column) - len(failed), "failed": _counted(failed)},
         "unreadable_folders": list(unreadable_folders),
-        "pairs": {"total": sum(decided.values()), **decided},
-        "tiles": counts["tiles"],
-        "matches": counts["matches"],
+        **counts,
         "cutoff": done.config.cutoff,
         "orientations": done.config.orientations,
         "scope": done.config.scope,

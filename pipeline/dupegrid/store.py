@@ -5,8 +5,10 @@ unless told otherwise, and reads missing ones as that value: every handle made h
 chunk is read as data before it was found among the existing ones.
 """
 
+import math
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,7 @@ from dupegrid.config import CHANNELS
 from dupegrid.errors import StoreError
 
 NOT_DONE: Final = -1
+_FEW: Final = 8  # less than a chunk's eighth is read row by row
 
 
 class Thumbs:
@@ -31,7 +34,6 @@ class Thumbs:
         self._array = _opened(path, "dupegrid index")
         self.chunk: int = self._array.chunks[0]
         self.side: int = self._array.shape[1]
-        self.fingerprint: str = self._array.attrs["fingerprint"]
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, chunk: int, fingerprint: str) -> "Thumbs":
@@ -62,20 +64,56 @@ class Thumbs:
         except ValueError as error:  # the checksum does not match, or the chunk is short
             raise StoreError(f"{self.path} is damaged ({error}): delete the run directory and run again") from None
 
-    def take(self, rows: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Thumbnails of the named images, in that order; each chunk is read once."""
-        wanted = np.asarray(rows, np.int64)
-        out = np.empty((len(wanted), self.side, self.side, CHANNELS), np.uint8)
-        chunk_of = wanted // self.chunk
-        for number in np.unique(chunk_of):
-            here = np.flatnonzero(chunk_of == number)
-            start = int(number) * self.chunk
-            out[here] = self.rows(slice(start, start + self.chunk))[wanted[here] - start]
-        return out
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Thumbnails of the named images, in that order: uint8 array of shape (k, S, S, 3)."""
+        return take_rows(self._array, self.path, rows)
 
     def as_dask(self) -> da.Array:
         """The same array, lazy: uint8 (n, S, S, 3)."""
         return da.from_zarr(self._array)
+
+
+class Arrays:
+    """Named arrays in one folder, uncompressed with checksums, chunked along their first axis: levels, sorted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._group = zarr.open_group(path, mode="r+", use_consolidated=False)
+        except (OSError, ValueError, KeyError):
+            raise StoreError(f"{path} is missing or damaged: delete the run directory and run again") from None
+
+    @classmethod
+    def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
+        """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
+        shutil.rmtree(path, ignore_errors=True)
+        group = zarr.create_group(path)
+        for name, (shape, dtype) in shapes.items():
+            group.create_array(
+                name, shape=shape, chunks=(chunk, *shape[1:]), dtype=np.dtype(dtype), compressors=[Crc32cCodec()]
+            )
+        return cls(path)
+
+    def sign(self, fingerprint: str) -> None:
+        """Say that the arrays are whole, and what they were made from; the last thing to do."""
+        self._group.attrs["fingerprint"] = fingerprint
+
+    def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
+        """Write consecutive rows of an array from `start` on: whole chunks of it."""
+        _with_empty_chunks(self._group[name])[start : start + len(values)] = values
+
+    def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
+        """Consecutive rows of an array."""
+        try:
+            return np.asarray(self._group[name][rows])
+        except (ValueError, KeyError) as error:
+            raise StoreError(
+                f"{self.path}/{name} is damaged ({error}): delete the run directory and run again"
+            ) from None
+
+    def take(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """The named rows of an array, in that order."""
+        return take_rows(self._group[name], self.path / name, rows)
 
 
 class Tiles:
@@ -84,7 +122,7 @@ class Tiles:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._array = _opened(path, "dupegrid compare")
-        self.fingerprint: str = self._array.attrs["fingerprint"]
+        self.strips: int = self._array.shape[0]
 
     @classmethod
     def create(cls, path: Path, strips: int, counts: int, fingerprint: str) -> "Tiles":
@@ -105,10 +143,49 @@ class Tiles:
         self._array[i, j] = counts
 
 
+def take_rows(array: Any, path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """The named rows of an array chunked along its first axis only, in that order.
+
+    Chunks are uncompressed, so where few rows of one are wanted only their bytes are read. StoreError where a chunk is
+    missing or short.
+    """
+    length, row_shape = array.chunks[0], array.shape[1:]
+    out = np.empty((len(rows), *row_shape), array.dtype)
+    flat = out.reshape(len(rows), math.prod(row_shape)).view(np.uint8)
+    order = np.argsort(rows, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(rows[order] // length)) + 1):
+        if not len(part):
+            continue
+        number = int(rows[part[0]]) // length
+        offsets = rows[part] - number * length
+        try:
+            if len(part) * _FEW >= length:
+                out[part] = array[number * length : (number + 1) * length][offsets]
+            else:
+                _read_rows(path / "/".join(["c", str(number), *("0" for _ in row_shape)]), offsets, part, flat)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} is damaged ({error}): delete the run directory and run again") from None
+    return out
+
+
+def _read_rows(
+    file: Path, offsets: npt.NDArray[np.int64], places: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
+) -> None:
+    """The bytes of rows of one uncompressed chunk file, each to its place in `out`."""
+    size = out.shape[1]
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        for offset, place in zip(offsets.tolist(), places.tolist(), strict=True):
+            if os.preadv(descriptor, [out[place]], offset * size) != size:
+                raise ValueError(f"{file.name} is short")
+    finally:
+        os.close(descriptor)
+
+
 def stored_fingerprint(path: Path) -> str | None:
     """The fingerprint of a store, or None where there is no whole store."""
     try:
-        fingerprint = zarr.open_array(path, mode="r").attrs.get("fingerprint")
+        fingerprint = zarr.open(path, mode="r").attrs.get("fingerprint")
     except (OSError, ValueError, KeyError):
         return None
     return None if fingerprint is None else str(fingerprint)
@@ -136,9 +213,13 @@ def _create(
 
 def _opened(path: Path, verb: str) -> Any:
     try:
-        return zarr.open_array(path, mode="r+").with_config({"write_empty_chunks": True})
+        return _with_empty_chunks(zarr.open_array(path, mode="r+"))
     except (OSError, ValueError, KeyError):
         raise StoreError(f"{path} is missing or damaged: make it with '{verb}'") from None
+
+
+def _with_empty_chunks(array: Any) -> Any:
+    return array.with_config({"write_empty_chunks": True})
 
 
 def _existing_chunks(array: Any) -> set[tuple[int, ...]]:

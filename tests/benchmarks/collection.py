@@ -10,9 +10,10 @@ from PIL import Image
 
 from dupegrid.config import load_config
 from dupegrid.demo import _picture
+from dupegrid.pairs.bounds import cell_dtype, cell_sums, levels
 from dupegrid.records import IMAGES, write_json, write_table
 from dupegrid.run import _versions
-from dupegrid.store import Thumbs
+from dupegrid.store import Arrays, Thumbs
 from tests.conftest import SHARED
 
 CHUNK = 256
@@ -53,8 +54,13 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
     """A run directory that is indexed, of n images that never were files."""
     config = load_config(paths=["/nowhere"], **settings)
     mark = f"benchmark of {n}"
-    thumbs = Thumbs.create(out / "thumbs.zarr", n, config.thumb, CHUNK, mark)
-    for number, chunk in chunks(n, config.thumb):
+    side = config.thumb
+    shapes = {str(g): ((n, g * g * 3), cell_dtype(side, g)) for g in levels(side)}
+    cells = Arrays.create(out / "levels.zarr", shapes, CHUNK)
+    thumbs = Thumbs.create(out / "thumbs.zarr", n, side, CHUNK, mark)
+    for number, chunk in chunks(n, side):
+        for g in levels(side):
+            cells.write(str(g), number * CHUNK, cell_sums(chunk, g))
         thumbs.write_chunk(number, chunk)
     columns = {
         "id": np.arange(n),

@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 from dupegrid.config import CHANNELS, Config, fingerprint
 from dupegrid.images.discover import Listing
 from dupegrid.images.thumbnail import RECIPE, decode_file, is_flat
+from dupegrid.pairs.bounds import cell_dtype, cell_sums, levels
 from dupegrid.progress import Reporter
 from dupegrid.records import IMAGE_PART, IMAGES, discard_from, display_path, read_table, write_table
 from dupegrid.runtime import Runtime
-from dupegrid.store import Thumbs, chunk_size, stored_fingerprint
+from dupegrid.store import Arrays, Thumbs, chunk_size, stored_fingerprint
 
 COLLAPSE_OVER = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
 
@@ -43,7 +44,7 @@ def index_marks(listing: Listing, config: Config) -> tuple[str, str]:
     for batch in listing.files.combine_chunks().to_batches():
         digest.update(batch.serialize())
     thumbs = fingerprint(digest.hexdigest(), config.thumb, RECIPE)
-    return thumbs, fingerprint(thumbs, COLLAPSE_OVER, config.scope != "all")
+    return thumbs, fingerprint(thumbs, COLLAPSE_OVER, _set_keys(config))
 
 
 def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter) -> None:
@@ -59,7 +60,7 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
                 warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is in the rows
                 runtime.compute(bag, lambda counts: advance(sum(counts)))
     if images_fingerprint(run_dir) != images_mark:
-        table = _with_identical_to(read_table(run_dir / "index", IMAGE_PART), by_root=config.scope != "all")
+        table = _with_identical_to(read_table(run_dir / "index", IMAGE_PART), _set_keys(config))
         write_table(run_dir / "images.parquet", table.replace_schema_metadata({"fingerprint": images_mark}))
 
 
@@ -88,6 +89,9 @@ def index_chunk(run_dir: Path, number: int) -> int:
     chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
     rows = [_row(file, thumbs.side, chunk[position]) for position, file in enumerate(files)]
     write_table(_part(run_dir, number), pa.Table.from_pylist(rows, schema=IMAGE_PART))
+    cells = Arrays(run_dir / "levels.zarr")
+    for g in levels(thumbs.side):
+        cells.write(str(g), number * thumbs.chunk, cell_sums(chunk, g))
     thumbs.write_chunk(number, chunk)
     return len(files)
 
@@ -113,6 +117,8 @@ def _opened_or_new(listing: Listing, config: Config, run_dir: Path, mark: str) -
     chunk = chunk_size(count)
     (run_dir / "index").mkdir()
     write_table(run_dir / "files.parquet", listing.files, row_group_size=chunk)
+    shapes = {str(g): ((count, g * g * CHANNELS), cell_dtype(config.thumb, g)) for g in levels(config.thumb)}
+    Arrays.create(run_dir / "levels.zarr", shapes, chunk).sign(mark)
     return Thumbs.create(path, count, config.thumb, chunk, mark)
 
 
@@ -121,13 +127,19 @@ def _pending(run_dir: Path, thumbs: Thumbs) -> list[int]:
     return [k for k in range(thumbs.chunks) if k not in done]
 
 
-def _with_identical_to(parts: pa.Table, by_root: bool) -> pa.Table:
-    """Fill identical_to: in large sets of images with equal thumbnails, the set's lowest id on all other members.
+def _set_keys(config: Config) -> list[str]:
+    """The columns whose values are one in a set of identical thumbnails.
 
-    A set never spans the two sides of an A-versus-B run nor, `by_root`, two roots: which pairs are asked for would
-    otherwise depend on the representative.
+    What pairs are asked for must not depend on the representative: so a set never spans the two sides of an A-versus-B
+    run nor, where it matters, two roots or two sizes.
     """
-    keys = ["thumb_hash", "group", *(["root"] if by_root else [])]
+    by_root = ["root"] if config.scope != "all" else []
+    by_size = ["width", "height"] if config.same_size or config.max_aspect is not None else []
+    return ["thumb_hash", "group", *by_root, *by_size]
+
+
+def _with_identical_to(parts: pa.Table, keys: list[str]) -> pa.Table:
+    """Fill identical_to: in large sets of images with equal thumbnails, the set's lowest id on all other members."""
     ok = parts.filter(pc.field("status") == "ok").select(["id", *keys])
     sets = ok.group_by(keys).aggregate([("id", "min"), ("id", "count")])
     large = sets.filter(pc.field("id_count") > COLLAPSE_OVER)

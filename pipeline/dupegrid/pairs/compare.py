@@ -1,9 +1,11 @@
-"""The compare stage: thumbs.zarr -> matches.parquet and tiles.zarr, tile by tile.
+"""The compare stage: levels.zarr and thumbs.zarr -> sorted.zarr, tiles.zarr and matches.parquet.
 
-A tile is all pairs of two strips of images. Its matches are written first and its mark last, so a tile that is
-marked needs nothing more; a block of the dask array is a few tiles of one strip, so that the strip is read once.
+The images that are compared one by one are sorted so that like lies beside like, and cut into strips; a tile is all
+pairs of two strips. A block of the dask array is a few tiles of one strip, so that the strip is read once.
 """
 
+import os
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -13,42 +15,49 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.config import Config, fingerprint
-from dupegrid.pairs.grid import Grid, default_side
+from dupegrid.pairs.bounds import strips
+from dupegrid.pairs.filters import Facts, Filters, read_facts
+from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.kernel import CHOICES, mse_block
-from dupegrid.pairs.matches import part_path, sse_limit
-from dupegrid.pairs.tile import COUNTS, Job, compare_tiles
+from dupegrid.pairs.matches import part_path, sse_limit, write_collapsed
+from dupegrid.pairs.sort import block_size, sort_images
+from dupegrid.pairs.tile import COUNTS, DECIDED, Job, compare_tiles
 from dupegrid.progress import Reporter
 from dupegrid.records import discard_from
 from dupegrid.runtime import Runtime
 from dupegrid.store import Thumbs, Tiles, stored_fingerprint
 
-_TILES_A_BLOCK: Final = 16
+_TILES_A_BLOCK: Final = 4
+_BYTES_PER_COMPONENTS: Final = 300  # of an image's projection under one orientation, in both operands and the points
+_BYTES_PER_IMAGE: Final = 600  # its second level, ids and the like
+
+Ints = npt.NDArray[np.int64]
 
 
-def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter) -> dict[str, int]:
-    """Compare all pairs, going on where an earlier run stopped. Returns the receipt's counts, see COUNTS."""
-    grid = _grid(run_dir, config)
-    mark = _mark(index_mark, config, grid)
-    tiles = _opened_or_new(run_dir, grid, mark)
-    limit = sse_limit(config.cutoff, config.values_per_thumb)
-    job = Job(run_dir, mark, grid, config.values_per_thumb, limit, CHOICES[config.orientations], _allowed_roots(config))
+def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter) -> dict[str, Any]:
+    """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches."""
+    facts = read_facts(run_dir, index_mark)
+    filters = Filters.of(config)
+    with reporter.stage("sort", len(facts.live), "images") as advance:
+        job = _sorted(index_mark, config, run_dir, runtime.workers, facts, filters)
+        advance(len(facts.live))
+    tiles = _opened_or_new(job, config, facts)
     done = _done(run_dir, tiles)
-    pending = [(i, j) for i, j in grid.tiles().tolist() if (i, j) not in done]
-    total = grid.images * (grid.images - 1) // 2
-    todo = sum(grid.pairs(i, j) for i, j in pending)
+    pending = [(i, j) for i, j in job.grid.tiles().tolist() if (i, j) not in done]
+    total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
         if pending:
             runtime.compute(_blocks(pending, job), lambda block: advance(int(block.sum())))
-    counts = sum((tiles.counts(i, j) for i, j in grid.tiles().tolist()), np.zeros(len(COUNTS), np.int64))
-    return {"tiles": len(grid.tiles())} | dict(zip(COUNTS, counts.tolist(), strict=True))
+    return _counts(job, tiles, facts)
 
 
-def compare_progress(index_mark: str, config: Config, run_dir: Path) -> tuple[int, int]:
-    """Tiles done and tiles in total, from the stores alone."""
-    grid = _grid(run_dir, config)
+def compare_progress(run_dir: Path) -> tuple[int, int]:
+    """Tiles done and tiles in total, from the stores alone; none where comparing has not begun."""
     path = run_dir / "tiles.zarr"
-    whole = stored_fingerprint(path) == _mark(index_mark, config, grid)
-    return len(_done(run_dir, Tiles(path))) if whole else 0, len(grid.tiles())
+    if stored_fingerprint(path) is None:
+        return 0, 0
+    tiles = Tiles(path)
+    return len(_done(run_dir, tiles)), tiles.strips * (tiles.strips + 1) // 2
 
 
 def mse_matrix(thumbs: Thumbs, ok: npt.NDArray[np.bool_], orientations: tuple[str, ...]) -> da.Array:
@@ -56,59 +65,106 @@ def mse_matrix(thumbs: Thumbs, ok: npt.NDArray[np.bool_], orientations: tuple[st
     images = thumbs.as_dask()
     readable = da.from_array(ok, chunks=images.chunks[0])
     block = partial(_masked_mse, orientations=orientations)
-    return da.blockwise(
-        block, "ij", images, "iabc", images, "jabc", readable, "i", readable, "j", dtype=np.float64, concatenate=True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", da.PerformanceWarning)  # an all-to-all matrix has more chunks than its input
+        return da.blockwise(
+            block,
+            "ij",
+            images,
+            "iabc",
+            images,
+            "jabc",
+            readable,
+            "i",
+            readable,
+            "j",
+            dtype=np.float64,
+            concatenate=True,
+        )
+
+
+def _sorted(index_mark: str, config: Config, run_dir: Path, workers: int, facts: Facts, filters: Filters) -> Job:
+    """Make or find sorted.zarr and lay the grid over it."""
+    orientations, live = CHOICES[config.orientations], len(facts.live)
+    block = block_size(live, config.tile)
+    mark = fingerprint(index_mark, config.orientations, config.scope, len(config.against), config.same_size, block)
+    order = sort_images(run_dir, config.thumb, facts, filters, orientations, block, mark)
+    bytes_per_image = _BYTES_PER_COMPONENTS * len(orientations) + _BYTES_PER_IMAGE
+    side = config.tile or strip_side(live, bytes_per_image, config.memory or _half_of_the_machine(), workers)
+    grid = Grid(tuple(strips(order.starts, live, side).tolist()))
+    limit = sse_limit(config.cutoff, config.values_per_thumb)
+    return Job(run_dir, index_mark, grid, config.thumb, limit, order.largest_norm, orientations, filters)
+
+
+def _opened_or_new(job: Job, config: Config, facts: Facts) -> Tiles:
+    path = job.run_dir / "tiles.zarr"
+    mark = fingerprint(
+        job.index_mark,
+        job.grid.bounds,
+        config.cutoff,
+        config.orientations,
+        config.scope,
+        len(config.against),
+        config.same_size,
+        config.max_aspect,
     )
-
-
-def _allowed_roots(config: Config) -> tuple[tuple[bool, ...], ...]:
-    roots = range(len(config.paths) + len(config.against))
-    first_of_b = len(config.paths)
-
-    def allowed(r: int, s: int) -> bool:
-        if config.against:
-            return (r < first_of_b) != (s < first_of_b)
-        return config.scope == "all" or (r == s) == (config.scope == "within")
-
-    return tuple(tuple(allowed(r, s) for s in roots) for r in roots)
-
-
-def _opened_or_new(run_dir: Path, grid: Grid, mark: str) -> Tiles:
-    path = run_dir / "tiles.zarr"
     if stored_fingerprint(path) == mark:
         return Tiles(path)
-    discard_from(run_dir, "compare")
-    (run_dir / "matches.parquet").mkdir()
-    return Tiles.create(path, grid.strips, len(COUNTS), mark)
+    discard_from(job.run_dir, "compare")
+    (job.run_dir / "matches.parquet").mkdir()
+    members, representatives = _collapsed(job, facts)
+    if len(members):
+        write_collapsed(job.run_dir, representatives, members, config.values_per_thumb, job.index_mark)
+    return Tiles.create(path, job.grid.strips, len(COUNTS), mark)
 
 
-def _grid(run_dir: Path, config: Config) -> Grid:
-    images = len(Thumbs(run_dir / "thumbs.zarr"))
-    return Grid(images, min(config.tile or default_side(config.values_per_thumb), max(1, images)))
-
-
-def _mark(index_mark: str, config: Config, grid: Grid) -> str:
-    return fingerprint(index_mark, config.cutoff, config.orientations, config.scope, len(config.against), grid.side)
+def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints]:
+    """The images that another stands for, and those, where the two are to be compared at all."""
+    members = np.flatnonzero(facts.identical_to >= 0)
+    representatives = facts.identical_to[members]
+    keep = job.filters.of_roots(facts, representatives, members)
+    return members[keep], representatives[keep]
 
 
 def _done(run_dir: Path, tiles: Tiles) -> set[tuple[int, int]]:
-    """The tiles that are marked and whose matches, if they have any, are there."""
-    matches = COUNTS.index("matches")
-    return {(i, j) for i, j in tiles.done() if tiles.counts(i, j)[matches] == 0 or part_path(run_dir, i, j).exists()}
+    """The tiles that are marked and whose part files, if they have any, are there."""
+    parts = COUNTS.index("parts")
+
+    def is_whole(i: int, j: int) -> bool:
+        return all(part_path(run_dir, i, j, part).exists() for part in range(int(tiles.counts(i, j)[parts])))
+
+    return {(i, j) for i, j in tiles.done() if is_whole(i, j)}
 
 
 def _blocks(pending: list[tuple[int, int]], job: Job) -> da.Array:
     """The pending tiles as a dask array of one column, blocked so that a block has tiles of one strip only."""
-    strips = np.array([i for i, _ in pending])
+    first = np.array([i for i, _ in pending])
     sizes = [
         len(run[k : k + _TILES_A_BLOCK])
-        for run in np.split(strips, np.flatnonzero(np.diff(strips)) + 1)
+        for run in np.split(first, np.flatnonzero(np.diff(first)) + 1)
         for k in range(0, len(run), _TILES_A_BLOCK)
     ]
     tiles = da.from_array(np.array(pending, np.int64), chunks=(tuple(sizes), 2))
     return tiles.map_blocks(
         compare_tiles, job, dtype=np.int64, chunks=(tuple(sizes), (1,)), meta=np.empty((0, 1), np.int64)
     )
+
+
+def _counts(job: Job, tiles: Tiles, facts: Facts) -> dict[str, Any]:
+    """How all pairs of readable images were decided: what the tiles counted, and the images that others stand for."""
+    counted = sum((tiles.counts(i, j) for i, j in job.grid.tiles().tolist()), np.zeros(len(COUNTS), np.int64))
+    counts = dict(zip(COUNTS, counted.tolist(), strict=True))
+    readable = np.flatnonzero(facts.ok)
+    total = len(readable) * (len(readable) - 1) // 2
+    asked_for = job.filters.asked_for(facts, readable)
+    identical = asked_for - job.filters.asked_for(facts, facts.live)
+    decided = {name: counts[name] for name in DECIDED} | {"other_group": total - asked_for, "identical": identical}
+    matches = counts["matches"] + len(_collapsed(job, facts)[0])
+    return {"pairs": {"total": total, **decided}, "tiles": len(job.grid.tiles()), "matches": matches}
+
+
+def _half_of_the_machine() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _masked_mse(a: Any, b: Any, a_ok: Any, b_ok: Any, orientations: tuple[str, ...]) -> Any:

@@ -1,28 +1,28 @@
-"""N images and a tile side -> the upper-triangle tiles, and the slices they stand for."""
+"""Strips of sorted images -> the upper-triangle tiles, and how large a strip may be."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-_TILE_BYTES = 1 << 26  # a float32 panel of one tile side stays under 64 MiB
+_STRIPS: int = 6  # aimed at, so that a few workers are kept busy
+_LEAST, _MOST = 512, 1 << 16
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The all-to-all matrix of `images` images, cut into tiles of `side` x `side`; the last may be smaller."""
+    """The all-to-all matrix, cut into strips of images at `bounds`: strip k is bounds[k] to bounds[k + 1]."""
 
-    images: int
-    side: int
+    bounds: tuple[int, ...]
 
     @property
     def strips(self) -> int:
         """Tiles along one side of the matrix."""
-        return -(-self.images // self.side)
+        return len(self.bounds) - 1
 
     def rows(self, strip: int) -> slice:
         """The images of a strip."""
-        return slice(strip * self.side, min(self.images, (strip + 1) * self.side))
+        return slice(self.bounds[strip], self.bounds[strip + 1])
 
     def pairs(self, i: int, j: int) -> int:
         """How many pairs of images tile (i, j) stands for."""
@@ -34,7 +34,7 @@ class Grid:
         return np.stack(np.triu_indices(self.strips), axis=1).astype(np.int64)
 
 
-def default_side(values_per_thumb: int) -> int:
-    """The tile side, a power of two from 16 to 4096, whose float32 panel of that many rows stays under 64 MiB."""
-    side = _TILE_BYTES // (4 * values_per_thumb)
-    return max(16, min(4096, 1 << (max(1, side).bit_length() - 1)))
+def strip_side(images: int, bytes_per_image: int, memory_bytes: int, workers: int) -> int:
+    """The images of a strip: some six strips in all, of 512 to 65,536 images, two a worker within the memory."""
+    side = max(_LEAST, min(_MOST, -(-images // _STRIPS)))
+    return max(1, min(side, memory_bytes // (2 * workers * bytes_per_image)))

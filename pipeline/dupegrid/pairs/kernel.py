@@ -1,7 +1,7 @@
 """Squared distances of thumbnails, on numpy or cupy: whatever array module the arguments come from.
 
 A candidate is a pair whose float32 distance, less a proven rounding margin, is at or under the limit. What is a match
-is then decided in integers, so the float product can only cost time, never a pair.
+is decided in integers, so the float product can only cost time, never a pair.
 """
 
 import math
@@ -22,8 +22,7 @@ ORIENTATIONS: Final = (
     "flip_rot270",
 )
 CHOICES: Final = {"none": ORIENTATIONS[:1], "rotations": ORIENTATIONS[:4], "all": ORIENTATIONS}
-_CENTRE: Final = 128
-_UNIT_ROUNDOFF: Final = 2.0**-24  # of float32, rounding to nearest
+UNIT_ROUNDOFF: Final = 2.0**-24  # of float32, rounding to nearest
 
 
 def turned(thumbs: Array, orientation: str) -> Array:
@@ -37,63 +36,57 @@ def turned(thumbs: Array, orientation: str) -> Array:
     return thumbs if quarter_turns == 0 else _module(thumbs).rot90(thumbs, quarter_turns, (1, 2))
 
 
-def centred(thumbs: Array) -> Array:
-    """uint8 array of shape (n, S, S, 3) -> float32 array of shape (n, S * S * 3), less 128; exact."""
-    return _vectors(thumbs).astype(np.float32) - np.float32(_CENTRE)
+def product_margin(terms: int) -> float:
+    """The relative margin e that makes `candidates` safe for points of K = `terms` - 2 float32 coordinates.
 
+    A computed distance is an inner product of `terms` products, -2 x_k y_k and the two norms. With g = t u / (1 - t u)
+    for t terms and unit roundoff u, Higham (Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1)
+    bounds its error, in whatever order it is summed, fused or not, by g times the sum of the terms' magnitudes:
 
-def rounding_margin(values: int) -> float:
-    """The relative margin e of a float32 squared distance: computed >= exact - e * (|x|^2 + |y|^2).
+        g (2 |x| . |y| + |x|^2 + |y|^2)  <=  2 g (|x|^2 + |y|^2).
 
-    For vectors of K = `values` numbers and unit roundoff u, Higham (Accuracy and Stability of Numerical Algorithms,
-    2nd ed., section 3.1) bounds the inner product in whatever order it is summed, fused or not:
-
-        |fl(x . y) - x . y| <= g |x| . |y| <= g |x| |y| <= g (|x|^2 + |y|^2) / 2,    g = K u / (1 - K u).
-
-    The distance doubles that error; rounding the two norms, their sum, the difference and the norms' scaling by
-    1 - e adds less than 8 u (|x|^2 + |y|^2). Hence e = g + 8 u.
+    Rounding the norms to float32 adds u (|x|^2 + |y|^2). Norms scaled by 1 - e, e = 2 g + 2 u, take both off again:
+    computed <= exact.
     """
-    ku = values * _UNIT_ROUNDOFF
-    return ku / (1 - ku) + 8 * _UNIT_ROUNDOFF
+    tu = terms * UNIT_ROUNDOFF
+    return 2 * tu / (1 - tu) + 2 * UNIT_ROUNDOFF
 
 
-def scaled_norms(vectors: Array) -> Array:
-    """(1 - e) |x|^2 of each row of a float32 array of shape (n, K), float32 of shape (n,)."""
-    xp = _module(vectors)
-    exact = xp.einsum("nk,nk->n", vectors, vectors, dtype=np.float64)
-    return (exact * (1 - rounding_margin(vectors.shape[1]))).astype(np.float32)
+def left_operand(points: Array) -> Array:
+    """float32 (m, K) -> (m, K + 2), whose product with `right_operand` is the squared distance, less the margin."""
+    norms = _scaled_norms(points)[:, None]
+    xp = _module(points)
+    return xp.concatenate([-2 * points, norms, xp.ones_like(norms)], axis=1)
 
 
-def candidates(x: Array, y: Array, x_norms: Array, y_norms: Array, limit: int) -> tuple[Array, Array]:
-    """Row numbers (into x, into y) of every pair whose squared distance may be at or under `limit`.
+def right_operand(points: Array) -> Array:
+    """float32 (n, K) -> (n, K + 2)."""
+    norms = _scaled_norms(points)[:, None]
+    xp = _module(points)
+    return xp.concatenate([points, xp.ones_like(norms), norms], axis=1)
 
-    x and y are centred float32 arrays of shape (m, K) and (n, K), the norms are their `scaled_norms`. No pair at or
-    under the limit is missing: (1 - e)(|x|^2 + |y|^2) - 2 fl(x . y) <= |x - y|^2, by `rounding_margin`.
+
+def candidates(left: Array, right: Array, limit: float) -> tuple[Array, Array]:
+    """Row numbers (into left, into right) of every pair of points whose squared distance may be at or under `limit`.
+
+    The arguments are the operands of (m, K) and (n, K) points. None is missing: see `product_margin`.
     """
-    xp = _module(x)
-    distance = x @ y.T
-    distance *= np.float32(-2)
-    distance += x_norms[:, None]
-    distance += y_norms[None, :]
-    # The limit rounded up to the next float32, as an integer above 2**24 need not be one.
-    rows: tuple[Array, Array] = xp.nonzero(distance <= np.nextafter(np.float32(limit), np.float32(np.inf)))
+    xp = _module(left)
+    # The limit goes up to the next float32, as it need not be one.
+    near = left @ right.T <= np.nextafter(np.float32(limit), np.float32(np.inf))
+    rows: tuple[Array, Array] = xp.divmod(xp.flatnonzero(near), len(right))
     return rows
 
 
 def exact_sse(x: Array, y: Array) -> Array:
-    """Sums of squared differences of paired rows: uint8 (k, ...) and (k, ...) -> int64 (k,), exact."""
-    difference = _vectors(x).astype(np.int16) - _vectors(y)
-    return (difference.astype(np.int32) ** 2).sum(axis=1, dtype=np.int64)
+    """Sums of squared differences of paired images: uint8 (k, S, S, 3) and (k, S, S, 3) -> int64 (k,), exact.
 
-
-def best_orientation(a: Array, b: Array, orientations: tuple[str, ...]) -> tuple[Array, Array]:
-    """For paired images, uint8 (k, S, S, 3): the least SSE and the number of the orientation of b that gives it.
-
-    Both int64 (k,). At a tie the first orientation in order.
+    A float32 sum of at most 256 squares of at most 255^2 is an integer below 2^24, so exact; the rest is in float64.
     """
-    xp = _module(a)
-    sse = xp.stack([exact_sse(a, turned(b, name)) for name in orientations])
-    return sse.min(axis=0), sse.argmin(axis=0)
+    k, side = x.shape[:2]
+    xp = _module(x)
+    difference = xp.subtract(x, y, dtype=np.float32).reshape(k, 3 * side, side)
+    return xp.einsum("krs,krs->kr", difference, difference).sum(axis=1, dtype=np.float64).astype(np.int64)
 
 
 def mse_block(a: Array, b: Array, orientations: tuple[str, ...]) -> Array:
@@ -110,6 +103,23 @@ def mse_block(a: Array, b: Array, orientations: tuple[str, ...]) -> Array:
         y_norms = xp.einsum("nk,nk->n", y, y)
         xp.minimum(least, x_norms[:, None] + y_norms[None, :] - 2 * (x @ y.T), out=least)
     return least / x.shape[1]
+
+
+def mae(x: Array, y: Array) -> Array:
+    """Mean absolute error: uint8 (m, D) and (n, D) -> float64 (m, n), exact up to the division."""
+    xp = _module(x)
+    wide = y.astype(np.int16)
+    return xp.stack([xp.abs(row - wide).sum(axis=1, dtype=np.int64) for row in x]) / x.shape[1]
+
+
+def inverse(orientation: str) -> str:
+    """The orientation that undoes another: mirrored ones undo themselves."""
+    return {"rot90": "rot270", "rot270": "rot90"}.get(orientation, orientation)
+
+
+def _scaled_norms(points: Array) -> Array:
+    norms = _module(points).einsum("nk,nk->n", points, points, dtype=np.float64)
+    return (norms * (1 - product_margin(points.shape[1] + 2))).astype(np.float32)
 
 
 def _vectors(images: Array) -> Array:

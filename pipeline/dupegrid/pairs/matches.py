@@ -1,13 +1,17 @@
-"""The matches of a tile: rows, and the part file that holds them."""
+"""Matching pairs -> rows -> part files, and all of them back."""
 
+from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from dupegrid.pairs.kernel import ORIENTATIONS
-from dupegrid.records import MATCHES, read_table, write_table
+from dupegrid.records import IMAGES, MATCHES, read_table, write_table
+
+_ROWS_A_PART: Final = 1 << 20
 
 Ints = npt.NDArray[np.int64]
 
@@ -22,11 +26,45 @@ def sse_limit(mse: float, values: int) -> int:
     return limit
 
 
-def match_rows(a: Ints, b: Ints, sse: Ints, orientation: Ints, paths: pa.ChunkedArray, values: int) -> pa.Table:
-    """The table of matching pairs (schema MATCHES), sorted by a and b.
+class PartWriter:
+    """Collects the matches of one tile and writes them as part files, none of which grows without bound."""
 
-    `a`, `b`, `sse` and `orientation` (a number into ORIENTATIONS) have one entry a pair; `values` is S * S * 3.
-    """
+    def __init__(self, run_dir: Path, i: int, j: int, values: int, index_mark: str) -> None:
+        self.rows = 0
+        self._run_dir, self._tile = run_dir, (i, j)
+        self._values, self._index_mark = values, index_mark
+        self._waiting: list[tuple[Ints, Ints, Ints, Ints]] = []
+        self._waiting_rows = 0
+        self._parts = 0
+
+    def add(self, a: Ints, b: Ints, sse: Ints, orientation: Ints) -> None:
+        """Take matches: ids a < b, SSE, and a number into ORIENTATIONS; int64 arrays of shape (k,)."""
+        if not len(a):
+            return
+        self._waiting.append((a, b, sse, orientation))
+        self._waiting_rows += len(a)
+        self.rows += len(a)
+        if self._waiting_rows >= _ROWS_A_PART:
+            self._write()
+
+    def close(self) -> int:
+        """Write what is left; gives the number of part files, none for a tile without matches."""
+        if self._waiting:
+            self._write()
+        return self._parts
+
+    def _write(self) -> None:
+        a, b, sse, orientation = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        paths = _paths(self._run_dir, self._index_mark)
+        write_table(
+            part_path(self._run_dir, *self._tile, self._parts), match_rows(a, b, sse, orientation, paths, self._values)
+        )
+        self._parts += 1
+        self._waiting, self._waiting_rows = [], 0
+
+
+def match_rows(a: Ints, b: Ints, sse: Ints, orientation: Ints, paths: pa.ChunkedArray, values: int) -> pa.Table:
+    """The table of matching pairs (schema MATCHES), sorted by a and b; `values` is S * S * 3."""
     order = np.lexsort((b, a))
     a, b, sse = a[order], b[order], sse[order]
     columns = {
@@ -41,18 +79,24 @@ def match_rows(a: Ints, b: Ints, sse: Ints, orientation: Ints, paths: pa.Chunked
     return pa.table(columns, schema=MATCHES)
 
 
-def part_path(run_dir: Path, i: int, j: int) -> Path:
-    """Where the matches of tile (i, j) are."""
-    return run_dir / "matches.parquet" / f"part-{i:05d}-{j:05d}.parquet"
+def part_path(run_dir: Path, i: int, j: int, part: int) -> Path:
+    """Where a part of the matches of tile (i, j) is."""
+    return run_dir / "matches.parquet" / f"part-{i:05d}-{j:05d}-{part:03d}.parquet"
 
 
-def write_part(run_dir: Path, i: int, j: int, rows: pa.Table) -> None:
-    """Write the matches of a tile, whole or not at all; a tile without matches has no file."""
-    if len(rows):
-        write_table(part_path(run_dir, i, j), rows)
+def write_collapsed(run_dir: Path, a: Ints, b: Ints, values: int, index_mark: str) -> None:
+    """Write the pairs of images with the representative of their identical thumbnails."""
+    nothing = np.zeros(len(a), np.int64)
+    rows = match_rows(a, b, nothing, nothing, _paths(run_dir, index_mark), values)
+    write_table(run_dir / "matches.parquet" / "part-identical.parquet", rows)
 
 
 def read_matches(run_dir: Path, columns: list[str] | None = None) -> pa.Table:
     """All matches so far, sorted by a and b."""
     table = read_table(run_dir / "matches.parquet", MATCHES, columns)
     return table.sort_by([("a", "ascending"), ("b", "ascending")])
+
+
+@lru_cache(maxsize=2)
+def _paths(run_dir: Path, _fingerprint: str) -> pa.ChunkedArray:
+    return read_table(run_dir / "images.parquet", IMAGES, ["path"])["path"]

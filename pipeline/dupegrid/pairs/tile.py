@@ -1,31 +1,47 @@
-"""One tile: all pairs of two strips of images, from thumbnails to a part file of matches and a mark.
+"""One tile: all pairs of two strips of sorted images, from their summaries to part files of matches and a mark.
 
-The matches are written first and the mark last, so a tile that is marked needs nothing more.
+Blocks that no filter lets through or whose boxes are too far apart are skipped whole; the others are multiplied. What
+passes goes through the finer levels, then integers decide. Matches are written first and the mark last, so a tile that
+is marked needs nothing more.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from dupegrid.pairs.bounds import (
+    box_limit,
+    boxes,
+    cell_weights,
+    level_limit,
+    level_sse,
+    levels,
+    radius,
+    squared_gaps,
+    turned_columns,
+)
+from dupegrid.pairs.filters import Facts, Filters, read_facts
 from dupegrid.pairs.grid import Grid
-from dupegrid.pairs.kernel import best_orientation, candidates, centred, scaled_norms, turned
-from dupegrid.pairs.matches import match_rows, write_part
-from dupegrid.records import IMAGES, read_table
-from dupegrid.store import Thumbs, Tiles
+from dupegrid.pairs.kernel import ORIENTATIONS, candidates, exact_sse, inverse, left_operand, right_operand, turned
+from dupegrid.pairs.matches import PartWriter
+from dupegrid.pairs.sort import SECOND_LEVEL
+from dupegrid.store import Arrays, Thumbs, Tiles
 
-# How every pair of readable images was decided; these add up to all pairs. Then what was found.
-DECIDED: Final = ("other_group", "identical", "bound", "exact")
-COUNTS: Final = (*DECIDED, "matches")
-_PAIRS_AT_ONCE: Final = 1024  # candidates decided together: bounds the memory of the exact step
+# How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
+DECIDED: Final = ("other_group", "filter", "box", "level_4", "level_8", "level_16", "exact")
+COUNTS: Final = (*DECIDED, "matches", "parts")
+_COLUMNS_AT_ONCE: Final = 8192  # of a product: its result stays in the cache
+_PAIRS_AT_ONCE: Final = 1 << 18  # refined together; bounds the memory of a tile whatever it holds
+_IMAGES_AT_ONCE: Final = 2048  # pairs of thumbnails decided together
 
 Ints = npt.NDArray[np.int64]
-Roots = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -33,133 +49,255 @@ class Job:
     """What a tile's task needs to know; small, as it travels to every worker."""
 
     run_dir: Path
-    fingerprint: str
+    index_mark: str
     grid: Grid
-    values: int  # of a thumbnail: S * S * 3
+    side: int  # of a thumbnail, pixels
     limit: int  # largest SSE kept
+    largest_norm: float  # of a projected image
     orientations: tuple[str, ...]
-    allowed: tuple[tuple[bool, ...], ...]  # allowed[r][s]: whether images of roots r and s are to be compared
+    filters: Filters
 
 
 @dataclass(frozen=True)
-class Panel:
-    """The images of a strip that are compared one by one: readable, and not stood for by another."""
+class Pairs:
+    """Pairs of images under one orientation each: rows of the first strip, of the second, place in job.orientations."""
+
+    x: Ints
+    y: Ints
+    turn: Ints
+
+    def only(self, keep: Bools) -> "Pairs":
+        """The pairs for which `keep` is true."""
+        return Pairs(self.x[keep], self.y[keep], self.turn[keep])
+
+    def unique(self) -> int:
+        """How many different pairs of images these are."""
+        if not len(self.x) or not self.turn.any():
+            return len(self.x)
+        return len(np.unique(self.x * (int(self.y.max()) + 1) + self.y))
+
+
+@dataclass
+class Strip:
+    """Consecutive sorted images and their summaries; one entry an orientation in the lists."""
 
     ids: Ints
-    roots: Roots
-    thumbs: npt.NDArray[np.uint8]
+    starts: Ints  # of the blocks, and the end
+    points: list[Floats]
+    cells: npt.NDArray[np.generic] | None  # of the second level
+    lows: list[Floats] = field(init=False)
+    highs: list[Floats] = field(init=False)
+
+    def __post_init__(self) -> None:
+        corners = [boxes(points, self.starts[:-1]) for points in self.points]
+        self.lows, self.highs = [low for low, _ in corners], [high for _, high in corners]
 
 
-def compare_tiles(tiles: npt.NDArray[np.int64], job: Job) -> npt.NDArray[np.int64]:
-    """Compare the pairs of some tiles of one strip: int64 (k, 2) -> how many pairs of files each tile has, (k, 1)."""
+def read_strip(job: Job, number: int) -> Strip:
+    """Load a strip from sorted.zarr."""
+    store, rows = Arrays(job.run_dir / "sorted.zarr"), job.grid.rows(number)
+    starts = store.rows("starts")
+    inside = starts[(starts >= rows.start) & (starts < rows.stop)]
+    return Strip(
+        store.rows("order", rows),
+        np.append(inside, rows.stop) - rows.start,
+        [store.rows(name, rows) for name in job.orientations],
+        store.rows(str(SECOND_LEVEL), rows) if SECOND_LEVEL in levels(job.side) else None,
+    )
+
+
+def compare_tiles(tiles: Ints, job: Job) -> Ints:
+    """Compare the pairs of some tiles of one strip: int64 (k, 2) -> how many pairs each tile stands for, (k, 1)."""
     if not len(tiles):  # dask asks for the shape of a block with an empty one
         return np.zeros((0, 1), np.int64)
-    store, marks = Thumbs(job.run_dir / "thumbs.zarr"), Tiles(job.run_dir / "tiles.zarr")
-    first = _panel(job, store, int(tiles[0, 0]))
-    x = centred(first.thumbs)
-    x_norms = scaled_norms(x)
+    marks = Tiles(job.run_dir / "tiles.zarr")
+    first = read_strip(job, int(tiles[0, 0]))
     for i, j in tiles.tolist():
-        second = first if i == j else _panel(job, store, j)
-        a, b = _candidates(job, first, second, x, x_norms)
-        if i == j:
-            upper = a < b
-            a, b = a[upper], b[upper]
-        wanted = np.asarray(job.allowed)[first.roots[a], second.roots[b]]
-        a, b = a[wanted], b[wanted]
-        decided = len(a)
-        matches = [
-            _exact(job, first, second, a[k : k + _PAIRS_AT_ONCE], b[k : k + _PAIRS_AT_ONCE])
-            for k in range(0, decided, _PAIRS_AT_ONCE)
-        ]
-        rows = _rows(job, [*matches, _collapsed(job, i, j)])
-        write_part(job.run_dir, i, j, rows)
-        marks.mark(i, j, _count(job, i, j, first, second, decided, len(rows)))
+        second = first if i == j else read_strip(job, j)
+        marks.mark(i, j, compare_tile(job, i, j, first, second))
     return np.array([[job.grid.pairs(i, j)] for i, j in tiles.tolist()], np.int64)
 
 
-def _candidates(job: Job, first: Panel, second: Panel, x: Any, x_norms: Any) -> tuple[Ints, Ints]:
-    """Every pair (row of first, row of second) that some orientation may bring to the limit or under, once, sorted."""
-    columns = len(second.ids)
-    keys = []
-    if (
-        len(first.ids)
-        and columns
-        and np.asarray(job.allowed)[np.ix_(np.unique(first.roots), np.unique(second.roots))].any()
-    ):
-        for name in job.orientations:
-            y = centred(turned(second.thumbs, name))
-            a, b = candidates(x, y, x_norms, scaled_norms(y), job.limit)
-            keys.append(a * columns + b)
-    key = np.unique(np.concatenate(keys)) if keys else np.empty(0, np.int64)
-    return np.divmod(key, max(1, columns))
+def compare_tile(job: Job, i: int, j: int, first: Strip, second: Strip) -> Ints:
+    """Write the matches of a tile; gives its counts, in the order of COUNTS."""
+    tally = dict.fromkeys(COUNTS, 0)
+    writer = PartWriter(job.run_dir, i, j, job.side * job.side * 3, job.index_mark)
+    for pairs in _batches(_multiplied(job, first, second, tally)):
+        writer.add(*_refined(job, first, second, pairs, tally))
+    tally["parts"] = writer.close()
+    tally["matches"] = writer.rows
+    return np.array([tally[name] for name in COUNTS], np.int64)
 
 
-def _exact(job: Job, first: Panel, second: Panel, a: Ints, b: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-    """The candidates at or under the limit, in integers: ids a, ids b, SSE, orientation."""
-    sse, orientation = best_orientation(first.thumbs[a], second.thumbs[b], job.orientations)
-    keep = sse <= job.limit
-    return first.ids[a[keep]], second.ids[b[keep]], sse[keep], orientation[keep]
+def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
+    """What the boxes and the product of the first level let through, for each block of the first strip."""
+    facts = read_facts(job.run_dir, job.index_mark)
+    within = radius(job.limit, job.largest_norm)
+    near_enough = box_limit(within, first.points[0].shape[1])
+    left = left_operand(first.points[0])
+    right = [right_operand(points) for points in second.points]
+    for block, (start, stop) in enumerate(pairwise(first.starts)):
+        skipped = block if second is first else 0
+        sizes = np.diff(second.starts[skipped:])
+        stands_for = sizes * (stop - start)
+        if second is first:
+            stands_for[0] = sizes[0] * (sizes[0] - 1) // 2
+        asked_for = _asked_for(job, facts, first, second, block, skipped, stands_for, tally)
+        reached = np.zeros(len(sizes), bool)
+        found = []
+        for turn, operand in enumerate(right):
+            lows, highs = second.lows[turn][skipped:], second.highs[turn][skipped:]
+            gaps = squared_gaps(first.lows[0][block], first.highs[0][block], lows, highs)
+            near = asked_for & (gaps <= near_enough)
+            reached |= near
+            for begin, end in _runs(np.flatnonzero(near) + skipped, second.starts):
+                x, y = candidates(left[start:stop], operand[begin:end], within * within)
+                found.append(Pairs(x + start, y + begin, np.full(len(x), turn)))
+        tally["box"] += int(stands_for[asked_for & ~reached].sum())
+        pairs = _joined(found)
+        if second is first:
+            pairs = pairs.only(pairs.x < pairs.y)
+        passed = pairs.unique()
+        tally["level_4"] += int(stands_for[reached].sum()) - passed
+        if job.filters.max_aspect is not None:
+            pairs = pairs.only(job.filters.of_sizes(facts, first.ids[pairs.x], second.ids[pairs.y]))
+            tally["filter"] += passed - pairs.unique()
+        yield pairs
 
 
-def _collapsed(job: Job, i: int, j: int) -> tuple[Ints, Ints, Ints, Ints]:
-    """The pairs of tile (i, j) that are an image and the representative of its set of identical thumbnails."""
-    facts = _facts(job.run_dir, job.fingerprint)
-    rows = job.grid.rows(j)
-    b = np.flatnonzero(facts.identical_to[rows] >= 0) + rows.start
-    a = facts.identical_to[b]
-    here = (a // job.grid.side == i) & np.asarray(job.allowed)[facts.roots[a], facts.roots[b]]
-    a, b = a[here], b[here]
-    return a, b, np.zeros(len(a), np.int64), np.zeros(len(a), np.int64)
+def _asked_for(
+    job: Job,
+    facts: Facts,
+    first: Strip,
+    second: Strip,
+    block: int,
+    skipped: int,
+    stands_for: Ints,
+    tally: dict[str, int],
+) -> Bools:
+    """Which blocks of the second strip the filters let through; a block has one root and one size where they matter."""
+    heads = second.ids[second.starts[skipped:-1]]
+    one = np.full(len(heads), first.ids[first.starts[block]])
+    of_roots = job.filters.of_roots(facts, one, heads)
+    asked_for = of_roots & job.filters.of_sizes(facts, one, heads) if job.filters.same_size else of_roots
+    tally["other_group"] += int(stands_for[~of_roots].sum())
+    tally["filter"] += int(stands_for[of_roots & ~asked_for].sum())
+    return asked_for
 
 
-def _rows(job: Job, matches: list[tuple[Ints, Ints, Ints, Ints]]) -> pa.Table:
-    a, b, sse, orientation = (np.concatenate(column) for column in zip(*matches, strict=True))
-    paths = _paths(job.run_dir, job.fingerprint) if len(a) else pa.chunked_array([], pa.string())
-    return match_rows(a, b, sse, orientation, paths, job.values)
+def _runs(blocks: Ints, starts: Ints) -> Iterator[tuple[int, int]]:
+    """Consecutive blocks as ranges of images, cut so that a product fits the cache."""
+    if not len(blocks):
+        return
+    cuts = np.flatnonzero(np.diff(blocks) > 1)
+    begins = starts[blocks[np.concatenate([[0], cuts + 1])]]
+    ends = starts[blocks[np.concatenate([cuts, [len(blocks) - 1]])] + 1]
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        for cut in range(begin, end, _COLUMNS_AT_ONCE):
+            yield cut, min(end, cut + _COLUMNS_AT_ONCE)
 
 
-def _count(job: Job, i: int, j: int, first: Panel, second: Panel, decided: int, matches: int) -> Ints:
-    """The counts of a tile, in the order of COUNTS."""
-    facts = _facts(job.run_dir, job.fingerprint)
-    allowed = np.asarray(job.allowed, np.int64)
-
-    def pairs(x: Roots, y: Roots, kinds: Ints) -> int:
-        """How many pairs of images with these roots are of the root pairs in `kinds`."""
-        counts_x = np.bincount(x, minlength=len(kinds))
-        if i == j:
-            return int(counts_x @ kinds @ counts_x - counts_x @ np.diag(kinds)) // 2
-        return int(counts_x @ kinds @ np.bincount(y, minlength=len(kinds)))
-
-    x, y = (facts.roots[job.grid.rows(k)][facts.ok[job.grid.rows(k)]] for k in (i, j))
-    total = pairs(x, y, np.ones_like(allowed))
-    asked_for = pairs(x, y, allowed)
-    one_by_one = pairs(first.roots, second.roots, allowed)
-    return np.array([total - asked_for, asked_for - one_by_one, one_by_one - decided, decided, matches], np.int64)
+def _batches(parts: Iterator[Pairs]) -> Iterator[Pairs]:
+    """The same pairs, put together to batches worth refining; the pairs of a block stay together."""
+    waiting: list[Pairs] = []
+    count = 0
+    for part in parts:
+        waiting.append(part)
+        count += len(part.x)
+        if count >= _PAIRS_AT_ONCE:
+            yield _joined(waiting)
+            waiting, count = [], 0
+    if count:
+        yield _joined(waiting)
 
 
-def _panel(job: Job, store: Thumbs, strip: int) -> Panel:
-    rows = job.grid.rows(strip)
-    facts = _facts(job.run_dir, job.fingerprint)
-    live = np.flatnonzero(facts.ok[rows] & (facts.identical_to[rows] < 0))
-    return Panel(live + rows.start, facts.roots[rows][live], store.rows(rows)[live])
+def _joined(parts: list[Pairs]) -> Pairs:
+    if not parts:
+        nothing = np.empty(0, np.int64)
+        return Pairs(nothing, nothing, nothing)
+    return Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "turn")))
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """What comparing needs of images.parquet, one entry a file."""
+def _refined(
+    job: Job, first: Strip, second: Strip, pairs: Pairs, tally: dict[str, int]
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Through the finer levels and the integers: ids a < b, SSE and orientation of b (a number into ORIENTATIONS)."""
+    for g in levels(job.side)[1:]:
+        reached = pairs.unique()
+        if g == SECOND_LEVEL:
+            pairs = pairs.only(_within_second_level(job, first, second, pairs))
+        else:
+            pairs = pairs.only(_within_level(job, g, first.ids[pairs.x], second.ids[pairs.y], pairs.turn))
+        tally[f"level_{g}"] += reached - pairs.unique()
+    tally["exact"] += pairs.unique()
+    return _decided(job, first.ids[pairs.x], second.ids[pairs.y], pairs.turn)
 
-    ok: npt.NDArray[np.bool_]
-    roots: Roots
-    identical_to: Ints  # -1 where null
+
+def _within_second_level(job: Job, first: Strip, second: Strip, pairs: Pairs) -> Bools:
+    if first.cells is None or second.cells is None:
+        return np.ones(len(pairs.x), bool)
+    return _near(job, SECOND_LEVEL, first.cells, second.cells, pairs.x, pairs.y, pairs.turn)
 
 
-@lru_cache(maxsize=2)
-def _facts(run_dir: Path, _fingerprint: str) -> _Facts:
-    table = read_table(run_dir / "images.parquet", IMAGES, ["status", "root", "identical_to"])
-    ok = pc.equal(table["status"], "ok").to_numpy()
-    return _Facts(ok, table["root"].to_numpy(), table["identical_to"].fill_null(-1).to_numpy())
+def _within_level(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
+    """The same for a level that is not sorted with the images: only the rows that are needed are read."""
+    ids, places = np.unique(np.concatenate([a, b]), return_inverse=True)
+    cells = Arrays(job.run_dir / "levels.zarr").take(str(g), ids)
+    return _near(job, g, cells, cells, places[: len(a)], places[len(a) :], turn)
 
 
-@lru_cache(maxsize=2)
-def _paths(run_dir: Path, _fingerprint: str) -> pa.ChunkedArray:
-    return read_table(run_dir / "images.parquet", IMAGES, ["path"])["path"]
+def _near(
+    job: Job,
+    g: int,
+    first: npt.NDArray[np.generic],
+    second: npt.NDArray[np.generic],
+    x: Ints,
+    y: Ints,
+    turn: Ints,
+) -> Bools:
+    """Whether the bound of level g leaves each pair within the limit."""
+    weights = cell_weights(job.side, g)
+    limit, at_once = level_limit(job.limit, len(weights)), max(1, (1 << 19) // len(weights))
+    keep = np.empty(len(x), bool)
+    for number, name in enumerate(job.orientations):
+        columns = None if name == ORIENTATIONS[0] else turned_columns(g, name)
+        mine = np.flatnonzero(turn == number)
+        for start in range(0, len(mine), at_once):
+            part = mine[start : start + at_once]
+            rows = second[y[part]]
+            keep[part] = level_sse(first[x[part]], rows if columns is None else rows[:, columns], weights) <= limit
+    return keep
+
+
+def _decided(job: Job, first: Ints, second: Ints, turn: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """In integers: the pairs (ids) at or under the limit, each once, with its least SSE and that orientation."""
+    thumbs = Thumbs(job.run_dir / "thumbs.zarr")
+    swapped = first > second
+    # |x - R y| = |R^-1 x - y|: seen from the other side, the orientation is undone.
+    straight = np.array([ORIENTATIONS.index(name) for name in job.orientations])
+    undone = np.array([ORIENTATIONS.index(inverse(name)) for name in job.orientations])
+    orientation = np.where(swapped, undone[turn], straight[turn])
+    a, b = np.where(swapped, second, first), np.where(swapped, first, second)
+    sse = np.empty(len(a), np.int64)
+    for number in np.unique(orientation):
+        mine = np.flatnonzero(orientation == number)
+        mine = mine[np.lexsort((b[mine], a[mine]))]
+        for start in range(0, len(mine), _IMAGES_AT_ONCE):
+            part = mine[start : start + _IMAGES_AT_ONCE]
+            ids, places = np.unique(np.concatenate([a[part], b[part]]), return_inverse=True)
+            images = thumbs.take(ids)
+            sse[part] = _sse(images, places[: len(part)], places[len(part) :], ORIENTATIONS[number])
+    keep = np.flatnonzero(sse <= job.limit)
+    keep = keep[np.lexsort((orientation[keep], sse[keep], b[keep], a[keep]))]
+    a, b, sse, orientation = a[keep], b[keep], sse[keep], orientation[keep]
+    first_of_pair = np.ones(len(a), bool)
+    first_of_pair[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+    return a[first_of_pair], b[first_of_pair], sse[first_of_pair], orientation[first_of_pair]
+
+
+def _sse(images: npt.NDArray[np.uint8], x: Ints, y: Ints, orientation: str) -> Ints:
+    out = np.empty(len(x), np.int64)
+    for start in range(0, len(x), 32):  # a few at a time stay in the cache
+        part = slice(start, start + 32)
+        out[part] = exact_sse(images[x[part]], turned(images[y[part]], orientation))
+    return out

@@ -1,0 +1,197 @@
+"""Summaries of thumbnails and the lower bounds they give on the SSE of a pair; each bound with its rounding margin.
+
+Level g: sums over the cells of a g x g grid, a channel at a time. For disjoint cells C of |C| values, Cauchy-Schwarz
+gives (sum over C of a - b)^2 <= |C| * (sum over C of (a - b)^2), hence for cell sums A_C, B_C
+
+    sum over C of (A_C - B_C)^2 / |C|  <=  |a - b|^2 = SSE.                                          (1)
+
+The grids are symmetric, so that cell sums turn and mirror with the picture. The first level is further projected onto
+its principal components: for orthonormal columns V, |V^T f|^2 <= |f|^2, so distances only shrink. Boxes around blocks
+of projected images bound whole blocks of pairs. Last come integers (kernel.py). A pair is dropped only when a bound,
+less what rounding can have added, is over the limit.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dupegrid.pairs.kernel import UNIT_ROUNDOFF, turned
+
+FIRST_LEVEL: Final = 4
+_LEVELS: Final = (4, 8, 16)
+_COMPONENTS: Final = 32  # of 48: keeps 99.5 % of the energy of photos for two thirds of the work
+_SPLIT_COMPONENTS: Final = 8
+_SAMPLE: Final = 50_000
+_FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
+
+Cells = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+def levels(side: int) -> tuple[int, ...]:
+    """The grids kept of thumbnails of a side: 4, 8 and 16 as far as they are coarser than the thumbnail, at least 4."""
+    return tuple(g for g in _LEVELS if g == FIRST_LEVEL or g < side)
+
+
+def cell_dtype(side: int, g: int) -> npt.DTypeLike:
+    """uint16 where the sum of a cell of white fits, else uint32."""
+    return np.uint16 if 255 * max(_cell_sizes(side, g)) ** 2 < 1 << 16 else np.uint32
+
+
+def cell_sums(thumbs: npt.NDArray[np.uint8], g: int) -> Cells:
+    """uint8 (n, S, S, 3) -> sums over the cells of a g x g grid, (n, g * g * 3), exact.
+
+    A cell's side is S / g, rounded so that the grid is symmetric; the middle row and column of an odd S are in no cell.
+    """
+    n, side = thumbs.shape[:2]
+    wide = thumbs.reshape(n, side, side * 3)
+    rows = np.stack([wide[:, start:stop].sum(axis=1, dtype=np.uint32) for start, stop in _cell_edges(side, g)], axis=1)
+    # Sums of at most 64 * 255 values in a row of cells, times one, are exact in float32.
+    columns = np.kron(_membership(side, g), np.eye(3, dtype=np.float32))
+    return (rows.astype(np.float32) @ columns).reshape(n, g * g * 3).astype(cell_dtype(side, g))
+
+
+def turned_columns(g: int, orientation: str) -> Ints:
+    """Which columns of cell sums make up those of the turned picture: `cells[:, turned_columns(g, o)]`."""
+    columns: Ints = turned(np.arange(g * g * 3).reshape(1, g, g, 3), orientation).ravel()
+    return columns
+
+
+def cell_weights(side: int, g: int) -> npt.NDArray[np.float64]:
+    """1 / sqrt(|C|) of each column of the cell sums: (g * g * 3,)."""
+    sizes = np.array(_cell_sizes(side, g), np.float64)
+    return np.repeat(1 / np.sqrt(np.outer(sizes, sizes)).ravel(), 3)
+
+
+def level_sse(x: Cells, y: Cells, weights: npt.NDArray[np.float64]) -> Floats:
+    """The left side of (1) for paired rows of cell sums (k, g * g * 3): float32 (k,), to compare with `level_limit`."""
+    difference = np.subtract(x, y, dtype=np.float32)
+    difference *= weights.astype(np.float32)
+    sums: Floats = np.einsum("kc,kc->k", difference, difference)
+    return sums
+
+
+def level_limit(limit: int, columns: int) -> float:
+    """What `level_sse` of a pair with SSE <= `limit` is at or under.
+
+    Differences of cell sums below 2^24 are exact; a term has five roundings (weight, product, square twice the first
+    two), the sum of K positive terms K more: computed <= exact * (1 + u)^(K + 8) <= exact * (1 + 2 (K + 8) u).
+    """
+    return limit * (1 + 2 * (columns + 8) * UNIT_ROUNDOFF)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The first level onto its principal components: f -> V^T (f - mean), float32."""
+
+    side: int
+    mean: npt.NDArray[np.float64]
+    basis: npt.NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, cells: Cells, side: int) -> "Projection":
+        """From cell sums of the first level (n, 48), by an evenly spaced sample of them."""
+        sample = cells[:: max(1, len(cells) // _SAMPLE)] * cell_weights(side, FIRST_LEVEL)
+        mean = sample.mean(axis=0) if len(sample) else np.zeros(cells.shape[1])
+        sample = sample - mean
+        _, vectors = np.linalg.eigh(sample.T @ sample)
+        basis = vectors[:, ::-1][:, :_COMPONENTS]
+        off = float(np.abs(basis.T @ basis - np.eye(basis.shape[1])).sum())
+        if off > _FLOAT64_SLACK:
+            raise ArithmeticError(f"principal components are not orthonormal (off by {off})")
+        return cls(side, mean, basis)
+
+    def __call__(self, cells: Cells, orientation: str) -> Floats:
+        """The components of images turned by an orientation: cell sums (n, 48) -> float32 (n, K)."""
+        out = np.empty((len(cells), self.basis.shape[1]), np.float32)
+        columns, weights = turned_columns(FIRST_LEVEL, orientation), cell_weights(self.side, FIRST_LEVEL)
+        for start in range(0, len(cells), _SAMPLE):
+            part = cells[start : start + _SAMPLE][:, columns] * weights
+            out[start : start + _SAMPLE] = (part - self.mean) @ self.basis
+        return out
+
+
+def radius(limit: int, largest_norm: float) -> float:
+    """The distance that two float32 projections of a pair with SSE <= `limit` are within.
+
+    By (1) and the orthonormal basis the exact projections are within sqrt(limit). Each is off by at most u times its
+    norm, rounded from float64; a little more covers the float64 steps.
+    """
+    return math.sqrt(limit) * (1 + _FLOAT64_SLACK) + 2.1 * UNIT_ROUNDOFF * largest_norm
+
+
+def box_limit(radius: float, components: int) -> float:
+    """What the float32 squared gap of two boxes is at or under when they hold points within `radius`."""
+    return radius * radius * (1 + 2 * (components + 8) * UNIT_ROUNDOFF)
+
+
+def boxes(projected: Floats, starts: Ints) -> tuple[Floats, Floats]:
+    """Lower and upper corners of each block of consecutive rows: (n, K) and block starts (B,) -> twice (B, K)."""
+    return np.minimum.reduceat(projected, starts, axis=0), np.maximum.reduceat(projected, starts, axis=0)
+
+
+def squared_gaps(low: Floats, high: Floats, lows: Floats, highs: Floats) -> Floats:
+    """Squared distance of one box, (K,) twice, from each of B boxes, (B, K) twice: float32 (B,)."""
+    gap = np.maximum(low - highs, lows - high)
+    np.maximum(gap, 0, out=gap)
+    sums: Floats = np.einsum("bk,bk->b", gap, gap)
+    return sums
+
+
+def median_splits(projected: Floats, keys: Ints, block: int) -> tuple[Ints, Ints]:
+    """An order of the images that puts like beside like, and the starts of its blocks of at most `block` images.
+
+    Images are grouped by key, so that no block has two; each group is halved at the median of the widest of its first
+    components until a block is left. `projected` is float32 (n, K), `keys` int64 (n,); returns int64 (n,) and (B,).
+    """
+    order = np.argsort(keys, kind="stable")
+    points = np.ascontiguousarray(projected[order, :_SPLIT_COMPONENTS])
+    edges = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
+    pending = [(start, stop) for start, stop in pairwise(edges) if stop > start]
+    starts = []
+    while pending:
+        start, stop = pending.pop()
+        if stop - start <= block:
+            starts.append(start)
+            continue
+        here = points[start:stop]
+        half = max(block, (stop - start) // 2 // block * block)
+        sides = here[:, int(here.var(axis=0).argmax())].argpartition(half)
+        points[start:stop] = here[sides]
+        order[start:stop] = order[start:stop][sides]
+        pending += [(start, start + half), (start + half, stop)]
+    return order, np.array(sorted(starts), np.int64)
+
+
+def strips(starts: Ints, images: int, side: int) -> Ints:
+    """Bounds of strips of whole blocks, each of at least `side` images but the last: int64 (strips + 1,)."""
+    bounds = [0]
+    for end in [*starts[1:].tolist(), images]:
+        if end - bounds[-1] >= side or end == images:
+            bounds.append(end)
+    return np.array(bounds if images else [0], np.int64)
+
+
+def _cell_edges(side: int, g: int) -> Sequence[tuple[int, int]]:
+    half = side // 2
+    cuts = [k * half // (g // 2) for k in range(g // 2 + 1)]
+    left = list(pairwise(cuts))
+    return left + [(side - stop, side - start) for start, stop in reversed(left)]
+
+
+def _cell_sizes(side: int, g: int) -> list[int]:
+    return [stop - start for start, stop in _cell_edges(side, g)]
+
+
+def _membership(side: int, g: int) -> Floats:
+    """float32 (side, g): one where a column of pixels is in a column of cells."""
+    out = np.zeros((side, g), np.float32)
+    for cell, (start, stop) in enumerate(_cell_edges(side, g)):
+        out[start:stop, cell] = 1
+    return out

@@ -1,0 +1,109 @@
+"""Which pairs are asked for at all: by root, by size, by aspect. Decided for whole blocks of images where possible."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from dupegrid.config import Config
+from dupegrid.records import IMAGES, read_table
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What comparing needs of images.parquet, one entry an image."""
+
+    ok: Bools
+    roots: Ints
+    widths: Ints  # 0 where not known
+    heights: Ints
+    identical_to: Ints  # -1 where null
+
+    @property
+    def live(self) -> Ints:
+        """The ids that are compared one by one: readable, and not stood for by another."""
+        return np.flatnonzero(self.ok & (self.identical_to < 0))
+
+
+@lru_cache(maxsize=2)
+def read_facts(run_dir: Path, _fingerprint: str) -> Facts:
+    """The facts of a run directory whose images.parquet has this fingerprint."""
+    table = read_table(run_dir / "images.parquet", IMAGES, ["status", "root", "width", "height", "identical_to"])
+
+    def numbers(name: str, null: int = 0) -> Ints:
+        return pc.fill_null(table[name], null).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+    return Facts(
+        pc.equal(table["status"], "ok").to_numpy(),
+        numbers("root"),
+        numbers("width"),
+        numbers("height"),
+        numbers("identical_to", -1),
+    )
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The pairs asked for. `allowed[r][s]` says whether images of roots r and s are to be compared."""
+
+    allowed: tuple[tuple[bool, ...], ...]
+    same_size: bool
+    max_aspect: float | None
+    turning: bool  # sides may be swapped, as quarter turns count as the same
+
+    @classmethod
+    def of(cls, config: Config) -> "Filters":
+        """The filters that a configuration asks for."""
+        roots = range(len(config.paths) + len(config.against))
+        first_of_b = len(config.paths)
+
+        def allowed(r: int, s: int) -> bool:
+            if config.against:
+                return (r < first_of_b) != (s < first_of_b)
+            return config.scope == "all" or (r == s) == (config.scope == "within")
+
+        table = tuple(tuple(allowed(r, s) for s in roots) for r in roots)
+        return cls(table, config.same_size, config.max_aspect, config.orientations != "none")
+
+    def keys(self, facts: Facts, ids: Ints) -> Ints:
+        """A number for each image: images of one number are asked for alike, whatever their partner."""
+        columns = [np.zeros(len(ids), np.int64)]
+        if not all(map(all, self.allowed)):
+            columns.append(facts.roots[ids])
+        if self.same_size:
+            columns += self._sides(facts, ids)
+        if len(columns) == 1:
+            return columns[0]
+        _, keys = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+        return keys.reshape(-1).astype(np.int64)
+
+    def of_roots(self, facts: Facts, first: Ints, second: Ints) -> Bools:
+        """Whether the roots of paired images, ids (k,) and (k,), are to be compared."""
+        return np.asarray(self.allowed, bool)[facts.roots[first], facts.roots[second]]
+
+    def of_sizes(self, facts: Facts, first: Ints, second: Ints) -> Bools:
+        """Whether paired images, ids (k,) and (k,), have the same size and like aspects, where that is asked for."""
+        keep = np.ones(len(second), bool)
+        (a_long, a_short), (b_long, b_short) = self._sides(facts, first), self._sides(facts, second)
+        if self.same_size:
+            keep &= (a_long == b_long) & (a_short == b_short)
+        if self.max_aspect is not None:
+            a, b = a_long * b_short, b_long * a_short
+            keep &= np.maximum(a, b) <= self.max_aspect * np.minimum(a, b)
+        return keep
+
+    def asked_for(self, facts: Facts, ids: Ints) -> int:
+        """How many pairs of these images are of roots to be compared."""
+        allowed = np.asarray(self.allowed, np.int64)
+        count = np.bincount(facts.roots[ids], minlength=len(allowed))
+        return int(count @ allowed @ count - count @ np.diag(allowed)) // 2
+
+    def _sides(self, facts: Facts, ids: Ints) -> tuple[Ints, Ints]:
+        width, height = facts.widths[ids], facts.heights[ids]
+        return (np.maximum(width, height), np.minimum(width, height)) if self.turning else (width, height)

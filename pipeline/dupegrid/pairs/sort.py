@@ -1,0 +1,77 @@
+"""Put like images beside like: levels.zarr -> sorted.zarr, the order and what the first filters need."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dupegrid.pairs.bounds import FIRST_LEVEL, Projection, levels, median_splits
+from dupegrid.pairs.filters import Facts, Filters
+from dupegrid.pairs.kernel import ORIENTATIONS
+from dupegrid.store import Arrays, stored_fingerprint
+
+SECOND_LEVEL: Final = 8
+_CHUNK: Final = 8192
+_LARGE: Final = 200_000  # images from which on blocks are larger, as there are more of them to look at
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The sorted images: `starts` of the blocks in them, and the largest norm of a projection."""
+
+    starts: Ints
+    images: int
+    largest_norm: float
+
+
+def block_size(images: int, tile: int | None) -> int:
+    """Images a block: 128, or 256 in large collections; never more than a tile side that was asked for."""
+    block = 256 if images > _LARGE else 128
+    return block if tile is None else min(block, tile)
+
+
+def sort_images(
+    run_dir: Path, side: int, facts: Facts, filters: Filters, orientations: tuple[str, ...], block: int, mark: str
+) -> Order:
+    """Make sorted.zarr, unless it is there with this mark."""
+    path, ids = run_dir / "sorted.zarr", facts.live
+    if stored_fingerprint(path) != mark:
+        _write(path, Arrays(run_dir / "levels.zarr"), side, ids, filters.keys(facts, ids), orientations, block).sign(
+            mark
+        )
+    stored = Arrays(path)
+    return Order(stored.rows("starts"), len(ids), float(stored.rows("largest_norm")[0]))
+
+
+def _write(
+    path: Path, cells: Arrays, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int
+) -> Arrays:
+    first = cells.rows(str(FIRST_LEVEL))
+    first = first if len(ids) == len(first) else first[ids]
+    projection = Projection.fit(first, side)
+    order, starts = median_splits(projection(first, ORIENTATIONS[0]), keys, block)
+    first = first[order]
+    n, components = len(ids), projection.basis.shape[1]
+    points_shape = ((n, components), np.float32)
+    shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = dict.fromkeys(orientations, points_shape)
+    shapes |= {"order": ((n,), np.int64), "starts": (starts.shape, np.int64), "largest_norm": ((1,), np.float64)}
+    second = cells.rows(str(SECOND_LEVEL)) if SECOND_LEVEL in levels(side) else None
+    if second is not None:
+        shapes[str(SECOND_LEVEL)] = ((n, second.shape[1]), second.dtype)
+    store = Arrays.create(path, shapes, _CHUNK)
+    largest = 0.0
+    for name in orientations:
+        points = projection(first, name)
+        largest = max(largest, float(np.sqrt(np.einsum("nk,nk->n", points, points, dtype=np.float64).max(initial=0))))
+        store.write(name, 0, points)
+    if second is not None:
+        for start in range(0, n, _CHUNK):
+            store.write(str(SECOND_LEVEL), start, second[ids[order[start : start + _CHUNK]]])
+    store.write("order", 0, ids[order])
+    store.write("starts", 0, starts)
+    store.write("largest_norm", 0, np.array([largest]))
+    return store

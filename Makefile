@@ -24,6 +24,7 @@ clean:
 	rm -rf $(VENV) demo
 
 $(BIN)/python:
+	@echo "making $(VENV), which takes half a minute" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "dupegrid needs Python 3.11 or newer: make PYTHON=python3.12 demo" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 

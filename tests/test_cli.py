@@ -68,6 +68,16 @@ def test_bad_input_is_one_line_and_exit_code_2(command, image_tree: Path, tmp_pa
     assert_one_line(command(*run, out, "--config", unknown_key), "unknown setting 'treshold'")
     assert_one_line(command(*run, out, "--config", no_yaml), "is not valid YAML")
     assert_one_line(command(*run, out, "--config", tmp_path / "none.yaml"), "none.yaml")
+    assert_one_line(command(*run, ""), "name a folder")
+    assert_one_line(command("run", "", "--out", out), "name a folder")
+    assert_one_line(command(*run, out, "--against", image_tree), "both a PATH and --against")
+    assert_one_line(command(*run, out, "--memory", "much"), "memory is 'much'")
+    assert_one_line(command(*run, out, "--max-aspect", "0.5"), "max_aspect is 0.5")
+    for text in ("threshold: 2001-99-99", "threshold: !!int x", "[" * 3000, "extensions: []"):
+        no_yaml.write_text(text)
+        assert_one_line(command(*run, out, "--config", no_yaml), "broken.yaml")
+    assert_one_line(command("demo", "--out", tmp_path / "full"), "has other files")
+    assert_one_line(command("demo", "--out", tmp_path / "file"), "file")
     assert_one_line(command("compare", tmp_path / "nowhere"), "no run directory")
     for verb in ("compare", "cluster", "report", "status"):
         assert_one_line(command(verb, tmp_path / "full"), "no run directory")
@@ -204,5 +214,5 @@ def test_no_cluster_is_started_by_the_default_scheduler(image_tree: Path, tmp_pa
 def test_plain_lines_on_standard_error_when_it_is_no_terminal(command, image_tree: Path, tmp_path: Path) -> None:
     code, out, err = command("run", image_tree, "--out", tmp_path / "run")
     assert code == 0
-    assert [line.split(":")[0] for line in err.splitlines()] == ["index", "compare"]
+    assert [line.split(":")[0] for line in err.splitlines()] == ["index", "sort", "compare"]
     assert "\x1b" not in out + err

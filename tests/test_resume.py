@@ -118,7 +118,7 @@ def test_a_changed_collection_is_taken_up(image_tree: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "chunks", "marks"),
     [
-        ({"threshold": 20.0}, 0, True),
+        ({"threshold": 60.0}, 0, True),
         ({"orientations": "none"}, 0, True),
         ({"scope": "within"}, 0, True),
         ({"cutoff": 300.0}, 0, True),

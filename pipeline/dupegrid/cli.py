@@ -1,10 +1,13 @@
 """The command `dupegrid`: one verb a function of run.py. Results go to standard output, all else to standard error."""
 
+import io
 import json
+import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -20,16 +23,14 @@ from dupegrid.records import printable
 from dupegrid.results.report import bytes_text
 
 app = typer.Typer(
-    help="Find every duplicate and near-duplicate in an image collection, by comparing all images with all images.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="Folders of images.")]
-RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-Out = Annotated[Path, typer.Option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
+RunDir = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
+Out = Annotated[str, typer.Option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
 Against = Annotated[
     list[str] | None, typer.Option(metavar="PATH", help="Compare with these folders only, no pair inside either side.")
 ]
@@ -67,8 +68,50 @@ Scheduler = Annotated[
     str | None,
     typer.Option(metavar="sync|threads|processes|local|tcp://...", help="Where the work is done.  [default: threads]"),
 ]
+SameSize = Annotated[
+    bool | None, typer.Option("--same-size", help="Compare pictures of the same width and height only.")
+]
+MaxAspect = Annotated[
+    float | None, typer.Option(metavar="F", help="Compare pictures whose aspects differ by this factor at most.")
+]
+Memory = Annotated[
+    str | None, typer.Option(metavar="4GB", help="Memory for comparing.  [default: half of the machine]")
+]
+RunThreshold = Annotated[
+    float | None, typer.Option("--threshold", help="Pairs with an MSE at or under it are duplicates.  [default: RUN's]")
+]
+RunCutoff = Annotated[float | None, typer.Option("--cutoff", help="Keep pairs up to this MSE.  [default: RUN's]")]
+RunOrientations = Annotated[
+    str | None,
+    typer.Option(
+        "--orientations", metavar="none|rotations|all", help="Turns that count as the same.  [default: RUN's]"
+    ),
+]
+RunScheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="sync|threads|processes|local|tcp://...",
+        help="Where the work is done.  [default: RUN's]",
+    ),
+]
 Workers = Annotated[int | None, typer.Option(help="Threads or processes.  [default: one a core]")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"dupegrid {version('dupegrid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def verbs(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find every duplicate and near-duplicate in an image collection, by comparing all images with all images."""
 
 
 @app.command()
@@ -81,12 +124,15 @@ def run(
     thumb: Thumb = None,
     orientations: Orientations = None,
     scope: Scope = None,
+    same_size: SameSize = None,
+    max_aspect: MaxAspect = None,
     extensions: Extensions = None,
     ignore_name: IgnoreName = None,
     ignore_path: IgnorePath = None,
     config: ConfigFile = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Find the duplicates under PATH...: index, compare, cluster and report, into RUN."""
@@ -104,12 +150,15 @@ def index(
     thumb: Thumb = None,
     orientations: Orientations = None,
     scope: Scope = None,
+    same_size: SameSize = None,
+    max_aspect: MaxAspect = None,
     extensions: Extensions = None,
     ignore_name: IgnoreName = None,
     ignore_path: IgnorePath = None,
     config: ConfigFile = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Find the files under PATH... and make their thumbnails, into RUN."""
@@ -120,11 +169,12 @@ def index(
 @app.command()
 def compare(
     run_dir: RunDir,
-    threshold: Threshold = None,
-    cutoff: Cutoff = None,
-    orientations: Orientations = None,
-    scheduler: Scheduler = None,
+    threshold: RunThreshold = None,
+    cutoff: RunCutoff = None,
+    orientations: RunOrientations = None,
+    scheduler: RunScheduler = None,
     workers: Workers = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Compare all images of RUN with all; settings not given are those of RUN."""
@@ -134,7 +184,7 @@ def compare(
 
 
 @app.command()
-def cluster(run_dir: RunDir, threshold: Threshold = None, as_json: Json = False) -> None:
+def cluster(run_dir: RunDir, threshold: RunThreshold = None, as_json: Json = False) -> None:
     """Join the matches of RUN to clusters; the threshold may be anything up to RUN's cutoff."""
     _print(api.cluster(run_dir, threshold).summary, as_json, _cluster_lines)
 
@@ -153,9 +203,7 @@ def status(run_dir: RunDir, as_json: Json = False) -> None:
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to draw the pictures and put the run.")] = Path(
-        "demo"
-    ),
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Where to draw the pictures and put the run.")] = "demo",
     as_json: Json = False,
 ) -> None:
     """Draw some 300 pictures with planted duplicates, find them, and say what was found of what was planted."""
@@ -165,30 +213,42 @@ def demo(
 def main() -> NoReturn:
     """The entry point: exit codes and one-line errors as the README lists them."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
-        code = app(standalone_mode=False)
+        code = app(args=sys.argv[1:] or ["--help"], prog_name="dupegrid", standalone_mode=False)
     except DupegridError as error:
         code = _fail(str(error), error.exit_code)
     except TyperException as error:
-        code = _fail(f"{error.format_message()} Try 'dupegrid --help'.", 2)
+        code = _fail(f"{error.format_message().rstrip('.')}. See 'dupegrid --help', 'dupegrid run --help'.", 2)
     except OSError as error:
-        code = _fail(f"{error}; what was finished is kept: run the same command again to go on", 1)
-    except KeyboardInterrupt:
-        code = _fail("stopped; what was finished is kept: run the same command again to go on", 130)
-    except _Terminated:
-        code = _fail("stopped; what was finished is kept: run the same command again to go on", 143)
+        code = _fail(f"{error}; what was finished is kept: put that right and run the same command again", 1)
+    except _Stopped as stopped:
+        code = _fail("stopped; what was finished is kept: run the same command again to go on", 128 + stopped.number)
+        _leave(code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-class _Terminated(BaseException):
-    """Raised on SIGTERM, so that it unwinds like a KeyboardInterrupt."""
+class _Stopped(BaseException):
+    """Raised on a signal, so that it unwinds through everything, as a KeyboardInterrupt would."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Stopped(number)
+
+
+def _leave(code: int) -> NoReturn:
+    """End now: threads still at work would be waited for, and nothing they could leave unfinished does harm."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _fail(message: str, code: int) -> int:
@@ -218,16 +278,24 @@ def _reasons(failed: Mapping[str, int]) -> str:
 
 
 def _summary_lines(summary: Mapping[str, Any]) -> list[str]:
+    files = f"{summary['images']:,} found, {summary['ok']:,} pictures read; not read: {_reasons(summary['failed'])}"
+    left_out = summary["not_asked_for"]
     lines = [
-        f"files       {summary['images']:,} found, {summary['ok']:,} pictures read; "
-        f"not read: {_reasons(summary['failed'])}",
-        f"pairs       {quantity(summary['pairs'])}, all decided",
+        f"files       {files}" if summary["images"] else "files       none under the PATHs: nothing to compare",
+        *(
+            [f"folders     {len(summary['unreadable_folders']):,} not listed: see run.json"]
+            if summary["unreadable_folders"]
+            else []
+        ),
+        f"pairs       {quantity(summary['pairs'] - left_out)} compared"
+        + (f", {quantity(left_out)} not asked for" if left_out else ""),
         *_cluster_lines(summary),
         f"tables      {summary['run']}{os.sep}",
         f"report      {summary['report']}",
     ]
-    if summary["unreadable_folders"]:
-        lines.insert(1, f"folders     {len(summary['unreadable_folders']):,} could not be listed: see run.json")
+    if "already_there" in summary:
+        there = f"{summary['already_there']:,} of {summary['pictures_of_path']:,}"
+        lines.insert(-2, f"known       {there} pictures of PATH have a match under --against")
     return lines
 
 
@@ -235,7 +303,7 @@ def _cluster_lines(summary: Mapping[str, Any]) -> list[str]:
     clusters, bridges = counted(summary["clusters"], "cluster"), counted(summary["bridges"], "bridge")
     size, pairs = bytes_text(summary["duplicate_bytes"]), counted(summary["matches"], "matching pair")
     found = f"{summary['duplicates']:,} in {clusters} at MSE {summary['threshold']:g}"
-    return [f"duplicates  {found}, {size}; {bridges}; {pairs}"]
+    return [f"duplicates  {found}, {size} in them; {bridges}; {pairs}"]
 
 
 def _receipt_lines(receipt: Mapping[str, Any]) -> list[str]:
@@ -272,7 +340,7 @@ def _demo_lines(result: Mapping[str, Any]) -> list[str]:
     lines += [f"{row['kind']:<16} {row['found']:>6} {row['planted']:>3}" for row in result["kinds"]]
     lines += [
         "",
-        f"matches between pictures that are no duplicates: {result['false']}",
+        f"matches between pictures that are not duplicates: {result['false']}",
         f"pictures  {result['pictures']}{os.sep}",
         *_summary_lines(result["summary"]),
     ]

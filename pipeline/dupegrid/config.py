@@ -17,12 +17,14 @@ CHANNELS = 3
 
 
 def _known_scheduler(name: str) -> str:
-    if name in ("sync", "threads", "processes", "local") or name.startswith(("tcp://", "tls://")):
+    if name in ("sync", "threads", "processes", "local") or name.startswith("tcp://"):
         return name
     raise ValueError(f"is {name!r}: use {SCHEDULERS}")
 
 
 def _absolute(path: Any) -> Any:
+    if path == "":
+        raise ValueError("is '': name a folder")
     return os.path.abspath(os.path.expanduser(path)) if isinstance(path, str | os.PathLike) else path
 
 
@@ -46,6 +48,7 @@ def _bytes(size: Any) -> Any:
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 FolderPath = Annotated[str, BeforeValidator(_absolute)]
 Extension = Annotated[str, AfterValidator(_extension)]
+Extensions = Annotated[tuple[Extension, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
 Folders = Annotated[tuple[FolderPath, ...], BeforeValidator(_one_or_several)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_several)]
 
@@ -64,7 +67,7 @@ class Config(BaseModel):
     scope: Literal["all", "across", "within"] = "all"
     same_size: bool = Field(False, description="compare images of the same width and height only")
     max_aspect: float | None = Field(None, ge=1, description="largest factor between the aspects of a pair")
-    extensions: tuple[Extension, ...] | None = Field(None, description="only these; default: every file is looked at")
+    extensions: Extensions | None = Field(None, description="only these; default: every file is looked at")
     ignore_name: Patterns = Field((), description="glob patterns of file and folder names to leave out")
     ignore_path: Folders = Field((), description="files and folders to leave out")
     scheduler: Annotated[str, AfterValidator(_known_scheduler)] = "threads"
@@ -93,16 +96,16 @@ class Config(BaseModel):
         return self.thumb * self.thumb * CHANNELS
 
 
-def load_config(file: str | os.PathLike[str] | None = None, **flags: Any) -> Config:
+def load_config(file: str | os.PathLike[str] | None = None, kept_cutoff: float = -1.0, **flags: Any) -> Config:
     """The configuration from defaults, an optional YAML file, and flags that are not None; later ones win.
 
+    `kept_cutoff` is that of a run to go on with: where none is asked for and it serves the threshold, it stays.
     Raises ConfigError, naming the key, for anything unknown or out of range.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        values.update(_read_yaml(Path(file)))
+    values = {} if file is None else _read_yaml(Path(file))
     values.update({key: value for key, value in flags.items() if value is not None})
-    return _validated(values, f"{os.fspath(file)}: " if file is not None else "")
+    config = _validated(values, f"{os.fspath(file)}: " if file is not None else "")
+    return config if "cutoff" in values or kept_cutoff <= config.threshold else changed(config, cutoff=kept_cutoff)
 
 
 def changed(config: Config, **flags: Any) -> Config:
@@ -128,8 +131,8 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"cannot read the configuration {file}: {error.strerror}; give --config an existing file"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())[:200]
         raise ConfigError(f"{file} is not valid YAML: {problem}") from None
     if values is None:
         return {}

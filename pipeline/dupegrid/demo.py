@@ -7,10 +7,11 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from dupegrid.errors import RunDirError
 from dupegrid.images.thumbnail import EXIF_ORIENTATION
 from dupegrid.records import read_json, write_json
 from dupegrid.run import run
-from dupegrid.rundir import Run
+from dupegrid.rundir import Run, StrPath, absolute, shown
 
 ORIGINALS: Final = 246
 EACH_KIND: Final = 6
@@ -18,13 +19,18 @@ _BRIGHTER: Final = 1.03
 HIDDEN_COLOUR: Final = (200, 30, 90)
 
 
-def demo(out: Path) -> dict[str, Any]:
+def demo(out: StrPath) -> dict[str, Any]:
     """Draw the pictures into out/pictures (once), run on them into out/run, and count what was found of each kind."""
-    pictures = out / "pictures"
-    planted_file = out / "planted.json"
-    if not planted_file.exists():
-        write_json(planted_file, draw(pictures))
-    planted = read_json(planted_file)
+    out = absolute(out)
+    pictures, planted_file = out / "pictures", out / "planted.json"
+    try:
+        if not planted_file.exists():
+            if out.exists() and any(out.iterdir()):
+                raise RunDirError(f"{shown(out)} has other files in it: choose a new or empty folder for the demo")
+            write_json(planted_file, draw(pictures))
+        planted = read_json(planted_file)
+    except (OSError, ValueError) as error:
+        raise RunDirError(f"cannot use {shown(out)} for the demo ({error}): choose a new folder") from None
     done = run(pictures, out=out / "run", orientations="all")
     return {"pictures": str(pictures), "summary": done.summary, **score(done, planted)}
 
@@ -37,7 +43,7 @@ def draw(folder: Path, originals: int = ORIGINALS, each_kind: int = EACH_KIND) -
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(1)
     for number in range(originals):
-        picture = _picture(random)
+        picture = drawn(random)
         if number // each_kind == list(_EDITS).index("transparent"):
             picture.putalpha(_oval(picture.size))
             picture.save(folder / f"{number:04d}.png")
@@ -72,7 +78,7 @@ def score(done: Run, planted: list[dict[str, str]]) -> dict[str, Any]:
     return {"kinds": list(kinds.values()), "false": false}
 
 
-def _picture(random: np.random.Generator) -> Image.Image:
+def drawn(random: np.random.Generator) -> Image.Image:
     """A picture like no other: a gradient, soft patches of light, shapes, and a little grain."""
     width, height = (int(side) for side in random.integers(240, 640, 2))
     small = random.integers(0, 256, (3, 3, 3)).astype(np.uint8)

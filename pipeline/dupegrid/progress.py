@@ -16,8 +16,9 @@ class Reporter:
     """Shows each stage's progress, rate and time left. `quiet` shows nothing."""
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False, line_every_s: float = 5.0) -> None:
-        self._console = Console(file=stream or sys.stderr, highlight=False)
-        self._quiet = quiet
+        stream = stream or sys.stderr  # None where it was closed
+        self._console = Console(file=stream, highlight=False)
+        self._quiet = quiet or stream is None
         self._line_every_s = line_every_s
 
     @contextmanager
@@ -40,19 +41,21 @@ class Reporter:
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[rate]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[left]}"),
         )
         with Progress(*columns, console=self._console) as progress:
-            task = progress.add_task(name, total=total, completed=done, rate="")
+            task = progress.add_task(name, total=total, completed=done, rate="", left="left")
             start, count = time.monotonic(), 0
 
             def advance(units: int) -> None:
                 nonlocal count
                 count += units
-                progress.update(task, advance=units, rate=_rate(count, time.monotonic() - start, unit))
+                rate = _rate(count, time.monotonic() - start, unit)
+                progress.update(task, advance=units, rate=rate, left="left" if done + count < total else "")
 
             yield advance
+            progress.update(task, left="" if count else "done earlier" if done else "")
 
     @contextmanager
     def _lines(self, name: str, total: int, unit: str, done: int) -> Iterator[Advance]:
@@ -66,18 +69,23 @@ class Reporter:
             if now - last >= self._line_every_s and count:
                 last = now
                 left = (total - done - count) * (now - start) / count
-                self._say(
+                self.say(
                     f"{name}: {100 * (done + count) // max(1, total)} %, {_rate(count, now - start, unit)}, "
                     f"{left:,.0f} s left"
                 )
 
         yield advance
         elapsed = time.monotonic() - start
-        earlier = f", {quantity(done)} done earlier" if done else ""
-        self._say(f"{name}: {quantity(count)} {unit} in {elapsed:.1f} s, {_rate(count, elapsed, unit)}{earlier}")
+        if done and not count:
+            self.say(f"{name}: all {quantity(done)} {unit} done earlier")
+        else:
+            earlier = f", {quantity(done)} done earlier" if done else ""
+            self.say(f"{name}: {quantity(count)} {unit} in {elapsed:.1f} s, {_rate(count, elapsed, unit)}{earlier}")
 
-    def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+    def say(self, line: str) -> None:
+        """One line for a person."""
+        if not self._quiet:
+            self._console.print(line, markup=False, soft_wrap=True)
 
 
 def quantity(number: float) -> str:

@@ -4,11 +4,15 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from dupegrid.errors import StoreError
 
 FORMAT = 1  # of the run directory; a newer one is refused
 
@@ -74,7 +78,7 @@ CLUSTERS = pa.schema(
         ("path", pa.string()),
         ("role", pa.string()),  # 'keep', 'duplicate' or 'bridge'
         ("keeper", pa.int64()),
-        ("mse_to_keeper", pa.float64()),  # null for a bridge further from its keeper than the cutoff
+        ("mse_to_keeper", pa.float64()),  # null where the two were not compared, or are further apart than the cutoff
     ]
 )
 
@@ -136,12 +140,10 @@ def write_table(path: Path, table: pa.Table, row_group_size: int | None = None) 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group_size)
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with open(temporary, "wb") as file:  # a file, as pyarrow takes no path that is not UTF-8
+            pq.write_table(table, file, compression="zstd", row_group_size=row_group_size)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -168,8 +170,41 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) 
     """
     files = sorted(p for p in path.iterdir() if p.name[0] not in "._") if path.is_dir() else [path]
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-    tables = [pq.read_table(file, columns=columns, partitioning=None).cast(wanted) for file in files]
+    tables = [_read_part(file, columns).cast(wanted) for file in files]
     return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def read_row_group(path: Path, number: int) -> pa.Table:
+    """One row group of a parquet file."""
+    with _opened(path) as file:
+        return pq.ParquetFile(file).read_row_group(number)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The key-value metadata of a parquet file; empty where there is no such file, or a damaged one."""
+    try:
+        with open(path, "rb") as file:
+            metadata = pq.read_metadata(file).metadata or {}
+    except (OSError, pa.ArrowException):
+        return {}
+    return {key.decode(): value.decode("utf-8", "replace") for key, value in metadata.items()}
+
+
+def _read_part(path: Path, columns: list[str] | None) -> pa.Table:
+    with _opened(path) as file:
+        return pq.read_table(file, columns=columns)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except (FileNotFoundError, pa.ArrowException, OSError) as error:
+        reason = (
+            "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({' '.join(str(error).split())})"
+        )
+        raise StoreError(f"{printable(str(path))} {reason}: delete it and run again") from None
 
 
 def _temporary(path: Path) -> Path:

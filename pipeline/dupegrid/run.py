@@ -16,13 +16,15 @@ from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import images_fingerprint, index_marks, index_progress
 from dupegrid.images.index import index as index_stage
 from dupegrid.pairs.compare import compare as compare_stage
-from dupegrid.pairs.compare import compare_progress
+from dupegrid.pairs.compare import compare_progress, holds_matches_of
 from dupegrid.progress import Reporter
 from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
-from dupegrid.rundir import Run, StrPath, check_out, open_run, shown, write_run_json
+from dupegrid.rundir import Run, StrPath, absolute, check_out, open_run, shown, write_run_json
 from dupegrid.runtime import Runtime, runtime
+
+COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "tile")
 
 
 def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
@@ -31,40 +33,49 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
     On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
     over those in the YAML file `config`. Raises UsageError for what the caller can put right.
     """
-    prepared, listing = _prepare(paths, out, config, settings)
+    chosen, listing = _settled(paths, out, config, settings)
     reporter = Reporter(quiet=quiet)
-    with runtime(prepared.config.scheduler, prepared.config.workers) as workers:
-        index_stage(listing, prepared.config, prepared.path, workers, reporter)
-        _compare(prepared, workers, reporter)
-    cluster(prepared.path)
-    report(prepared.path)
-    return prepared
+    with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+        _index(chosen, listing, workers, reporter)
+        _compare(chosen, workers, reporter)
+    _cluster(chosen)
+    report(chosen)
+    return chosen
 
 
 def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
     """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`."""
-    prepared, listing = _prepare(paths, out, config, settings)
-    with runtime(prepared.config.scheduler, prepared.config.workers) as workers:
-        index_stage(listing, prepared.config, prepared.path, workers, Reporter(quiet=quiet))
-    return prepared
+    chosen, listing = _settled(paths, out, config, settings)
+    with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+        _index(chosen, listing, workers, Reporter(quiet=quiet))
+    return chosen
 
 
 def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
-    """Compare all pairs of an indexed run: matches.parquet and receipt.json. `settings` change those of the run."""
+    """Compare all pairs of an indexed run: matches.parquet and receipt.json.
+
+    `settings` change those of the run: any of COMPARE_SETTINGS; the others were settled by the index.
+    """
+    for key in settings:
+        if key not in COMPARE_SETTINGS:
+            raise UsageError(f"compare cannot change {key!r}, only {', '.join(COMPARE_SETTINGS)}: run again instead")
     opened = open_run(run_dir)
     chosen = Run(opened.path, changed(opened.config, **settings))
     if images_fingerprint(chosen.path) != chosen.saved["fingerprint"]:
         raise StoreError(
             f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
         )
-    write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
     with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+        write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
         _compare(chosen, workers, Reporter(quiet=quiet))
     return chosen
 
 
 def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
-    """Join the matches of a compared run to clusters: clusters.parquet. The threshold may be up to the cutoff."""
+    """Join the matches of a compared run to clusters: clusters.parquet. The threshold may be up to the cutoff.
+
+    The report goes along, where there was one.
+    """
     opened = open_run(run_dir)
     if threshold is not None and threshold > opened.config.cutoff:
         raise UsageError(
@@ -72,11 +83,13 @@ def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
             f"keep more pairs with 'dupegrid compare RUN --cutoff {threshold:g}' first"
         )
     chosen = Run(opened.path, changed(opened.config, threshold=threshold))
-    chosen.existing("receipt.json", "compare")
-    table = find_clusters(chosen.images, chosen.matches, chosen.config.threshold)
-    discard_from(chosen.path, "cluster")
+    if not chosen.is_compared:
+        raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
+    had_report = (chosen.path / "report.html").exists()
     write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
-    write_table(chosen.path / "clusters.parquet", table)
+    _cluster(chosen)
+    if had_report:
+        report(chosen)
     return chosen
 
 
@@ -93,44 +106,54 @@ def status(run_dir: StrPath) -> dict[str, Any]:
     """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
     opened = open_run(run_dir)
     indexed = index_progress(opened.path)
-    tiles_done, tiles = compare_progress(opened.path)
+    tiles_done, tiles = compare_progress(opened.path) if holds_matches_of(opened.path, opened.pairs_mark) else (0, 0)
     bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok"))
     return {
         "run": str(opened.path),
         "index": {"done": indexed.done, "total": indexed.total, "unit": "images"},
         "compare": {"done": tiles_done, "total": tiles, "unit": "tiles"},
-        "cluster": (opened.path / "clusters.parquet").exists(),
-        "report": (opened.path / "report.html").exists(),
+        "cluster": opened.is_clustered,
+        "report": opened.is_clustered and (opened.path / "report.html").exists(),
         "failed": _counted(bad["status"]),
         "failures": bad.select(["path", "status", "error"]).to_pylist(),
     }
 
 
-def _prepare(
+def _settled(
     paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any]
 ) -> tuple[Run, Listing]:
-    """Settle the configuration, look for the files, and only then make or take up the run directory."""
+    """The run as it will be, and its files; nothing is written yet."""
+    run_dir = absolute(out)
+    kept_cutoff = open_run(run_dir).config.cutoff if (run_dir / "run.json").exists() else -1.0
     given = {"paths": [os.fspath(path) for path in paths]} if paths else {}
-    chosen = load_config(config, **given, **settings)
-    listing = discover(chosen)
-    run_dir = Path(os.path.abspath(out))
+    chosen = load_config(config, kept_cutoff, **given, **settings)
     check_out(run_dir, chosen)
-    _, mark = index_marks(listing, chosen)
+    return Run(run_dir, chosen), discover(chosen)
+
+
+def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
+    _, mark = index_marks(listing, chosen.config)
     saved = {
         "format": FORMAT,
-        "config": chosen.model_dump(),
+        "config": chosen.config.model_dump(),
         "fingerprint": mark,
-        "versions": _versions(),
+        "versions": versions(),
         "unreadable_folders": list(listing.unreadable_folders),
     }
-    write_run_json(run_dir, saved)
-    return Run(run_dir, chosen), listing
+    write_run_json(chosen.path, saved)
+    index_stage(listing, chosen.config, chosen.path, workers, reporter)
 
 
 def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
     saved = chosen.saved
     counts = compare_stage(saved["fingerprint"], chosen.config, chosen.path, workers, reporter)
     write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved["unreadable_folders"]))
+
+
+def _cluster(chosen: Run) -> None:
+    table = find_clusters(chosen.images, chosen.matches, chosen.config.threshold)
+    discard_from(chosen.path, "cluster")
+    write_table(chosen.path / "clusters.parquet", table.replace_schema_metadata(chosen.clusters_mark))
 
 
 def _receipt(done: Run, counts: dict[str, Any], unreadable_folders: Sequence[str]) -> dict[str, Any]:
@@ -140,10 +163,11 @@ def _receipt(done: Run, counts: dict[str, Any], unreadable_folders: Sequence[str
         "images": {"found": len(status_column), "ok": len(status_column) - len(failed), "failed": _counted(failed)},
         "unreadable_folders": list(unreadable_folders),
         **counts,
+        "fingerprint": done.pairs_mark,
         "cutoff": done.config.cutoff,
         "orientations": done.config.orientations,
         "scope": done.config.scope,
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -154,6 +178,7 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of what a run was made with."""
     names = ("dupegrid", "dask", "numpy", "pillow", "pyarrow", "scipy", "zarr")
     return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -1,21 +1,22 @@
 """A run directory to look into: its tables, its thumbnails and the all-to-all matrix; and what run.json says of it."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, SupportsInt
 
 import dask.array as da
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.config import Config, load_config
 from dupegrid.errors import RunDirError, StoreError, UsageError
-from dupegrid.pairs.compare import mse_matrix
+from dupegrid.pairs.compare import holds_matches_of, mse_matrix, pairs_mark
 from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import read_matches
-from dupegrid.records import CLUSTERS, FORMAT, IMAGES, printable, read_json, read_table, write_json
+from dupegrid.records import CLUSTERS, FORMAT, IMAGES, printable, read_json, read_metadata, read_table, write_json
 from dupegrid.results.report import Sheet, cards
 from dupegrid.store import Thumbs
 
@@ -37,14 +38,40 @@ class Run:
 
     @cached_property
     def matches(self) -> pa.Table:
-        """One row a pair at or under the cutoff, sorted by a and b."""
+        """One row a pair at or under the cutoff, sorted by a and b; as far as comparing has come."""
         self.existing("matches.parquet", "compare")
+        if not holds_matches_of(self.path, self.pairs_mark):
+            raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
         return read_matches(self.path)
 
     @cached_property
     def clusters(self) -> pa.Table:
         """One row an image in a cluster; cluster 0 is the largest, and a cluster's keeper comes first."""
-        return read_table(self.existing("clusters.parquet", "cluster"), CLUSTERS)
+        path = self.existing("clusters.parquet", "cluster")
+        if not self.is_clustered:
+            raise StoreError(f"{shown(path)} is of other settings: make it again with 'dupegrid cluster'")
+        return read_table(path, CLUSTERS)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether every pair has been decided, with the settings of this run."""
+        receipt = self.path / "receipt.json"
+        return receipt.exists() and read_json(receipt).get("fingerprint") == self.pairs_mark
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether clusters.parquet is there, with the settings of this run."""
+        return self.clusters_mark.items() <= read_metadata(self.path / "clusters.parquet").items()
+
+    @property
+    def pairs_mark(self) -> str:
+        """The fingerprint of the matches that belong to these settings."""
+        return pairs_mark(self.saved["fingerprint"], self.config)
+
+    @property
+    def clusters_mark(self) -> dict[str, str]:
+        """What clusters.parquet was made from, as its metadata says."""
+        return {"fingerprint": self.pairs_mark, "threshold": repr(self.config.threshold)}
 
     def frame(self, table: str) -> Any:
         """'images', 'matches' or 'clusters' as a lazy dask dataframe, for tables that outgrow memory. Needs pandas."""
@@ -67,9 +94,9 @@ class Run:
         ok = pc.equal(self.images["status"], "ok").to_numpy()
         return mse_matrix(self.stored_thumbs, ok, CHOICES[self.config.orientations])
 
-    def show(self, cluster: int | Sequence[int] = 0) -> Sheet:
+    def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:
         """A contact sheet of one cluster or several, which a notebook draws."""
-        numbers = [cluster] if isinstance(cluster, int) else list(cluster)
+        numbers = [int(number) for number in (cluster if isinstance(cluster, Iterable) else [cluster])]
         known = len(pc.unique(self.clusters["cluster"]))
         for number in numbers:
             if not 0 <= number < known:
@@ -102,11 +129,29 @@ class Run:
             "duplicates": len(duplicates),
             "bridges": pc.sum(pc.equal(self.clusters["role"], "bridge")).as_py() or 0,
             "duplicate_bytes": pc.sum(self.images["size_bytes"].take(duplicates)).as_py() or 0,
+            "not_asked_for": receipt["pairs"]["other_group"] + receipt["pairs"]["filter"],
+            **self._already_there,
         }
 
     @property
+    def _already_there(self) -> dict[str, int]:
+        """Of an A-versus-B run: how many pictures of PATH there are, and how many have a match on the other side."""
+        if not self.config.against:
+            return {}
+        ok = pc.equal(self.images["status"], "ok").to_numpy()
+        first = ok & pc.equal(self.images["group"], "a").to_numpy()
+        near = self.matches.filter(pc.less_equal(self.matches["mse"], self.config.threshold))
+        matched = np.zeros(len(ok), bool)
+        matched[near["a"].to_numpy()] = matched[near["b"].to_numpy()] = True
+        stands_for = pc.fill_null(pc.coalesce(self.images["identical_to"], self.images["id"]), 0).to_numpy()
+        return {"pictures_of_path": int(first.sum()), "already_there": int((first & matched[stands_for]).sum())}
+
+    @property
     def stored_thumbs(self) -> Thumbs:
-        return Thumbs(self.existing("thumbs.zarr", "index"))
+        """thumbs.zarr; StoreError unless it is whole."""
+        thumbs = Thumbs(self.existing("thumbs.zarr", "index"))
+        thumbs.check_whole()
+        return thumbs
 
     @property
     def saved(self) -> dict[str, Any]:
@@ -121,13 +166,16 @@ class Run:
             raise StoreError(f"{printable(str(path))} is not there yet: make it with 'dupegrid {verb}'")
         return path
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
 
 def open_run(run_dir: StrPath) -> Run:
     """Look into a run directory. RunDirError if it is none, or was made by a newer dupegrid."""
-    path = Path(os.path.abspath(run_dir))
+    path = absolute(run_dir)
     text = shown(path)
     if not path.is_dir():
         raise RunDirError(f"there is no run directory {text}: make one with 'dupegrid run PATH... --out RUN'")
@@ -139,6 +187,8 @@ def open_run(run_dir: StrPath) -> Run:
         saved = read_json(path / "run.json")
         if saved["format"] > FORMAT:
             raise RunDirError(f"{text} was made by a newer dupegrid (format {saved['format']}): upgrade dupegrid")
+        if not isinstance(saved["fingerprint"], str):
+            raise ValueError("it names no fingerprint")
         return Run(path, load_config(None, **saved["config"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunDirError(f"{text}/run.json cannot be read ({error}): delete the run directory and run again") from None
@@ -167,6 +217,13 @@ def check_out(path: Path, config: Config) -> None:
             f"{text} holds thumbnails with thumb = {before.thumb}, asked for is {config.thumb}: choose another --out, "
             "or delete it"
         )
+    for key, old, new in (("paths", before.paths, config.paths), ("against", before.against, config.against)):
+        left_out = [folder for folder in old if folder not in new]
+        if left_out:
+            raise RunDirError(
+                f"{text} is a run of other {key}: name {printable(left_out[0])} again, with more if you like, "
+                "or choose another --out"
+            )
 
 
 def write_run_json(path: Path, saved: Mapping[str, Any]) -> None:
@@ -177,6 +234,13 @@ def write_run_json(path: Path, saved: Mapping[str, Any]) -> None:
         raise RunDirError(
             f"cannot write to {shown(path)}: {error.strerror}; choose a folder you can write to"
         ) from None
+
+
+def absolute(path: StrPath) -> Path:
+    """A path as a Run keeps it."""
+    if not os.fspath(path):
+        raise RunDirError("the run directory is '': name a folder")
+    return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def shown(path: Path) -> str:

@@ -3,8 +3,9 @@
 import logging
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -13,10 +14,12 @@ import dask
 import dask.multiprocessing
 import dask.threaded
 from dask.callbacks import Callback
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed
 from threadpoolctl import threadpool_limits
 
-from dupegrid.errors import ConfigError
+from dupegrid.errors import ConfigError, DupegridError
+
+_GO_ON = "what was finished is kept: run the same command again to go on"
 
 
 class Runtime(Protocol):
@@ -45,13 +48,13 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
             yield _Local(partial(dask.threaded.get, num_workers=count), count)
     elif scheduler == "processes":
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(count, context, initializer=_one_blas_thread) as pool:
+        with ProcessPoolExecutor(count, context, initializer=_start_worker_process) as pool:
             yield _Local(partial(dask.multiprocessing.get, num_workers=count, pool=pool, optimize_graph=False), count)
     elif scheduler == "local":
         options = {
             "n_workers": count,
             "threads_per_worker": 1,
-            "dashboard_address": None,
+            "dashboard_address": ":0",
             "silence_logs": logging.ERROR,
         }
         with LocalCluster(**options) as cluster, Client(cluster) as client:
@@ -62,6 +65,10 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
         except (OSError, ValueError):
             raise ConfigError(f"no dask scheduler answers at {scheduler}: start one with 'dask scheduler'") from None
         with client:
+            try:
+                client.wait_for_workers(1, timeout=30)
+            except TimeoutError:
+                raise ConfigError(f"no worker at {scheduler}: start some with 'dask worker {scheduler}'") from None
             yield _Cluster(client)
 
 
@@ -80,8 +87,11 @@ class _Local:
             if key in wanted:
                 on_block(result)
 
-        with Callback(posttask=posttask):
-            self._get(dict(collection.__dask_graph__()), outputs)
+        try:
+            with Callback(posttask=posttask):
+                self._get(dict(collection.__dask_graph__()), outputs)
+        except BrokenExecutor:
+            raise DupegridError(f"a worker process died; {_GO_ON}") from None
 
 
 class _Cluster:
@@ -94,9 +104,12 @@ class _Cluster:
     def compute(self, collection: Any, on_block: Callable[[Any], None]) -> None:
         graph = dict(collection.__dask_graph__())
         futures = self._client.get(graph, _flat(collection.__dask_keys__()), sync=False)
-        for future in as_completed(futures):
-            on_block(future.result())
-            future.release()
+        try:
+            for future in as_completed(futures):
+                on_block(future.result())
+                future.release()
+        except (CancelledError, KilledWorker, OSError) as error:
+            raise DupegridError(f"the cluster was lost ({type(error).__name__}); {_GO_ON}") from None
 
 
 def _flat(keys: Any) -> list[Any]:
@@ -105,5 +118,6 @@ def _flat(keys: Any) -> list[Any]:
     return [keys]
 
 
-def _one_blas_thread() -> None:
+def _start_worker_process() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; only the parent answers
     threadpool_limits(1, user_api="blas")

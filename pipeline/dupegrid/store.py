@@ -49,6 +49,14 @@ class Thumbs:
         """How many chunks a complete store holds."""
         return -(-len(self) // self.chunk)
 
+    def check_whole(self) -> None:
+        """StoreError unless every chunk exists: a missing one would be read as black pictures."""
+        missing = self.chunks - len(self.done())
+        if missing:
+            raise StoreError(
+                f"{self.path} lacks {missing} of {self.chunks} chunks: run 'dupegrid run' again to make them"
+            )
+
     def done(self) -> set[int]:
         """The numbers of the chunks that exist."""
         return {key[0] for key in _existing_chunks(self._array)}
@@ -135,8 +143,11 @@ class Tiles:
         return {(key[0], key[1]) for key in _existing_chunks(self._array)}
 
     def counts(self, i: int, j: int) -> npt.NDArray[np.int64]:
-        """The counts of a tile that is done: int64 array of shape (k,)."""
-        return np.asarray(self._array[i, j])
+        """The counts of a tile that is marked: int64 array of shape (k,). StoreError if the mark is damaged."""
+        try:
+            return np.asarray(self._array[i, j])
+        except ValueError as error:
+            raise StoreError(f"the mark of tile {i}, {j} is damaged ({error})") from None
 
     def mark(self, i: int, j: int, counts: npt.NDArray[np.int64]) -> None:
         """Say that tile (i, j) is done and what was counted in it."""

@@ -9,10 +9,10 @@ import pyarrow as pa
 from PIL import Image
 
 from dupegrid.config import load_config
-from dupegrid.demo import _picture
+from dupegrid.demo import drawn
 from dupegrid.pairs.bounds import cell_dtype, cell_sums, levels
 from dupegrid.records import IMAGES, write_json, write_table
-from dupegrid.run import _versions
+from dupegrid.run import versions
 from dupegrid.store import Arrays, Thumbs
 from tests.conftest import SHARED
 
@@ -23,7 +23,7 @@ def sources(count: int = 300) -> list[Image.Image]:
     """The pictures that crops are taken from, at most 200 pixels a side."""
     photos = sorted((SHARED / "data/photos").glob("*"))[:count]
     random = np.random.default_rng(0)
-    pictures = [Image.open(photo).convert("RGB") for photo in photos] or [_picture(random) for _ in range(count)]
+    pictures = [Image.open(photo).convert("RGB") for photo in photos] or [drawn(random) for _ in range(count)]
     for picture in pictures:
         picture.thumbnail((200, 200))
     return pictures
@@ -78,7 +78,7 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
         "format": 1,
         "config": config.model_dump(),
         "fingerprint": mark,
-        "versions": _versions(),
+        "versions": versions(),
         "unreadable_folders": [],
     }
     write_json(out / "run.json", saved)

@@ -3,7 +3,7 @@
 import fnmatch
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -11,6 +11,8 @@ import pyarrow as pa
 from dupegrid.config import Config
 from dupegrid.errors import InputError
 from dupegrid.records import FILES, display_path, printable
+
+Identity = tuple[int, int]  # device and inode
 
 
 @dataclass(frozen=True)
@@ -22,30 +24,34 @@ class Listing:
 
 
 def discover(config: Config) -> Listing:
-    """Every regular file under the roots, each path once, with ids 0..n-1 by root and then by the bytes of the path.
+    """Every regular file under the roots, each once, with ids 0..n-1 by root and then by the bytes of the path.
 
-    A file under several roots belongs to the first. Symbolic links, pipes and devices are neither followed nor opened.
-    Raises InputError when there is no root, or when a root does not exist, is not a folder or cannot be listed.
+    Of roots inside each other, a file belongs to the innermost; of a root named twice, to the first. Symbolic links,
+    pipes and devices are neither followed nor opened. Raises InputError when there is no root, or when a root does not
+    exist, is not a folder, cannot be listed, or is on both sides of --against.
     """
     roots = [*config.paths, *config.against]
     if not config.paths:
         raise InputError("no PATH to search: name at least one folder of images")
-    for root in roots:
-        _check_root(root)
-    seen: set[bytes] = set()
-    unreadable: list[str] = []
-    rows: list[tuple[bytes, int, os.stat_result]] = []
+    first: dict[Identity, int] = {}
     for number, root in enumerate(roots):
-        found = sorted(_walk(os.fsencode(root), config, unreadable), key=lambda entry: entry[0])
-        rows += [(path, number, status) for path, status in found if path not in seen]
-        seen.update(path for path, _ in found)
-    return Listing(_table(rows, config), tuple(dict.fromkeys(unreadable)))
+        known = first.setdefault(_checked_root(root), number)
+        if known < len(config.paths) <= number:
+            raise InputError(f"{printable(root)} is both a PATH and --against: name it once")
+    walk = _Walk(config, set(first))
+    rows = []
+    for number, root in enumerate(roots):
+        if number in first.values():
+            found = sorted(walk.files(os.fsencode(root)), key=lambda entry: entry[0])
+            rows += [(path, number, status) for path, status in found]
+    return Listing(_table(rows, config), tuple(walk.unreadable))
 
 
-def _check_root(root: str) -> None:
+def _checked_root(root: str) -> Identity:
     shown = printable(root)
     try:
-        if not stat.S_ISDIR(os.stat(root).st_mode):
+        status = os.stat(root)
+        if not stat.S_ISDIR(status.st_mode):
             raise InputError(f"{shown} is a file: name the folder that holds it")
         with os.scandir(root):
             pass
@@ -53,33 +59,51 @@ def _check_root(root: str) -> None:
         raise InputError(f"{shown} does not exist: check the spelling of the PATH") from None
     except OSError as error:
         raise InputError(f"cannot list {shown}: {error.strerror}; check its permissions") from None
+    return status.st_dev, status.st_ino
 
 
-def _walk(root: bytes, config: Config, unreadable: list[str]) -> Iterator[tuple[bytes, os.stat_result]]:
-    ignored_paths = {os.fsencode(path) for path in config.ignore_path}
-    extensions = None if config.extensions is None else tuple(os.fsencode(e) for e in config.extensions)
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.path in ignored_paths or _ignored_name(entry.name, config.ignore_name):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False) and _wanted(entry.name, extensions):
-                        yield entry.path, entry.stat(follow_symlinks=False)
-        except OSError:
-            unreadable.append(display_path(folder))
+class _Walk:
+    """Lists the files below a root, apart from what is ignored and from other roots."""
+
+    def __init__(self, config: Config, roots: set[Identity]) -> None:
+        self.unreadable: list[str] = []
+        self._roots = roots
+        self._names = config.ignore_name
+        self._ignored_files = set(map(os.fsencode, config.ignore_path))
+        self._ignored_folders = {_identity(path) for path in config.ignore_path}
+        self._extensions = None if config.extensions is None else tuple(map(os.fsencode, config.extensions))
+
+    def files(self, root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+        """The regular files below a folder, with their lstat; in no order."""
+        folders = [] if _identity(root) in self._ignored_folders else [root]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if any(fnmatch.fnmatchcase(os.fsdecode(entry.name), pattern) for pattern in self._names):
+                            continue
+                        status = entry.stat(follow_symlinks=False)
+                        if stat.S_ISDIR(status.st_mode):
+                            identity = (status.st_dev, status.st_ino)
+                            if identity not in self._roots and identity not in self._ignored_folders:
+                                folders.append(entry.path)
+                        elif stat.S_ISREG(status.st_mode) and self._wanted(entry):
+                            yield entry.path, status
+            except OSError:
+                self.unreadable.append(display_path(folder))
+
+    def _wanted(self, entry: os.DirEntry[bytes]) -> bool:
+        right_ending = self._extensions is None or entry.name.lower().endswith(self._extensions)
+        return right_ending and entry.path not in self._ignored_files
 
 
-def _ignored_name(name: bytes, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(os.fsdecode(name), pattern) for pattern in patterns)
-
-
-def _wanted(name: bytes, extensions: tuple[bytes, ...] | None) -> bool:
-    return extensions is None or name.lower().endswith(extensions)
+def _identity(path: str | bytes) -> Identity | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _table(rows: list[tuple[bytes, int, os.stat_result]], config: Config) -> pa.Table:

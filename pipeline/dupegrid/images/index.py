@@ -15,14 +15,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dupegrid.config import CHANNELS, Config, fingerprint
 from dupegrid.images.discover import Listing
 from dupegrid.images.thumbnail import RECIPE, decode_file, is_flat
 from dupegrid.pairs.bounds import cell_dtype, cell_sums, levels
 from dupegrid.progress import Reporter
-from dupegrid.records import IMAGE_PART, IMAGES, discard_from, display_path, read_table, write_table
+from dupegrid.records import (
+    IMAGE_PART,
+    IMAGES,
+    discard_from,
+    display_path,
+    read_metadata,
+    read_row_group,
+    read_table,
+    write_table,
+)
 from dupegrid.runtime import Runtime
 from dupegrid.store import Arrays, Thumbs, chunk_size, stored_fingerprint
 
@@ -50,6 +58,8 @@ def index_marks(listing: Listing, config: Config) -> tuple[str, str]:
 def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter) -> None:
     """Make thumbs.zarr and images.parquet, going on where an earlier run stopped."""
     thumbs_mark, images_mark = index_marks(listing, config)
+    if stored_fingerprint(run_dir / "thumbs.zarr") not in (None, thumbs_mark):
+        reporter.say("index: the files or the way to read them changed since, so all are indexed again")
     thumbs = _opened_or_new(listing, config, run_dir, thumbs_mark)
     pending = _pending(run_dir, thumbs)
     done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
@@ -66,11 +76,7 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
 
 def images_fingerprint(run_dir: Path) -> str | None:
     """The fingerprint of images.parquet, or None where there is none."""
-    try:
-        metadata = pq.read_metadata(run_dir / "images.parquet").metadata or {}
-    except (OSError, pa.ArrowInvalid):
-        return None
-    return str(metadata.get(b"fingerprint", b"").decode())
+    return read_metadata(run_dir / "images.parquet").get("fingerprint")
 
 
 def index_progress(run_dir: Path) -> Progress:
@@ -85,7 +91,7 @@ def index_progress(run_dir: Path) -> Progress:
 def index_chunk(run_dir: Path, number: int) -> int:
     """Decode the files of chunk `number`, write its rows and then its thumbnails. Returns how many files it had."""
     thumbs = Thumbs(run_dir / "thumbs.zarr")
-    files = pq.ParquetFile(run_dir / "files.parquet").read_row_group(number).to_pylist()
+    files = read_row_group(run_dir / "files.parquet", number).to_pylist()
     chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
     rows = [_row(file, thumbs.side, chunk[position]) for position, file in enumerate(files)]
     write_table(_part(run_dir, number), pa.Table.from_pylist(rows, schema=IMAGE_PART))

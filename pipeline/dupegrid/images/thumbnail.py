@@ -228,13 +228,13 @@ def _thumbnail(image: Image.Image, side: int, orientation: int) -> Thumbnail:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
+    if image.mode == "F" or image.mode.startswith("I"):
+        usual_tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
+        return Image.fromarray(_scaled_to_8_bits(np.asarray(image), usual_tops)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         backdrop = Image.new("RGBA", rgba.size, (*MID_GREY, 255))
         return Image.alpha_composite(backdrop, rgba).convert("RGB")
-    if image.mode == "F" or image.mode.startswith("I"):
-        usual_tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
-        return Image.fromarray(_scaled_to_8_bits(np.asarray(image), usual_tops)).convert("RGB")
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.config import Config, fingerprint
+from dupegrid.errors import StoreError
 from dupegrid.pairs.bounds import strips
 from dupegrid.pairs.filters import Facts, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
@@ -38,6 +39,7 @@ def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, re
     """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches."""
     facts = read_facts(run_dir, index_mark)
     filters = Filters.of(config)
+    Thumbs(run_dir / "thumbs.zarr").check_whole()
     with reporter.stage("sort", len(facts.live), "images") as advance:
         job = _sorted(index_mark, config, run_dir, runtime.workers, facts, filters)
         advance(len(facts.live))
@@ -49,6 +51,24 @@ def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, re
         if pending:
             runtime.compute(_blocks(pending, job), lambda block: advance(int(block.sum())))
     return _counts(job, tiles, facts)
+
+
+def pairs_mark(index_mark: str, config: Config) -> str:
+    """The fingerprint of matches.parquet: equal when the same pairs would be in it."""
+    return fingerprint(
+        index_mark,
+        config.cutoff,
+        config.orientations,
+        config.scope,
+        len(config.against),
+        config.same_size,
+        config.max_aspect,
+    )
+
+
+def holds_matches_of(run_dir: Path, mark: str) -> bool:
+    """Whether matches.parquet, finished or not, is the one of this fingerprint."""
+    return (stored_fingerprint(run_dir / "tiles.zarr") or "").startswith(mark)
 
 
 def compare_progress(run_dir: Path) -> tuple[int, int]:
@@ -98,23 +118,13 @@ def _sorted(index_mark: str, config: Config, run_dir: Path, workers: int, facts:
 
 def _opened_or_new(job: Job, config: Config, facts: Facts) -> Tiles:
     path = job.run_dir / "tiles.zarr"
-    mark = fingerprint(
-        job.index_mark,
-        job.grid.bounds,
-        config.cutoff,
-        config.orientations,
-        config.scope,
-        len(config.against),
-        config.same_size,
-        config.max_aspect,
-    )
+    mark = f"{pairs_mark(job.index_mark, config)}-{fingerprint(job.grid.bounds)}"
     if stored_fingerprint(path) == mark:
         return Tiles(path)
     discard_from(job.run_dir, "compare")
     (job.run_dir / "matches.parquet").mkdir()
     members, representatives = _collapsed(job, facts)
-    if len(members):
-        write_collapsed(job.run_dir, representatives, members, config.values_per_thumb, job.index_mark)
+    write_collapsed(job.run_dir, representatives, members, config.values_per_thumb, job.index_mark)
     return Tiles.create(path, job.grid.strips, len(COUNTS), mark)
 
 
@@ -131,7 +141,11 @@ def _done(run_dir: Path, tiles: Tiles) -> set[tuple[int, int]]:
     parts = COUNTS.index("parts")
 
     def is_whole(i: int, j: int) -> bool:
-        return all(part_path(run_dir, i, j, part).exists() for part in range(int(tiles.counts(i, j)[parts])))
+        try:
+            count = int(tiles.counts(i, j)[parts])
+        except StoreError:
+            return False
+        return all(part_path(run_dir, i, j, part).exists() for part in range(count))
 
     return {(i, j) for i, j in tiles.done() if is_whole(i, j)}
 

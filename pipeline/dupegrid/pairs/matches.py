@@ -85,7 +85,10 @@ def part_path(run_dir: Path, i: int, j: int, part: int) -> Path:
 
 
 def write_collapsed(run_dir: Path, a: Ints, b: Ints, values: int, index_mark: str) -> None:
-    """Write the pairs of images with the representative of their identical thumbnails."""
+    """Write the pairs of images with the representative of their identical thumbnails.
+
+    Without any it is an empty table, so that matches.parquet has its columns for every reader.
+    """
     nothing = np.zeros(len(a), np.int64)
     rows = match_rows(a, b, nothing, nothing, _paths(run_dir, index_mark), values)
     write_table(run_dir / "matches.parquet" / "part-identical.parquet", rows)

@@ -22,6 +22,7 @@ MAX_CLUSTERS: Final = 300  # on a page; what is left out is said on it
 MAX_PICTURES: Final = 40  # of a cluster
 MAX_FAILURES: Final = 500
 _LONGER_SIDE_PX: Final = 132
+_PICTURE_NAME: Final = r"\.(jpe?g|png|gif|webp|tiff?|bmp|heic|avif|jp2)$"
 
 _pages = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -38,6 +39,7 @@ class Picture:
 
     role: str
     caption: str
+    folder: str
     name: str
     path: str
     href: str
@@ -87,15 +89,13 @@ def cards(
         pictures = [_picture(row, facts[row["image"]], pixels[row["image"]]) for row in here]
         duplicate_bytes = sum(int(sizes[k]) for k in member if roles[k] == "duplicate")
         result.append(Card(int(label[member.start]), len(member), duplicate_bytes, pictures, len(member) - len(here)))
-    return result
+    return sorted(result, key=lambda card: list(numbers).index(card.number))
 
 
 def render(clusters: pa.Table, images: pa.Table, thumbs: Thumbs, summary: Mapping[str, Any]) -> str:
     """The report as one HTML page."""
     count = len(pc.unique(clusters["cluster"]))
-    failed = images.filter(
-        pc.and_(pc.not_equal(images["status"], "ok"), pc.not_equal(images["status"], "unidentified"))
-    )
+    failed = _unreadable_pictures(images)
     failures = failed.slice(0, MAX_FAILURES).select(["path_raw", "status", "error"]).to_pylist()
     return _pages.get_template("report.html.jinja").render(
         cards=cards(clusters, images, thumbs, range(min(count, MAX_CLUSTERS))),
@@ -122,16 +122,26 @@ def bytes_text(size_bytes: int) -> str:
 _pages.filters |= {"quantity": quantity, "counted": counted, "bytes": bytes_text}
 
 
+def _unreadable_pictures(images: pa.Table) -> pa.Table:
+    """The files that could not be read and are pictures, if only by their name."""
+    named = pc.match_substring_regex(images["path"], _PICTURE_NAME, ignore_case=True)
+    other = pc.and_(pc.equal(images["status"], "unidentified"), pc.invert(named))
+    return images.filter(pc.and_(pc.not_equal(images["status"], "ok"), pc.invert(other)))
+
+
 def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: npt.NDArray[np.uint8]) -> Picture:
     path_raw: bytes = image["path_raw"]
     width, height = image["width"], image["height"]
     scale = _LONGER_SIDE_PX / max(width, height)
     mse = row["mse_to_keeper"]
-    away = "" if row["role"] == "keep" else "further than the cutoff" if mse is None else f"MSE {mse:.1f}"
+    away = (
+        "" if row["role"] == "keep" else "no match of its own with the one to keep" if mse is None else f"MSE {mse:.1f}"
+    )
     size = f"{width} × {height}, {bytes_text(image['size_bytes'])}"
     return Picture(
         role=row["role"],
         caption=f"{size}, {away}" if away else size,
+        folder=printable(display_path(path_raw.rsplit(b"/", 1)[0])),
         name=printable(display_path(path_raw.rsplit(b"/", 1)[-1])),
         path=printable(display_path(path_raw)),
         href="file://" + quote(path_raw),

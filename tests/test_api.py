@@ -14,11 +14,11 @@ def test_exported_names() -> None:
     assert len(dupegrid.__all__) <= 10
     assert all(hasattr(dupegrid, name) for name in dupegrid.__all__)
     assert dupegrid.__all__ == [
-        "Config",
         "DupegridError",
         "Run",
         "cluster",
         "compare",
+        "estimate",
         "index",
         "open_run",
         "report",

@@ -12,8 +12,9 @@ from dupegrid.config import Config
 from dupegrid.pairs import bounds, kernel
 from dupegrid.pairs.filters import Facts, Filters
 from dupegrid.pairs.grid import Grid, strip_side
+from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images
-from dupegrid.pairs.tile import Job, Pairs, _multiplied, read_strip
+from dupegrid.pairs.tile import Pairs, _multiplied, read_strip
 from dupegrid.store import Arrays
 from tests import reference
 from tests.images import KINDS, thumbs
@@ -129,7 +130,19 @@ def prepared(
     filters = Filters.of(Config(paths=["/x"], orientations=choice, **settings))
     names = kernel.CHOICES[choice]
     order = sort_images(folder, side, facts, filters, names, block, "mark")
-    return Job(folder, "mark", Grid((0, n)), side, limit, order.largest_norm, names, filters), facts
+    return Job(
+        folder,
+        "mark",
+        str(folder) + str(limit),
+        Grid((0, n)),
+        side,
+        "mse",
+        0.0,
+        limit,
+        order.largest_norm,
+        names,
+        filters,
+    ), facts
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,7 +30,7 @@ def images_table(sizes: list[tuple[int, int]], identical_to: dict[int, int] | No
 
 
 def matches_table(edges: list[Edge]) -> pa.Table:
-    return pa.Table.from_pylist([{"a": a, "b": b, "mse": mse} for a, b, mse in edges], schema=MATCHES)
+    return pa.Table.from_pylist([{"a": a, "b": b, "mse": mse, "score": mse} for a, b, mse in edges], schema=MATCHES)
 
 
 @st.composite

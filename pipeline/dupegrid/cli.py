@@ -18,9 +18,8 @@ from typer.exceptions import TyperException
 import dupegrid as api
 from dupegrid import demo as demo_stage
 from dupegrid.errors import ConfigError, DupegridError
-from dupegrid.progress import counted, quantity
-from dupegrid.records import printable
-from dupegrid.results.report import bytes_text
+from dupegrid.progress import counted, quantity, size_text
+from dupegrid.records import printable, write_bytes
 
 app = typer.Typer(
     add_completion=False,
@@ -30,6 +29,7 @@ app = typer.Typer(
 
 Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="Folders of images.")]
 RunDir = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
+Image = Annotated[str, typer.Argument(help="An id, a path, or the end of one.")]
 Out = Annotated[str, typer.Option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
 Against = Annotated[
     list[str] | None, typer.Option(metavar="PATH", help="Compare with these folders only, no pair inside either side.")
@@ -74,6 +74,13 @@ SameSize = Annotated[
 MaxAspect = Annotated[
     float | None, typer.Option(metavar="F", help="Compare pictures whose aspects differ by this factor at most.")
 ]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        metavar="mse|mae|MODULE:FUNCTION", help="The measure; all but mse compare every pair in full.  [default: mse]"
+    ),
+]
+Matrix = Annotated[bool | None, typer.Option("--matrix", help="Store the whole all-to-all MSE matrix in mse.zarr too.")]
 Memory = Annotated[
     str | None, typer.Option(metavar="4GB", help="Memory for comparing.  [default: half of the machine]")
 ]
@@ -124,6 +131,7 @@ def run(
     thumb: Thumb = None,
     orientations: Orientations = None,
     scope: Scope = None,
+    metric: Metric = None,
     same_size: SameSize = None,
     max_aspect: MaxAspect = None,
     extensions: Extensions = None,
@@ -133,6 +141,7 @@ def run(
     scheduler: Scheduler = None,
     workers: Workers = None,
     memory: Memory = None,
+    matrix: Matrix = None,
     as_json: Json = False,
 ) -> None:
     """Find the duplicates under PATH...: index, compare, cluster and report, into RUN."""
@@ -150,6 +159,7 @@ def index(
     thumb: Thumb = None,
     orientations: Orientations = None,
     scope: Scope = None,
+    metric: Metric = None,
     same_size: SameSize = None,
     max_aspect: MaxAspect = None,
     extensions: Extensions = None,
@@ -199,6 +209,32 @@ def report(run_dir: RunDir, as_json: Json = False) -> None:
 def status(run_dir: RunDir, as_json: Json = False) -> None:
     """How far RUN is, and which of its files could not be read."""
     _print(api.status(run_dir), as_json, _status_lines)
+
+
+@app.command()
+def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
+    """Why two images of RUN match or do not: every number that decides, and a picture of where they differ."""
+    done = api.open_run(run_dir)
+    found = done.explain(a, b)
+    picture = done.path / f"explain-{found.a['id']}-{found.b['id']}.png"
+    write_bytes(picture, found.picture)
+    _print({**found.as_dict(), "picture": str(picture)}, as_json, _explain_lines)
+
+
+@app.command()
+def estimate(
+    paths: Paths = None,
+    thumb: Thumb = None,
+    orientations: Orientations = None,
+    extensions: Extensions = None,
+    ignore_name: IgnoreName = None,
+    ignore_path: IgnorePath = None,
+    config: ConfigFile = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """What a run on PATH... would cost, from a few seconds of trying; nothing is written."""
+    _print(api.estimate(*(paths or []), **_settings(locals())), as_json, _estimate_lines)
 
 
 @app.command()
@@ -301,7 +337,7 @@ def _summary_lines(summary: Mapping[str, Any]) -> list[str]:
 
 def _cluster_lines(summary: Mapping[str, Any]) -> list[str]:
     clusters, bridges = counted(summary["clusters"], "cluster"), counted(summary["bridges"], "bridge")
-    size, pairs = bytes_text(summary["duplicate_bytes"]), counted(summary["matches"], "matching pair")
+    size, pairs = size_text(summary["duplicate_bytes"]), counted(summary["matches"], "matching pair")
     found = f"{summary['duplicates']:,} in {clusters} at MSE {summary['threshold']:g}"
     return [f"duplicates  {found}, {size} in them; {bridges}; {pairs}"]
 
@@ -333,6 +369,41 @@ def _status_lines(state: Mapping[str, Any]) -> list[str]:
         *failures,
         *([f"  and {more:,} more: see 'status' and 'error' in images.parquet"] if more else []),
     ]
+
+
+def _explain_lines(found: Mapping[str, Any]) -> list[str]:
+    sides = [
+        f"{name}           {image['id']}: {image['path']}, {image['width']} x {image['height']}, {image['status']}"
+        for name, image in (("a", found["a"]), ("b", found["b"]))
+    ]
+    joined = "over the cutoff" if found["joined_at"] is None else f"threshold {found['joined_at']:.4f}"
+    return [
+        *sides,
+        f"same bytes  {'yes' if found['same_file'] else 'no'}",
+        *(
+            f"MSE         {value:.4f} {name}" + (" (best)" if name == found["best"] else "")
+            for name, value in found["mse"].items()
+        ),
+        *(f"bound       {value:.4f} {name}" for name, value in found["bounds"].items()),
+        f"one cluster {joined}",
+        f"picture     {found['picture']}",
+    ]
+
+
+def _estimate_lines(cost: Mapping[str, Any]) -> list[str]:
+    return [
+        f"files       {cost['images']:,}, {size_text(cost['bytes_read'])}",
+        f"pairs       {quantity(cost['pairs'])}",
+        f"index       {_duration(cost['index_hours'])} at {cost['images_per_s']:,.0f} files/s",
+        f"compare     {_duration(cost['compare_hours_at_most'])} at most, at {quantity(cost['pairs_per_s'])} pairs/s",
+        f"memory      {size_text(cost['memory_bytes'])}",
+        f"disk        {size_text(cost['disk_bytes'])}",
+    ]
+
+
+def _duration(hours: float) -> str:
+    minutes = hours * 60
+    return f"{hours:.1f} hours" if hours >= 1 else f"{minutes:.0f} minutes" if minutes >= 1 else f"{minutes * 60:.1f} s"
 
 
 def _demo_lines(result: Mapping[str, Any]) -> list[str]:

@@ -65,6 +65,7 @@ class Config(BaseModel):
     thumb: int = Field(64, ge=4, le=256, description="side of the thumbnails, pixels")
     orientations: Literal["none", "rotations", "all"] = "rotations"
     scope: Literal["all", "across", "within"] = "all"
+    metric: str = Field("mse", pattern=r"^\w+$|^[\w.]+:\w+$", description="mse, mae or package.module:function")
     same_size: bool = Field(False, description="compare images of the same width and height only")
     max_aspect: float | None = Field(None, ge=1, description="largest factor between the aspects of a pair")
     extensions: Extensions | None = Field(None, description="only these; default: every file is looked at")
@@ -72,7 +73,8 @@ class Config(BaseModel):
     ignore_path: Folders = Field((), description="files and folders to leave out")
     scheduler: Annotated[str, AfterValidator(_known_scheduler)] = "threads"
     workers: int | None = Field(None, ge=1, description="threads or processes; default: one a core")
-    memory: Bytes | None = Field(None, ge=1 << 20, description="bytes for comparing; default: half of the machine")
+    matrix: bool = Field(False, description="store the whole all-to-all matrix in mse.zarr too")
+    memory: Bytes | None = Field(None, ge=1_000_000, description="bytes for comparing; default: half of the machine")
     tile: int | None = Field(None, ge=1, description="images a side of a tile; default: by the size of a thumbnail")
 
     @model_validator(mode="before")

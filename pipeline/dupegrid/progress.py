@@ -96,6 +96,16 @@ def quantity(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def size_text(size_bytes: float) -> str:
+    """A size for people: 999 bytes, 1.2 kB, 3.4 MB, ..."""
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def counted(number: int, noun: str) -> str:
     """A number and its noun, which takes an s unless there is one of it."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

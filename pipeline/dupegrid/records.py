@@ -68,6 +68,7 @@ MATCHES = pa.schema(
         ("mse", pa.float64()),  # sse / (S * S * 3)
         ("sse", pa.int64()),
         ("orientation", pa.string()),  # what is done to image b
+        ("score", pa.float64()),  # by the metric of the run; the mse, if that is it
     ]
 )
 
@@ -85,7 +86,7 @@ CLUSTERS = pa.schema(
 # What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
 # believed to be there that has been taken away.
 ARTIFACTS = {
-    "index": ("thumbs.zarr", "levels.zarr", "sorted.zarr", "images.parquet", "index", "files.parquet"),
+    "index": ("mse.zarr", "thumbs.zarr", "levels.zarr", "sorted.zarr", "images.parquet", "index", "files.parquet"),
     "compare": ("receipt.json", "tiles.zarr", "matches.parquet"),
     "cluster": ("clusters.parquet",),
     "report": ("report.html",),

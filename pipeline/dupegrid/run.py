@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 
 from dupegrid.config import changed, load_config
 from dupegrid.errors import StoreError, UsageError
+from dupegrid.estimate import estimate as reckon
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import images_fingerprint, index_marks, index_progress
 from dupegrid.images.index import index as index_stage
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
+from dupegrid.pairs.matrix import store_matrix
 from dupegrid.progress import Reporter
 from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
@@ -24,7 +26,7 @@ from dupegrid.results.report import render
 from dupegrid.rundir import Run, StrPath, absolute, check_out, open_run, shown, write_run_json
 from dupegrid.runtime import Runtime, runtime
 
-COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "tile")
+COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
 
 
 def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
@@ -119,6 +121,13 @@ def status(run_dir: StrPath) -> dict[str, Any]:
     }
 
 
+def estimate(*paths: StrPath, config: StrPath | None = None, **settings: Any) -> dict[str, Any]:
+    """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing."""
+    given = {"paths": [os.fspath(path) for path in paths]} if paths else {}
+    chosen = load_config(config, -1.0, **given, **settings)
+    return reckon(discover(chosen), chosen)
+
+
 def _settled(
     paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any]
 ) -> tuple[Run, Listing]:
@@ -148,6 +157,8 @@ def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
     saved = chosen.saved
     counts = compare_stage(saved["fingerprint"], chosen.config, chosen.path, workers, reporter)
     write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved["unreadable_folders"]))
+    if chosen.config.matrix:
+        store_matrix(saved["fingerprint"], chosen.config.orientations, chosen.path, workers, reporter)
 
 
 def _cluster(chosen: Run) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, SupportsInt
@@ -13,15 +14,27 @@ import pyarrow.compute as pc
 
 from dupegrid.config import Config, load_config
 from dupegrid.errors import RunDirError, StoreError, UsageError
-from dupegrid.pairs.compare import holds_matches_of, mse_matrix, pairs_mark
+from dupegrid.pairs.compare import holds_matches_of, pairs_mark
 from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import read_matches
+from dupegrid.pairs.matrix import mse_matrix
 from dupegrid.records import CLUSTERS, FORMAT, IMAGES, printable, read_json, read_metadata, read_table, write_json
+from dupegrid.results.clusters import clusters
+from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
 from dupegrid.store import Thumbs
 
 StrPath = str | os.PathLike[str]
 _TABLES: Final = ("images", "matches", "clusters")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a run says at another threshold: tables of schema MATCHES and CLUSTERS."""
+
+    threshold: float
+    matches: pa.Table
+    clusters: pa.Table
 
 
 class Run:
@@ -51,6 +64,32 @@ class Run:
         if not self.is_clustered:
             raise StoreError(f"{shown(path)} is of other settings: make it again with 'dupegrid cluster'")
         return read_table(path, CLUSTERS)
+
+    def at(self, threshold: float) -> "Cut":
+        """The matches and clusters of another threshold, up to the cutoff, without comparing again or writing."""
+        if not 0 <= threshold <= self.config.cutoff:
+            raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
+        near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
+        return Cut(threshold, near, clusters(self.images, self.matches, threshold))
+
+    def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
+        """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
+        first, second = sorted((self._id_of(a), self._id_of(b)))
+        rows = self.images.take([first, second]).to_pylist()
+        thumbs = self.stored_thumbs.take(np.array([first, second]))
+        return explain(rows[0], rows[1], thumbs, self.config.orientations, self.matches)
+
+    def _id_of(self, image: int | StrPath) -> int:
+        if str(image).isdecimal() and int(str(image)) < len(self.images):
+            return int(str(image))
+        paths = self.images["path_raw"]
+        for wanted in (os.fsencode(absolute(str(image))), b"/" + os.fsencode(str(image))):
+            exact = pc.index(paths, wanted).as_py()
+            found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()
+            if len(found) == 1:
+                return int(found[0])
+        known = "several images end" if found else "no image ends"
+        raise UsageError(f"{known} with {printable(str(image))}: give an id from images.parquet or a whole path")
 
     @property
     def is_compared(self) -> bool:
@@ -124,7 +163,7 @@ class Run:
             "unreadable_folders": receipt["unreadable_folders"],
             "pairs": receipt["pairs"]["total"],
             "threshold": self.config.threshold,
-            "matches": pc.sum(pc.less_equal(self.matches["mse"], self.config.threshold)).as_py() or 0,
+            "matches": pc.sum(pc.less_equal(self.matches["score"], self.config.threshold)).as_py() or 0,
             "clusters": len(pc.unique(self.clusters["cluster"])),
             "duplicates": len(duplicates),
             "bridges": pc.sum(pc.equal(self.clusters["role"], "bridge")).as_py() or 0,
@@ -140,7 +179,7 @@ class Run:
             return {}
         ok = pc.equal(self.images["status"], "ok").to_numpy()
         first = ok & pc.equal(self.images["group"], "a").to_numpy()
-        near = self.matches.filter(pc.less_equal(self.matches["mse"], self.config.threshold))
+        near = self.matches.filter(pc.less_equal(self.matches["score"], self.config.threshold))
         matched = np.zeros(len(ok), bool)
         matched[near["a"].to_numpy()] = matched[near["b"].to_numpy()] = True
         stands_for = pc.fill_null(pc.coalesce(self.images["identical_to"], self.images["id"]), 0).to_numpy()

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -40,11 +40,11 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
     """
     count = workers or len(os.sched_getaffinity(0))
     if scheduler == "sync":
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             yield _Local(dask.get, 1)
     elif scheduler == "threads":
         # One BLAS thread each: two layers of threads fight for the same cores.
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             yield _Local(partial(dask.threaded.get, num_workers=count), count)
     elif scheduler == "processes":
         context = multiprocessing.get_context("spawn")
@@ -70,6 +70,12 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
             except TimeoutError:
                 raise ConfigError(f"no worker at {scheduler}: start some with 'dask worker {scheduler}'") from None
             yield _Cluster(client)
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """One BLAS thread in each of ours, while the context lasts."""
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 class _Local:

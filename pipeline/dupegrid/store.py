@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import dask.array as da
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import zarr
@@ -23,6 +24,7 @@ from dupegrid.config import CHANNELS
 from dupegrid.errors import StoreError
 
 NOT_DONE: Final = -1
+_CHECKSUM_BYTES: Final = 4
 _FEW: Final = 8  # less than a chunk's eighth is read row by row
 
 
@@ -66,15 +68,12 @@ class Thumbs:
         self._array[number * self.chunk : number * self.chunk + len(thumbs)] = thumbs
 
     def rows(self, rows: slice) -> npt.NDArray[np.uint8]:
-        """Thumbnails of consecutive images: uint8 array of shape (k, S, S, 3). StoreError if a chunk is damaged."""
-        try:
-            return np.asarray(self._array[rows])
-        except ValueError as error:  # the checksum does not match, or the chunk is short
-            raise StoreError(f"{self.path} is damaged ({error}): delete the run directory and run again") from None
+        """Thumbnails of consecutive images: uint8 array of shape (k, S, S, 3)."""
+        return _rows(self._array, self.path, rows)
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Thumbnails of the named images, in that order: uint8 array of shape (k, S, S, 3)."""
-        return take_rows(self._array, self.path, rows)
+        return _take(self._array, self.path, rows)
 
     def as_dask(self) -> da.Array:
         """The same array, lazy: uint8 (n, S, S, 3)."""
@@ -90,6 +89,7 @@ class Arrays:
             self._group = zarr.open_group(path, mode="r+", use_consolidated=False)
         except (OSError, ValueError, KeyError):
             raise StoreError(f"{path} is missing or damaged: delete the run directory and run again") from None
+        self._arrays: dict[str, Any] = {}
 
     @classmethod
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
@@ -112,16 +112,39 @@ class Arrays:
 
     def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Consecutive rows of an array."""
-        try:
-            return np.asarray(self._group[name][rows])
-        except (ValueError, KeyError) as error:
-            raise StoreError(
-                f"{self.path}/{name} is damaged ({error}): delete the run directory and run again"
-            ) from None
+        return _rows(self._named(name), self.path / name, rows)
 
     def take(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """The named rows of an array, in that order."""
-        return take_rows(self._group[name], self.path / name, rows)
+        return _take(self._named(name), self.path / name, rows)
+
+    def _named(self, name: str) -> Any:
+        if name not in self._arrays:  # opening one takes a millisecond
+            self._arrays[name] = self._group[name]
+        return self._arrays[name]
+
+
+class Matrix:
+    """mse.zarr: float64 (n, n) in square chunks, NaN where nothing is known; a chunk that exists is finished."""
+
+    def __init__(self, path: Path) -> None:
+        self._array = _opened(path, "dupegrid run --matrix")
+        self._side: int = self._array.chunks[0]
+
+    @classmethod
+    def create(cls, path: Path, images: int, side: int, fingerprint: str) -> "Matrix":
+        """An empty matrix, in place of whatever was there."""
+        _create(path, (images, images), (side, side), "float64", float("nan"), fingerprint)
+        return cls(path)
+
+    def done(self) -> set[tuple[int, int]]:
+        """The chunks that exist."""
+        return {(key[0], key[1]) for key in _existing_chunks(self._array)}
+
+    def write(self, i: int, j: int, block: npt.NDArray[np.float64]) -> None:
+        """Write chunk (i, j) whole."""
+        top, left = i * self._side, j * self._side
+        self._array[top : top + block.shape[0], left : left + block.shape[1]] = block
 
 
 class Tiles:
@@ -154,29 +177,59 @@ class Tiles:
         self._array[i, j] = counts
 
 
-def take_rows(array: Any, path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def _rows(array: Any, path: Path, rows: slice) -> npt.NDArray[Any]:
+    """Consecutive rows of an array chunked along its first axis only.
+
+    Chunks are read here and not by zarr, which takes a millisecond for each and gives the fill value for missing ones.
+    StoreError where a chunk is missing or its checksum does not match.
+    """
+    start, stop, _ = rows.indices(array.shape[0])
+    out = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype)
+    length = array.chunks[0]
+    for number in range(start // length, -(-stop // length)):
+        begin = number * length
+        low, high = max(start, begin), min(stop, begin + length)
+        out[low - start : high - start] = _chunk(array, path, number)[low - begin : high - begin]
+    return out
+
+
+def _take(array: Any, path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """The named rows of an array chunked along its first axis only, in that order.
 
     Chunks are uncompressed, so where few rows of one are wanted only their bytes are read. StoreError where a chunk is
-    missing or short.
+    missing, short or, if read whole, damaged.
     """
     length, row_shape = array.chunks[0], array.shape[1:]
     out = np.empty((len(rows), *row_shape), array.dtype)
     flat = out.reshape(len(rows), math.prod(row_shape)).view(np.uint8)
     order = np.argsort(rows, kind="stable")
-    for part in np.split(order, np.flatnonzero(np.diff(rows[order] // length)) + 1):
-        if not len(part):
-            continue
+    for part in np.split(order, np.flatnonzero(np.diff(rows[order] // length)) + 1) if len(order) else ():
         number = int(rows[part[0]]) // length
         offsets = rows[part] - number * length
-        try:
-            if len(part) * _FEW >= length:
-                out[part] = array[number * length : (number + 1) * length][offsets]
-            else:
-                _read_rows(path / "/".join(["c", str(number), *("0" for _ in row_shape)]), offsets, part, flat)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} is damaged ({error}): delete the run directory and run again") from None
+        if len(part) * _FEW >= length:
+            out[part] = _chunk(array, path, number)[offsets]
+        else:
+            _read_rows(_chunk_path(array, path, number), offsets, part, flat)
     return out
+
+
+def _chunk_path(array: Any, path: Path, number: int) -> Path:
+    return path / "c" / "/".join([str(number), *("0" for _ in array.shape[1:])])
+
+
+def _chunk(array: Any, path: Path, number: int) -> npt.NDArray[Any]:
+    """One whole chunk, its checksum verified."""
+    file = _chunk_path(array, path, number)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise StoreError(_damaged(file, error.strerror or str(error))) from None
+    body = data[:-_CHECKSUM_BYTES]
+    if len(body) != array.dtype.itemsize * math.prod(array.chunks):
+        raise StoreError(_damaged(file, f"{len(data)} bytes"))
+    if google_crc32c.value(body) != int.from_bytes(data[-_CHECKSUM_BYTES:], "little"):
+        raise StoreError(_damaged(file, "its checksum does not match"))
+    return np.frombuffer(body, array.dtype).reshape(array.chunks)
 
 
 def _read_rows(
@@ -184,13 +237,20 @@ def _read_rows(
 ) -> None:
     """The bytes of rows of one uncompressed chunk file, each to its place in `out`."""
     size = out.shape[1]
-    descriptor = os.open(file, os.O_RDONLY)
     try:
-        for offset, place in zip(offsets.tolist(), places.tolist(), strict=True):
-            if os.preadv(descriptor, [out[place]], offset * size) != size:
-                raise ValueError(f"{file.name} is short")
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            for offset, place in zip(offsets.tolist(), places.tolist(), strict=True):
+                if os.preadv(descriptor, [out[place]], offset * size) != size:
+                    raise StoreError(_damaged(file, "it is short"))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(_damaged(file, error.strerror or str(error))) from None
+
+
+def _damaged(file: Path, problem: str) -> str:
+    return f"{file} is damaged ({problem}): delete the run directory and run again"
 
 
 def stored_fingerprint(path: Path) -> str | None:
@@ -208,7 +268,7 @@ def chunk_size(images: int) -> int:
 
 
 def _create(
-    path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, fill: int, fingerprint: str
+    path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, fill: float, fingerprint: str
 ) -> None:
     shutil.rmtree(path, ignore_errors=True)
     zarr.create_array(

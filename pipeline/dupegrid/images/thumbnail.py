@@ -157,6 +157,13 @@ def is_flat(thumb: Thumbnail) -> bool:
     return bool(variance.mean() <= FLAT_MSE)
 
 
+def encode_png(pixels: Thumbnail) -> bytes:
+    """Pixels, uint8 (height, width, 3), as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def encode_jpeg(thumb: Thumbnail) -> bytes:
     """A thumbnail as a JPEG file, for pages and notebooks."""
     buffer = io.BytesIO()

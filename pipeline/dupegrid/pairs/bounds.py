@@ -24,9 +24,10 @@ from dupegrid.pairs.kernel import UNIT_ROUNDOFF, turned
 
 FIRST_LEVEL: Final = 4
 _LEVELS: Final = (4, 8, 16)
-_COMPONENTS: Final = 32  # of 48: keeps 99.5 % of the energy of photos for two thirds of the work
+_COMPONENTS: Final = 24  # of 48: of photos they leave 9 % more candidates than 32, for 20 % less work
 _SPLIT_COMPONENTS: Final = 8
-_SAMPLE: Final = 50_000
+_SAMPLE: Final = 20_000
+_AT_ONCE: Final = 8192
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
 
 Cells = npt.NDArray[Any]
@@ -111,9 +112,12 @@ class Projection:
         """The components of images turned by an orientation: cell sums (n, 48) -> float32 (n, K)."""
         out = np.empty((len(cells), self.basis.shape[1]), np.float32)
         columns, weights = turned_columns(FIRST_LEVEL, orientation), cell_weights(self.side, FIRST_LEVEL)
-        for start in range(0, len(cells), _SAMPLE):
-            part = cells[start : start + _SAMPLE][:, columns] * weights
-            out[start : start + _SAMPLE] = (part - self.mean) @ self.basis
+        # Turning the cells is turning the rows of what they are multiplied with.
+        turning = np.zeros_like(self.basis)
+        turning[columns] = weights[:, None] * self.basis
+        shift = self.mean @ self.basis
+        for start in range(0, len(cells), _AT_ONCE):
+            out[start : start + _AT_ONCE] = cells[start : start + _AT_ONCE].astype(np.float64) @ turning - shift
         return out
 
 

@@ -5,8 +5,6 @@ pairs of two strips. A block of the dask array is a few tiles of one strip, so t
 """
 
 import os
-import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,16 +17,19 @@ from dupegrid.errors import StoreError
 from dupegrid.pairs.bounds import strips
 from dupegrid.pairs.filters import Facts, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
-from dupegrid.pairs.kernel import CHOICES, mse_block
-from dupegrid.pairs.matches import part_path, sse_limit, write_collapsed
-from dupegrid.pairs.sort import block_size, sort_images
-from dupegrid.pairs.tile import COUNTS, DECIDED, Job, compare_tiles
+from dupegrid.pairs.job import COUNTS, DECIDED, Job
+from dupegrid.pairs.kernel import CHOICES
+from dupegrid.pairs.matches import PartWriter, part_path, sse_limit, write_collapsed
+from dupegrid.pairs.measure import FILTERED, load_metric, measure_tile
+from dupegrid.pairs.sort import sort_images
+from dupegrid.pairs.tile import filter_tile, read_strip
 from dupegrid.progress import Reporter
 from dupegrid.records import discard_from
 from dupegrid.runtime import Runtime
 from dupegrid.store import Thumbs, Tiles, stored_fingerprint
 
 _TILES_A_BLOCK: Final = 4
+_BLOCK: Final = 256  # images; smaller ones skip a little more and take much more time outside the products
 _BYTES_PER_COMPONENTS: Final = 300  # of an image's projection under one orientation, in both operands and the points
 _BYTES_PER_IMAGE: Final = 600  # its second level, ids and the like
 
@@ -41,7 +42,7 @@ def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, re
     filters = Filters.of(config)
     Thumbs(run_dir / "thumbs.zarr").check_whole()
     with reporter.stage("sort", len(facts.live), "images") as advance:
-        job = _sorted(index_mark, config, run_dir, runtime.workers, facts, filters)
+        job = _laid_out(index_mark, config, run_dir, runtime.workers, facts, filters)
         advance(len(facts.live))
     tiles = _opened_or_new(job, config, facts)
     done = _done(run_dir, tiles)
@@ -51,6 +52,27 @@ def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, re
         if pending:
             runtime.compute(_blocks(pending, job), lambda block: advance(int(block.sum())))
     return _counts(job, tiles, facts)
+
+
+def compare_tiles(tiles: Ints, job: Job) -> Ints:
+    """Compare the pairs of some tiles of one strip: int64 (k, 2) -> how many pairs each tile stands for, (k, 1).
+
+    Matches are written first and the mark last, so a tile that is marked needs nothing more.
+    """
+    if not len(tiles):  # dask asks for the shape of a block with an empty one
+        return np.zeros((0, 1), np.int64)
+    marks = Tiles(job.run_dir / "tiles.zarr")
+    first = read_strip(job, int(tiles[0, 0])) if job.metric == FILTERED else None
+    for i, j in tiles.tolist():
+        tally = dict.fromkeys(COUNTS, 0)
+        writer = PartWriter(job.run_dir, i, j, job.side * job.side * 3, job.index_mark)
+        if first is None:
+            measure_tile(job, i, j, tally, writer)
+        else:
+            filter_tile(job, first, first if i == j else read_strip(job, j), tally, writer)
+        tally |= {"parts": writer.close(), "matches": writer.rows}
+        marks.mark(i, j, np.array([tally[name] for name in COUNTS], np.int64))
+    return np.array([[job.grid.pairs(i, j)] for i, j in tiles.tolist()], np.int64)
 
 
 def pairs_mark(index_mark: str, config: Config) -> str:
@@ -63,6 +85,7 @@ def pairs_mark(index_mark: str, config: Config) -> str:
         len(config.against),
         config.same_size,
         config.max_aspect,
+        config.metric,
     )
 
 
@@ -80,40 +103,26 @@ def compare_progress(run_dir: Path) -> tuple[int, int]:
     return len(_done(run_dir, tiles)), tiles.strips * (tiles.strips + 1) // 2
 
 
-def mse_matrix(thumbs: Thumbs, ok: npt.NDArray[np.bool_], orientations: tuple[str, ...]) -> da.Array:
-    """The all-to-all MSE matrix, lazy: float64 (n, n); any window computes exactly. NaN where a file was not read."""
-    images = thumbs.as_dask()
-    readable = da.from_array(ok, chunks=images.chunks[0])
-    block = partial(_masked_mse, orientations=orientations)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", da.PerformanceWarning)  # an all-to-all matrix has more chunks than its input
-        return da.blockwise(
-            block,
-            "ij",
-            images,
-            "iabc",
-            images,
-            "jabc",
-            readable,
-            "i",
-            readable,
-            "j",
-            dtype=np.float64,
-            concatenate=True,
-        )
-
-
-def _sorted(index_mark: str, config: Config, run_dir: Path, workers: int, facts: Facts, filters: Filters) -> Job:
-    """Make or find sorted.zarr and lay the grid over it."""
+def _laid_out(index_mark: str, config: Config, run_dir: Path, workers: int, facts: Facts, filters: Filters) -> Job:
+    """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids."""
     orientations, live = CHOICES[config.orientations], len(facts.live)
-    block = block_size(live, config.tile)
-    mark = fingerprint(index_mark, config.orientations, config.scope, len(config.against), config.same_size, block)
-    order = sort_images(run_dir, config.thumb, facts, filters, orientations, block, mark)
-    bytes_per_image = _BYTES_PER_COMPONENTS * len(orientations) + _BYTES_PER_IMAGE
+    mark, norm = "", 0.0
+    if config.metric == FILTERED:
+        block = min(_BLOCK, config.tile or _BLOCK)
+        mark = fingerprint(index_mark, config.orientations, config.scope, len(config.against), config.same_size, block)
+        order = sort_images(run_dir, config.thumb, facts, filters, orientations, block, mark)
+        starts, norm = order.starts, order.largest_norm
+        bytes_per_image = _BYTES_PER_COMPONENTS * len(orientations) + _BYTES_PER_IMAGE
+    else:
+        load_metric(config.metric)
+        starts = np.arange(live)
+        bytes_per_image = 4 * len(orientations) * config.values_per_thumb
     side = config.tile or strip_side(live, bytes_per_image, config.memory or _half_of_the_machine(), workers)
-    grid = Grid(tuple(strips(order.starts, live, side).tolist()))
+    grid = Grid(tuple(strips(starts, live, side).tolist()))
     limit = sse_limit(config.cutoff, config.values_per_thumb)
-    return Job(run_dir, index_mark, grid, config.thumb, limit, order.largest_norm, orientations, filters)
+    return Job(
+        run_dir, index_mark, mark, grid, config.thumb, config.metric, config.cutoff, limit, norm, orientations, filters
+    )
 
 
 def _opened_or_new(job: Job, config: Config, facts: Facts) -> Tiles:
@@ -179,7 +188,3 @@ def _counts(job: Job, tiles: Tiles, facts: Facts) -> dict[str, Any]:
 
 def _half_of_the_machine() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def _masked_mse(a: Any, b: Any, a_ok: Any, b_ok: Any, orientations: tuple[str, ...]) -> Any:
-    return np.where(a_ok[:, None] & b_ok[None, :], mse_block(a, b, orientations), np.nan)

@@ -14,6 +14,7 @@ from dupegrid.records import IMAGES, MATCHES, read_table, write_table
 _ROWS_A_PART: Final = 1 << 20
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 def sse_limit(mse: float, values: int) -> int:
@@ -33,15 +34,15 @@ class PartWriter:
         self.rows = 0
         self._run_dir, self._tile = run_dir, (i, j)
         self._values, self._index_mark = values, index_mark
-        self._waiting: list[tuple[Ints, Ints, Ints, Ints]] = []
+        self._waiting: list[tuple[Ints, Ints, Ints, Ints, Floats]] = []
         self._waiting_rows = 0
         self._parts = 0
 
-    def add(self, a: Ints, b: Ints, sse: Ints, orientation: Ints) -> None:
-        """Take matches: ids a < b, SSE, and a number into ORIENTATIONS; int64 arrays of shape (k,)."""
+    def add(self, a: Ints, b: Ints, sse: Ints, orientation: Ints, score: Floats | None = None) -> None:
+        """Take matches: ids a < b, SSE, a number into ORIENTATIONS, a score where that is not the MSE; (k,) each."""
         if not len(a):
             return
-        self._waiting.append((a, b, sse, orientation))
+        self._waiting.append((a, b, sse, orientation, sse / self._values if score is None else score))
         self._waiting_rows += len(a)
         self.rows += len(a)
         if self._waiting_rows >= _ROWS_A_PART:
@@ -54,16 +55,19 @@ class PartWriter:
         return self._parts
 
     def _write(self) -> None:
-        a, b, sse, orientation = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        a, b, sse, orientation, score = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
         paths = _paths(self._run_dir, self._index_mark)
         write_table(
-            part_path(self._run_dir, *self._tile, self._parts), match_rows(a, b, sse, orientation, paths, self._values)
+            part_path(self._run_dir, *self._tile, self._parts),
+            match_rows(a, b, sse, orientation, score, paths, self._values),
         )
         self._parts += 1
         self._waiting, self._waiting_rows = [], 0
 
 
-def match_rows(a: Ints, b: Ints, sse: Ints, orientation: Ints, paths: pa.ChunkedArray, values: int) -> pa.Table:
+def match_rows(
+    a: Ints, b: Ints, sse: Ints, orientation: Ints, score: Floats, paths: pa.ChunkedArray, values: int
+) -> pa.Table:
     """The table of matching pairs (schema MATCHES), sorted by a and b; `values` is S * S * 3."""
     order = np.lexsort((b, a))
     a, b, sse = a[order], b[order], sse[order]
@@ -75,6 +79,7 @@ def match_rows(a: Ints, b: Ints, sse: Ints, orientation: Ints, paths: pa.Chunked
         "mse": sse / values,
         "sse": sse,
         "orientation": pa.array(ORIENTATIONS).take(orientation[order]),
+        "score": score[order],
     }
     return pa.table(columns, schema=MATCHES)
 
@@ -90,7 +95,7 @@ def write_collapsed(run_dir: Path, a: Ints, b: Ints, values: int, index_mark: st
     Without any it is an empty table, so that matches.parquet has its columns for every reader.
     """
     nothing = np.zeros(len(a), np.int64)
-    rows = match_rows(a, b, nothing, nothing, _paths(run_dir, index_mark), values)
+    rows = match_rows(a, b, nothing, nothing, nothing / values, _paths(run_dir, index_mark), values)
     write_table(run_dir / "matches.parquet" / "part-identical.parquet", rows)
 
 

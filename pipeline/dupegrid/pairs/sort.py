@@ -14,7 +14,6 @@ from dupegrid.store import Arrays, stored_fingerprint
 
 SECOND_LEVEL: Final = 8
 _CHUNK: Final = 8192
-_LARGE: Final = 200_000  # images from which on blocks are larger, as there are more of them to look at
 
 Ints = npt.NDArray[np.int64]
 
@@ -26,12 +25,6 @@ class Order:
     starts: Ints
     images: int
     largest_norm: float
-
-
-def block_size(images: int, tile: int | None) -> int:
-    """Images a block: 128, or 256 in large collections; never more than a tile side that was asked for."""
-    block = 256 if images > _LARGE else 128
-    return block if tile is None else min(block, tile)
 
 
 def sort_images(
@@ -53,8 +46,8 @@ def _write(
     first = cells.rows(str(FIRST_LEVEL))
     first = first if len(ids) == len(first) else first[ids]
     projection = Projection.fit(first, side)
-    order, starts = median_splits(projection(first, ORIENTATIONS[0]), keys, block)
-    first = first[order]
+    points = projection(first, ORIENTATIONS[0])
+    order, starts = median_splits(points, keys, block)
     n, components = len(ids), projection.basis.shape[1]
     points_shape = ((n, components), np.float32)
     shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = dict.fromkeys(orientations, points_shape)
@@ -65,7 +58,7 @@ def _write(
     store = Arrays.create(path, shapes, _CHUNK)
     largest = 0.0
     for name in orientations:
-        points = projection(first, name)
+        points = (points if name == ORIENTATIONS[0] else projection(first, name))[order]
         largest = max(largest, float(np.sqrt(np.einsum("nk,nk->n", points, points, dtype=np.float64).max(initial=0))))
         store.write(name, 0, points)
     if second is not None:

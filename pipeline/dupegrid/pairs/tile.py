@@ -1,12 +1,12 @@
-"""One tile: all pairs of two strips of sorted images, from their summaries to part files of matches and a mark.
+"""One tile by MSE: all pairs of two strips of sorted images, from their summaries to matches.
 
 Blocks that no filter lets through or whose boxes are too far apart are skipped whole; the others are multiplied. What
-passes goes through the finer levels, then integers decide. Matches are written first and the mark last, so a tile that
-is marked needs nothing more.
+passes goes through the finer levels, then integers decide.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -25,16 +25,13 @@ from dupegrid.pairs.bounds import (
     squared_gaps,
     turned_columns,
 )
-from dupegrid.pairs.filters import Facts, Filters, read_facts
-from dupegrid.pairs.grid import Grid
+from dupegrid.pairs.filters import Facts, read_facts
+from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import ORIENTATIONS, candidates, exact_sse, inverse, left_operand, right_operand, turned
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.sort import SECOND_LEVEL
-from dupegrid.store import Arrays, Thumbs, Tiles
+from dupegrid.store import Arrays, Thumbs
 
-# How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
-DECIDED: Final = ("other_group", "filter", "box", "level_4", "level_8", "level_16", "exact")
-COUNTS: Final = (*DECIDED, "matches", "parts")
 _COLUMNS_AT_ONCE: Final = 8192  # of a product: its result stays in the cache
 _PAIRS_AT_ONCE: Final = 1 << 18  # refined together; bounds the memory of a tile whatever it holds
 _IMAGES_AT_ONCE: Final = 2048  # pairs of thumbnails decided together
@@ -42,20 +39,6 @@ _IMAGES_AT_ONCE: Final = 2048  # pairs of thumbnails decided together
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a tile's task needs to know; small, as it travels to every worker."""
-
-    run_dir: Path
-    index_mark: str
-    grid: Grid
-    side: int  # of a thumbnail, pixels
-    limit: int  # largest SSE kept
-    largest_norm: float  # of a projected image
-    orientations: tuple[str, ...]
-    filters: Filters
 
 
 @dataclass(frozen=True)
@@ -95,7 +78,7 @@ class Strip:
 
 def read_strip(job: Job, number: int) -> Strip:
     """Load a strip from sorted.zarr."""
-    store, rows = Arrays(job.run_dir / "sorted.zarr"), job.grid.rows(number)
+    store, rows = _opened(job.run_dir / "sorted.zarr", job.sorted_mark), job.grid.rows(number)
     starts = store.rows("starts")
     inside = starts[(starts >= rows.start) & (starts < rows.stop)]
     return Strip(
@@ -106,27 +89,16 @@ def read_strip(job: Job, number: int) -> Strip:
     )
 
 
-def compare_tiles(tiles: Ints, job: Job) -> Ints:
-    """Compare the pairs of some tiles of one strip: int64 (k, 2) -> how many pairs each tile stands for, (k, 1)."""
-    if not len(tiles):  # dask asks for the shape of a block with an empty one
-        return np.zeros((0, 1), np.int64)
-    marks = Tiles(job.run_dir / "tiles.zarr")
-    first = read_strip(job, int(tiles[0, 0]))
-    for i, j in tiles.tolist():
-        second = first if i == j else read_strip(job, j)
-        marks.mark(i, j, compare_tile(job, i, j, first, second))
-    return np.array([[job.grid.pairs(i, j)] for i, j in tiles.tolist()], np.int64)
+@lru_cache(maxsize=4)
+def _opened(path: Path, _mark: str) -> Arrays:
+    """Arrays that stay open from task to task."""
+    return Arrays(path)
 
 
-def compare_tile(job: Job, i: int, j: int, first: Strip, second: Strip) -> Ints:
-    """Write the matches of a tile; gives its counts, in the order of COUNTS."""
-    tally = dict.fromkeys(COUNTS, 0)
-    writer = PartWriter(job.run_dir, i, j, job.side * job.side * 3, job.index_mark)
+def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
+    """Give the pairs at or under the limit to the writer, and count how all were decided."""
     for pairs in _batches(_multiplied(job, first, second, tally)):
         writer.add(*_refined(job, first, second, pairs, tally))
-    tally["parts"] = writer.close()
-    tally["matches"] = writer.rows
-    return np.array([tally[name] for name in COUNTS], np.int64)
 
 
 def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
@@ -242,7 +214,7 @@ def _within_second_level(job: Job, first: Strip, second: Strip, pairs: Pairs) ->
 def _within_level(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
     """The same for a level that is not sorted with the images: only the rows that are needed are read."""
     ids, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-    cells = Arrays(job.run_dir / "levels.zarr").take(str(g), ids)
+    cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(str(g), ids)
     return _near(job, g, cells, cells, places[: len(a)], places[len(a) :], turn)
 
 

@@ -20,8 +20,8 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
     number 0; ties go by the keeper's path, so the numbers do not depend on ids. `images` and `matches` are tables
     of schema IMAGES and MATCHES.
     """
-    a, b, mse = (matches[name].to_numpy() for name in ("a", "b", "mse"))
-    joined = mse <= threshold
+    a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
+    joined = score <= threshold
     stands_for = _stands_for(images)
     # Only a set whose representative matched something has members worth listing.
     matched = np.zeros(len(images), bool)
@@ -42,8 +42,10 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
     sizes = np.diff(first, append=len(label))
     keeper = np.repeat(image[first], sizes)
     number = _numbers(sizes, _path_rank(images)[image[first]])
-    distance = _mse_between(stands_for[image], stands_for[keeper], a, b, mse, len(images))
-    role = np.where(distance <= threshold, "duplicate", "bridge").astype(object)
+    x, y = stands_for[image], stands_for[keeper]
+    row = _rows_of(x, y, a, b, len(images))
+    distance = _values_of(row, x == y, matches["mse"].to_numpy())
+    role = np.where(_values_of(row, x == y, score) <= threshold, "duplicate", "bridge").astype(object)
     role[image == keeper] = "keep"
     table = pa.table(
         {
@@ -57,6 +59,28 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
         schema=CLUSTERS,
     )
     return table.take(np.argsort(table["cluster"].to_numpy(), kind="stable"))
+
+
+def joining_threshold(matches: pa.Table, first: int, second: int) -> float | None:
+    """The smallest threshold that puts two images into one cluster, directly or through others; None over the cutoff.
+
+    That is the least possible largest step of a path between them, found by halving.
+    """
+    a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
+    image = np.unique(np.concatenate([a, b]))
+    at = np.searchsorted(image, [first, second])
+    if (at >= len(image)).any() or (image[at] != [first, second]).any():
+        return None
+    x, y = np.searchsorted(image, a), np.searchsorted(image, b)
+    steps, level = np.unique(score, return_inverse=True)
+    low, high = 0, len(steps)
+    while low < high:
+        middle = (low + high) // 2
+        keep = level <= middle
+        edges = coo_array((keep[keep], (x[keep], y[keep])), shape=(len(image),) * 2)
+        _, label = connected_components(edges, directed=False)
+        low, high = (low, middle) if label[at[0]] == label[at[1]] else (middle + 1, high)
+    return float(steps[low]) if low < len(steps) else None
 
 
 def _stands_for(images: pa.Table) -> Ints:
@@ -87,15 +111,21 @@ def _numbers(sizes: Ints, keeper_path_rank: Ints) -> Ints:
     return number
 
 
-def _mse_between(x: Ints, y: Ints, a: Ints, b: Ints, mse: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
-    """The MSE of each pair (x, y) as the matches say: 0 for an image and itself, infinite where it is not listed."""
+def _rows_of(x: Ints, y: Ints, a: Ints, b: Ints, n: int) -> Ints:
+    """The row of the matches (a, b) that holds each pair (x, y), or -1 where it is not listed."""
+    if not len(a):
+        return np.full(len(x), -1, np.int64)
     order = np.lexsort((b, a))
     known = a[order] * n + b[order]
     wanted = np.minimum(x, y) * n + np.maximum(x, y)
-    at = np.searchsorted(known, wanted)
-    at_most = np.minimum(at, max(0, len(known) - 1))
-    listed = (at < len(known)) & (known[at_most] == wanted) if len(known) else np.zeros(len(x), bool)
-    distance = np.full(len(x), np.inf)
-    distance[listed] = mse[order][at_most[listed]]
-    distance[x == y] = 0.0
-    return distance
+    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[at] == wanted, order[at], -1)
+
+
+def _values_of(rows: Ints, same: npt.NDArray[np.bool_], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The value in each row: 0 for an image and itself, infinite where there is no row."""
+    listed = rows >= 0
+    out = np.full(len(rows), np.inf)
+    out[listed] = values[rows[listed]]
+    out[same] = 0.0
+    return out

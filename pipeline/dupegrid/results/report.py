@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.images.thumbnail import encode_jpeg
-from dupegrid.progress import counted, quantity
+from dupegrid.progress import counted, quantity, size_text
 from dupegrid.records import display_path, printable
 from dupegrid.store import Thumbs
 
@@ -109,17 +109,7 @@ def render(clusters: pa.Table, images: pa.Table, thumbs: Thumbs, summary: Mappin
     )
 
 
-def bytes_text(size_bytes: int) -> str:
-    """A size for people: 999 bytes, 1.2 kB, 3.4 MB, ..."""
-    size = float(size_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-_pages.filters |= {"quantity": quantity, "counted": counted, "bytes": bytes_text}
+_pages.filters |= {"quantity": quantity, "counted": counted, "bytes": size_text}
 
 
 def _unreadable_pictures(images: pa.Table) -> pa.Table:
@@ -137,7 +127,7 @@ def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: npt.NDArra
     away = (
         "" if row["role"] == "keep" else "no match of its own with the one to keep" if mse is None else f"MSE {mse:.1f}"
     )
-    size = f"{width} × {height}, {bytes_text(image['size_bytes'])}"
+    size = f"{width} × {height}, {size_text(image['size_bytes'])}"
     return Picture(
         role=row["role"],
         caption=f"{size}, {away}" if away else size,

@@ -1,0 +1,75 @@
+"""What a run would cost, before it is started: from a few seconds of decoding and multiplying here."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+
+from dupegrid.config import Config
+from dupegrid.images.discover import Listing
+from dupegrid.images.thumbnail import decode_file
+from dupegrid.pairs.bounds import levels
+from dupegrid.pairs.kernel import CHOICES, candidates, left_operand, right_operand
+from dupegrid.runtime import one_blas_thread
+
+_SAMPLE: Final = 200  # files decoded
+_DECODE_S: Final = 3.0  # at most, for all of them
+_POINTS: Final = 6000
+_COMPONENTS: Final = 32
+
+
+def estimate(listing: Listing, config: Config) -> dict[str, Any]:
+    """Images, pairs, hours, memory and disk of a run on these files, and the rates they are reckoned from.
+
+    The time to compare is that of multiplying every pair, so an upper bound: most are skipped in blocks. It leaves out
+    the writing of matches, of which nobody knows how many there are.
+    """
+    files = len(listing.files)
+    workers = config.workers or len(os.sched_getaffinity(0))
+    files_per_s = _decode_rate(listing, config.thumb, workers)
+    pairs_per_s = _product_rate(workers) / len(CHOICES[config.orientations])
+    pairs = files * (files - 1) // 2
+    per_image = config.values_per_thumb + 2 * sum(3 * g * g for g in levels(config.thumb)) + 300
+    sorted_bytes = files * (4 * _COMPONENTS * len(CHOICES[config.orientations]) + 400)
+    return {
+        "images": files,
+        "bytes_read": int(np.sum(listing.files["size_bytes"].to_numpy())),
+        "pairs": pairs,
+        "images_per_s": round(files_per_s, 1),
+        "pairs_per_s": round(pairs_per_s),
+        "index_hours": round(files / files_per_s / 3600, 4) if files_per_s else 0.0,
+        "compare_hours_at_most": round(pairs / pairs_per_s / 3600, 4),
+        "memory_bytes": 300_000_000 + 600 * files + sorted_bytes,
+        "disk_bytes": files * per_image + sorted_bytes,
+    }
+
+
+def _decode_rate(listing: Listing, side: int, workers: int) -> float:
+    """Files a second, by an evenly spaced sample of them."""
+    step = max(1, len(listing.files) // _SAMPLE)
+    sample = listing.files.take(np.arange(0, len(listing.files), step)).to_pylist()
+    start = time.perf_counter()
+
+    def decode(file: dict[str, Any]) -> int:
+        if time.perf_counter() - start > _DECODE_S:
+            return 0
+        decode_file(file["path_raw"], file["size_bytes"], file["mtime_ns"], file["inode"], side)
+        return 1
+
+    with ThreadPoolExecutor(workers) as pool:
+        done = sum(pool.map(decode, sample))
+    return done / (time.perf_counter() - start)
+
+
+def _product_rate(workers: int) -> float:
+    """Pairs a second of the product that rules most of them out."""
+    points = np.random.default_rng(0).normal(0, 1000, (_POINTS, _COMPONENTS)).astype(np.float32)
+    left, right = left_operand(points), right_operand(points)
+    blocks = range(0, _POINTS, 128)
+    with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda k: candidates(left[k : k + 128], right, 0.0), blocks))
+        start = time.perf_counter()
+        list(pool.map(lambda k: candidates(left[k : k + 128], right, 0.0), blocks))
+    return _POINTS * _POINTS / (time.perf_counter() - start)

@@ -1,0 +1,29 @@
+"""What the task of a tile needs to know; small, as it travels to every worker."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dupegrid.pairs.filters import Filters
+from dupegrid.pairs.grid import Grid
+
+# How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
+DECIDED: Final = ("other_group", "filter", "box", "level_4", "level_8", "level_16", "exact")
+COUNTS: Final = (*DECIDED, "matches", "parts")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A comparison, as far as a tile's task is concerned."""
+
+    run_dir: Path
+    index_mark: str
+    sorted_mark: str
+    grid: Grid
+    side: int  # of a thumbnail, pixels
+    metric: str
+    cutoff: float  # largest score kept
+    limit: int  # the same as an SSE
+    largest_norm: float  # of a projected image
+    orientations: tuple[str, ...]
+    filters: Filters

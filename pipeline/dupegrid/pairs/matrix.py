@@ -1,0 +1,92 @@
+"""The whole all-to-all MSE matrix: lazy, any window of it; or stored, chunk by chunk, in mse.zarr."""
+
+import shutil
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+
+from dupegrid.errors import UsageError
+from dupegrid.pairs.filters import read_facts
+from dupegrid.pairs.kernel import CHOICES, mse_block
+from dupegrid.progress import Reporter, size_text
+from dupegrid.runtime import Runtime
+from dupegrid.store import Matrix, Thumbs, stored_fingerprint
+
+_SIDE: Final = 1024
+
+Ints = npt.NDArray[np.int64]
+
+
+def mse_matrix(thumbs: Thumbs, ok: npt.NDArray[np.bool_], orientations: tuple[str, ...]) -> da.Array:
+    """The all-to-all MSE matrix, lazy: float64 (n, n); any window computes exactly. NaN where a file was not read."""
+    images = thumbs.as_dask()
+    readable = da.from_array(ok, chunks=images.chunks[0])
+    block = partial(_masked_mse, orientations=orientations)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", da.PerformanceWarning)  # an all-to-all matrix has more chunks than its input
+        return da.blockwise(
+            block,
+            "ij",
+            images,
+            "iabc",
+            images,
+            "jabc",
+            readable,
+            "i",
+            readable,
+            "j",
+            dtype=np.float64,
+            concatenate=True,
+        )
+
+
+def store_matrix(index_mark: str, orientations: str, run_dir: Path, runtime: Runtime, reporter: Reporter) -> None:
+    """Store all of the matrix in mse.zarr, float64 (n, n), going on where an earlier run stopped.
+
+    UsageError, naming the size, when the disk has no room for it.
+    """
+    path, n, mark = run_dir / "mse.zarr", len(Thumbs(run_dir / "thumbs.zarr")), f"{index_mark}-{orientations}"
+    if stored_fingerprint(path) != mark:
+        shutil.rmtree(path, ignore_errors=True)
+        need, room = 8 * n * n, shutil.disk_usage(run_dir).free
+        if need > room:
+            raise UsageError(
+                f"the whole matrix of {n:,} images takes {size_text(need)}, and the disk has {size_text(room)} left: "
+                "leave --matrix out; Run.mse computes any window of it"
+            )
+        Matrix.create(path, n, _SIDE, mark)
+    matrix = Matrix(path)
+    done = matrix.done()
+    chunks = -(-n // _SIDE)
+    pending = [(i, j) for i in range(chunks) for j in range(i, chunks) if not {(i, j), (j, i)} <= done]
+    total = chunks * (chunks + 1) // 2
+    with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
+        if pending:
+            names = CHOICES[orientations]
+            tiles = da.from_array(np.array(pending, np.int64), chunks=(1, 2))
+            blocks = tiles.map_blocks(
+                _store_chunk, run_dir, index_mark, names, dtype=np.int64, chunks=(1, 1), meta=np.empty((0, 1), np.int64)
+            )
+            runtime.compute(blocks, lambda block: advance(len(block)))
+
+
+def _store_chunk(pending: Ints, run_dir: Path, index_mark: str, orientations: tuple[str, ...]) -> Ints:
+    """One chunk of the matrix and its mirror image, each written whole."""
+    if len(pending):
+        i, j = pending[0].tolist()
+        thumbs, ok = Thumbs(run_dir / "thumbs.zarr"), read_facts(run_dir, index_mark).ok
+        a, b = (slice(k * _SIDE, min(len(thumbs), (k + 1) * _SIDE)) for k in (i, j))
+        block = _masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations)
+        matrix = Matrix(run_dir / "mse.zarr")
+        matrix.write(i, j, block)
+        matrix.write(j, i, block.T)
+    return np.ones((len(pending), 1), np.int64)
+
+
+def _masked_mse(a: Any, b: Any, a_ok: Any, b_ok: Any, orientations: tuple[str, ...]) -> Any:
+    return np.where(a_ok[:, None] & b_ok[None, :], mse_block(a, b, orientations), np.nan)

@@ -1,0 +1,84 @@
+"""Why two images match, or do not: every number that decides, and a picture of where they differ."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dupegrid.images.thumbnail import encode_png
+from dupegrid.pairs.bounds import cell_sums, cell_weights, level_sse, levels
+from dupegrid.pairs.kernel import CHOICES, exact_sse, turned
+from dupegrid.results.clusters import joining_threshold
+
+Thumbnail = npt.NDArray[np.uint8]
+
+_ZOOM: Final = 4
+_AMPLIFIED: Final = 4  # differences are small where two pictures are nearly the same
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is known of a pair; all values are MSE. Draws itself in a notebook."""
+
+    a: dict[str, Any]  # id, path, width, height, aspect, size_bytes, status
+    b: dict[str, Any]
+    mse: dict[str, float]  # by orientation of b; empty if one of the two was not read
+    best: str | None  # the orientation with the least
+    bounds: dict[str, float]  # by level, under that orientation: each at most the MSE
+    same_file: bool
+    joined_at: float | None  # the smallest threshold that puts them into one cluster, if that is within the cutoff
+    picture: bytes  # PNG: a, b turned as b is best, and their difference, amplified
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same without the picture."""
+        return {key: value for key, value in asdict(self).items() if key != "picture"}
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{name}</td><td>{value:.2f}</td></tr>" for name, value in self.mse.items())
+        image = base64.b64encode(self.picture).decode()
+        return f'<img src="data:image/png;base64,{image}" alt=""><table>{rows}</table>'
+
+
+def explain(
+    a: Mapping[str, Any], b: Mapping[str, Any], thumbs: npt.NDArray[np.uint8], orientations: str, matches: pa.Table
+) -> Explanation:
+    """Explain a pair: two rows of images.parquet, their thumbnails (2, S, S, 3), and the matches of the run."""
+    readable = a["status"] == b["status"] == "ok"
+    side = thumbs.shape[1]
+    mse, best, bounds = {}, None, {}
+    other = thumbs[1:]
+    if readable:
+        values = thumbs[0].size
+        mse = {name: int(exact_sse(thumbs[:1], turned(thumbs[1:], name))[0]) / values for name in CHOICES[orientations]}
+        best = min(mse, key=lambda name: mse[name])
+        other = np.ascontiguousarray(turned(thumbs[1:], best))
+        for g in levels(side):
+            x, y = cell_sums(thumbs[:1], g), cell_sums(other, g)
+            bounds[f"level {g}"] = float(level_sse(x, y, cell_weights(side, g))[0]) / values
+    return Explanation(
+        _facts(a),
+        _facts(b),
+        mse,
+        best,
+        bounds,
+        a["file_hash"] is not None and a["file_hash"] == b["file_hash"],
+        joining_threshold(matches, a["id"], b["id"]),
+        _picture(thumbs[0], other[0]),
+    )
+
+
+def _facts(image: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("id", "path", "width", "height", "size_bytes", "format", "status")
+    width, height = image["width"], image["height"]
+    return {name: image[name] for name in names} | {"aspect": round(width / height, 4) if width and height else None}
+
+
+def _picture(a: Thumbnail, b: Thumbnail) -> bytes:
+    difference = np.abs(a.astype(np.int16) - b.astype(np.int16)) * _AMPLIFIED
+    gap = np.full((len(a), 2, 3), 255, np.uint8)
+    strip = np.concatenate([a, gap, b, gap, np.minimum(difference, 255).astype(np.uint8)], axis=1)
+    return encode_png(strip.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1))

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-million clean
 
 demo: $(VENV)/.core
 	$(BIN)/dupegrid demo
@@ -20,8 +20,11 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
 
+bench-million: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks million
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo .bench
 
 $(BIN)/python:
 	@echo "making $(VENV), which takes half a minute" >&2

@@ -174,6 +174,6 @@ def test_pairs_are_counted_once_whatever_their_turns() -> None:
 
 
 @given(st.integers(0, 10**8), st.integers(1, 64), st.integers(1 << 20, 1 << 40))
-def test_strips_fit_the_memory(images: int, workers: int, memory: int) -> None:
-    side = strip_side(images, 1000, memory, workers)
-    assert side == 1 or 2 * workers * side * 1000 <= memory
+def test_strips_fit_the_memory(images: int, held: int, memory: int) -> None:
+    side = strip_side(images, 1000, memory, held)
+    assert side == 1 or held * side * 1000 <= memory

@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.codecs import Crc32cCodec
-from zarr.core.sync import sync
 
 from dupegrid.config import CHANNELS
 from dupegrid.errors import StoreError
@@ -61,7 +61,7 @@ class Thumbs:
 
     def done(self) -> set[int]:
         """The numbers of the chunks that exist."""
-        return {key[0] for key in _existing_chunks(self._array)}
+        return {k for k in range(self.chunks) if _chunk_path(self._array, self.path, k).exists()}
 
     def write_chunk(self, number: int, thumbs: npt.NDArray[np.uint8]) -> None:
         """Write chunk `number` whole: uint8 array of shape (images in it, S, S, 3)."""
@@ -102,9 +102,13 @@ class Arrays:
             )
         return cls(path)
 
-    def sign(self, fingerprint: str) -> None:
-        """Say that the arrays are whole, and what they were made from; the last thing to do."""
-        self._group.attrs["fingerprint"] = fingerprint
+    def sign(self, fingerprint: str, **facts: Any) -> None:
+        """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
+        self._group.attrs.update({"fingerprint": fingerprint, **facts})
+
+    def fact(self, name: str) -> Any:
+        """What `sign` was told."""
+        return self._group.attrs[name]
 
     def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
         """Write consecutive rows of an array from `start` on: whole chunks of it."""
@@ -128,6 +132,7 @@ class Matrix:
     """mse.zarr: float64 (n, n) in square chunks, NaN where nothing is known; a chunk that exists is finished."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._array = _opened(path, "dupegrid run --matrix")
         self._side: int = self._array.chunks[0]
 
@@ -139,7 +144,8 @@ class Matrix:
 
     def done(self) -> set[tuple[int, int]]:
         """The chunks that exist."""
-        return {(key[0], key[1]) for key in _existing_chunks(self._array)}
+        side = range(-(-self._array.shape[0] // self._side))
+        return {(i, j) for i in side for j in side if _chunk_path(self._array, self.path, i, j).exists()}
 
     def write(self, i: int, j: int, block: npt.NDArray[np.float64]) -> None:
         """Write chunk (i, j) whole."""
@@ -163,14 +169,12 @@ class Tiles:
 
     def done(self) -> set[tuple[int, int]]:
         """The tiles whose mark exists."""
-        return {(key[0], key[1]) for key in _existing_chunks(self._array)}
+        side = range(self.strips)
+        return {(i, j) for i in side for j in side[i:] if _chunk_path(self._array, self.path, i, j).exists()}
 
     def counts(self, i: int, j: int) -> npt.NDArray[np.int64]:
         """The counts of a tile that is marked: int64 array of shape (k,). StoreError if the mark is damaged."""
-        try:
-            return np.asarray(self._array[i, j])
-        except ValueError as error:
-            raise StoreError(f"the mark of tile {i}, {j} is damaged ({error})") from None
+        return _chunk(self._array, self.path, i, j).reshape(-1)
 
     def mark(self, i: int, j: int, counts: npt.NDArray[np.int64]) -> None:
         """Say that tile (i, j) is done and what was counted in it."""
@@ -203,23 +207,26 @@ def _take(array: Any, path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[An
     out = np.empty((len(rows), *row_shape), array.dtype)
     flat = out.reshape(len(rows), math.prod(row_shape)).view(np.uint8)
     order = np.argsort(rows, kind="stable")
-    for part in np.split(order, np.flatnonzero(np.diff(rows[order] // length)) + 1) if len(order) else ():
-        number = int(rows[part[0]]) // length
-        offsets = rows[part] - number * length
-        if len(part) * _FEW >= length:
-            out[part] = _chunk(array, path, number)[offsets]
+    numbers, offsets = np.divmod(rows[order], length)
+    cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)] if len(order) else []
+    folder, ending = f"{path}/c/", "/0" * len(row_shape)
+    for begin, end in pairwise(cuts):
+        number, places = int(numbers[begin]), order[begin:end]
+        if (end - begin) * _FEW >= length:
+            out[places] = _chunk(array, path, number)[offsets[begin:end]]
         else:
-            _read_rows(_chunk_path(array, path, number), offsets, part, flat)
+            _read_rows(f"{folder}{number}{ending}", offsets[begin:end].tolist(), places.tolist(), flat)
     return out
 
 
-def _chunk_path(array: Any, path: Path, number: int) -> Path:
-    return path / "c" / "/".join([str(number), *("0" for _ in array.shape[1:])])
+def _chunk_path(array: Any, path: Path, *number: int) -> Path:
+    """Where a chunk is: `number` along the first axes, the others have one chunk. Unfinished ones have other names."""
+    return path / "c" / "/".join([*map(str, number), *("0" for _ in array.shape[len(number) :])])
 
 
-def _chunk(array: Any, path: Path, number: int) -> npt.NDArray[Any]:
+def _chunk(array: Any, path: Path, *number: int) -> npt.NDArray[Any]:
     """One whole chunk, its checksum verified."""
-    file = _chunk_path(array, path, number)
+    file = _chunk_path(array, path, *number)
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -232,15 +239,13 @@ def _chunk(array: Any, path: Path, number: int) -> npt.NDArray[Any]:
     return np.frombuffer(body, array.dtype).reshape(array.chunks)
 
 
-def _read_rows(
-    file: Path, offsets: npt.NDArray[np.int64], places: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
-) -> None:
+def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
     """The bytes of rows of one uncompressed chunk file, each to its place in `out`."""
     size = out.shape[1]
     try:
         descriptor = os.open(file, os.O_RDONLY)
         try:
-            for offset, place in zip(offsets.tolist(), places.tolist(), strict=True):
+            for offset, place in zip(offsets, places, strict=True):
                 if os.preadv(descriptor, [out[place]], offset * size) != size:
                     raise StoreError(_damaged(file, "it is short"))
         finally:
@@ -249,7 +254,7 @@ def _read_rows(
         raise StoreError(_damaged(file, error.strerror or str(error))) from None
 
 
-def _damaged(file: Path, problem: str) -> str:
+def _damaged(file: Path | str, problem: str) -> str:
     return f"{file} is damaged ({problem}): delete the run directory and run again"
 
 
@@ -291,15 +296,3 @@ def _opened(path: Path, verb: str) -> Any:
 
 def _with_empty_chunks(array: Any) -> Any:
     return array.with_config({"write_empty_chunks": True})
-
-
-def _existing_chunks(array: Any) -> set[tuple[int, ...]]:
-    """The coordinates of the chunks in the store; unfinished '*.partial' files do not count."""
-
-    async def keys() -> list[str]:
-        return [key async for key in array.store.list_prefix("c/")]
-
-    parts = (key.split("/")[1:] for key in sync(keys()))
-    return {
-        tuple(int(part) for part in coordinates) for coordinates in parts if all(p.isdecimal() for p in coordinates)
-    }

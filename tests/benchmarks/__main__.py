@@ -1,19 +1,33 @@
-"""`make bench`."""
+"""`make bench`: both stages beside their limits, and the peers; `make bench-million`: the large end."""
 
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from tests.benchmarks import measure
+from tests.benchmarks.collection import make_run
+from tests.benchmarks.peers import peers
 
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
-    rows = measure.index(folder)
-    for n in (2000, 5000):
-        rows += measure.compare(folder, n, "none", 50)
-    rows += measure.compare(folder, 2000, "rotations", 50)
+    rows: list[measure.Row] = []
+    if "million" in sys.argv:
+        for n in (100_000, 1_000_000):
+            more, _ = measure.compare(make_run(folder / f"run{n}", n), "none", 50, repeats=1)
+            rows += more
+    else:
+        rows += measure.index(folder)
+        for n in (2000, 10_000):
+            more, _ = measure.compare(make_run(folder / f"run{n}", n), "none", 200)
+            rows += more
+        run = make_run(folder / "run60000", 60_000)
+        for orientations, threshold in (("none", 200), ("none", 50), ("rotations", 50), ("rotations", 200)):
+            more, rate = measure.compare(run, orientations, threshold)
+            rows += more
+        rows += peers(folder, rate)
 print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}\n")
 print(measure.table(rows))

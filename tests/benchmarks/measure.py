@@ -1,6 +1,8 @@
 """The measurements; each gives rows for the table that `make bench` prints."""
 
 import os
+import resource
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -12,8 +14,9 @@ from PIL import Image
 
 import dupegrid
 from dupegrid import demo
-from dupegrid.progress import quantity
-from tests.benchmarks.collection import make_run
+from dupegrid.pairs import compare as compare_module
+from dupegrid.progress import quantity, size_text
+from dupegrid.runtime import one_blas_thread
 from tests.conftest import SHARED
 
 Row = tuple[str, str, str, str]
@@ -63,21 +66,76 @@ def index(folder: Path, most: int = 300, repeats: int = 3) -> list[Row]:
     ]
 
 
-def compare(folder: Path, n: int, orientations: str, threshold: float, repeats: int = 3) -> list[Row]:
-    """Pairs a second of the compare stage, beside the bare float32 product of the same thumbnails."""
-    run = make_run(folder / f"compare{n}{orientations}", n, orientations=orientations, threshold=threshold)
-    thumbs = dupegrid.open_run(run).thumbs[: min(n, 1024)].compute().reshape(-1, 64 * 64 * 3).astype(np.float32) - 128
-    pairs = n * (n - 1) // 2
+def compare_seconds(run: Path, repeats: int = 3, **settings: object) -> float:
+    """The median time of the compare stage from nothing, sorting and the receipt included."""
 
     def again() -> None:
-        for name in ("receipt.json", "tiles.zarr/zarr.json"):
-            (run / name).unlink(missing_ok=True)
-        dupegrid.compare(run, quiet=True)
+        for name in ("sorted.zarr", "tiles.zarr", "matches.parquet"):
+            shutil.rmtree(run / name, ignore_errors=True)
+        dupegrid.compare(run, quiet=True, cutoff=settings["threshold"], **settings)
 
-    ours = pairs / seconds(again, repeats)
-    limit = len(thumbs) ** 2 / seconds(lambda: thumbs @ thumbs.T, repeats)
+    again()
+    return seconds(again, repeats)
+
+
+def bare_product(n: int, columns: int = 50) -> None:
+    """The limit: a float32 product of as many columns with its threshold pass, each pair once, on all cores."""
+    points = np.random.default_rng(0).normal(size=(n, columns)).astype(np.float32)
+
+    def strip(start: int) -> None:
+        for at in range(start, n, 8192):
+            np.flatnonzero(points[start : start + 512] @ points[at : at + 8192].T <= -1e9)
+
+    with one_blas_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(strip, range(0, n, 512)))
+
+
+def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) -> tuple[list[Row], float]:
+    """The compare stage beside the bare product of as many pairs, with its counts; and its pairs a second."""
+    inside: list[float] = []
+    tiles = compare_module.compare_tiles
+
+    def timed(*arguments: object) -> object:
+        start = time.perf_counter()
+        done = tiles(*arguments)
+        inside.append(time.perf_counter() - start)
+        return done
+
+    n = len(dupegrid.open_run(run).thumbs)
+    pairs = n * (n - 1) // 2
+    ours = compare_seconds(run, repeats, orientations=orientations, threshold=threshold)
+    compare_module.compare_tiles = timed
+    wall = seconds(lambda: compare_seconds(run, 1, orientations=orientations, threshold=threshold), 1) / 2
+    compare_module.compare_tiles = tiles
+    limit = seconds(lambda: bare_product(n), repeats)
+    counts = dupegrid.open_run(run).receipt
     what = f"compare {n:,} thumbnails, {orientations}, threshold {threshold:g}"
-    return [(what, f"{quantity(ours)} pairs/s", f"{quantity(limit)} pairs/s, only multiplied", f"{ours / limit:.2f}")]
+    decided = ", ".join(
+        f"{name} {quantity(counts['pairs'][name])}" for name in ("box", "level_4", "level_8", "level_16", "exact")
+    )
+    outside = 1 - sum(inside) / 2 / (wall * (os.cpu_count() or 1))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    rows = [
+        (
+            what,
+            f"{quantity(pairs / ours)} pairs/s",
+            f"{quantity(pairs / limit)} pairs/s, bare product",
+            f"{limit / ours:.2f}",
+        ),
+        (
+            f"- decided by: {decided}",
+            f"{counts['tiles']} tiles",
+            f"{len(inside) // 2} tasks",
+            f"{counts['matches']:,} matches",
+        ),
+        (
+            "- share of the stage's time outside tiles",
+            f"{outside:.0%}",
+            f"peak memory {size_text(peak)}",
+            f"{ours:.2f} s",
+        ),
+    ]
+    return rows, pairs / ours
 
 
 def table(rows: list[Row]) -> str:

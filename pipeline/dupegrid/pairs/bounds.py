@@ -148,6 +148,22 @@ def squared_gaps(low: Floats, high: Floats, lows: Floats, highs: Floats) -> Floa
     return sums
 
 
+def heads(projected: Floats) -> Floats:
+    """The first components of each image, which hold most of its distance: (n, K) -> (8 or K, n), for `point_gaps`."""
+    return np.ascontiguousarray(projected[:, :_SPLIT_COMPONENTS].T)
+
+
+def point_gaps(low: Floats, high: Floats, points: Floats, columns: Ints) -> Floats:
+    """Squared distance of one box, (K,) twice, from some of the points, `heads` (k, n) and (m,): float32 (m,).
+
+    At most that of any point in the box, as fewer components only shrink it; `box_limit` covers the rounding.
+    """
+    some = points.take(columns, axis=1)
+    gap = some - np.clip(some, low[: len(some), None], high[: len(some), None])
+    sums: Floats = np.einsum("km,km->m", gap, gap)
+    return sums
+
+
 def median_splits(projected: Floats, keys: Ints, block: int) -> tuple[Ints, Ints]:
     """An order of the images that puts like beside like, and the starts of its blocks of at most `block` images.
 

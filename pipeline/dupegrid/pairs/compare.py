@@ -22,14 +22,14 @@ from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import PartWriter, part_path, sse_limit, write_collapsed
 from dupegrid.pairs.measure import FILTERED, load_metric, measure_tile
 from dupegrid.pairs.sort import sort_images
-from dupegrid.pairs.tile import filter_tile, read_strip
+from dupegrid.pairs.tile import STRIPS_KEPT, filter_tile, read_strip
 from dupegrid.progress import Reporter
 from dupegrid.records import discard_from
 from dupegrid.runtime import Runtime
 from dupegrid.store import Thumbs, Tiles, stored_fingerprint
 
-_TILES_A_BLOCK: Final = 4
-_BLOCK: Final = 256  # images; smaller ones skip a little more and take much more time outside the products
+_TILES_A_BLOCK: Final = 1
+_BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
 _BYTES_PER_COMPONENTS: Final = 300  # of an image's projection under one orientation, in both operands and the points
 _BYTES_PER_IMAGE: Final = 600  # its second level, ids and the like
 
@@ -117,7 +117,9 @@ def _laid_out(index_mark: str, config: Config, run_dir: Path, workers: int, fact
         load_metric(config.metric)
         starts = np.arange(live)
         bytes_per_image = 4 * len(orientations) * config.values_per_thumb
-    side = config.tile or strip_side(live, bytes_per_image, config.memory or _half_of_the_machine(), workers)
+    side = config.tile or strip_side(
+        live, bytes_per_image, config.memory or _half_of_the_machine(), 2 * workers + STRIPS_KEPT
+    )
     grid = Grid(tuple(strips(starts, live, side).tolist()))
     limit = sse_limit(config.cutoff, config.values_per_thumb)
     return Job(

@@ -1,7 +1,7 @@
 """Which pairs are asked for at all: by root, by size, by aspect. Decided for whole blocks of images where possible."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,11 @@ class Filters:
 
         table = tuple(tuple(allowed(r, s) for s in roots) for r in roots)
         return cls(table, config.same_size, config.max_aspect, config.orientations != "none")
+
+    @cached_property
+    def none(self) -> bool:
+        """Whether every pair is asked for."""
+        return all(map(all, self.allowed)) and not self.same_size and self.max_aspect is None
 
     def keys(self, facts: Facts, ids: Ints) -> Ints:
         """A number for each image: images of one number are asked for alike, whatever their partner."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-_STRIPS: int = 6  # aimed at, so that a few workers are kept busy
+_STRIPS: int = 5  # aimed at, so that a few workers are kept busy
 _LEAST, _MOST = 512, 1 << 16
 
 
@@ -34,7 +34,7 @@ class Grid:
         return np.stack(np.triu_indices(self.strips), axis=1).astype(np.int64)
 
 
-def strip_side(images: int, bytes_per_image: int, memory_bytes: int, workers: int) -> int:
-    """The images of a strip: some six strips in all, of 512 to 65,536 images, two a worker within the memory."""
+def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int) -> int:
+    """The images of a strip: some five strips in all, of 512 to 65,536 images, `held` of them within the memory."""
     side = max(_LEAST, min(_MOST, -(-images // _STRIPS)))
-    return max(1, min(side, memory_bytes // (2 * workers * bytes_per_image)))
+    return max(1, min(side, memory_bytes // (held * bytes_per_image)))

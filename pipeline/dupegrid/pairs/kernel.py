@@ -85,7 +85,12 @@ def exact_sse(x: Array, y: Array) -> Array:
     """
     k, side = x.shape[:2]
     xp = _module(x)
-    difference = xp.subtract(x, y, dtype=np.float32).reshape(k, 3 * side, side)
+    summed_at_once = 3 * side if 3 * side <= 256 else side
+    difference = (
+        (xp.maximum(x, y) - xp.minimum(x, y))
+        .astype(np.float32)
+        .reshape(k, 3 * side * side // summed_at_once, summed_at_once)
+    )
     return xp.einsum("krs,krs->kr", difference, difference).sum(axis=1, dtype=np.float64).astype(np.int64)
 
 

@@ -33,16 +33,16 @@ def sort_images(
     """Make sorted.zarr, unless it is there with this mark."""
     path, ids = run_dir / "sorted.zarr", facts.live
     if stored_fingerprint(path) != mark:
-        _write(path, Arrays(run_dir / "levels.zarr"), side, ids, filters.keys(facts, ids), orientations, block).sign(
-            mark
-        )
+        cells = Arrays(run_dir / "levels.zarr")
+        store, starts, largest = _write(path, cells, side, ids, filters.keys(facts, ids), orientations, block)
+        store.sign(mark, starts=starts.tolist(), largest_norm=largest)
     stored = Arrays(path)
-    return Order(stored.rows("starts"), len(ids), float(stored.rows("largest_norm")[0]))
+    return Order(np.array(stored.fact("starts"), np.int64), len(ids), float(stored.fact("largest_norm")))
 
 
 def _write(
     path: Path, cells: Arrays, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int
-) -> Arrays:
+) -> tuple[Arrays, Ints, float]:
     first = cells.rows(str(FIRST_LEVEL))
     first = first if len(ids) == len(first) else first[ids]
     projection = Projection.fit(first, side)
@@ -51,7 +51,7 @@ def _write(
     n, components = len(ids), projection.basis.shape[1]
     points_shape = ((n, components), np.float32)
     shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = dict.fromkeys(orientations, points_shape)
-    shapes |= {"order": ((n,), np.int64), "starts": (starts.shape, np.int64), "largest_norm": ((1,), np.float64)}
+    shapes["order"] = ((n,), np.int64)
     second = cells.rows(str(SECOND_LEVEL)) if SECOND_LEVEL in levels(side) else None
     if second is not None:
         shapes[str(SECOND_LEVEL)] = ((n, second.shape[1]), second.dtype)
@@ -65,6 +65,4 @@ def _write(
         for start in range(0, n, _CHUNK):
             store.write(str(SECOND_LEVEL), start, second[ids[order[start : start + _CHUNK]]])
     store.write("order", 0, ids[order])
-    store.write("starts", 0, starts)
-    store.write("largest_norm", 0, np.array([largest]))
-    return store
+    return store, starts, largest

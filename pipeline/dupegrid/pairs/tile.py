@@ -18,9 +18,11 @@ from dupegrid.pairs.bounds import (
     box_limit,
     boxes,
     cell_weights,
+    heads,
     level_limit,
     level_sse,
     levels,
+    point_gaps,
     radius,
     squared_gaps,
     turned_columns,
@@ -32,6 +34,7 @@ from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.sort import SECOND_LEVEL
 from dupegrid.store import Arrays, Thumbs
 
+STRIPS_KEPT: Final = 3
 _COLUMNS_AT_ONCE: Final = 8192  # of a product: its result stays in the cache
 _PAIRS_AT_ONCE: Final = 1 << 18  # refined together; bounds the memory of a tile whatever it holds
 _IMAGES_AT_ONCE: Final = 2048  # pairs of thumbnails decided together
@@ -70,16 +73,19 @@ class Strip:
     cells: npt.NDArray[np.generic] | None  # of the second level
     lows: list[Floats] = field(init=False)
     highs: list[Floats] = field(init=False)
+    heads: list[Floats] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.heads = [heads(points) for points in self.points]
         corners = [boxes(points, self.starts[:-1]) for points in self.points]
         self.lows, self.highs = [low for low, _ in corners], [high for _, high in corners]
 
 
+@lru_cache(maxsize=STRIPS_KEPT)
 def read_strip(job: Job, number: int) -> Strip:
-    """Load a strip from sorted.zarr."""
+    """Load a strip from sorted.zarr; the last few are kept, as neighbouring tasks share them."""
     store, rows = _opened(job.run_dir / "sorted.zarr", job.sorted_mark), job.grid.rows(number)
-    starts = store.rows("starts")
+    starts = np.array(store.fact("starts"), np.int64)
     inside = starts[(starts >= rows.start) & (starts < rows.stop)]
     return Strip(
         store.rows("order", rows),
@@ -95,6 +101,11 @@ def _opened(path: Path, _mark: str) -> Arrays:
     return Arrays(path)
 
 
+@lru_cache(maxsize=2)
+def _opened_thumbs(path: Path, _mark: str) -> Thumbs:
+    return Thumbs(path)
+
+
 def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
     """Give the pairs at or under the limit to the writer, and count how all were decided."""
     for pairs in _batches(_multiplied(job, first, second, tally)):
@@ -102,7 +113,10 @@ def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], wr
 
 
 def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
-    """What the boxes and the product of the first level let through, for each block of the first strip."""
+    """What the boxes and the product of the first level let through, for each block of the first strip.
+
+    A block is multiplied with the images whose own point is near its box, in blocks whose box is.
+    """
     facts = read_facts(job.run_dir, job.index_mark)
     within = radius(job.limit, job.largest_norm)
     near_enough = box_limit(within, first.points[0].shape[1])
@@ -110,27 +124,32 @@ def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) ->
     right = [right_operand(points) for points in second.points]
     for block, (start, stop) in enumerate(pairwise(first.starts)):
         skipped = block if second is first else 0
-        sizes = np.diff(second.starts[skipped:])
+        begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
         stands_for = sizes * (stop - start)
         if second is first:
             stands_for[0] = sizes[0] * (sizes[0] - 1) // 2
         asked_for = _asked_for(job, facts, first, second, block, skipped, stands_for, tally)
-        reached = np.zeros(len(sizes), bool)
+        low, high = first.lows[0][block], first.highs[0][block]
+        reached = np.zeros(len(second.ids) - begin, bool)
         found = []
         for turn, operand in enumerate(right):
-            lows, highs = second.lows[turn][skipped:], second.highs[turn][skipped:]
-            gaps = squared_gaps(first.lows[0][block], first.highs[0][block], lows, highs)
-            near = asked_for & (gaps <= near_enough)
-            reached |= near
-            for begin, end in _runs(np.flatnonzero(near) + skipped, second.starts):
-                x, y = candidates(left[start:stop], operand[begin:end], within * within)
-                found.append(Pairs(x + start, y + begin, np.full(len(x), turn)))
-        tally["box"] += int(stands_for[asked_for & ~reached].sum())
+            gaps = squared_gaps(low, high, second.lows[turn][skipped:], second.highs[turn][skipped:])
+            columns = np.flatnonzero(np.repeat(asked_for & (gaps <= near_enough), sizes)) + begin
+            columns = columns[point_gaps(low, high, second.heads[turn], columns) <= near_enough]
+            reached[columns - begin] = True
+            for cut in range(0, len(columns), _COLUMNS_AT_ONCE):
+                here = columns[cut : cut + _COLUMNS_AT_ONCE]
+                x, y = candidates(left[start:stop], operand.take(here, axis=0), within * within)
+                found.append(Pairs(x + start, here[y], np.full(len(x), turn)))
         pairs = _joined(found)
-        if second is first:
+        if second is first:  # an image is near the box of its own block, so all of that block is reached
             pairs = pairs.only(pairs.x < pairs.y)
+            reached_pairs = int(reached[sizes[0] :].sum()) * (stop - start) + int(stands_for[0] * asked_for[0])
+        else:
+            reached_pairs = int(reached.sum()) * (stop - start)
         passed = pairs.unique()
-        tally["level_4"] += int(stands_for[reached].sum()) - passed
+        tally["box"] += int(stands_for[asked_for].sum()) - reached_pairs
+        tally["level_4"] += reached_pairs - passed
         if job.filters.max_aspect is not None:
             pairs = pairs.only(job.filters.of_sizes(facts, first.ids[pairs.x], second.ids[pairs.y]))
             tally["filter"] += passed - pairs.unique()
@@ -148,25 +167,15 @@ def _asked_for(
     tally: dict[str, int],
 ) -> Bools:
     """Which blocks of the second strip the filters let through; a block has one root and one size where they matter."""
-    heads = second.ids[second.starts[skipped:-1]]
-    one = np.full(len(heads), first.ids[first.starts[block]])
-    of_roots = job.filters.of_roots(facts, one, heads)
-    asked_for = of_roots & job.filters.of_sizes(facts, one, heads) if job.filters.same_size else of_roots
+    if job.filters.none:
+        return np.ones(len(stands_for), bool)
+    firsts = second.ids[second.starts[skipped:-1]]
+    one = np.full(len(firsts), first.ids[first.starts[block]])
+    of_roots = job.filters.of_roots(facts, one, firsts)
+    asked_for = of_roots & job.filters.of_sizes(facts, one, firsts) if job.filters.same_size else of_roots
     tally["other_group"] += int(stands_for[~of_roots].sum())
     tally["filter"] += int(stands_for[of_roots & ~asked_for].sum())
     return asked_for
-
-
-def _runs(blocks: Ints, starts: Ints) -> Iterator[tuple[int, int]]:
-    """Consecutive blocks as ranges of images, cut so that a product fits the cache."""
-    if not len(blocks):
-        return
-    cuts = np.flatnonzero(np.diff(blocks) > 1)
-    begins = starts[blocks[np.concatenate([[0], cuts + 1])]]
-    ends = starts[blocks[np.concatenate([cuts, [len(blocks) - 1]])] + 1]
-    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-        for cut in range(begin, end, _COLUMNS_AT_ONCE):
-            yield cut, min(end, cut + _COLUMNS_AT_ONCE)
 
 
 def _batches(parts: Iterator[Pairs]) -> Iterator[Pairs]:
@@ -236,14 +245,16 @@ def _near(
         mine = np.flatnonzero(turn == number)
         for start in range(0, len(mine), at_once):
             part = mine[start : start + at_once]
-            rows = second[y[part]]
-            keep[part] = level_sse(first[x[part]], rows if columns is None else rows[:, columns], weights) <= limit
+            rows = second.take(y[part], axis=0)
+            keep[part] = (
+                level_sse(first.take(x[part], axis=0), rows if columns is None else rows[:, columns], weights) <= limit
+            )
     return keep
 
 
 def _decided(job: Job, first: Ints, second: Ints, turn: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """In integers: the pairs (ids) at or under the limit, each once, with its least SSE and that orientation."""
-    thumbs = Thumbs(job.run_dir / "thumbs.zarr")
+    thumbs = _opened_thumbs(job.run_dir / "thumbs.zarr", job.index_mark)
     swapped = first > second
     # |x - R y| = |R^-1 x - y|: seen from the other side, the orientation is undone.
     straight = np.array([ORIENTATIONS.index(name) for name in job.orientations])
@@ -271,5 +282,5 @@ def _sse(images: npt.NDArray[np.uint8], x: Ints, y: Ints, orientation: str) -> I
     out = np.empty(len(x), np.int64)
     for start in range(0, len(x), 32):  # a few at a time stay in the cache
         part = slice(start, start + 32)
-        out[part] = exact_sse(images[x[part]], turned(images[y[part]], orientation))
+        out[part] = exact_sse(images.take(x[part], axis=0), turned(images.take(y[part], axis=0), orientation))
     return out

@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,7 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
     }
 
 
+@cache
 def versions() -> dict[str, str]:
     """The versions of what a run was made with."""
     names = ("dupegrid", "dask", "numpy", "pillow", "pyarrow", "scipy", "zarr")

@@ -1,13 +1,14 @@
 """The zarr stores of a run: thumbnails, and the marks that say which tiles are done. The only file that knows zarr.
 
-One task writes one whole chunk, so a chunk that exists was finished. zarr leaves out chunks that equal the fill value
-unless told otherwise, and reads missing ones as that value: every handle made here writes empty chunks too, and no
-chunk is read as data before it was found among the existing ones.
+One task writes one whole chunk, so a chunk that exists was finished. zarr leaves out chunks that equal the fill value,
+reads missing ones as that value, and takes a millisecond or more for each; so chunks are written and read here, in
+zarr's own format: uncompressed, little-endian, a crc32c at the end. zarr makes, describes and gives out the arrays.
 """
 
 import math
 import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -65,7 +66,7 @@ class Thumbs:
 
     def write_chunk(self, number: int, thumbs: npt.NDArray[np.uint8]) -> None:
         """Write chunk `number` whole: uint8 array of shape (images in it, S, S, 3)."""
-        self._array[number * self.chunk : number * self.chunk + len(thumbs)] = thumbs
+        _write_chunk(self._array, self.path, (number,), thumbs)
 
     def rows(self, rows: slice) -> npt.NDArray[np.uint8]:
         """Thumbnails of consecutive images: uint8 array of shape (k, S, S, 3)."""
@@ -112,7 +113,10 @@ class Arrays:
 
     def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
         """Write consecutive rows of an array from `start` on: whole chunks of it."""
-        _with_empty_chunks(self._group[name])[start : start + len(values)] = values
+        array = self._named(name)
+        for begin in range(0, len(values), array.chunks[0]):
+            number = (start + begin) // array.chunks[0]
+            _write_chunk(array, self.path / name, (number,), values[begin : begin + array.chunks[0]])
 
     def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Consecutive rows of an array."""
@@ -149,8 +153,7 @@ class Matrix:
 
     def write(self, i: int, j: int, block: npt.NDArray[np.float64]) -> None:
         """Write chunk (i, j) whole."""
-        top, left = i * self._side, j * self._side
-        self._array[top : top + block.shape[0], left : left + block.shape[1]] = block
+        _write_chunk(self._array, self.path, (i, j), block)
 
 
 class Tiles:
@@ -178,7 +181,7 @@ class Tiles:
 
     def mark(self, i: int, j: int, counts: npt.NDArray[np.int64]) -> None:
         """Say that tile (i, j) is done and what was counted in it."""
-        self._array[i, j] = counts
+        _write_chunk(self._array, self.path, (i, j), counts.reshape(1, 1, -1))
 
 
 def _rows(array: Any, path: Path, rows: slice) -> npt.NDArray[Any]:
@@ -239,6 +242,23 @@ def _chunk(array: Any, path: Path, *number: int) -> npt.NDArray[Any]:
     return np.frombuffer(body, array.dtype).reshape(array.chunks)
 
 
+def _write_chunk(array: Any, path: Path, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
+    """Write one chunk whole or not at all, with its checksum; what lies beyond the array is filled."""
+    file = _chunk_path(array, path, *number)
+    whole = np.full(array.chunks, array.fill_value, array.dtype)
+    whole[tuple(slice(length) for length in values.shape)] = values
+    data = whole.tobytes()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "wb") as target:
+            target.write(data)
+            target.write(google_crc32c.value(data).to_bytes(_CHECKSUM_BYTES, "little"))
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
     """The bytes of rows of one uncompressed chunk file, each to its place in `out`."""
     size = out.shape[1]
@@ -289,10 +309,6 @@ def _create(
 
 def _opened(path: Path, verb: str) -> Any:
     try:
-        return _with_empty_chunks(zarr.open_array(path, mode="r+"))
+        return zarr.open_array(path, mode="r+")
     except (OSError, ValueError, KeyError):
         raise StoreError(f"{path} is missing or damaged: make it with '{verb}'") from None
-
-
-def _with_empty_chunks(array: Any) -> Any:
-    return array.with_config({"write_empty_chunks": True})

@@ -28,6 +28,7 @@ with tempfile.TemporaryDirectory() as name:
         for orientations, threshold in (("none", 200), ("none", 50), ("rotations", 50), ("rotations", 200)):
             more, rate = measure.compare(run, orientations, threshold)
             rows += more
+        print(measure.table(rows), flush=True)  # the peers take minutes
         rows += peers(folder, rate)
 print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}\n")
 print(measure.table(rows))

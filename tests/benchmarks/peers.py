@@ -1,6 +1,6 @@
 """The peers on the same pictures in the same run, each in an environment of its own, which this makes in .bench/."""
 
-import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,17 +18,17 @@ ENVIRONMENTS = ROOT / ".bench"
 SIDE = 64
 
 DIFPY = """
-import sys, time, json
+import sys, time
 import difPy
 if __name__ == "__main__":
     built = difPy.build(sys.argv[1], px_size=64, show_progress=False)
     start = time.perf_counter()
     difPy.search(built, similarity="similar", rotate=True, same_dim=False, show_progress=False)
-    print(json.dumps(time.perf_counter() - start))
+    print("seconds", time.perf_counter() - start)
 """
 
 FAST_DIFF_PY = """
-import sys, time, json
+import sys, time
 from fast_diff_py import Config, FastDifPy, FirstLoopConfig, SecondLoopConfig
 if __name__ == "__main__":
     first, second = FirstLoopConfig(compute_hash=False), SecondLoopConfig(diff_threshold=600)
@@ -38,19 +38,19 @@ if __name__ == "__main__":
     found.first_loop()
     start = time.perf_counter()
     found.second_loop()
-    print(json.dumps(time.perf_counter() - start))
+    print("seconds", time.perf_counter() - start)
     found.cleanup()
 """
 
 FAISS = """
-import sys, time, json
+import sys, time
 import faiss, numpy as np
 x = np.load(sys.argv[1]).astype(np.float32)
 start = time.perf_counter()
 index = faiss.IndexFlatL2(x.shape[1])
 index.add(x)
 index.range_search(x, float(sys.argv[2]) * x.shape[1])
-print(json.dumps(time.perf_counter() - start))
+print("seconds", time.perf_counter() - start)
 """
 
 
@@ -66,11 +66,11 @@ def environment(name: str, packages: list[str], python: str = sys.executable) ->
 
 
 def measured(python: str, script: str, *words: str, timeout_s: float = 900) -> float:
-    """The seconds that a script prints last."""
+    """The seconds that a script prints, among whatever its library prints."""
     file = ENVIRONMENTS / "script.py"
     file.write_text(script)
     done = subprocess.run([python, file, *words], capture_output=True, text=True, timeout=timeout_s, check=True)
-    return float(json.loads(done.stdout.strip().splitlines()[-1]))
+    return float(re.findall(r"^seconds (\S+)$", done.stdout, re.MULTILINE)[-1])
 
 
 def python_312() -> str | None:

@@ -1,5 +1,6 @@
 """Put like images beside like: levels.zarr -> sorted.zarr, the order and what the first filters need."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,16 +44,18 @@ def sort_images(
 def _write(
     path: Path, cells: Arrays, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int
 ) -> tuple[Arrays, Ints, float]:
-    first = cells.rows(str(FIRST_LEVEL))
-    first = first if len(ids) == len(first) else first[ids]
-    projection = Projection.fit(first, side)
-    points = projection(first, ORIENTATIONS[0])
-    order, starts = median_splits(points, keys, block)
+    with ThreadPoolExecutor(1) as reader:  # the second level is read while the first is sorted
+        reading = reader.submit(cells.rows, str(SECOND_LEVEL)) if SECOND_LEVEL in levels(side) else None
+        first = cells.rows(str(FIRST_LEVEL))
+        first = first if len(ids) == len(first) else first[ids]
+        projection = Projection.fit(first, side)
+        points = projection(first, ORIENTATIONS[0])
+        order, starts = median_splits(points, keys, block)
+        second = None if reading is None else reading.result()
     n, components = len(ids), projection.basis.shape[1]
     points_shape = ((n, components), np.float32)
     shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = dict.fromkeys(orientations, points_shape)
     shapes["order"] = ((n,), np.int64)
-    second = cells.rows(str(SECOND_LEVEL)) if SECOND_LEVEL in levels(side) else None
     if second is not None:
         shapes[str(SECOND_LEVEL)] = ((n, second.shape[1]), second.dtype)
     store = Arrays.create(path, shapes, _CHUNK)

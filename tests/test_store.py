@@ -1,0 +1,70 @@
+"""What is written here, any zarr reads; what is damaged or missing is never taken for data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dupegrid.errors import StoreError
+from dupegrid.store import Arrays, Matrix, Thumbs, Tiles
+
+
+@pytest.mark.parametrize("images", [1, 31, 32, 33, 100])
+def test_thumbs_are_plain_zarr(tmp_path: Path, images: int) -> None:
+    data = np.random.default_rng(images).integers(0, 256, (images, 8, 8, 3)).astype(np.uint8)
+    data[: images // 2] = 0  # a chunk of the fill value exists too
+    thumbs = Thumbs.create(tmp_path / "thumbs.zarr", images, 8, 32, "mark")
+    for number in range(thumbs.chunks):
+        assert thumbs.done() == set(range(number))
+        thumbs.write_chunk(number, data[number * 32 : number * 32 + 32])
+    thumbs.check_whole()
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "thumbs.zarr", mode="r")[:], data)
+    np.testing.assert_array_equal(thumbs.as_dask().compute(), data)
+
+
+@given(rows=st.lists(st.integers(0, 99), max_size=60), start=st.integers(0, 110), stop=st.integers(0, 110))
+def test_rows_are_those_asked_for(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[int], start: int, stop: int
+) -> None:
+    folder = tmp_path_factory.mktemp("arrays")
+    data = np.random.default_rng(0).integers(0, 60000, (100, 5)).astype(np.uint16)
+    arrays = Arrays.create(folder / "a.zarr", {"x": ((100, 5), np.uint16)}, 32)
+    arrays.write("x", 0, data)
+    arrays.sign("mark", fact=[1, 2])
+    again = Arrays(folder / "a.zarr")
+    assert again.fact("fact") == [1, 2]
+    np.testing.assert_array_equal(again.take("x", np.array(rows, np.int64)), data[rows])
+    np.testing.assert_array_equal(again.rows("x", slice(start, stop)), data[start:stop])
+    np.testing.assert_array_equal(zarr.open_group(folder / "a.zarr", mode="r")["x"][:], data)
+
+
+def test_marks_and_matrix_are_plain_zarr(tmp_path: Path) -> None:
+    tiles = Tiles.create(tmp_path / "tiles.zarr", 3, 2, "mark")
+    tiles.mark(0, 2, np.array([0, 7]))
+    assert tiles.done() == {(0, 2)}
+    assert tiles.counts(0, 2).tolist() == [0, 7]
+    assert zarr.open_array(tmp_path / "tiles.zarr", mode="r")[0].tolist() == [[-1, -1], [-1, -1], [0, 7]]
+    matrix = Matrix.create(tmp_path / "mse.zarr", 5, 4, "mark")
+    matrix.write(0, 1, np.arange(4.0).reshape(4, 1))
+    assert matrix.done() == {(0, 1)}
+    assert zarr.open_array(tmp_path / "mse.zarr", mode="r")[:4, 4].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "flipped", "empty"])
+def test_a_damaged_chunk_is_an_error(tmp_path: Path, damage: str) -> None:
+    thumbs = Thumbs.create(tmp_path / "thumbs.zarr", 40, 8, 32, "mark")
+    for number, count in ((0, 32), (1, 8)):
+        thumbs.write_chunk(number, np.full((count, 8, 8, 3), 9, np.uint8))
+    file = tmp_path / "thumbs.zarr/c/0/0/0/0"
+    data = file.read_bytes()
+    changed = {"short": data[:-50], "flipped": data[:70] + b"x" + data[71:], "empty": b""}
+    file.unlink() if damage == "missing" else file.write_bytes(changed[damage])
+    with pytest.raises(StoreError, match="damaged"):
+        thumbs.rows(slice(0, 40))
+    if damage != "flipped":  # a single row is read without the checksum of its chunk
+        with pytest.raises(StoreError, match="damaged"):
+            thumbs.take(np.array([31]))
+    assert thumbs.rows(slice(32, 40)).shape == (8, 8, 8, 3)

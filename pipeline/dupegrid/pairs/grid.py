@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-_STRIPS: int = 5  # aimed at, so that a few workers are kept busy
-_LEAST, _MOST = 512, 1 << 16
+_STRIPS: int = 4  # aimed at: a few workers are kept busy, and little is done per tile
+_LEAST, _MOST = 4096, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,6 @@ class Grid:
 
 
 def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int) -> int:
-    """The images of a strip: some five strips in all, of 512 to 65,536 images, `held` of them within the memory."""
+    """The images of a strip: some four strips in all, of 4,096 to 65,536 images, `held` of them within the memory."""
     side = max(_LEAST, min(_MOST, -(-images // _STRIPS)))
     return max(1, min(side, memory_bytes // (held * bytes_per_image)))

@@ -45,7 +45,7 @@ def _bytes(size: Any) -> Any:
     return int(float(parts[1]) * 1000 ** " kMGT".index(parts[2] or " "))
 
 
-Bytes = Annotated[int, BeforeValidator(_bytes)]
+SizeBytes = Annotated[int, BeforeValidator(_bytes)]
 FolderPath = Annotated[str, BeforeValidator(_absolute)]
 Extension = Annotated[str, AfterValidator(_extension)]
 Extensions = Annotated[tuple[Extension, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
@@ -74,7 +74,9 @@ class Config(BaseModel):
     scheduler: Annotated[str, AfterValidator(_known_scheduler)] = "threads"
     workers: int | None = Field(None, ge=1, description="threads or processes; default: one a core")
     matrix: bool = Field(False, description="store the whole all-to-all matrix in mse.zarr too")
-    memory: Bytes | None = Field(None, ge=1_000_000, description="bytes for comparing; default: half of the machine")
+    memory: SizeBytes | None = Field(
+        None, ge=1_000_000, description="bytes for comparing; default: half of the machine"
+    )
     tile: int | None = Field(None, ge=1, description="images a side of a tile; default: by the size of a thumbnail")
 
     @model_validator(mode="before")

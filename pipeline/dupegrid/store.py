@@ -21,6 +21,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import Crc32cCodec
 
+from dupegrid.arrays import Float64s, Ints, Pixels
 from dupegrid.config import CHANNELS
 from dupegrid.errors import StoreError
 
@@ -64,15 +65,15 @@ class Thumbs:
         """The numbers of the chunks that exist."""
         return {k for k in range(self.chunks) if _chunk_path(self._array, self.path, k).exists()}
 
-    def write_chunk(self, number: int, thumbs: npt.NDArray[np.uint8]) -> None:
+    def write_chunk(self, number: int, thumbs: Pixels) -> None:
         """Write chunk `number` whole: uint8 array of shape (images in it, S, S, 3)."""
         _write_chunk(self._array, self.path, (number,), thumbs)
 
-    def rows(self, rows: slice) -> npt.NDArray[np.uint8]:
+    def rows(self, rows: slice) -> Pixels:
         """Thumbnails of consecutive images: uint8 array of shape (k, S, S, 3)."""
         return _rows(self._array, self.path, rows)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def take(self, rows: Ints) -> Pixels:
         """Thumbnails of the named images, in that order: uint8 array of shape (k, S, S, 3)."""
         return _take(self._array, self.path, rows)
 
@@ -122,7 +123,7 @@ class Arrays:
         """Consecutive rows of an array."""
         return _rows(self._named(name), self.path / name, rows)
 
-    def take(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def take(self, name: str, rows: Ints) -> npt.NDArray[Any]:
         """The named rows of an array, in that order."""
         return _take(self._named(name), self.path / name, rows)
 
@@ -151,7 +152,7 @@ class Matrix:
         side = range(-(-self._array.shape[0] // self._side))
         return {(i, j) for i in side for j in side if _chunk_path(self._array, self.path, i, j).exists()}
 
-    def write(self, i: int, j: int, block: npt.NDArray[np.float64]) -> None:
+    def write(self, i: int, j: int, block: Float64s) -> None:
         """Write chunk (i, j) whole."""
         _write_chunk(self._array, self.path, (i, j), block)
 
@@ -175,11 +176,11 @@ class Tiles:
         side = range(self.strips)
         return {(i, j) for i in side for j in side[i:] if _chunk_path(self._array, self.path, i, j).exists()}
 
-    def counts(self, i: int, j: int) -> npt.NDArray[np.int64]:
+    def counts(self, i: int, j: int) -> Ints:
         """The counts of a tile that is marked: int64 array of shape (k,). StoreError if the mark is damaged."""
         return _chunk(self._array, self.path, i, j).reshape(-1)
 
-    def mark(self, i: int, j: int, counts: npt.NDArray[np.int64]) -> None:
+    def mark(self, i: int, j: int, counts: Ints) -> None:
         """Say that tile (i, j) is done and what was counted in it."""
         _write_chunk(self._array, self.path, (i, j), counts.reshape(1, 1, -1))
 
@@ -200,7 +201,7 @@ def _rows(array: Any, path: Path, rows: slice) -> npt.NDArray[Any]:
     return out
 
 
-def _take(array: Any, path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def _take(array: Any, path: Path, rows: Ints) -> npt.NDArray[Any]:
     """The named rows of an array chunked along its first axis only, in that order.
 
     Chunks are uncompressed, so where few rows of one are wanted only their bytes are read. StoreError where a chunk is
@@ -259,7 +260,7 @@ def _write_chunk(array: Any, path: Path, number: tuple[int, ...], values: npt.ND
         temporary.unlink(missing_ok=True)
 
 
-def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
+def _read_rows(file: str, offsets: list[int], places: list[int], out: Pixels) -> None:
     """The bytes of rows of one uncompressed chunk file, each to its place in `out`."""
     size = out.shape[1]
     try:

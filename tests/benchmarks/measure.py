@@ -16,7 +16,7 @@ import dupegrid
 from dupegrid import demo
 from dupegrid import runtime as runtime_module
 from dupegrid.pairs import compare as compare_module
-from dupegrid.progress import quantity, size_text
+from dupegrid.progress import counted, quantity, size_text
 from dupegrid.runtime import one_blas_thread
 from tests.conftest import SHARED
 
@@ -95,7 +95,7 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
     """The compare stage beside the bare product of as many pairs, with its counts; and its pairs a second."""
     inside: list[float] = []
     scheduled: list[float] = []
-    tiles, compute = compare_module.compare_tiles, runtime_module._Local.compute
+    tiles, compute = compare_module.compare_tile, runtime_module._Local.compute
 
     def timed(*arguments: object) -> object:
         start = time.perf_counter()
@@ -111,9 +111,9 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
     n = len(dupegrid.open_run(run).thumbs)
     pairs = n * (n - 1) // 2
     ours = compare_seconds(run, repeats, orientations=orientations, threshold=threshold)
-    compare_module.compare_tiles, runtime_module._Local.compute = timed, timed_compute
+    compare_module.compare_tile, runtime_module._Local.compute = timed, timed_compute
     compare_seconds(run, 1, orientations=orientations, threshold=threshold)
-    compare_module.compare_tiles, runtime_module._Local.compute = tiles, compute
+    compare_module.compare_tile, runtime_module._Local.compute = tiles, compute
     limit = seconds(lambda: bare_product(n), repeats)
     counts = dupegrid.open_run(run).receipt
     what = f"compare {n:,} thumbnails, {orientations}, threshold {threshold:g}"
@@ -131,8 +131,8 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
         ),
         (
             f"- decided by: {decided}",
-            f"{counts['tiles']} tiles",
-            f"{len(inside) // 2} tasks",
+            counted(counts["tiles"], "tile"),
+            counted(len(inside) // 2, "task"),
             f"{counts['matches']:,} matches",
         ),
         (

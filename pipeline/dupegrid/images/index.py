@@ -12,10 +12,10 @@ from typing import Any
 
 import dask.bag as db
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.arrays import Pixels
 from dupegrid.config import CHANNELS, Config, fingerprint
 from dupegrid.images.discover import Listing
 from dupegrid.images.thumbnail import RECIPE, decode_file, is_flat
@@ -102,7 +102,7 @@ def index_chunk(run_dir: Path, number: int) -> int:
     return len(files)
 
 
-def _row(file: dict[str, Any], side: int, out: npt.NDArray[np.uint8]) -> dict[str, Any]:
+def _row(file: dict[str, Any], side: int, out: Pixels) -> dict[str, Any]:
     """The row of one file; its thumbnail, if it has one, goes to `out`."""
     decoded = decode_file(file["path_raw"], file["size_bytes"], file["mtime_ns"], file["inode"], side)
     row = {name: getattr(decoded, name, None) for name in IMAGE_PART.names} | file

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from dupegrid.arrays import Pixels
 from dupegrid.images.discover import signed64
 
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
 
-Thumbnail = npt.NDArray[np.uint8]
 
 # Pillow's decoders that neither start another program nor are mere stubs, the usual ones first, as each is asked in
 # turn. JPEG opens MPO too.
@@ -85,7 +85,7 @@ class Decoded:
 
     status: str
     error: str | None = None
-    thumb: Thumbnail | None = None
+    thumb: Pixels | None = None
     width: int | None = None
     height: int | None = None
     format: str | None = None
@@ -150,21 +150,21 @@ def decode(data: bytes, side: int) -> Decoded:
         return Decoded(status, reason, **facts)
 
 
-def is_flat(thumb: Thumbnail) -> bool:
+def is_flat(thumb: Pixels) -> bool:
     """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is at most FLAT_MSE."""
     values = thumb.reshape(-1, 3).astype(np.float32)
     variance = np.einsum("kc,kc->c", values, values) / len(values) - values.mean(axis=0) ** 2
     return bool(variance.mean() <= FLAT_MSE)
 
 
-def encode_png(pixels: Thumbnail) -> bytes:
+def encode_png(pixels: Pixels) -> bytes:
     """Pixels, uint8 (height, width, 3), as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def encode_jpeg(thumb: Thumbnail) -> bytes:
+def encode_jpeg(thumb: Pixels) -> bytes:
     """A thumbnail as a JPEG file, for pages and notebooks."""
     buffer = io.BytesIO()
     Image.fromarray(thumb).save(buffer, "JPEG", quality=90, subsampling=0)
@@ -223,7 +223,7 @@ def _frames(image: Image.Image) -> int:
         return 1
 
 
-def _thumbnail(image: Image.Image, side: int, orientation: int) -> Thumbnail:
+def _thumbnail(image: Image.Image, side: int, orientation: int) -> Pixels:
     image.draft(None, (4 * side, 4 * side))
     image.load()
     squashed = _to_rgb(image).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
@@ -248,7 +248,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scaled_to_8_bits(values: npt.NDArray[Any], usual_tops: tuple[float, ...]) -> Thumbnail:
+def _scaled_to_8_bits(values: npt.NDArray[Any], usual_tops: tuple[float, ...]) -> Pixels:
     """Grey values of any depth onto 0..255: from 0..top for the first usual top that holds them, else min..max."""
     values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())

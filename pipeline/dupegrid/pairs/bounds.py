@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from dupegrid.arrays import Float32s, Float64s, Ints, Pixels
 from dupegrid.pairs.kernel import UNIT_ROUNDOFF, turned
 
 FIRST_LEVEL: Final = 4
@@ -31,8 +32,6 @@ _AT_ONCE: Final = 8192
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
 
 Cells = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 
 def levels(side: int) -> tuple[int, ...]:
@@ -45,7 +44,7 @@ def cell_dtype(side: int, g: int) -> npt.DTypeLike:
     return np.uint16 if 255 * max(_cell_sizes(side, g)) ** 2 < 1 << 16 else np.uint32
 
 
-def cell_sums(thumbs: npt.NDArray[np.uint8], g: int) -> Cells:
+def cell_sums(thumbs: Pixels, g: int) -> Cells:
     """uint8 (n, S, S, 3) -> sums over the cells of a g x g grid, (n, g * g * 3), exact.
 
     A cell's side is S / g, rounded so that the grid is symmetric; the middle row and column of an odd S are in no cell.
@@ -64,17 +63,17 @@ def turned_columns(g: int, orientation: str) -> Ints:
     return columns
 
 
-def cell_weights(side: int, g: int) -> npt.NDArray[np.float64]:
+def cell_weights(side: int, g: int) -> Float64s:
     """1 / sqrt(|C|) of each column of the cell sums: (g * g * 3,)."""
     sizes = np.array(_cell_sizes(side, g), np.float64)
     return np.repeat(1 / np.sqrt(np.outer(sizes, sizes)).ravel(), 3)
 
 
-def level_sse(x: Cells, y: Cells, weights: npt.NDArray[np.float64]) -> Floats:
+def level_sse(x: Cells, y: Cells, weights: Float64s) -> Float32s:
     """The left side of (1) for paired rows of cell sums (k, g * g * 3): float32 (k,), to compare with `level_limit`."""
     difference = np.subtract(x, y, dtype=np.float32)
     difference *= weights.astype(np.float32)
-    sums: Floats = np.einsum("kc,kc->k", difference, difference)
+    sums: Float32s = np.einsum("kc,kc->k", difference, difference)
     return sums
 
 
@@ -92,8 +91,8 @@ class Projection:
     """The first level onto its principal components: f -> V^T (f - mean), float32."""
 
     side: int
-    mean: npt.NDArray[np.float64]
-    basis: npt.NDArray[np.float64]
+    mean: Float64s
+    basis: Float64s
 
     @classmethod
     def fit(cls, cells: Cells, side: int) -> "Projection":
@@ -108,7 +107,7 @@ class Projection:
             raise ArithmeticError(f"principal components are not orthonormal (off by {off})")
         return cls(side, mean, basis)
 
-    def __call__(self, cells: Cells, orientation: str) -> Floats:
+    def __call__(self, cells: Cells, orientation: str) -> Float32s:
         """The components of images turned by an orientation: cell sums (n, 48) -> float32 (n, K)."""
         out = np.empty((len(cells), self.basis.shape[1]), np.float32)
         columns, weights = turned_columns(FIRST_LEVEL, orientation), cell_weights(self.side, FIRST_LEVEL)
@@ -135,36 +134,36 @@ def box_limit(radius: float, components: int) -> float:
     return radius * radius * (1 + 2 * (components + 8) * UNIT_ROUNDOFF)
 
 
-def boxes(projected: Floats, starts: Ints) -> tuple[Floats, Floats]:
+def boxes(projected: Float32s, starts: Ints) -> tuple[Float32s, Float32s]:
     """Lower and upper corners of each block of consecutive rows: (n, K) and block starts (B,) -> twice (B, K)."""
     return np.minimum.reduceat(projected, starts, axis=0), np.maximum.reduceat(projected, starts, axis=0)
 
 
-def squared_gaps(low: Floats, high: Floats, lows: Floats, highs: Floats) -> Floats:
+def squared_gaps(low: Float32s, high: Float32s, lows: Float32s, highs: Float32s) -> Float32s:
     """Squared distance of one box, (K,) twice, from each of B boxes, (B, K) twice: float32 (B,)."""
     gap = np.maximum(low - highs, lows - high)
     np.maximum(gap, 0, out=gap)
-    sums: Floats = np.einsum("bk,bk->b", gap, gap)
+    sums: Float32s = np.einsum("bk,bk->b", gap, gap)
     return sums
 
 
-def heads(projected: Floats) -> Floats:
+def heads(projected: Float32s) -> Float32s:
     """The first components of each image, which hold most of its distance: (n, K) -> (8 or K, n), for `point_gaps`."""
     return np.ascontiguousarray(projected[:, :_SPLIT_COMPONENTS].T)
 
 
-def point_gaps(low: Floats, high: Floats, points: Floats, columns: Ints) -> Floats:
+def point_gaps(low: Float32s, high: Float32s, points: Float32s, columns: Ints) -> Float32s:
     """Squared distance of one box, (K,) twice, from some of the points, `heads` (k, n) and (m,): float32 (m,).
 
     At most that of any point in the box, as fewer components only shrink it; `box_limit` covers the rounding.
     """
     some = points.take(columns, axis=1)
     gap = some - np.clip(some, low[: len(some), None], high[: len(some), None])
-    sums: Floats = np.einsum("km,km->m", gap, gap)
+    sums: Float32s = np.einsum("km,km->m", gap, gap)
     return sums
 
 
-def median_splits(projected: Floats, keys: Ints, block: int) -> tuple[Ints, Ints]:
+def median_splits(projected: Float32s, keys: Ints, block: int) -> tuple[Ints, Ints]:
     """An order of the images that puts like beside like, and the starts of its blocks of at most `block` images.
 
     Images are grouped by key, so that no block has two; each group is halved at the median of the widest of its first
@@ -209,7 +208,7 @@ def _cell_sizes(side: int, g: int) -> list[int]:
     return [stop - start for start, stop in _cell_edges(side, g)]
 
 
-def _membership(side: int, g: int) -> Floats:
+def _membership(side: int, g: int) -> Float32s:
     """float32 (side, g): one where a column of pixels is in a column of cells."""
     out = np.zeros((side, g), np.float32)
     for cell, (start, stop) in enumerate(_cell_edges(side, g)):

@@ -1,7 +1,7 @@
 """The compare stage: levels.zarr and thumbs.zarr -> sorted.zarr, tiles.zarr and matches.parquet.
 
 The images that are compared one by one are sorted so that like lies beside like, and cut into strips; a tile is all
-pairs of two strips. A block of the dask array is a few tiles of one strip, so that the strip is read once.
+pairs of two strips, and one block of the dask array.
 """
 
 import os
@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import dask.array as da
 import numpy as np
-import numpy.typing as npt
 
+from dupegrid.arrays import Ints
 from dupegrid.config import Config, fingerprint
 from dupegrid.errors import StoreError
 from dupegrid.pairs.bounds import strips
@@ -28,12 +28,9 @@ from dupegrid.records import discard_from
 from dupegrid.runtime import Runtime
 from dupegrid.store import Thumbs, Tiles, stored_fingerprint
 
-_TILES_A_BLOCK: Final = 1
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
 _BYTES_PER_COMPONENTS: Final = 300  # of an image's projection under one orientation, in both operands and the points
 _BYTES_PER_IMAGE: Final = 600  # its second level, ids and the like
-
-Ints = npt.NDArray[np.int64]
 
 
 def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter) -> dict[str, Any]:
@@ -54,25 +51,24 @@ def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, re
     return _counts(job, tiles, facts)
 
 
-def compare_tiles(tiles: Ints, job: Job) -> Ints:
-    """Compare the pairs of some tiles of one strip: int64 (k, 2) -> how many pairs each tile stands for, (k, 1).
+def compare_tile(tile: Ints, job: Job) -> Ints:
+    """Compare the pairs of a tile: its place in the grid, int64 (1, 2) -> how many pairs it stands for, (1, 1).
 
     Matches are written first and the mark last, so a tile that is marked needs nothing more.
     """
-    if not len(tiles):  # dask asks for the shape of a block with an empty one
+    if not len(tile):  # dask asks for the shape of a block with an empty one
         return np.zeros((0, 1), np.int64)
-    marks = Tiles(job.run_dir / "tiles.zarr")
-    first = read_strip(job, int(tiles[0, 0])) if job.metric == FILTERED else None
-    for i, j in tiles.tolist():
-        tally = dict.fromkeys(COUNTS, 0)
-        writer = PartWriter(job.run_dir, i, j, job.side * job.side * 3, job.index_mark)
-        if first is None:
-            measure_tile(job, i, j, tally, writer)
-        else:
-            filter_tile(job, first, first if i == j else read_strip(job, j), tally, writer)
-        tally |= {"parts": writer.close(), "matches": writer.rows}
-        marks.mark(i, j, np.array([tally[name] for name in COUNTS], np.int64))
-    return np.array([[job.grid.pairs(i, j)] for i, j in tiles.tolist()], np.int64)
+    i, j = tile[0].tolist()
+    tally = dict.fromkeys(COUNTS, 0)
+    writer = PartWriter(job.run_dir, i, j, job.side * job.side * 3, job.index_mark)
+    if job.metric == FILTERED:
+        first = read_strip(job, i)
+        filter_tile(job, first, first if i == j else read_strip(job, j), tally, writer)
+    else:
+        measure_tile(job, i, j, tally, writer)
+    tally |= {"parts": writer.close(), "matches": writer.rows}
+    Tiles(job.run_dir / "tiles.zarr").mark(i, j, np.array([tally[name] for name in COUNTS], np.int64))
+    return np.array([[job.grid.pairs(i, j)]], np.int64)
 
 
 def pairs_mark(index_mark: str, config: Config) -> str:
@@ -162,17 +158,9 @@ def _done(run_dir: Path, tiles: Tiles) -> set[tuple[int, int]]:
 
 
 def _blocks(pending: list[tuple[int, int]], job: Job) -> da.Array:
-    """The pending tiles as a dask array of one column, blocked so that a block has tiles of one strip only."""
-    first = np.array([i for i, _ in pending])
-    sizes = [
-        len(run[k : k + _TILES_A_BLOCK])
-        for run in np.split(first, np.flatnonzero(np.diff(first)) + 1)
-        for k in range(0, len(run), _TILES_A_BLOCK)
-    ]
-    tiles = da.from_array(np.array(pending, np.int64), chunks=(tuple(sizes), 2))
-    return tiles.map_blocks(
-        compare_tiles, job, dtype=np.int64, chunks=(tuple(sizes), (1,)), meta=np.empty((0, 1), np.int64)
-    )
+    """The pending tiles as a dask array, a tile a block."""
+    tiles = da.from_array(np.array(pending, np.int64), chunks=(1, 2))
+    return tiles.map_blocks(compare_tile, job, dtype=np.int64, chunks=(1, 1), meta=np.empty((0, 1), np.int64))
 
 
 def _counts(job: Job, tiles: Tiles, facts: Facts) -> dict[str, Any]:

@@ -5,14 +5,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 
+from dupegrid.arrays import Bools, Ints
 from dupegrid.config import Config
 from dupegrid.records import IMAGES, read_table
-
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from dupegrid.arrays import Ints
 
 _STRIPS: int = 4  # aimed at: a few workers are kept busy, and little is done per tile
 _LEAST, _MOST = 4096, 1 << 16
@@ -29,7 +30,7 @@ class Grid:
         m, n = (rows.stop - rows.start for rows in (self.rows(i), self.rows(j)))
         return int(m * (m - 1) // 2 if i == j else m * n)
 
-    def tiles(self) -> npt.NDArray[np.int64]:
+    def tiles(self) -> Ints:
         """The tiles (i, j) with i <= j, row by row: int64 array of shape (strips * (strips + 1) / 2, 2)."""
         return np.stack(np.triu_indices(self.strips), axis=1).astype(np.int64)
 

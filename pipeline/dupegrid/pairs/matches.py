@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from dupegrid.arrays import Float64s, Ints
 from dupegrid.pairs.kernel import ORIENTATIONS
 from dupegrid.records import IMAGES, MATCHES, read_table, write_table
 
 _ROWS_A_PART: Final = 1 << 20
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 def sse_limit(mse: float, values: int) -> int:
@@ -34,11 +31,11 @@ class PartWriter:
         self.rows = 0
         self._run_dir, self._tile = run_dir, (i, j)
         self._values, self._index_mark = values, index_mark
-        self._waiting: list[tuple[Ints, Ints, Ints, Ints, Floats]] = []
+        self._waiting: list[tuple[Ints, Ints, Ints, Ints, Float64s]] = []
         self._waiting_rows = 0
         self._parts = 0
 
-    def add(self, a: Ints, b: Ints, sse: Ints, orientation: Ints, score: Floats | None = None) -> None:
+    def add(self, a: Ints, b: Ints, sse: Ints, orientation: Ints, score: Float64s | None = None) -> None:
         """Take matches: ids a < b, SSE, a number into ORIENTATIONS, a score where that is not the MSE; (k,) each."""
         if not len(a):
             return
@@ -66,7 +63,7 @@ class PartWriter:
 
 
 def match_rows(
-    a: Ints, b: Ints, sse: Ints, orientation: Ints, score: Floats, paths: pa.ChunkedArray, values: int
+    a: Ints, b: Ints, sse: Ints, orientation: Ints, score: Float64s, paths: pa.ChunkedArray, values: int
 ) -> pa.Table:
     """The table of matching pairs (schema MATCHES), sorted by a and b; `values` is S * S * 3."""
     order = np.lexsort((b, a))

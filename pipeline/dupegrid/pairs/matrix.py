@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import dask.array as da
 import numpy as np
-import numpy.typing as npt
 
+from dupegrid.arrays import Bools, Ints
 from dupegrid.errors import UsageError
 from dupegrid.pairs.filters import read_facts
 from dupegrid.pairs.kernel import CHOICES, mse_block
@@ -19,10 +19,8 @@ from dupegrid.store import Matrix, Thumbs, stored_fingerprint
 
 _SIDE: Final = 1024
 
-Ints = npt.NDArray[np.int64]
 
-
-def mse_matrix(thumbs: Thumbs, ok: npt.NDArray[np.bool_], orientations: tuple[str, ...]) -> da.Array:
+def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> da.Array:
     """The all-to-all MSE matrix, lazy: float64 (n, n); any window computes exactly. NaN where a file was not read."""
     images = thumbs.as_dask()
     readable = da.from_array(ok, chunks=images.chunks[0])

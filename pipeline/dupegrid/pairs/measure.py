@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from dupegrid.arrays import Pixels
 from dupegrid.errors import ConfigError
 from dupegrid.pairs.filters import read_facts
 from dupegrid.pairs.job import Job
@@ -17,8 +18,7 @@ from dupegrid.pairs.kernel import ORIENTATIONS, exact_sse, mae, turned
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.store import Thumbs
 
-Metric = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], npt.NDArray[Any]]
-Ints = npt.NDArray[np.int64]
+Metric = Callable[[Pixels, Pixels], npt.NDArray[Any]]
 
 FILTERED: Final = "mse"  # the one that pairs/tile.py filters
 _BUILT_IN: Final[dict[str, Metric]] = {"mae": mae}
@@ -76,12 +76,12 @@ def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
         writer.add(ids[x], second[y], sse, orientation, scores[turn, x, y].astype(np.float64))
 
 
-def _scores(metric: Metric, name: str, x: npt.NDArray[np.uint8], y: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+def _scores(metric: Metric, name: str, x: Pixels, y: Pixels) -> npt.NDArray[Any]:
     scores = np.asarray(metric(x, y))
     if scores.shape != (len(x), len(y)):
         raise ValueError(f"metric {name!r} returned shape {scores.shape} for {len(x)} and {len(y)} images")
     return scores
 
 
-def _one_sse(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], orientation: str) -> int:
+def _one_sse(a: Pixels, b: Pixels, orientation: str) -> int:
     return int(exact_sse(a[None], turned(b[None], orientation))[0])

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from dupegrid.arrays import Ints
 from dupegrid.pairs.bounds import FIRST_LEVEL, Projection, levels, median_splits
 from dupegrid.pairs.filters import Facts, Filters
 from dupegrid.pairs.kernel import ORIENTATIONS
@@ -16,15 +17,12 @@ from dupegrid.store import Arrays, stored_fingerprint
 SECOND_LEVEL: Final = 8
 _CHUNK: Final = 8192
 
-Ints = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Order:
     """The sorted images: `starts` of the blocks in them, and the largest norm of a projection."""
 
     starts: Ints
-    images: int
     largest_norm: float
 
 
@@ -38,7 +36,7 @@ def sort_images(
         store, starts, largest = _write(path, cells, side, ids, filters.keys(facts, ids), orientations, block)
         store.sign(mark, starts=starts.tolist(), largest_norm=largest)
     stored = Arrays(path)
-    return Order(np.array(stored.fact("starts"), np.int64), len(ids), float(stored.fact("largest_norm")))
+    return Order(np.array(stored.fact("starts"), np.int64), float(stored.fact("largest_norm")))
 
 
 def _write(

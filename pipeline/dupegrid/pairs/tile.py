@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from dupegrid.arrays import Bools, Float32s, Ints, Pixels
 from dupegrid.pairs.bounds import (
     box_limit,
     boxes,
@@ -38,10 +39,6 @@ STRIPS_KEPT: Final = 3
 _COLUMNS_AT_ONCE: Final = 8192  # of a product: its result stays in the cache
 _PAIRS_AT_ONCE: Final = 1 << 18  # refined together; bounds the memory of a tile whatever it holds
 _IMAGES_AT_ONCE: Final = 2048  # pairs of thumbnails decided together
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -69,11 +66,11 @@ class Strip:
 
     ids: Ints
     starts: Ints  # of the blocks, and the end
-    points: list[Floats]
+    points: list[Float32s]
     cells: npt.NDArray[np.generic] | None  # of the second level
-    lows: list[Floats] = field(init=False)
-    highs: list[Floats] = field(init=False)
-    heads: list[Floats] = field(init=False)
+    lows: list[Float32s] = field(init=False)
+    highs: list[Float32s] = field(init=False)
+    heads: list[Float32s] = field(init=False)
 
     def __post_init__(self) -> None:
         self.heads = [heads(points) for points in self.points]
@@ -278,7 +275,7 @@ def _decided(job: Job, first: Ints, second: Ints, turn: Ints) -> tuple[Ints, Int
     return a[first_of_pair], b[first_of_pair], sse[first_of_pair], orientation[first_of_pair]
 
 
-def _sse(images: npt.NDArray[np.uint8], x: Ints, y: Ints, orientation: str) -> Ints:
+def _sse(images: Pixels, x: Ints, y: Ints, orientation: str) -> Ints:
     out = np.empty(len(x), np.int64)
     for start in range(0, len(x), 32):  # a few at a time stay in the cache
         part = slice(start, start + 32)

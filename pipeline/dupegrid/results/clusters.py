@@ -1,15 +1,13 @@
 """Pairs -> clusters and their keepers. Pure: tables in, a table out."""
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from dupegrid.arrays import Bools, Float64s, Ints
 from dupegrid.records import CLUSTERS
-
-Ints = npt.NDArray[np.int64]
 
 
 def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
@@ -122,7 +120,7 @@ def _rows_of(x: Ints, y: Ints, a: Ints, b: Ints, n: int) -> Ints:
     return np.where(known[at] == wanted, order[at], -1)
 
 
-def _values_of(rows: Ints, same: npt.NDArray[np.bool_], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _values_of(rows: Ints, same: Bools, values: Float64s) -> Float64s:
     """The value in each row: 0 for an image and itself, infinite where there is no row."""
     listed = rows >= 0
     out = np.full(len(rows), np.inf)

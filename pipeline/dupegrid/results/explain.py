@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from dupegrid.arrays import Pixels
 from dupegrid.images.thumbnail import encode_png
 from dupegrid.pairs.bounds import cell_sums, cell_weights, level_sse, levels
 from dupegrid.pairs.kernel import CHOICES, exact_sse, turned
 from dupegrid.results.clusters import joining_threshold
-
-Thumbnail = npt.NDArray[np.uint8]
 
 _ZOOM: Final = 4
 _AMPLIFIED: Final = 4  # differences are small where two pictures are nearly the same
@@ -44,7 +42,7 @@ class Explanation:
 
 
 def explain(
-    a: Mapping[str, Any], b: Mapping[str, Any], thumbs: npt.NDArray[np.uint8], orientations: str, matches: pa.Table
+    a: Mapping[str, Any], b: Mapping[str, Any], thumbs: Pixels, orientations: str, matches: pa.Table
 ) -> Explanation:
     """Explain a pair: two rows of images.parquet, their thumbnails (2, S, S, 3), and the matches of the run."""
     readable = a["status"] == b["status"] == "ok"
@@ -77,7 +75,7 @@ def _facts(image: Mapping[str, Any]) -> dict[str, Any]:
     return {name: image[name] for name in names} | {"aspect": round(width / height, 4) if width and height else None}
 
 
-def _picture(a: Thumbnail, b: Thumbnail) -> bytes:
+def _picture(a: Pixels, b: Pixels) -> bytes:
     difference = np.abs(a.astype(np.int16) - b.astype(np.int16)) * _AMPLIFIED
     gap = np.full((len(a), 2, 3), 255, np.uint8)
     strip = np.concatenate([a, gap, b, gap, np.minimum(difference, 255).astype(np.uint8)], axis=1)

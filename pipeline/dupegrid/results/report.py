@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import jinja2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.arrays import Pixels
 from dupegrid.images.thumbnail import encode_jpeg
 from dupegrid.progress import counted, quantity, size_text
 from dupegrid.records import display_path, printable
@@ -119,7 +119,7 @@ def _unreadable_pictures(images: pa.Table) -> pa.Table:
     return images.filter(pc.and_(pc.not_equal(images["status"], "ok"), pc.invert(other)))
 
 
-def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: npt.NDArray[np.uint8]) -> Picture:
+def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) -> Picture:
     path_raw: bytes = image["path_raw"]
     width, height = image["width"], image["height"]
     scale = _LONGER_SIDE_PX / max(width, height)

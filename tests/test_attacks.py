@@ -16,7 +16,7 @@ from PIL import Image
 import dupegrid
 from dupegrid import demo
 from dupegrid.errors import InputError, RunDirError, StoreError, UsageError
-from dupegrid.images.thumbnail import decode
+from dupegrid.images.thumbnail import Reading, decode
 from tests.conftest import named_matches, save
 from tests.test_thumbnail import encoded, mse, thumb
 
@@ -81,7 +81,7 @@ def test_missing_thumbnails_are_never_black_pictures(run: dupegrid.Run) -> None:
 
 def test_deep_grey_with_a_transparent_value_is_scaled_too() -> None:
     grey = Image.fromarray((np.arange(64 * 64).reshape(64, 64) * 16).astype(np.uint16))
-    transparent = decode(encoded(grey, transparency=0), 32).thumb
+    transparent = decode(encoded(grey, transparency=0), Reading(32)).thumb
     assert transparent is not None
     assert mse(transparent, thumb(grey)) == 0
 

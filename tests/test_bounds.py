@@ -129,12 +129,12 @@ def prepared(
     facts = Facts(np.ones(n, bool), zeros, zeros + 1, zeros + 1, zeros - 1)
     filters = Filters.of(Config(paths=["/x"], orientations=choice, **settings))
     names = kernel.CHOICES[choice]
-    order = sort_images(folder, side, facts, filters, names, block, "mark")
+    order = sort_images(folder, side, facts, filters, np.zeros(n, bool), names, block, "mark")
     return Job(
         folder,
         "mark",
         str(folder) + str(limit),
-        Grid((0, n)),
+        Grid((0, n), n),
         side,
         "mse",
         0.0,

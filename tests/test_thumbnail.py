@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dupegrid.images.thumbnail import MID_GREY, Decoded, decode, decode_file, is_flat
+from dupegrid.images.thumbnail import MID_GREY, Decoded, OpenedFile, Reading, decode, decode_file, is_flat
 from dupegrid.records import STATUSES
 from tests.conftest import picture, save
 
 SIDE = 32
+READING = Reading(SIDE)
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -22,7 +23,7 @@ def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes
 
 
 def thumb(image: Image.Image, format: str = "PNG", **options: object) -> np.ndarray:
-    decoded = decode(encoded(image, format, **options), SIDE)
+    decoded = decode(encoded(image, format, **options), READING)
     assert decoded.status == "ok", decoded.error
     assert decoded.thumb is not None
     assert decoded.thumb.shape == (SIDE, SIDE, 3)
@@ -41,7 +42,7 @@ def test_exif_orientation_is_applied_once(orientation: int, format: str) -> None
     exif = Image.Exif()
     exif[0x0112] = orientation
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(stored, "PNG", exif=exif))))
-    decoded = decode(encoded(stored, format, exif=exif, **({"quality": 95} if format == "JPEG" else {})), SIDE)
+    decoded = decode(encoded(stored, format, exif=exif, **({"quality": 95} if format == "JPEG" else {})), READING)
     assert (decoded.width, decoded.height) == upright.size
     assert decoded.exif_orientation == orientation
     assert decoded.thumb is not None
@@ -111,14 +112,14 @@ def test_float_pictures_from_0_to_1() -> None:
 
 def test_the_first_frame_of_an_animation_counts() -> None:
     frames = [picture(seed) for seed in (1, 2, 3)]
-    decoded = decode(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True), SIDE)
+    decoded = decode(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True), READING)
     assert decoded.frames == 3
     assert decoded.thumb is not None
     assert mse(decoded.thumb, thumb(frames[0])) == 0
 
 
 def reason(data: bytes) -> Decoded:
-    decoded = decode(data, SIDE)
+    decoded = decode(data, READING)
     assert decoded.status in STATUSES
     assert decoded.thumb is None
     assert decoded.error
@@ -142,20 +143,24 @@ def test_a_header_that_promises_too_many_pixels_is_refused() -> None:
     assert reason(bytes(png)).status == "too_large"
 
 
-def seen(path: Path) -> tuple[bytes, int, int, int]:
+def seen(path: Path) -> tuple[int, int, int]:
     status = path.stat()
-    return os.fsencode(path), status.st_size, status.st_mtime_ns, status.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def decoded_file(path: Path, listed: tuple[int, int, int]) -> Decoded:
+    return decode_file(OpenedFile(os.fsencode(path)), *listed, READING)
 
 
 def test_a_file_that_is_not_the_listed_one_has_changed(tmp_path: Path) -> None:
     path = save(tmp_path / "x.png", 1)
     listed = seen(path)
-    assert decode_file(*listed, SIDE).status == "ok"
+    assert decoded_file(path, listed).status == "ok"
     save(path, 2)
     os.utime(path, ns=(1, 1))
-    assert decode_file(*listed, SIDE).status == "changed"
+    assert decoded_file(path, listed).status == "changed"
     path.unlink()
-    assert decode_file(*listed, SIDE).status == "changed"
+    assert decoded_file(path, listed).status == "changed"
 
 
 def test_a_large_file_that_is_no_picture_is_not_read_to_the_end(
@@ -165,8 +170,8 @@ def test_a_large_file_that_is_no_picture_is_not_read_to_the_end(
     video = tmp_path / "film.mp4"
     video.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100_000))
     large = save(tmp_path / "large.bmp", 1)
-    assert decode_file(*seen(video), SIDE).status == "unidentified"
-    assert decode_file(*seen(large), SIDE).status == "ok"
+    assert decoded_file(video, seen(video)).status == "unidentified"
+    assert decoded_file(large, seen(large)).status == "ok"
 
 
 def test_flat() -> None:

@@ -134,7 +134,18 @@ def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
 
 
 @app.command()
-@_takes("thumb", "orientations", "extensions", "ignore_name", "ignore_path", "config", "workers")
+@_takes(
+    "files_from",
+    "follow_symlinks",
+    "exact_decode",
+    "thumb",
+    "orientations",
+    "extensions",
+    "ignore_name",
+    "ignore_path",
+    "config",
+    "workers",
+)
 def estimate(paths: Paths = None, *, as_json: bool, **flags: Any) -> None:
     """What a run on the PATHs would cost, from a few seconds of trying; nothing is written."""
     _print(api.estimate(*(paths or []), **settings(flags)), as_json, estimate_lines)

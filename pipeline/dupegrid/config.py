@@ -47,6 +47,7 @@ def _bytes(size: Any) -> Any:
 
 SizeBytes = Annotated[int, BeforeValidator(_bytes)]
 FolderPath = Annotated[str, BeforeValidator(_absolute)]
+OneFile = Annotated[str, BeforeValidator(_absolute)]
 Extension = Annotated[str, AfterValidator(_extension)]
 Extensions = Annotated[tuple[Extension, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
 Folders = Annotated[tuple[FolderPath, ...], BeforeValidator(_one_or_several)]
@@ -68,6 +69,13 @@ class Config(BaseModel):
     metric: str = Field("mse", pattern=r"^\w+$|^[\w.]+:\w+$", description="mse, mae or package.module:function")
     same_size: bool = Field(False, description="compare images of the same width and height only")
     max_aspect: float | None = Field(None, ge=1, description="largest factor between the aspects of a pair")
+    files_from: OneFile | None = Field(
+        None, description="a file of paths, by NUL or newline, to take as one more folder"
+    )
+    follow_symlinks: bool = Field(False, description="follow symbolic links; loops end")
+    exact_decode: bool = Field(False, description="decode all of each picture, without the shortcuts of the recipe")
+    max_pixels: int = Field(250_000_000, ge=1, le=4_000_000_000, description="larger pictures are not decoded")
+    file_timeout: float = Field(60.0, gt=0, le=86_400, description="seconds for one file; then it is given up")
     extensions: Extensions | None = Field(None, description="only these; default: every file is looked at")
     ignore_name: Patterns = Field((), description="glob patterns of file and folder names to leave out")
     ignore_path: Folders = Field((), description="files and folders to leave out")
@@ -93,6 +101,16 @@ class Config(BaseModel):
         if self.against and self.scope == "within":
             raise ValueError("scope 'within' keeps no pair of an --against run: leave one of the two out")
         return self
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """What is searched: the folders of PATH, the file of paths if there is one, the folders of --against."""
+        return (*self.paths, *([self.files_from] if self.files_from else []), *self.against)
+
+    @property
+    def first_against(self) -> int:
+        """How many of `roots` are on the side of PATH."""
+        return len(self.roots) - len(self.against)
 
     @property
     def values_per_thumb(self) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from dupegrid.config import Config
 from dupegrid.images.discover import Listing
-from dupegrid.images.thumbnail import decode_file
+from dupegrid.images.index import reading_of
+from dupegrid.images.sandbox import File, decode_files
 from dupegrid.pairs.bounds import levels
 from dupegrid.pairs.kernel import CHOICES, candidates, left_operand, right_operand
 from dupegrid.runtime import one_blas_thread
@@ -28,7 +30,7 @@ def estimate(listing: Listing, config: Config) -> dict[str, Any]:
     """
     files = len(listing.files)
     workers = config.workers or len(os.sched_getaffinity(0))
-    files_per_s = _decode_rate(listing, config.thumb, workers)
+    files_per_s = _decode_rate(listing, config, workers)
     pairs_per_s = _product_rate(workers) / len(CHOICES[config.orientations])
     pairs = files * (files - 1) // 2
     per_image = config.values_per_thumb + 2 * sum(3 * g * g for g in levels(config.thumb)) + 300
@@ -46,20 +48,24 @@ def estimate(listing: Listing, config: Config) -> dict[str, Any]:
     }
 
 
-def _decode_rate(listing: Listing, side: int, workers: int) -> float:
+def _decode_rate(listing: Listing, config: Config, workers: int) -> float:
     """Files a second, by an evenly spaced sample of them."""
     step = max(1, len(listing.files) // _SAMPLE)
-    sample = listing.files.take(np.arange(0, len(listing.files), step)).to_pylist()
-    start = time.perf_counter()
+    rows = listing.files.take(np.arange(0, len(listing.files), step)).to_pylist()
+    sample = [File(*(row[name] for name in File._fields)) for row in rows]
 
-    def decode(file: dict[str, Any]) -> int:
-        if time.perf_counter() - start > _DECODE_S:
-            return 0
-        decode_file(file["path_raw"], file["size_bytes"], file["mtime_ns"], file["inode"], side)
-        return 1
+    def decode(files: Sequence[File]) -> int:
+        done, end = 0, time.perf_counter() + _DECODE_S
+        for _ in decode_files(files, reading_of(config), config.file_timeout):
+            done += 1
+            if time.perf_counter() > end:
+                break
+        return done
 
     with ThreadPoolExecutor(workers) as pool:
-        done = sum(pool.map(decode, sample))
+        list(pool.map(decode, [sample[:1]] * workers))  # starts the processes
+        start = time.perf_counter()
+        done = sum(pool.map(decode, [sample[k::workers] for k in range(workers)]))
     return done / (time.perf_counter() - start)
 
 

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 Advance = Callable[[int], None]
 
+_WORTH_A_LINE_S = 2.0
+
 
 class Reporter:
     """Shows each stage's progress, rate and time left. `quiet` shows nothing."""
@@ -22,8 +24,11 @@ class Reporter:
         self._line_every_s = line_every_s
 
     @contextmanager
-    def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
-        """Show a stage of `total` units, of which `done` were done in an earlier run; yields what to call with more."""
+    def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Advance]:
+        """Show a stage of `total` units, of which `done` were done in an earlier run; yields what to call with more.
+
+        `total` is None where nobody knows it before the end.
+        """
         if self._quiet:
             yield lambda _count: None
         elif self._console.is_terminal:
@@ -34,7 +39,7 @@ class Reporter:
                 yield advance
 
     @contextmanager
-    def _bar(self, name: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    def _bar(self, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description:<9}"),
@@ -44,7 +49,7 @@ class Reporter:
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[left]}"),
         )
-        with Progress(*columns, console=self._console) as progress:
+        with Progress(*columns, console=self._console, transient=total is None) as progress:
             task = progress.add_task(name, total=total, completed=done, rate="", left="left")
             start, count = time.monotonic(), 0
 
@@ -52,13 +57,16 @@ class Reporter:
                 nonlocal count
                 count += units
                 rate = _rate(count, time.monotonic() - start, unit)
-                progress.update(task, advance=units, rate=rate, left="left" if done + count < total else "")
+                progress.update(
+                    task, advance=units, rate=rate, left="left" if total is None or done + count < total else ""
+                )
 
             yield advance
-            progress.update(task, left="" if count else "done earlier" if done else "")
+            left = "" if count else "done earlier" if done else ""
+            progress.update(task, left=left, total=count if total is None else total)
 
     @contextmanager
-    def _lines(self, name: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    def _lines(self, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
         start = last = time.monotonic()
         count = 0
 
@@ -68,14 +76,17 @@ class Reporter:
             now = time.monotonic()
             if now - last >= self._line_every_s and count:
                 last = now
-                left = (total - done - count) * (now - start) / count
-                self.say(
-                    f"{name}: {100 * (done + count) // max(1, total)} %, {_rate(count, now - start, unit)}, "
-                    f"{left:,.0f} s left"
-                )
+                rate = _rate(count, now - start, unit)
+                if total is None:
+                    self.say(f"{name}: {quantity(count)} {unit}, {rate}")
+                else:
+                    left = (total - done - count) * (now - start) / count
+                    self.say(f"{name}: {100 * (done + count) // max(1, total)} %, {rate}, {left:,.0f} s left")
 
         yield advance
         elapsed = time.monotonic() - start
+        if total is None and elapsed < _WORTH_A_LINE_S:
+            return
         if done and not count:
             self.say(f"{name}: all {quantity(done)} {unit} done earlier")
         else:

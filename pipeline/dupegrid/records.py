@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +27,8 @@ FILES = pa.schema(
         ("mtime_ns", pa.int64()),
         ("device", pa.int64()),
         ("inode", pa.int64()),
+        ("removed", pa.bool_()),  # was there in an earlier run
+        ("known_hash", pa.string()),  # of a file that moved here: what it holds is known under its id
     ]
 )
 
@@ -53,11 +55,14 @@ IMAGES = pa.schema(
         ("status", pa.string()),
         ("error", pa.string()),
         ("root", pa.int32()),
+        ("link_of", pa.int64()),  # the lowest id of the same file under other names (hard links), null on that one
     ]
 )
 
-# A chunk's rows while the index is made: identical_to is known only once all chunks are.
-IMAGE_PART = IMAGES.remove(IMAGES.get_field_index("identical_to")).append(pa.field("thumb_hash", pa.binary()))
+# A chunk's rows while the index is made: identical_to and link_of are known only once all chunks are.
+IMAGE_PART = pa.schema(
+    [*(field for field in IMAGES if field.name not in ("identical_to", "link_of")), pa.field("thumb_hash", pa.binary())]
+)
 
 MATCHES = pa.schema(
     [
@@ -71,6 +76,9 @@ MATCHES = pa.schema(
         ("score", pa.float64()),  # by the metric of the run; the mse, if that is it
     ]
 )
+
+# Internal to the compare stage: the images whose pairs are all decided, and what of them decided that.
+COMPARED = pa.schema([IMAGES.field(name) for name in ("id", "file_hash", "root", "width", "height")])
 
 CLUSTERS = pa.schema(
     [
@@ -87,7 +95,14 @@ CLUSTERS = pa.schema(
 # believed to be there that has been taken away.
 ARTIFACTS = {
     "index": ("mse.zarr", "thumbs.zarr", "levels.zarr", "sorted.zarr", "images.parquet", "index", "files.parquet"),
-    "compare": ("receipt.json", "tiles.zarr", "matches.parquet"),
+    "compare": (
+        "receipt.json",
+        "compared.parquet",
+        "tiles.zarr",
+        "matches.parquet",
+        "settled.parquet",
+        "settled-matches.parquet",
+    ),
     "cluster": ("clusters.parquet",),
     "report": ("report.html",),
 }
@@ -142,7 +157,7 @@ def write_table(path: Path, table: pa.Table, row_group_size: int | None = None) 
     temporary = _temporary(path)
     try:
         with open(temporary, "wb") as file:  # a file, as pyarrow takes no path that is not UTF-8
-            pq.write_table(table, file, compression="zstd", row_group_size=row_group_size)
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True, row_group_size=row_group_size)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -155,13 +170,14 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="ascii"))
 
 
-def discard_from(run_dir: Path, stage: str) -> None:
+def discard_from(run_dir: Path, stage: str, keep: Sequence[str] = ()) -> None:
     """Remove what a stage and all later ones left, the last first: it was made from something else."""
     stages = list(ARTIFACTS)
     for later in reversed(stages[stages.index(stage) :]):
         for name in ARTIFACTS[later]:
             path = run_dir / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if name not in keep:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
@@ -178,7 +194,7 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) 
 def read_row_group(path: Path, number: int) -> pa.Table:
     """One row group of a parquet file."""
     with _opened(path) as file:
-        return pq.ParquetFile(file).read_row_group(number)
+        return pq.ParquetFile(file, page_checksum_verification=True).read_row_group(number, use_threads=False)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -193,7 +209,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def _read_part(path: Path, columns: list[str] | None) -> pa.Table:
     with _opened(path) as file:
-        return pq.read_table(file, columns=columns)
+        return pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns, use_threads=False)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dupegrid.config import changed, load_config
 from dupegrid.errors import StoreError, UsageError
 from dupegrid.estimate import estimate as reckon
 from dupegrid.images.discover import Listing, discover
-from dupegrid.images.index import images_fingerprint, index_marks, index_progress
+from dupegrid.images.index import images_fingerprint, index_progress
 from dupegrid.images.index import index as index_stage
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
@@ -36,8 +36,8 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
     On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
     over those in the YAML file `config`. Raises UsageError for what the caller can put right.
     """
-    chosen, listing = _settled(paths, out, config, settings)
     reporter = Reporter(quiet=quiet)
+    chosen, listing = _chosen(paths, out, config, settings, reporter)
     with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
         _index(chosen, listing, workers, reporter)
         _compare(chosen, workers, reporter)
@@ -48,9 +48,10 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
 
 def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
     """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`."""
-    chosen, listing = _settled(paths, out, config, settings)
+    reporter = Reporter(quiet=quiet)
+    chosen, listing = _chosen(paths, out, config, settings, reporter)
     with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
-        _index(chosen, listing, workers, Reporter(quiet=quiet))
+        _index(chosen, listing, workers, reporter)
     return chosen
 
 
@@ -108,7 +109,7 @@ def report(run_dir: StrPath) -> Path:
 def status(run_dir: StrPath) -> dict[str, Any]:
     """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
     opened = open_run(run_dir)
-    indexed = index_progress(opened.path)
+    indexed = index_progress(opened.path, opened.config)
     tiles_done, tiles = compare_progress(opened.path) if holds_matches_of(opened.path, opened.pairs_mark) else (0, 0)
     bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok"))
     return {
@@ -129,8 +130,8 @@ def estimate(*paths: StrPath, config: StrPath | None = None, **settings: Any) ->
     return reckon(discover(chosen), chosen)
 
 
-def _settled(
-    paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any]
+def _chosen(
+    paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any], reporter: Reporter
 ) -> tuple[Run, Listing]:
     """The run as it will be, and its files; nothing is written yet."""
     run_dir = absolute(out)
@@ -138,20 +139,22 @@ def _settled(
     given = {"paths": [os.fspath(path) for path in paths]} if paths else {}
     chosen = load_config(config, kept_cutoff, **given, **settings)
     check_out(run_dir, chosen)
-    return Run(run_dir, chosen), discover(chosen)
+    with reporter.stage("list", None, "files") as advance:
+        return Run(run_dir, chosen), discover(chosen, advance)
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
-    _, mark = index_marks(listing, chosen.config)
     saved = {
         "format": FORMAT,
         "config": chosen.config.model_dump(),
-        "fingerprint": mark,
+        "fingerprint": "",  # none while it is not known what images.parquet will hold
         "versions": versions(),
         "unreadable_folders": list(listing.unreadable_folders),
+        "links_left_alone": listing.links_left_alone,
     }
     write_run_json(chosen.path, saved)
-    index_stage(listing, chosen.config, chosen.path, workers, reporter)
+    mark = index_stage(listing, chosen.config, chosen.path, workers, reporter)
+    write_run_json(chosen.path, {**saved, "fingerprint": mark})
 
 
 def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:

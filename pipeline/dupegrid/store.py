@@ -26,6 +26,7 @@ from dupegrid.config import CHANNELS
 from dupegrid.errors import StoreError
 
 NOT_DONE: Final = -1
+_CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding
 _CHECKSUM_BYTES: Final = 4
 _FEW: Final = 8  # less than a chunk's eighth is read row by row
 
@@ -49,6 +50,11 @@ class Thumbs:
         return int(self._array.shape[0])
 
     @property
+    def fingerprint(self) -> str:
+        """Equal for stores in which the same file has the same thumbnail."""
+        return str(self._array.attrs["fingerprint"])
+
+    @property
     def chunks(self) -> int:
         """How many chunks a complete store holds."""
         return -(-len(self) // self.chunk)
@@ -63,7 +69,19 @@ class Thumbs:
 
     def done(self) -> set[int]:
         """The numbers of the chunks that exist."""
-        return {k for k in range(self.chunks) if _chunk_path(self._array, self.path, k).exists()}
+        return {k for k in range(self.chunks) if self.has(k)}
+
+    def has(self, number: int) -> bool:
+        """Whether chunk `number` exists."""
+        return _chunk_path(self._array, self.path, number).exists()
+
+    def unmark(self, number: int) -> None:
+        """Remove chunk `number`, if it exists: what it vouches for is about to change."""
+        _chunk_path(self._array, self.path, number).unlink(missing_ok=True)
+
+    def grow(self, images: int) -> None:
+        """Make room for more images; the chunk that was the last keeps what it holds."""
+        self._array.resize((images, *self._array.shape[1:]))
 
     def write_chunk(self, number: int, thumbs: Pixels) -> None:
         """Write chunk `number` whole: uint8 array of shape (images in it, S, S, 3)."""
@@ -92,6 +110,7 @@ class Arrays:
         except (OSError, ValueError, KeyError):
             raise StoreError(f"{path} is missing or damaged: delete the run directory and run again") from None
         self._arrays: dict[str, Any] = {}
+        self._names = sorted(self._group.array_keys())
 
     @classmethod
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
@@ -118,6 +137,16 @@ class Arrays:
         for begin in range(0, len(values), array.chunks[0]):
             number = (start + begin) // array.chunks[0]
             _write_chunk(array, self.path / name, (number,), values[begin : begin + array.chunks[0]])
+
+    def has(self, number: int) -> bool:
+        """Whether chunk `number` of every array exists."""
+        return all(_chunk_path(self._named(name), self.path / name, number).exists() for name in self._names)
+
+    def grow(self, rows: int) -> None:
+        """Make room for more rows in every array."""
+        for name in self._names:
+            self._group[name].resize((rows, *self._group[name].shape[1:]))
+        self._arrays.clear()
 
     def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Consecutive rows of an array."""
@@ -246,8 +275,11 @@ def _chunk(array: Any, path: Path, *number: int) -> npt.NDArray[Any]:
 def _write_chunk(array: Any, path: Path, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
     """Write one chunk whole or not at all, with its checksum; what lies beyond the array is filled."""
     file = _chunk_path(array, path, *number)
-    whole = np.full(array.chunks, array.fill_value, array.dtype)
-    whole[tuple(slice(length) for length in values.shape)] = values
+    if values.shape == array.chunks and values.dtype == array.dtype:
+        whole = values
+    else:
+        whole = np.full(array.chunks, array.fill_value, array.dtype)
+        whole[tuple(slice(length) for length in values.shape)] = values
     data = whole.tobytes()
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
@@ -288,9 +320,13 @@ def stored_fingerprint(path: Path) -> str | None:
     return None if fingerprint is None else str(fingerprint)
 
 
-def chunk_size(images: int) -> int:
-    """Images a chunk: a power of two from 32 to 256, so that small collections still keep every core busy."""
-    return max(32, min(256, 1 << max(0, (images // 64).bit_length())))
+def chunk_size(images: int, size_bytes: int) -> int:
+    """Images a chunk, for files of so many bytes in all: a power of two from 4 to 256.
+
+    Small where there are few images or large ones, so that every core is busy to the end.
+    """
+    by_size = _CHUNK_READS_BYTES * images // max(1, size_bytes)
+    return int(max(4, min(256, 1 << (images // 32).bit_length(), 1 << by_size.bit_length())))
 
 
 def _create(

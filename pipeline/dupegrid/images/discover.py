@@ -3,48 +3,58 @@
 import fnmatch
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
+from dupegrid.arrays import signed64
 from dupegrid.config import Config
 from dupegrid.errors import InputError
 from dupegrid.records import FILES, display_path, printable
 
 Identity = tuple[int, int]  # device and inode
+Found = tuple[bytes, os.stat_result]
+
+_TOLD_EVERY = 1000  # files
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What discover found: one row of `files` (schema FILES) per file, and the folders that could not be listed."""
+    """What discover found: a row of `files` (schema FILES) a file, the folders not listed, the links not followed."""
 
     files: pa.Table
-    unreadable_folders: tuple[str, ...] = field(default=())
+    unreadable_folders: tuple[str, ...] = ()
+    links_left_alone: int = 0
 
 
-def discover(config: Config) -> Listing:
+def discover(config: Config, found: Callable[[int], None] = lambda _more: None) -> Listing:
     """Every regular file under the roots, each once, with ids 0..n-1 by root and then by the bytes of the path.
 
-    Of roots inside each other, a file belongs to the innermost; of a root named twice, to the first. Symbolic links,
-    pipes and devices are neither followed nor opened. Raises InputError when there is no root, or when a root does not
-    exist, is not a folder, cannot be listed, or is on both sides of --against.
+    Of roots inside each other, a file belongs to the innermost; of a root named twice, to the first. Pipes and devices
+    are never opened, symbolic links only followed where that is asked for. `found` is told of more files now and then.
+    Raises InputError when there is no root, or when a root does not exist, is not a folder, cannot be listed, or is on
+    both sides of --against.
     """
-    roots = [*config.paths, *config.against]
-    if not config.paths:
+    if not config.paths and not config.files_from:
         raise InputError("no PATH to search: name at least one folder of images")
     first: dict[Identity, int] = {}
-    for number, root in enumerate(roots):
-        known = first.setdefault(_checked_root(root), number)
-        if known < len(config.paths) <= number:
-            raise InputError(f"{printable(root)} is both a PATH and --against: name it once")
+    for number, root in enumerate(config.roots):
+        if root != config.files_from:
+            known = first.setdefault(_checked_root(root), number)
+            if known < config.first_against <= number:
+                raise InputError(f"{printable(root)} is both a PATH and --against: name it once")
     walk = _Walk(config, set(first))
-    rows = []
-    for number, root in enumerate(roots):
-        if number in first.values():
-            found = sorted(walk.files(os.fsencode(root)), key=lambda entry: entry[0])
-            rows += [(path, number, status) for path, status in found]
-    return Listing(_table(rows, config), tuple(walk.unreadable))
+    rows = _Rows()
+    for number, root in enumerate(config.roots):
+        if root == config.files_from:
+            rows.add(number, walk.named(root), found)
+        elif number in first.values():
+            rows.add(number, walk.files(os.fsencode(root)), found)
+    return Listing(rows.table(config), tuple(walk.unreadable), walk.links_left_alone)
 
 
 def _checked_root(root: str) -> Identity:
@@ -67,14 +77,17 @@ class _Walk:
 
     def __init__(self, config: Config, roots: set[Identity]) -> None:
         self.unreadable: list[str] = []
+        self.links_left_alone = 0
         self._roots = roots
+        self._been = set[Identity]()  # links and bind mounts lead to a folder more than once
+        self._follow = config.follow_symlinks
         self._names = config.ignore_name
         self._ignored_files = set(map(os.fsencode, config.ignore_path))
         self._ignored_folders = {_identity(path) for path in config.ignore_path}
         self._extensions = None if config.extensions is None else tuple(map(os.fsencode, config.extensions))
 
-    def files(self, root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-        """The regular files below a folder, with their lstat; in no order."""
+    def files(self, root: bytes) -> Iterator[Found]:
+        """The regular files below a folder, with their status; in no order."""
         folders = [] if _identity(root) in self._ignored_folders else [root]
         while folders:
             folder = folders.pop()
@@ -83,19 +96,104 @@ class _Walk:
                     for entry in entries:
                         if any(fnmatch.fnmatchcase(os.fsdecode(entry.name), pattern) for pattern in self._names):
                             continue
-                        status = entry.stat(follow_symlinks=False)
+                        status = self._status(entry)
+                        if status is None:
+                            continue
                         if stat.S_ISDIR(status.st_mode):
-                            identity = (status.st_dev, status.st_ino)
-                            if identity not in self._roots and identity not in self._ignored_folders:
+                            if self._is_new(status):
                                 folders.append(entry.path)
-                        elif stat.S_ISREG(status.st_mode) and self._wanted(entry):
+                        elif stat.S_ISREG(status.st_mode) and self._wanted(entry.path):
                             yield entry.path, status
             except OSError:
                 self.unreadable.append(display_path(folder))
 
-    def _wanted(self, entry: os.DirEntry[bytes]) -> bool:
-        right_ending = self._extensions is None or entry.name.lower().endswith(self._extensions)
-        return right_ending and entry.path not in self._ignored_files
+    def named(self, file: str) -> Iterator[Found]:
+        """The regular files that a file names, and those that it names and are not there, as files without a byte."""
+        seen = set()
+        for path in _paths_in(file):
+            try:
+                status = os.stat(path, follow_symlinks=self._follow)
+            except OSError:
+                status = os.stat_result([stat.S_IFREG] + [0] * 9)  # indexing says what is wrong with it
+            if stat.S_ISDIR(status.st_mode):
+                raise InputError(f"{printable(file)} names the folder {printable(display_path(path))}: name files only")
+            self.links_left_alone += stat.S_ISLNK(status.st_mode)
+            if stat.S_ISREG(status.st_mode) and path not in seen and self._wanted(path):
+                seen.add(path)
+                yield path, status
+
+    def _status(self, entry: os.DirEntry[bytes]) -> os.stat_result | None:
+        try:
+            status = entry.stat(follow_symlinks=self._follow)
+        except OSError:  # gone since, or a link to nowhere
+            self.links_left_alone += entry.is_symlink()
+            return None
+        self.links_left_alone += stat.S_ISLNK(status.st_mode)
+        return status
+
+    def _is_new(self, status: os.stat_result) -> bool:
+        identity = (status.st_dev, status.st_ino)
+        new = identity not in self._roots and identity not in self._ignored_folders and identity not in self._been
+        self._been.add(identity)
+        return new
+
+    def _wanted(self, path: bytes) -> bool:
+        right_ending = self._extensions is None or path.lower().endswith(self._extensions)
+        return right_ending and path not in self._ignored_files
+
+
+class _Rows:
+    """What was found, in columns: a million files take some 200 MB."""
+
+    def __init__(self) -> None:
+        self._paths: list[bytes] = []
+        self._roots = array("i")
+        self._numbers = {name: array("q") for name in ("size_bytes", "mtime_ns", "device", "inode")}
+        self._order: list[int] = []
+
+    def add(self, root: int, files: Iterator[Found], found: Callable[[int], None]) -> None:
+        """Take the files of a root, to be listed by the bytes of their paths."""
+        start = len(self._paths)
+        for count, (path, status) in enumerate(files, 1):
+            self._paths.append(path)
+            self._roots.append(root)
+            self._numbers["size_bytes"].append(status.st_size)
+            self._numbers["mtime_ns"].append(status.st_mtime_ns or 0)
+            self._numbers["device"].append(signed64(status.st_dev))
+            self._numbers["inode"].append(signed64(status.st_ino))
+            if count % _TOLD_EVERY == 0:
+                found(_TOLD_EVERY)
+        found((len(self._paths) - start) % _TOLD_EVERY)
+        self._order += sorted(range(start, len(self._paths)), key=self._paths.__getitem__)
+
+    def table(self, config: Config) -> pa.Table:
+        """All of it, schema FILES."""
+        order = np.array(self._order, np.int64)
+        roots = np.array(self._roots, np.int32)[order]
+        sides = np.where(roots < config.first_against, "a", "b") if config.against else np.full(len(roots), None)
+        columns = {
+            "id": np.arange(len(order)),
+            "path_raw": pa.array(self._paths, pa.binary()).take(pa.array(order)),
+            "root": roots,
+            "group": pa.array(sides, pa.string()),
+            **{name: np.array(values, np.int64)[order] for name, values in self._numbers.items()},
+            "removed": np.zeros(len(order), bool),
+            "known_hash": pa.nulls(len(order), pa.string()),
+        }
+        return pa.table(columns, schema=FILES)
+
+
+def _paths_in(file: str) -> Iterator[bytes]:
+    """The absolute paths in a file: ended by NUL where it has one, else one a line."""
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot read {printable(file)}: {error.strerror}; give --files-from a file of paths"
+        ) from None
+    for path in data.split(b"\0" if b"\0" in data else b"\n"):
+        if path:
+            yield os.path.abspath(path)
 
 
 def _identity(path: str | bytes) -> Identity | None:
@@ -104,27 +202,3 @@ def _identity(path: str | bytes) -> Identity | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _table(rows: list[tuple[bytes, int, os.stat_result]], config: Config) -> pa.Table:
-    def group(root: int) -> str | None:
-        if not config.against:
-            return None
-        return "a" if root < len(config.paths) else "b"
-
-    columns = {
-        "id": range(len(rows)),
-        "path_raw": [path for path, _, _ in rows],
-        "root": [root for _, root, _ in rows],
-        "group": [group(root) for _, root, _ in rows],
-        "size_bytes": [status.st_size for _, _, status in rows],
-        "mtime_ns": [status.st_mtime_ns for _, _, status in rows],
-        "device": [signed64(status.st_dev) for _, _, status in rows],
-        "inode": [signed64(status.st_ino) for _, _, status in rows],
-    }
-    return pa.table({name: pa.array(values, FILES.field(name).type) for name, values in columns.items()}, schema=FILES)
-
-
-def signed64(number: int) -> int:
-    """An unsigned 64-bit number (some file systems use all of it for inodes) as the int64 with the same bits."""
-    return number - (1 << 64) if number >= 1 << 63 else number

@@ -1,27 +1,34 @@
 """The index stage: files -> thumbs.zarr and images.parquet. One partition of a dask bag = one chunk, written whole.
 
-A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
+A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it. What the
+rows were made from is in their metadata: a chunk whose files have changed since is made again, but for the files in it
+that have not.
 """
 
 import hashlib
-import warnings
-from dataclasses import dataclass
-from functools import partial
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dask.bag as db
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Pixels
+from dupegrid.arrays import Ints, Pixels
 from dupegrid.config import CHANNELS, Config, fingerprint
+from dupegrid.errors import StoreError
 from dupegrid.images.discover import Listing
-from dupegrid.images.thumbnail import RECIPE, decode_file, is_flat
-from dupegrid.pairs.bounds import cell_dtype, cell_sums, levels
+from dupegrid.images.merge import merge
+from dupegrid.images.sandbox import File, decode_files
+from dupegrid.images.thumbnail import RECIPE, Decoded, Reading
+from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
 from dupegrid.progress import Reporter
 from dupegrid.records import (
+    FILES,
     IMAGE_PART,
     IMAGES,
     discard_from,
@@ -34,7 +41,13 @@ from dupegrid.records import (
 from dupegrid.runtime import Runtime
 from dupegrid.store import Arrays, Thumbs, chunk_size, stored_fingerprint
 
-COLLAPSE_OVER = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
+COLLAPSE_OVER: Final = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
+_TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed
+_BY_SETTINGS: Final = ("too_large", "timeout")  # may be well with other settings
+_IDENTITY: Final = ("size_bytes", "mtime_ns", "device", "inode")
+# Columns of a chunk's rows that come from the listing; and those that decoding found.
+_LISTED: Final = ("id", "path_raw", "root", "group", *_IDENTITY)
+_FOUND: Final = tuple(name for name in IMAGE_PART.names if name not in (*_LISTED, "path"))
 
 
 @dataclass(frozen=True)
@@ -46,32 +59,27 @@ class Progress:
     rows: pa.Table
 
 
-def index_marks(listing: Listing, config: Config) -> tuple[str, str]:
-    """The fingerprints of thumbs.zarr and of images.parquet: equal when they would hold the same."""
-    digest = hashlib.blake2b(digest_size=16)
-    for batch in listing.files.combine_chunks().to_batches():
-        digest.update(batch.serialize())
-    thumbs = fingerprint(digest.hexdigest(), config.thumb, RECIPE)
-    return thumbs, fingerprint(thumbs, COLLAPSE_OVER, _set_keys(config))
+def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter) -> str:
+    """Make thumbs.zarr and images.parquet, going on where an earlier run stopped; files it knows keep their ids.
 
-
-def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter) -> None:
-    """Make thumbs.zarr and images.parquet, going on where an earlier run stopped."""
-    thumbs_mark, images_mark = index_marks(listing, config)
-    if stored_fingerprint(run_dir / "thumbs.zarr") not in (None, thumbs_mark):
-        reporter.say("index: the files or the way to read them changed since, so all are indexed again")
-    thumbs = _opened_or_new(listing, config, run_dir, thumbs_mark)
-    pending = _pending(run_dir, thumbs)
+    Returns the index mark, the fingerprint of images.parquet: equal when all rows are.
+    """
+    thumbs = _prepared(listing, config, run_dir)
+    pending = _pending(run_dir, thumbs, config)
     done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
+    if pending:
+        (run_dir / "images.parquet").unlink(missing_ok=True)
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
         if pending:
-            bag = db.from_sequence(pending, partition_size=1).map(partial(index_chunk, run_dir))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is in the rows
-                runtime.compute(bag, lambda counts: advance(sum(counts)))
-    if images_fingerprint(run_dir) != images_mark:
-        table = _with_identical_to(read_table(run_dir / "index", IMAGE_PART), _set_keys(config))
-        write_table(run_dir / "images.parquet", table.replace_schema_metadata({"fingerprint": images_mark}))
+            opened = fingerprint(_thumbs_mark(config), len(thumbs), uuid.uuid4().hex)
+            task = partial(index_chunk, run_dir, opened, reading_of(config), config.file_timeout)
+            runtime.compute(db.from_sequence(pending, partition_size=1).map(task), lambda counts: advance(sum(counts)))
+    marks = [read_metadata(_part(run_dir, k))["rows"] for k in range(thumbs.chunks)]
+    mark = fingerprint(_thumbs_mark(config), COLLAPSE_OVER, _set_keys(config), marks)
+    if images_fingerprint(run_dir) != mark:
+        table = _with_representatives(read_table(run_dir / "index", IMAGE_PART), _set_keys(config))
+        write_table(run_dir / "images.parquet", table.replace_schema_metadata({"fingerprint": mark}))
+    return mark
 
 
 def images_fingerprint(run_dir: Path) -> str | None:
@@ -79,58 +87,196 @@ def images_fingerprint(run_dir: Path) -> str | None:
     return read_metadata(run_dir / "images.parquet").get("fingerprint")
 
 
-def index_progress(run_dir: Path) -> Progress:
+def index_progress(run_dir: Path, config: Config) -> Progress:
     """How far the index is, from the stores alone."""
     if stored_fingerprint(run_dir / "thumbs.zarr") is None:
         return Progress(0, 0, IMAGE_PART.empty_table())
     thumbs = Thumbs(run_dir / "thumbs.zarr")
-    done = len(thumbs) - sum(_files_in(thumbs, k) for k in _pending(run_dir, thumbs))
+    done = len(thumbs) - sum(_files_in(thumbs, k) for k in _pending(run_dir, thumbs, config, again=False))
     return Progress(done, len(thumbs), read_table(run_dir / "index", IMAGE_PART))
 
 
-def index_chunk(run_dir: Path, number: int) -> int:
-    """Decode the files of chunk `number`, write its rows and then its thumbnails. Returns how many files it had."""
-    thumbs = Thumbs(run_dir / "thumbs.zarr")
-    files = read_row_group(run_dir / "files.parquet", number).to_pylist()
-    chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
-    rows = [_row(file, thumbs.side, chunk[position]) for position, file in enumerate(files)]
-    write_table(_part(run_dir, number), pa.Table.from_pylist(rows, schema=IMAGE_PART))
-    cells = Arrays(run_dir / "levels.zarr")
-    for g in levels(thumbs.side):
-        cells.write(str(g), number * thumbs.chunk, cell_sums(chunk, g))
-    thumbs.write_chunk(number, chunk)
+def index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, number: int) -> int:
+    """Decode the files of chunk `number`, write its rows and then its thumbnails. Returns how many files it has.
+
+    `mark` changes whenever the stores do.
+    """
+    thumbs, cells = _opened(run_dir, mark)
+    files = read_row_group(run_dir / "files.parquet", number)
+    known, chunk = _known(run_dir, thumbs, number, files, reading)
+    missing = [place for place, decoded in enumerate(known) if decoded is None]
+    listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
+    wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
+    chunk[missing] = 0
+    for at, decoded in decode_files(wanted, reading, timeout_s):
+        known[missing[at]] = decoded
+        if decoded.thumb is not None:
+            chunk[missing[at]] = decoded.thumb
+    table = _rows(files, [decoded for decoded in known if decoded is not None])
+    _write(run_dir, number, table, chunk, _facts(files, table, reading), thumbs, cells)
     return len(files)
 
 
-def _row(file: dict[str, Any], side: int, out: Pixels) -> dict[str, Any]:
-    """The row of one file; its thumbnail, if it has one, goes to `out`."""
-    decoded = decode_file(file["path_raw"], file["size_bytes"], file["mtime_ns"], file["inode"], side)
-    row = {name: getattr(decoded, name, None) for name in IMAGE_PART.names} | file
-    row["path"] = display_path(file["path_raw"])
-    if decoded.thumb is not None:
-        out[:] = decoded.thumb
-        row["flat"] = is_flat(decoded.thumb)
-        row["thumb_hash"] = hashlib.blake2b(decoded.thumb.tobytes(), digest_size=16).digest()
-    return row
+@lru_cache(maxsize=2)
+def _opened(run_dir: Path, _mark: str) -> tuple[Thumbs, Arrays]:
+    """The stores, open from task to task."""
+    return Thumbs(run_dir / "thumbs.zarr"), Arrays(run_dir / "levels.zarr")
 
 
-def _opened_or_new(listing: Listing, config: Config, run_dir: Path, mark: str) -> Thumbs:
-    path = run_dir / "thumbs.zarr"
-    if stored_fingerprint(path) == mark:
-        return Thumbs(path)
+def _known(
+    run_dir: Path, thumbs: Thumbs, number: int, files: pa.Table, reading: Reading
+) -> tuple[list[Decoded | None], Pixels]:
+    """What an earlier run found of the files of a chunk, None for those to be decoded; and their thumbnails."""
+    chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
+    try:
+        before = read_table(_part(run_dir, number), IMAGE_PART).to_pylist()
+        stored = thumbs.rows(slice(number * thumbs.chunk, number * thumbs.chunk + len(before)))
+        chunk[: len(before)] = stored
+    except StoreError:  # not made yet, or damaged
+        before = []
+    unknown: list[dict[str, Any]] = [{}] * (len(files) - len(before))
+    known = [_kept(*pair, reading) for pair in zip(files.to_pylist(), before + unknown, strict=True)]
+    chunk[files["removed"].to_numpy(zero_copy_only=False)] = 0
+    return known, chunk
+
+
+def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:
+    """What was found of a file, if it is the same and would be read alike; else None."""
+    found = Decoded(**{"status": "removed"} | {name: old[name] for name in _FOUND if name in old})
+    if file["removed"]:
+        return replace(found, status="removed", error=None, flat=None, thumb_hash=None)
+    if not old or old["status"] in (*_TRIED_AGAIN, *_BY_SETTINGS, "removed"):
+        return None
+    moved_here = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
+    if not moved_here and any(file[name] != old[name] for name in _IDENTITY):
+        return None
+    return None if (old["width"] or 0) * (old["height"] or 0) > reading.max_pixels else found
+
+
+def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
+    columns = {name: files[name] for name in _LISTED}
+    columns["path"] = pa.array([display_path(path) for path in files["path_raw"].to_pylist()])
+    for name in _FOUND:
+        columns[name] = pa.array([getattr(decoded, name) for decoded in found], IMAGE_PART.field(name).type)
+    return pa.table({name: columns[name] for name in IMAGE_PART.names}, schema=IMAGE_PART)
+
+
+def _write(
+    run_dir: Path, number: int, table: pa.Table, chunk: Pixels, facts: dict[str, str], thumbs: Thumbs, cells: Arrays
+) -> None:
+    part = _part(run_dir, number)
+    before = read_metadata(part)
+    if before.get("rows") == facts["rows"] and thumbs.has(number) and cells.has(number):
+        if before != facts:  # nothing came of what was tried again
+            write_table(part, table.replace_schema_metadata(facts))
+        return
+    thumbs.unmark(number)
+    write_table(part, table.replace_schema_metadata(facts))
+    for g, sums in all_cell_sums(chunk).items():
+        cells.write(str(g), number * thumbs.chunk, sums)
+    thumbs.write_chunk(number, chunk)
+
+
+def _facts(files: pa.Table, table: pa.Table, reading: Reading) -> dict[str, str]:
+    """What the metadata of a chunk's rows says: what they were made from, what they are, what may be tried again."""
+    status = table["status"].to_pylist()
+    pixels = pc.multiply(table["width"].cast(pa.int64()), table["height"].cast(pa.int64()))
+    return {
+        "files": _digest(files.select(_LISTED_AND_REMOVED)),
+        "rows": _digest(table),
+        "tried_again": str(sum(name in _TRIED_AGAIN for name in status)),
+        "by_settings": str(sum(name in _BY_SETTINGS for name in status)),
+        "settings": _settings_mark(reading),
+        "largest": str(pc.max(pixels.filter(pc.equal(table["status"], "ok"))).as_py() or 0),
+    }
+
+
+_LISTED_AND_REMOVED: Final = [*_LISTED, "removed"]
+
+
+def _digest(table: pa.Table) -> str:
+    """Equal when all values of a table are."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in table.column_names:
+        digest.update(repr((name, table[name].to_pylist())).encode(errors="surrogatepass"))
+    return digest.hexdigest()
+
+
+def reading_of(config: Config) -> Reading:
+    """How the files of a run are read."""
+    return Reading(config.thumb, config.exact_decode, config.max_pixels, config.follow_symlinks)
+
+
+def _settings_mark(reading: Reading) -> str:
+    return fingerprint(reading.max_pixels)
+
+
+def _thumbs_mark(config: Config) -> str:
+    """The fingerprint of thumbs.zarr: equal when the same file has the same thumbnail."""
+    return fingerprint(config.thumb, config.exact_decode, RECIPE)
+
+
+def _prepared(listing: Listing, config: Config, run_dir: Path) -> Thumbs:
+    """The stores and files.parquet for a listing: those of an earlier run with what is new, or new ones."""
+    path, mark = run_dir / "thumbs.zarr", _thumbs_mark(config)
+    known = _known_files(run_dir) if stored_fingerprint(path) == mark else None
+    if known is None:
+        return _created(listing.files, config, run_dir, mark)
+    thumbs = Thumbs(path)
+    files = merge(known, listing.files, listing.unreadable_folders, partial(_hashes, run_dir, thumbs.chunk))
+    if files != known:
+        write_table(run_dir / "files.parquet", files, row_group_size=thumbs.chunk)
+    if len(files) > len(thumbs):
+        Arrays(run_dir / "levels.zarr").grow(len(files))
+        thumbs.grow(len(files))
+    return thumbs
+
+
+def _created(files: pa.Table, config: Config, run_dir: Path, mark: str) -> Thumbs:
     discard_from(run_dir, "index")
-    count = len(listing.files)
-    chunk = chunk_size(count)
+    chunk = chunk_size(len(files), pc.sum(files["size_bytes"]).as_py() or 0)
     (run_dir / "index").mkdir()
-    write_table(run_dir / "files.parquet", listing.files, row_group_size=chunk)
-    shapes = {str(g): ((count, g * g * CHANNELS), cell_dtype(config.thumb, g)) for g in levels(config.thumb)}
+    write_table(run_dir / "files.parquet", files, row_group_size=chunk)
+    shapes = {str(g): ((len(files), g * g * CHANNELS), cell_dtype(config.thumb, g)) for g in levels(config.thumb)}
     Arrays.create(run_dir / "levels.zarr", shapes, chunk).sign(mark)
-    return Thumbs.create(path, count, config.thumb, chunk, mark)
+    return Thumbs.create(run_dir / "thumbs.zarr", len(files), config.thumb, chunk, mark)
 
 
-def _pending(run_dir: Path, thumbs: Thumbs) -> list[int]:
-    done = {k for k in thumbs.done() if _part(run_dir, k).exists()}
-    return [k for k in range(thumbs.chunks) if k not in done]
+def _known_files(run_dir: Path) -> pa.Table | None:
+    try:
+        return read_table(run_dir / "files.parquet", FILES)
+    except StoreError:
+        return None
+
+
+def _hashes(run_dir: Path, chunk: int, ids: Ints) -> list[str | None]:
+    """The file hashes of images in an earlier run, as far as it came."""
+    found: dict[int, str | None] = {}
+    for number in sorted({id // chunk for id in ids}):
+        try:
+            part = read_table(_part(run_dir, number), IMAGE_PART, ["id", "file_hash"])
+        except StoreError:
+            continue
+        found |= dict(zip(part["id"].to_pylist(), part["file_hash"].to_pylist(), strict=True))
+    return [found.get(id) for id in ids]
+
+
+def _pending(run_dir: Path, thumbs: Thumbs, config: Config, again: bool = True) -> list[int]:
+    """The chunks to be made: not there, of other files, or, if `again`, with files that may be read now."""
+    files = read_table(run_dir / "files.parquet", FILES, _LISTED_AND_REMOVED)
+    cells = Arrays(run_dir / "levels.zarr")
+    whole = {number for number in thumbs.done() if cells.has(number)}
+    settings = _settings_mark(reading_of(config))
+
+    def is_done(number: int) -> bool:
+        facts = read_metadata(_part(run_dir, number)) if number in whole else {}
+        if not facts or facts["files"] != _digest(files.slice(number * thumbs.chunk, thumbs.chunk)):
+            return False
+        other = facts["settings"] != settings and facts["by_settings"] != "0"
+        retry = again and (facts["tried_again"] != "0" or other)
+        return not retry and int(facts["largest"]) <= config.max_pixels
+
+    return [number for number in range(thumbs.chunks) if not is_done(number)]
 
 
 def _set_keys(config: Config) -> list[str]:
@@ -141,24 +287,31 @@ def _set_keys(config: Config) -> list[str]:
     """
     by_root = ["root"] if config.scope != "all" else []
     by_size = ["width", "height"] if config.same_size or config.max_aspect is not None else []
-    return ["thumb_hash", "group", *by_root, *by_size]
+    return ["group", *by_root, *by_size]
 
 
-def _with_identical_to(parts: pa.Table, keys: list[str]) -> pa.Table:
-    """Fill identical_to: in large sets of images with equal thumbnails, the set's lowest id on all other members."""
-    ok = parts.filter(pc.field("status") == "ok").select(["id", *keys])
-    sets = ok.group_by(keys).aggregate([("id", "min"), ("id", "count")])
-    large = sets.filter(pc.field("id_count") > COLLAPSE_OVER)
-    representative = np.full(len(parts), -1, np.int64)
-    for entry in large.to_pylist():
-        same = pc.equal(ok["thumb_hash"], entry["thumb_hash"])
-        for key in keys[1:]:
-            if entry[key] is not None:
-                same = pc.and_(same, pc.equal(ok[key], entry[key]))
-        members = ok["id"].filter(same).to_numpy()
-        representative[members[members != entry["id_min"]]] = entry["id_min"]
-    column = pa.array(representative, mask=representative < 0)
-    return parts.append_column("identical_to", column).select(IMAGES.names).cast(IMAGES)
+def _with_representatives(parts: pa.Table, keys: list[str]) -> pa.Table:
+    """Fill link_of and identical_to.
+
+    identical_to names the image that is compared for others: of the names of one file the one with the lowest id, and
+    in large sets of images with equal thumbnails the lowest id of all.
+    """
+    ok = parts.filter(pc.field("status") == "ok")
+    link = _lowest(ok, ["device", "inode", "file_hash", *keys], len(parts), 1)
+    alike = _lowest(ok, ["thumb_hash", *keys], len(parts), COLLAPSE_OVER)
+    for name, column in (("link_of", link), ("identical_to", np.where(alike >= 0, alike, link))):
+        parts = parts.append_column(name, pa.array(column, mask=column < 0))
+    return parts.select(IMAGES.names).cast(IMAGES)
+
+
+def _lowest(images: pa.Table, keys: list[str], count: int, over: int) -> Ints:
+    """By id, int64 (count,): the lowest id of a set of more than `over` images with the same keys, -1 on that one."""
+    sets = images.group_by(keys).aggregate([("id", "min"), ("id", "count"), ("id", "list")])
+    out = np.full(count, -1, np.int64)
+    for entry in sets.filter(pc.field("id_count") > over).select(["id_min", "id_list"]).to_pylist():
+        members = np.array(entry["id_list"])
+        out[members[members != entry["id_min"]]] = entry["id_min"]
+    return out
 
 
 def _part(run_dir: Path, number: int) -> Path:

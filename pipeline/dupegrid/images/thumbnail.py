@@ -1,22 +1,26 @@
 """One file -> one thumbnail, or a reason why not. The only file that decodes pictures.
 
-The recipe decides what counts as the same picture: JPEG scaled while decoding, but to no less than four times the
-thumbnail; then BICUBIC with reducing_gap 2 onto the square; orientation applied once; alpha over mid-grey.
+The recipe decides what counts as the same picture (decisions/0005): JPEG scaled while decoding, but to no less than
+four times the thumbnail; cells of pixels averaged down to no less than twice the thumbnail; then BICUBIC onto the
+square; orientation applied once; alpha over mid-grey.
 """
 
+import contextlib
 import hashlib
 import io
 import os
 import stat
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
+import pillow_heif
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from dupegrid.arrays import Pixels
-from dupegrid.images.discover import signed64
+from dupegrid.arrays import Pixels, signed64
 
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
 
@@ -31,6 +35,7 @@ FORMATS: Final = [
     "PPM",
     "WEBP",
     "TIFF",
+    "HEIF",
     "AVIF",
     "JPEG2000",
     "BLP",
@@ -62,10 +67,12 @@ EXIF_ORIENTATION: Final = 0x0112
 MID_GREY: Final = (128, 128, 128)
 FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
 
-_READ_AT_ONCE_BYTES: Final = (
-    1 << 24
-)  # a larger file is read only when it is a picture: not every video, disk image, ...
+# A larger file is read only when it is a picture: not every video, disk image, ...
+_READ_AT_ONCE_BYTES: Final = 1 << 24
 _HEAD_BYTES: Final = 1 << 12
+_PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
+
+pillow_heif.register_heif_opener()
 
 # EXIF orientation -> what to do to the stored pixels so that the picture stands upright.
 _UPRIGHT: Final = {
@@ -80,12 +87,24 @@ _UPRIGHT: Final = {
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How files are read: thumbnails of `side` pixels, in full or with the shortcuts of the recipe."""
+
+    side: int
+    exact: bool = False
+    max_pixels: int = 250_000_000  # a picture whose header says more is not decoded
+    follow_symlinks: bool = False
+
+
+@dataclass(frozen=True)
 class Decoded:
     """What is known of one file after opening it; fields as in images.parquet. `thumb` is (S, S, 3), or None."""
 
     status: str
     error: str | None = None
     thumb: Pixels | None = None
+    thumb_hash: bytes | None = None
+    flat: bool | None = None
     width: int | None = None
     height: int | None = None
     format: str | None = None
@@ -96,34 +115,59 @@ class Decoded:
     file_hash: str | None = None
 
 
-def decode_file(path_raw: bytes, size_bytes: int, mtime_ns: int, inode: int, side: int) -> Decoded:
-    """The thumbnail of one file, (side, side, 3) uint8, or the reason why there is none.
+class OpenedFile:
+    """A file opened before its turn, so that the system reads ahead; `descriptor` is None where that failed."""
+
+    def __init__(self, path_raw: bytes, follow_symlinks: bool = False) -> None:
+        # A pipe or device that took the file's place must neither be waited for nor opened through a link.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_symlinks else os.O_NOFOLLOW)
+        self.descriptor: int | None = None
+        self.error: OSError | None = None
+        try:
+            self.descriptor = os.open(path_raw, flags)
+        except OSError as error:
+            self.error = error
+            return
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):  # a pipe
+                os.posix_fadvise(self.descriptor, 0, _READ_AT_ONCE_BYTES, os.POSIX_FADV_WILLNEED)
+
+
+def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, inode: int, reading: Reading) -> Decoded:
+    """The thumbnail of one file, (side, side, 3) uint8, or the reason why there is none; closes the file.
 
     Never raises for what a file holds. `size_bytes`, `mtime_ns` and `inode` are what discover saw: a file that
     differs when opened, or changes while it is read, has status 'changed'. The hash covers what a picture's file
     holds; files that are no picture are not read to the end and have none.
     """
-    try:
-        descriptor = os.open(path_raw, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return Decoded("changed", "the file is gone")
-    except OSError as error:
-        return Decoded("unreadable", error.strerror)
+    if opened.descriptor is None:
+        if isinstance(opened.error, FileNotFoundError):
+            return Decoded("changed", "the file is gone")
+        return Decoded("unreadable", str(opened.error and opened.error.strerror))
     seen = (size_bytes, mtime_ns, inode)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or _identity(descriptor) != seen:
+    with open(opened.descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(opened.descriptor).st_mode) or _identity(opened.descriptor) != seen:
             return Decoded("changed", "the file is not the one that was listed")
         try:
             # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
             data = file.read() if size_bytes <= _READ_AT_ONCE_BYTES or _is_picture(file) else file.read(_HEAD_BYTES)
         except OSError as error:
             return Decoded("unreadable", error.strerror)
-        if _identity(descriptor) != seen:
+        except MemoryError:
+            return Decoded("too_large", "the file does not fit the memory for one")
+        if _identity(opened.descriptor) != seen:
             return Decoded("changed", "the file changed while it was read")
-    return decode(data, side)
+    return decode(data, reading)
 
 
-def decode(data: bytes, side: int) -> Decoded:
+def refuse_larger(pixels: int) -> None:
+    """Have Pillow refuse pictures of more pixels, in all of this process, from the header."""
+    Image.MAX_IMAGE_PIXELS = pixels
+    warnings.simplefilter("ignore")  # remarks on odd files; what matters is in the rows
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def decode(data: bytes, reading: Reading) -> Decoded:
     """The thumbnail of a picture file's bytes, (side, side, 3) uint8, or the reason why there is none. Never raises."""
     if not data:
         return Decoded("empty", "the file has no bytes")
@@ -141,10 +185,12 @@ def decode(data: bytes, side: int) -> Decoded:
                 "exif_orientation": orientation,
                 "has_alpha": image.has_transparency_data,
             }
-            thumb = _thumbnail(image, side, still_to_turn)
+            if width * height > reading.max_pixels:
+                return Decoded("too_large", f"{width * height:,} pixels, over --max-pixels", **facts)
+            thumb = _thumbnail(image, reading, still_to_turn)
             facts["frames"] = _frames(image)
-        file_hash = hashlib.blake2b(data, digest_size=16).hexdigest()
-        return Decoded("ok", thumb=thumb, file_hash=file_hash, **facts)
+        facts |= {"flat": is_flat(thumb), "file_hash": hashlib.blake2b(data, digest_size=16).hexdigest()}
+        return Decoded("ok", thumb=thumb, thumb_hash=hashlib.blake2b(thumb.tobytes(), digest_size=16).digest(), **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files
         status, reason = _failure(error, data)
         return Decoded(status, reason, **facts)
@@ -152,9 +198,11 @@ def decode(data: bytes, side: int) -> Decoded:
 
 def is_flat(thumb: Pixels) -> bool:
     """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is at most FLAT_MSE."""
-    values = thumb.reshape(-1, 3).astype(np.float32)
-    variance = np.einsum("kc,kc->c", values, values) / len(values) - values.mean(axis=0) ** 2
-    return bool(variance.mean() <= FLAT_MSE)
+    side = len(thumb)
+    values = thumb.ravel().astype(np.int32)  # no sum of squares here is 2^31 or more
+    sums = thumb.reshape(side, side * 3).sum(axis=0, dtype=np.int32).reshape(side, 3).sum(axis=0).astype(np.float64)
+    squares = int(np.dot(values, values)) if side <= 100 else int(np.dot(values.astype(np.int64), values))
+    return bool(squares - (sums**2).sum() / side**2 <= FLAT_MSE * values.size)
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -193,7 +241,7 @@ def _failure(error: Exception, data: bytes) -> tuple[str, str]:
     message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         return _unidentified(data)
-    if isinstance(error, Image.DecompressionBombError | MemoryError):
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | MemoryError):
         return "too_large", message
     if "truncated" in message.lower() or isinstance(error, EOFError):
         return "truncated", message
@@ -204,7 +252,7 @@ def _unidentified(data: bytes) -> tuple[str, str]:
     if data.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6", b"%PDF", b"\xd7\xcd\xc6\x9a")):
         return "unsupported", "PostScript, PDF and WMF are never opened, as they start other programs"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"hevc"):
-        return "unsupported", "HEIC: convert it to JPEG or PNG first"
+        return "unsupported", "HEIC of a kind that libheif does not read: convert it to JPEG or PNG first"
     return "unidentified", "not a picture in any known format"
 
 
@@ -223,36 +271,69 @@ def _frames(image: Image.Image) -> int:
         return 1
 
 
-def _thumbnail(image: Image.Image, side: int, orientation: int) -> Pixels:
-    image.draft(None, (4 * side, 4 * side))
+def _thumbnail(image: Image.Image, reading: Reading, orientation: int) -> Pixels:
+    if not reading.exact:
+        image.draft(None, (4 * reading.side, 4 * reading.side))
     image.load()
-    squashed = _to_rgb(image).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    squashed = _squashed(image, reading.side, exact=reading.exact)
     if orientation in _UPRIGHT:
         squashed = squashed.transpose(_UPRIGHT[orientation])
-    return np.asarray(squashed)
+    return np.ascontiguousarray(squashed)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _squashed(image: Image.Image, side: int, exact: bool) -> Image.Image:
+    """The picture on a square: what Pillow's resize with reducing_gap 2 gives, a band of rows at a time."""
+    to_rgb = _to_rgb(image)
+    width, height = image.size
+    factors = (1, 1) if exact else (int(width / side / 2) or 1, int(height / side / 2) or 1)
+    if factors == (1, 1):
+        return to_rgb(image).resize((side, side), Image.Resampling.BICUBIC)
+    reduced = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
+    rows = max(1, _PIXELS_AT_ONCE // (width * factors[1])) * factors[1]
+    for top in range(0, height, rows):
+        band = image if rows >= height else image.crop((0, top, width, min(height, top + rows)))
+        reduced.paste(to_rgb(band).reduce(factors), (0, top // factors[1]))
+    return reduced.resize((side, side), Image.Resampling.BICUBIC, (0, 0, width / factors[0], height / factors[1]))
+
+
+def _to_rgb(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What makes RGB of a picture, or of a band of it."""
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+        return lambda band: band
     if image.mode == "F" or image.mode.startswith("I"):
-        usual_tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
-        return Image.fromarray(_scaled_to_8_bits(np.asarray(image), usual_tops)).convert("RGB")
+        low, top = _range(image)
+        return lambda band: Image.fromarray(_scaled_to_8_bits(np.asarray(band), low, top)).convert("RGB")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        backdrop = Image.new("RGBA", rgba.size, (*MID_GREY, 255))
-        return Image.alpha_composite(backdrop, rgba).convert("RGB")
+        return _composited
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
-    return image.convert("RGB")
+        transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+        return lambda band: ImageCms.applyTransform(band, transform) or band
+    return lambda band: band.convert("RGB")
 
 
-def _scaled_to_8_bits(values: npt.NDArray[Any], usual_tops: tuple[float, ...]) -> Pixels:
-    """Grey values of any depth onto 0..255: from 0..top for the first usual top that holds them, else min..max."""
-    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    top = next((top for top in usual_tops if low >= 0 and high <= top), None)
-    if top is None:
-        values, top = values - low, (high - low) or 1.0
-    return np.rint(values * (255.0 / top)).astype(np.uint8)
+def _composited(band: Image.Image) -> Image.Image:
+    rgba = band.convert("RGBA")
+    backdrop = Image.new("RGBA", rgba.size, (*MID_GREY, 255))
+    return Image.alpha_composite(backdrop, rgba).convert("RGB")
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """The values that become black and white: 0 and the first usual top that holds all, else the least and the most."""
+    low, high = np.inf, -np.inf
+    rows = max(1, _PIXELS_AT_ONCE // image.width)
+    for top in range(0, image.height, rows):
+        band = _finite(np.asarray(image.crop((0, top, image.width, min(image.height, top + rows)))))
+        low, high = min(low, float(band.min())), max(high, float(band.max()))
+    usual_tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
+    usual = next((top for top in usual_tops if low >= 0 and high <= top), None)
+    return (0.0, usual) if usual is not None else (low, high)
+
+
+def _scaled_to_8_bits(values: npt.NDArray[Any], low: float, high: float) -> Pixels:
+    """Grey values of any depth from low..high onto 0..255."""
+    return np.rint((_finite(values) - low) * (255.0 / ((high - low) or 1.0))).astype(np.uint8)
+
+
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)

@@ -44,6 +44,19 @@ def cell_dtype(side: int, g: int) -> npt.DTypeLike:
     return np.uint16 if 255 * max(_cell_sizes(side, g)) ** 2 < 1 << 16 else np.uint32
 
 
+def all_cell_sums(thumbs: Pixels) -> dict[int, Cells]:
+    """`cell_sums` of every level of a thumbnail's side: each is the sum of 2 x 2 cells of the next finer one."""
+    n, side = thumbs.shape[:2]
+    finest, *coarser = reversed(levels(side))
+    sums = {finest: cell_sums(thumbs, finest)}
+    for g in coarser:
+        # An edge k * half // (g / 2) is edge 2 k of the grid with twice the cells.
+        quarters = sums[2 * g].reshape(n, g, 2, g, 2, 3)
+        wide = quarters[:, :, 0].astype(np.uint32) + quarters[:, :, 1]
+        sums[g] = (wide[:, :, :, 0] + wide[:, :, :, 1]).reshape(n, g * g * 3).astype(cell_dtype(side, g))
+    return sums
+
+
 def cell_sums(thumbs: Pixels, g: int) -> Cells:
     """uint8 (n, S, S, 3) -> sums over the cells of a g x g grid, (n, g * g * 3), exact.
 
@@ -51,8 +64,8 @@ def cell_sums(thumbs: Pixels, g: int) -> Cells:
     """
     n, side = thumbs.shape[:2]
     wide = thumbs.reshape(n, side, side * 3)
-    rows = np.stack([wide[:, start:stop].sum(axis=1, dtype=np.uint32) for start, stop in _cell_edges(side, g)], axis=1)
-    # Sums of at most 64 * 255 values in a row of cells, times one, are exact in float32.
+    rows = np.stack([wide[:, start:stop].sum(axis=1, dtype=np.uint16) for start, stop in _cell_edges(side, g)], axis=1)
+    # A column of a row of cells sums to at most 64 * 255; products with 0 and 1 of such are exact in float32.
     columns = np.kron(_membership(side, g), np.eye(3, dtype=np.float32))
     return (rows.astype(np.float32) @ columns).reshape(n, g * g * 3).astype(cell_dtype(side, g))
 

@@ -4,6 +4,7 @@ The images that are compared one by one are sorted so that like lies beside like
 pairs of two strips, and one block of the dask array.
 """
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 import dask.array as da
 import numpy as np
 
-from dupegrid.arrays import Ints
+from dupegrid.arrays import Bools, Ints
 from dupegrid.config import Config, fingerprint
 from dupegrid.errors import StoreError
 from dupegrid.pairs.bounds import strips
@@ -21,10 +22,19 @@ from dupegrid.pairs.job import COUNTS, DECIDED, Job
 from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import PartWriter, part_path, sse_limit, write_collapsed
 from dupegrid.pairs.measure import FILTERED, load_metric, measure_tile
+from dupegrid.pairs.settled import (
+    adopt,
+    adopted_matches,
+    are_adopted,
+    set_aside,
+    settings_mark,
+    settle,
+    write_compared,
+)
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.tile import STRIPS_KEPT, filter_tile, read_strip
 from dupegrid.progress import Reporter
-from dupegrid.records import discard_from
+from dupegrid.records import discard_from, read_metadata
 from dupegrid.runtime import Runtime
 from dupegrid.store import Thumbs, Tiles, stored_fingerprint
 
@@ -37,18 +47,26 @@ def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, re
     """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches."""
     facts = read_facts(run_dir, index_mark)
     filters = Filters.of(config)
-    Thumbs(run_dir / "thumbs.zarr").check_whole()
+    thumbs = Thumbs(run_dir / "thumbs.zarr")
+    thumbs.check_whole()
+    settings, mark = settings_mark(thumbs.fingerprint, config), pairs_mark(index_mark, config)
+    settled = np.zeros(len(facts.live), bool)
+    if config.metric == FILTERED:
+        stored = stored_fingerprint(run_dir / "tiles.zarr") or ""
+        settled = settle(run_dir, facts.live, settings, mark, stored)
     with reporter.stage("sort", len(facts.live), "images") as advance:
-        job = _laid_out(index_mark, config, run_dir, runtime.workers, facts, filters)
+        job = _laid_out(index_mark, config, run_dir, runtime.workers, facts, filters, settled)
         advance(len(facts.live))
-    tiles = _opened_or_new(job, config, facts)
+    tiles = _opened_or_new(job, mark, config, facts)
     done = _done(run_dir, tiles)
     pending = [(i, j) for i, j in job.grid.tiles().tolist() if (i, j) not in done]
     total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
         if pending:
             runtime.compute(_blocks(pending, job), lambda block: advance(int(block.sum())))
-    return _counts(job, tiles, facts)
+    if read_metadata(run_dir / "compared.parquet").get("pairs") != mark:
+        write_compared(run_dir, facts.live, settings, mark)
+    return _counts(job, mark, tiles, facts, facts.live[settled])
 
 
 def compare_tile(tile: Ints, job: Job) -> Ints:
@@ -99,14 +117,17 @@ def compare_progress(run_dir: Path) -> tuple[int, int]:
     return len(_done(run_dir, tiles)), tiles.strips * (tiles.strips + 1) // 2
 
 
-def _laid_out(index_mark: str, config: Config, run_dir: Path, workers: int, facts: Facts, filters: Filters) -> Job:
+def _laid_out(
+    index_mark: str, config: Config, run_dir: Path, workers: int, facts: Facts, filters: Filters, settled: Bools
+) -> Job:
     """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids."""
     orientations, live = CHOICES[config.orientations], len(facts.live)
     mark, norm = "", 0.0
     if config.metric == FILTERED:
         block = min(_BLOCK, config.tile or _BLOCK)
-        mark = fingerprint(index_mark, config.orientations, config.scope, len(config.against), config.same_size, block)
-        order = sort_images(run_dir, config.thumb, facts, filters, orientations, block, mark)
+        keys = (config.orientations, config.scope, len(config.against), config.same_size)
+        mark = fingerprint(index_mark, *keys, block, hashlib.blake2b(settled.tobytes()).hexdigest())
+        order = sort_images(run_dir, config.thumb, facts, filters, settled, orientations, block, mark)
         starts, norm = order.starts, order.largest_norm
         bytes_per_image = _BYTES_PER_COMPONENTS * len(orientations) + _BYTES_PER_IMAGE
     else:
@@ -116,20 +137,28 @@ def _laid_out(index_mark: str, config: Config, run_dir: Path, workers: int, fact
     side = config.tile or strip_side(
         live, bytes_per_image, config.memory or _half_of_the_machine(), 2 * workers + STRIPS_KEPT
     )
-    grid = Grid(tuple(strips(starts, live, side).tolist()))
+    new = live - int(settled.sum())
+    bounds = [
+        *strips(starts[starts < new], new, side),
+        *(new + strips(starts[starts >= new] - new, live - new, side)[1:]),
+    ]
+    grid = Grid(tuple(map(int, bounds)), new)
     limit = sse_limit(config.cutoff, config.values_per_thumb)
     return Job(
         run_dir, index_mark, mark, grid, config.thumb, config.metric, config.cutoff, limit, norm, orientations, filters
     )
 
 
-def _opened_or_new(job: Job, config: Config, facts: Facts) -> Tiles:
+def _opened_or_new(job: Job, pairs: str, config: Config, facts: Facts) -> Tiles:
     path = job.run_dir / "tiles.zarr"
-    mark = f"{pairs_mark(job.index_mark, config)}-{fingerprint(job.grid.bounds)}"
-    if stored_fingerprint(path) == mark:
+    mark = f"{pairs}-{fingerprint(job.grid.bounds, job.grid.settled_from)}"
+    with_settled = job.grid.settled_from < job.grid.bounds[-1]
+    if stored_fingerprint(path) == mark and (are_adopted(job.run_dir, pairs) or not with_settled):
         return Tiles(path)
-    discard_from(job.run_dir, "compare")
+    discard_from(job.run_dir, "compare", keep=set_aside(job.run_dir, pairs) if with_settled else ())
     (job.run_dir / "matches.parquet").mkdir()
+    if with_settled:
+        adopt(job.run_dir, pairs)
     members, representatives = _collapsed(job, facts)
     write_collapsed(job.run_dir, representatives, members, config.values_per_thumb, job.index_mark)
     return Tiles.create(path, job.grid.strips, len(COUNTS), mark)
@@ -163,7 +192,7 @@ def _blocks(pending: list[tuple[int, int]], job: Job) -> da.Array:
     return tiles.map_blocks(compare_tile, job, dtype=np.int64, chunks=(1, 1), meta=np.empty((0, 1), np.int64))
 
 
-def _counts(job: Job, tiles: Tiles, facts: Facts) -> dict[str, Any]:
+def _counts(job: Job, mark: str, tiles: Tiles, facts: Facts, settled: Ints) -> dict[str, Any]:
     """How all pairs of readable images were decided: what the tiles counted, and the images that others stand for."""
     counted = sum((tiles.counts(i, j) for i, j in job.grid.tiles().tolist()), np.zeros(len(COUNTS), np.int64))
     counts = dict(zip(COUNTS, counted.tolist(), strict=True))
@@ -171,8 +200,10 @@ def _counts(job: Job, tiles: Tiles, facts: Facts) -> dict[str, Any]:
     total = len(readable) * (len(readable) - 1) // 2
     asked_for = job.filters.asked_for(facts, readable)
     identical = asked_for - job.filters.asked_for(facts, facts.live)
-    decided = {name: counts[name] for name in DECIDED} | {"other_group": total - asked_for, "identical": identical}
-    matches = counts["matches"] + len(_collapsed(job, facts)[0])
+    earlier = job.filters.asked_for(facts, settled)
+    decided = {name: counts[name] for name in DECIDED} | {"other_group": total - asked_for}
+    decided |= {"identical": identical, "earlier": earlier}
+    matches = counts["matches"] + len(_collapsed(job, facts)[0]) + adopted_matches(job.run_dir, mark)
     return {"pairs": {"total": total, **decided}, "tiles": len(job.grid.tiles()), "matches": matches}
 
 

@@ -57,8 +57,7 @@ class Filters:
     @classmethod
     def of(cls, config: Config) -> "Filters":
         """The filters that a configuration asks for."""
-        roots = range(len(config.paths) + len(config.against))
-        first_of_b = len(config.paths)
+        roots, first_of_b = range(len(config.roots)), config.first_against
 
         def allowed(r: int, s: int) -> bool:
             if config.against:

@@ -12,9 +12,13 @@ _LEAST, _MOST = 4096, 1 << 16
 
 @dataclass(frozen=True)
 class Grid:
-    """The all-to-all matrix, cut into strips of images at `bounds`: strip k is bounds[k] to bounds[k + 1]."""
+    """The all-to-all matrix, cut into strips of images at `bounds`: strip k is bounds[k] to bounds[k + 1].
+
+    From image `settled_from` on, which is a bound, images were compared with each other before.
+    """
 
     bounds: tuple[int, ...]
+    settled_from: int
 
     @property
     def strips(self) -> int:
@@ -31,8 +35,9 @@ class Grid:
         return int(m * (m - 1) // 2 if i == j else m * n)
 
     def tiles(self) -> Ints:
-        """The tiles (i, j) with i <= j, row by row: int64 array of shape (strips * (strips + 1) / 2, 2)."""
-        return np.stack(np.triu_indices(self.strips), axis=1).astype(np.int64)
+        """The tiles to compare, (i, j) with i <= j, row by row: int64 array of shape (k, 2)."""
+        tiles = np.stack(np.triu_indices(self.strips), axis=1).astype(np.int64)
+        return tiles[np.array(self.bounds)[tiles[:, 0]] < self.settled_from]
 
 
 def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int) -> int:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Ints
+from dupegrid.arrays import Bools, Ints
 from dupegrid.pairs.bounds import FIRST_LEVEL, Projection, levels, median_splits
 from dupegrid.pairs.filters import Facts, Filters
 from dupegrid.pairs.kernel import ORIENTATIONS
@@ -27,13 +27,22 @@ class Order:
 
 
 def sort_images(
-    run_dir: Path, side: int, facts: Facts, filters: Filters, orientations: tuple[str, ...], block: int, mark: str
+    run_dir: Path,
+    side: int,
+    facts: Facts,
+    filters: Filters,
+    settled: Bools,
+    orientations: tuple[str, ...],
+    block: int,
+    mark: str,
 ) -> Order:
-    """Make sorted.zarr, unless it is there with this mark."""
+    """Make sorted.zarr, unless it is there with this mark: of the live images first those that are not settled."""
     path, ids = run_dir / "sorted.zarr", facts.live
     if stored_fingerprint(path) != mark:
         cells = Arrays(run_dir / "levels.zarr")
-        store, starts, largest = _write(path, cells, side, ids, filters.keys(facts, ids), orientations, block)
+        keys = filters.keys(facts, ids)
+        keys = keys + settled * (keys.max(initial=0) + 1)
+        store, starts, largest = _write(path, cells, side, ids, keys, orientations, block)
         store.sign(mark, starts=starts.tolist(), largest_norm=largest)
     stored = Arrays(path)
     return Order(np.array(stored.fact("starts"), np.int64), float(stored.fact("largest_norm")))

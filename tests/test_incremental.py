@@ -1,0 +1,214 @@
+"""A collection that changes: only what is new is opened and compared, and the tables are those of a fresh run."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dupegrid
+from dupegrid.images import index as index_module
+from dupegrid.images.sandbox import File
+from tests import reference
+from tests.conftest import picture, save
+from tests.test_resume import by_path
+
+SETTINGS = {"scheduler": "sync", "quiet": True, "cutoff": 400.0}
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are decoded."""
+    names: list[str] = []
+    decode_files = index_module.decode_files
+
+    def watched(files: list[File], *rest: object) -> object:
+        names.extend(os.path.basename(os.fsdecode(file.path_raw)) for file in files)
+        return decode_files(files, *rest)
+
+    monkeypatch.setattr(index_module, "decode_files", watched)
+    return names
+
+
+class Folder:
+    """A folder of pictures, some alike, that is changed at random."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self.path = path
+        self._random = np.random.default_rng(seed)
+        self._made = 0
+        for _ in range(20):
+            self.add()
+
+    def _any(self) -> Path:
+        files = sorted(file for file in self.path.rglob("*") if file.is_file())
+        return files[self._random.integers(len(files))]
+
+    def _new(self) -> Path:
+        self._made += 1
+        place = self.path / f"folder{self._random.integers(3)}" / f"{self._random.integers(1000)}-{self._made}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def add(self) -> None:
+        save(self._new(), int(self._random.integers(8)))
+
+    def add_broken(self) -> None:
+        self._new().write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+
+    def change(self) -> None:
+        save(self._any(), int(self._random.integers(8)))
+
+    def remove(self) -> None:
+        self._any().unlink()
+
+    def rename(self) -> None:
+        self._any().rename(self._new())
+
+    def copy_and_remove(self) -> None:
+        old, new = self._any(), self._new()
+        shutil.copy2(old, new)
+        old.unlink()
+
+    def link(self) -> None:
+        self._new().hardlink_to(self._any())
+
+    def step(self) -> None:
+        for _ in range(self._random.integers(1, 6)):
+            kinds = [self.add, self.add, self.change, self.remove, self.rename, self.copy_and_remove, self.link]
+            kinds[self._random.integers(len(kinds))]()
+        self.add_broken()
+
+
+def assert_same_but_for_names_of_one_file(run: dupegrid.Run, fresh: dupegrid.Run) -> None:
+    """Which of the names of a file stands for all goes by ids; so do the pairs that are listed for it."""
+    (images, _, clusters), (fresh_images, _, fresh_clusters) = by_path(run), by_path(fresh)
+    assert images == fresh_images
+    assert clusters == fresh_clusters
+    if run.config.metric == "mse":
+        expected = reference.expected_matches(run.images, run.thumbs.compute(), run.config.model_dump())
+        if run.config.same_size:
+            size = [tuple(sorted((row["width"] or 0, row["height"] or 0))) for row in run.images.to_pylist()]
+            expected = {pair: value for pair, value in expected.items() if size[pair[0]] == size[pair[1]]}
+        found = {(row["a"], row["b"]): (row["sse"], row["orientation"]) for row in run.matches.to_pylist()}
+        assert found == expected
+    pairs = run.receipt["pairs"]
+    assert pairs["total"] == sum(pairs.values()) - pairs["total"] == fresh.receipt["pairs"]["total"]
+    assert run.receipt["matches"] == len(run.matches)
+    linked = [row["path"] for row in run.images.to_pylist() if row["link_of"] is not None]
+    assert len(linked) == len(fresh.images) - fresh.images["link_of"].null_count
+
+
+@pytest.mark.parametrize(
+    ("seed", "settings"),
+    [
+        (1, {}),
+        (2, {"orientations": "all", "tile": 4}),
+        (3, {"same_size": True, "thumb": 16}),
+        (4, {"metric": "mae", "threshold": 10.0, "cutoff": 10.0}),
+        (5, {"scope": "across"}),
+        (6, {"matrix": True}),
+    ],
+)
+def test_any_change_gives_the_tables_of_a_fresh_run(tmp_path: Path, seed: int, settings: dict[str, object]) -> None:
+    folder, other = Folder(tmp_path / "a", seed), Folder(tmp_path / "b", seed + 100)
+    for round_number in range(6):
+        again = dupegrid.run(folder.path, other.path, out=tmp_path / "run", **(SETTINGS | settings))
+        fresh = dupegrid.run(folder.path, other.path, out=tmp_path / f"fresh{round_number}", **(SETTINGS | settings))
+        assert_same_but_for_names_of_one_file(again, fresh)
+        if settings.get("metric") != "mae" and round_number:
+            assert again.receipt["pairs"]["earlier"] > again.receipt["pairs"]["total"] / 4
+        assert list(again.images["id"].to_pylist()) == list(range(len(again.images)))
+        folder.step()
+        other.step()
+
+
+def test_a_set_of_identical_pictures_that_grows_and_loses_its_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "COLLAPSE_OVER", 3)
+    folder = Folder(tmp_path / "a", 7)
+    for round_number in range(5):
+        again = dupegrid.run(folder.path, out=tmp_path / "run", **SETTINGS)
+        fresh = dupegrid.run(folder.path, out=tmp_path / f"fresh{round_number}", **SETTINGS)
+        assert_same_but_for_names_of_one_file(again, fresh)
+        lowest = next(row["path"] for row in again.images.to_pylist() if row["status"] == "ok")
+        os.unlink(lowest)
+        folder.step()
+    assert again.images["identical_to"].null_count < again.images["link_of"].null_count
+
+
+def test_only_what_is_new_is_opened(tmp_path: Path, opened: list[str]) -> None:
+    folder = tmp_path / "photos"
+    for k in range(12):
+        save(folder / f"{k:02d}.png", k)
+    run = dupegrid.run(folder, out=tmp_path / "run", **SETTINGS)
+    ids = dict(zip(run.images["path"].to_pylist(), run.images["id"].to_pylist(), strict=True))
+    steps: list[tuple[Callable[[], object], list[str]]] = [
+        (lambda: None, []),
+        (lambda: save(folder / "new.png", 50), ["new.png"]),
+        (lambda: save(folder / "03.png", 51), ["03.png"]),
+        (lambda: (folder / "04.png").unlink(), []),
+        (lambda: (folder / "05.png").rename(folder / "moved.png"), []),
+        (lambda: (shutil.copy2(folder / "06.png", tmp_path / "kept"), (folder / "06.png").unlink()), []),
+        (lambda: shutil.move(tmp_path / "kept", folder / "back.png"), ["back.png"]),
+        (lambda: (shutil.copy2(folder / "07.png", folder / "far.png"), (folder / "07.png").unlink()), []),
+    ]
+    for change, expected in steps:
+        opened.clear()
+        change()
+        run = dupegrid.run(folder, out=tmp_path / "run", **SETTINGS)
+        assert opened == expected
+    rows = {row["path"]: row for row in run.images.to_pylist()}
+    assert rows[str(folder / "04.png")]["status"] == "removed"
+    assert rows[str(folder / "moved.png")]["id"] == ids[str(folder / "05.png")]
+    assert rows[str(folder / "far.png")]["id"] == ids[str(folder / "07.png")]
+    assert str(folder / "05.png") not in rows
+    assert "removed" not in [run.images["status"][row["a"]].as_py() for row in run.matches.to_pylist()]
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, opened: list[str]) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    file = save(tmp_path / "photos/a.png", 1)
+    save(tmp_path / "photos/b.png", 1)
+    file.chmod(0)
+    assert len(dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS).matches) == 0
+    file.chmod(0o600)
+    assert len(dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS).matches) == 1
+
+
+def test_files_of_a_folder_that_cannot_be_listed_are_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in/a.png", "in/b.png", "c.png"):
+        save(tmp_path / "photos" / name, 1)
+    first = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    scandir = os.scandir
+
+    def refuse(path: bytes) -> object:
+        if os.fsencode(path).endswith(b"/in"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    again = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    assert again.images == first.images
+    assert again.summary["unreadable_folders"]
+
+
+def test_other_limits_touch_only_the_files_they_concern(tmp_path: Path, opened: list[str]) -> None:
+    for k, size in enumerate([(40, 30), (80, 60), (160, 120)]):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        picture(k, size).save(tmp_path / f"photos/{k}.png")
+    for most, expected, ok in (
+        (5000, ["0.png", "1.png", "2.png"], 2),
+        (20000, ["2.png"], 3),
+        (2000, ["1.png", "2.png"], 1),
+    ):
+        opened.clear()
+        run = dupegrid.index(tmp_path / "photos", out=tmp_path / "run", max_pixels=most, **SETTINGS)
+        assert sorted(opened) == expected
+        assert run.images["status"].to_pylist().count("ok") == ok

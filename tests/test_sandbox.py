@@ -1,0 +1,215 @@
+"""A decoder that hangs, dies, eats memory or talks costs one file, and one row says why."""
+
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import dupegrid
+from dupegrid.images import sandbox
+from dupegrid.images.sandbox import File, decode_files
+from dupegrid.images.thumbnail import Decoded, Reading
+from tests.conftest import picture, save
+
+READING = Reading(32)
+
+# A decoder for the tests: what a file of "MISBEHAVE <how>" does to the process that opens it.
+MISBEHAVING = """
+import os, resource, signal
+from dupegrid.images import thumbnail
+
+decode = thumbnail.decode
+
+def misbehave(data, reading):
+    if data.startswith(b"MISBEHAVE"):
+        how = data.split()[1]
+        if how == b"hang":
+            while True:
+                pass
+        if how == b"sleep":
+            signal.pause()
+        if how == b"crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if how == b"exit":
+            os._exit(3)
+        if how == b"talk":
+            os.write(2, b"warning: something is odd\\n" * 1000)
+            os.write(1, b"and this is no answer\\n" * 1000)
+        if how == b"eat":
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 29, -1))
+            bytearray(1 << 34)
+    return decode(data, reading)
+
+thumbnail.decode = misbehave
+"""
+
+
+@pytest.fixture
+def misbehaving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes whose decoder does what a file says, and none left from other tests."""
+    monkeypatch.setattr(sandbox, "_idle", [])
+    monkeypatch.setattr(sandbox, "_START", sandbox._START.replace("serve()\n", MISBEHAVING + "\nserve()\n", 1))
+
+
+def files(folder: Path, *contents: bytes | int) -> list[File]:
+    """Files of these bytes, or pictures of these seeds, as discover would list them."""
+    found = []
+    for number, content in enumerate(contents):
+        path = folder / f"{number}.png"
+        if isinstance(content, int):
+            save(path, content)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        status = path.stat()
+        found.append(File(os.fsencode(path), status.st_size, status.st_mtime_ns, status.st_ino))
+    return found
+
+
+def statuses(wanted: list[File], timeout_s: float = 30.0) -> list[Decoded]:
+    found = dict(decode_files(wanted, READING, timeout_s))
+    assert sorted(found) == list(range(len(wanted)))
+    return [found[place] for place in range(len(wanted))]
+
+
+def test_each_file_has_one_answer(tmp_path: Path) -> None:
+    found = statuses(files(tmp_path, *range(40), b"", b"text"))
+    assert [decoded.status for decoded in found] == ["ok"] * 40 + ["empty", "unidentified"]
+    assert statuses([]) == []
+
+
+@pytest.mark.parametrize("how", [b"hang", b"sleep"])
+def test_an_endless_decoder_is_ended(tmp_path: Path, misbehaving: None, how: bytes) -> None:
+    found = statuses(files(tmp_path, 1, b"MISBEHAVE " + how, 2, b"MISBEHAVE " + how, 3), timeout_s=1.0)
+    assert [decoded.status for decoded in found] == ["ok", "timeout", "ok", "timeout", "ok"]
+    assert found[1].error == "not decoded within 1 s"
+
+
+@pytest.mark.parametrize(("how", "reason"), [(b"crash", "SIGSEGV"), (b"exit", "exit code 3")])
+def test_a_decoder_that_dies_costs_its_file(tmp_path: Path, misbehaving: None, how: bytes, reason: str) -> None:
+    found = statuses(files(tmp_path, *range(20), b"MISBEHAVE " + how, *range(20)))
+    assert [decoded.status for decoded in found] == ["ok"] * 20 + ["decode_error"] + ["ok"] * 20
+    assert reason in str(found[20].error)
+
+
+def test_what_a_decoder_writes_goes_to_its_row(
+    tmp_path: Path, misbehaving: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = statuses(files(tmp_path, 1, b"MISBEHAVE talk", 2))
+    assert [decoded.status for decoded in found] == ["ok", "unidentified", "ok"]
+    assert "warning: something is odd" in str(found[1].error)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_decoder_out_of_memory_is_one_row(tmp_path: Path, misbehaving: None) -> None:
+    found = statuses(files(tmp_path, 1, b"MISBEHAVE eat", 2))
+    assert found[0].status == found[2].status == "ok"
+    assert found[1].status in ("too_large", "decode_error")
+
+
+def test_a_process_that_does_not_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_idle", [])
+    monkeypatch.setattr(sandbox, "_START", "raise ImportError('no decoder here')")
+    with pytest.raises(RuntimeError, match="no decoder here"):
+        statuses(files(tmp_path, 1))
+
+
+def test_a_bomb_and_an_endless_decoder_cost_a_row_each(tmp_path: Path, misbehaving: None) -> None:
+    files(tmp_path / "photos", *range(30), b"MISBEHAVE hang", bomb())
+    assert len(bomb()) < 461
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", file_timeout=1.0, quiet=True)
+    status = run.images["status"].to_pylist()
+    assert (status.count("ok"), status.count("timeout"), status.count("too_large")) == (30, 1, 1)
+    assert dupegrid.status(run.path)["failed"] == {"timeout": 1, "too_large": 1}
+
+
+def bomb() -> bytes:
+    """A PNG of 400 bytes whose header promises 400 megapixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(50_000)))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16", "F", "CMYK", "1"])
+def test_bands_give_what_the_whole_gives(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large pictures are converted a band of rows at a time, to the same thumbnail; RGB as Pillow's own recipe."""
+    from dupegrid.images import thumbnail
+
+    for seed, size in enumerate([(640, 480), (333, 1000), (1001, 257), (130, 130), (70, 900)]):
+        image = picture(seed, size)
+        image = (
+            image.convert("I").point(lambda value: value * 200).convert("I;16")
+            if mode == "I;16"
+            else image.convert(mode)
+        )
+        buffer = io.BytesIO()
+        image.save(buffer, "TIFF")
+        whole = thumbnail.decode(buffer.getvalue(), READING).thumb
+        monkeypatch.setattr(thumbnail, "_PIXELS_AT_ONCE", 5000)
+        banded = thumbnail.decode(buffer.getvalue(), READING).thumb
+        monkeypatch.undo()
+        assert whole is not None
+        assert banded is not None
+        assert (whole == banded).all()
+        if mode == "RGB":
+            expected = image.resize((32, 32), Image.Resampling.BICUBIC, reducing_gap=2.0)
+            assert bytes(whole) == expected.tobytes()
+
+
+def test_heic_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    picture(1, (200, 150)).save(path, "HEIF", quality=95)
+    status = path.stat()
+    (found,) = statuses([File(os.fsencode(path), status.st_size, status.st_mtime_ns, status.st_ino)])
+    assert (found.status, found.format, found.width, found.height) == ("ok", "HEIF", 200, 150)
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+
+    for _ in range(300):
+        if is_true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited for nothing")
+
+
+def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
+    """Not even when the parent is killed while a decoder hangs: its time is up some time."""
+    files(tmp_path / "photos", 1)
+    script = f"""
+from dupegrid.images import sandbox
+sandbox._START = sandbox._START.replace("serve()\\n", {MISBEHAVING!r} + "\\nserve()\\n", 1)
+wanted = [sandbox.File({os.fsencode(tmp_path / "hang")!r}, 14, 1, 0)]
+import os
+open(wanted[0].path_raw, "wb").write(b"MISBEHAVE hang")
+status = os.stat(wanted[0].path_raw)
+wanted = [sandbox.File(wanted[0].path_raw, status.st_size, status.st_mtime_ns, status.st_ino)]
+process = sandbox._taken()
+sandbox._idle.append(process)
+print(process._process.pid, flush=True)
+list(sandbox.decode_files(wanted, sandbox.Reading(32), 3.0))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_bytes())

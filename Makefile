@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench bench-million clean
+.PHONY: demo test test-crash check bench bench-million clean
 
 demo: $(VENV)/.core
 	$(BIN)/dupegrid demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-crash: $(VENV)/.dev
+	$(BIN)/python -m tests.crash
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

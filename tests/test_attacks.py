@@ -108,7 +108,7 @@ def test_damaged_tables_are_named_in_one_line(run: dupegrid.Run) -> None:
         assert "\n" not in str(raised.value)
         (run.path / name).write_bytes(data)
     (run.path / "run.json").write_text('{"format": 1, "config": {}}')
-    with pytest.raises(RunDirError, match=r"run\.json"):
+    with pytest.raises(dupegrid.DupegridError, match=r"run\.json"):
         dupegrid.open_run(run)
 
 

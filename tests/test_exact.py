@@ -1,5 +1,6 @@
 """The whole run against the oracle, whatever the orientations, thumbnail, tiles, scheduler, scope or order of files."""
 
+import json
 import subprocess
 import sys
 import time
@@ -10,7 +11,6 @@ import pytest
 
 import dupegrid
 from dupegrid import Run
-from dupegrid.records import read_json
 from tests import reference
 from tests.conftest import SHARED, named_matches, save
 
@@ -114,7 +114,7 @@ def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         deadline = time.monotonic() + 60
         while not file.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-        yield read_json(file)["address"]
+        yield json.loads(file.read_text())["address"]
     finally:
         for process in processes:
             process.terminate()

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from dupegrid.errors import RunDirError
+from dupegrid.errors import RunDirError, StoreError
 from dupegrid.images.thumbnail import EXIF_ORIENTATION
 from dupegrid.records import read_json, write_json
 from dupegrid.run import run
@@ -27,9 +27,9 @@ def demo(out: StrPath) -> dict[str, Any]:
         if not planted_file.exists():
             if out.exists() and any(out.iterdir()):
                 raise RunDirError(f"{shown(out)} has other files in it: choose a new or empty folder for the demo")
-            write_json(planted_file, draw(pictures))
-        planted = read_json(planted_file)
-    except (OSError, ValueError) as error:
+            write_json(planted_file, {"plants": draw(pictures)})
+        planted = read_json(planted_file)["plants"]
+    except (OSError, StoreError, KeyError) as error:
         raise RunDirError(f"cannot use {shown(out)} for the demo ({error}): choose a new folder") from None
     done = run(pictures, out=out / "run", orientations="all")
     return {"pictures": str(pictures), "summary": done.summary, **score(done, planted)}

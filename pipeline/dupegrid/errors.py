@@ -1,7 +1,8 @@
 """The errors that dupegrid raises on purpose. Each message is one line and says what to do.
 
     DupegridError            exit code 1
-    ├── StoreError           what a run directory holds is damaged or incomplete
+    ├── StoreError           what a run directory should hold is missing
+    │   └── DamagedError     a file of it is damaged
     └── UsageError           exit code 2: the call can be put right by the caller
         ├── ConfigError      a setting is unknown, out of range or contradicts another
         ├── InputError       a PATH does not exist or cannot be read
@@ -9,6 +10,8 @@
 
 An image that cannot be read is not an error but a row in images.parquet with its status.
 """
+
+from pathlib import Path
 
 
 class DupegridError(Exception):
@@ -19,6 +22,19 @@ class DupegridError(Exception):
 
 class StoreError(DupegridError):
     """Raised when a run directory lacks what an earlier stage should have left there, or holds it damaged."""
+
+
+class DamagedError(StoreError):
+    """Raised when a file of a run directory is not as it was written; `file` is its path."""
+
+    def __init__(self, file: Path, problem: str) -> None:
+        super().__init__(file, problem)
+        self.file = file
+        self.problem = problem
+
+    def __str__(self) -> str:
+        shown = str(self.file).encode("unicode_escape", "surrogateescape").decode()
+        return f"{shown} is damaged ({self.problem}): run 'dupegrid run' again to make it again"
 
 
 class UsageError(DupegridError):

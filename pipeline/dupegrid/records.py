@@ -1,10 +1,11 @@
 """Every table of a run directory on one page, and how a file is written whole or not at all."""
 
+import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dupegrid.errors import StoreError
+from dupegrid.errors import DamagedError
 
 FORMAT = 1  # of the run directory; a newer one is refused
 
@@ -78,7 +79,15 @@ MATCHES = pa.schema(
 )
 
 # Internal to the compare stage: the images whose pairs are all decided, and what of them decided that.
-COMPARED = pa.schema([IMAGES.field(name) for name in ("id", "file_hash", "root", "width", "height")])
+COMPARED = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("file_hash", pa.string()),
+        ("side", pa.string()),  # what it is compared with goes by this: its group, or its root; empty if it does not
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
 
 CLUSTERS = pa.schema(
     [
@@ -135,7 +144,7 @@ def printable(text: str) -> str:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: a temporary beside it, flushed to disk, renamed into place."""
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -146,15 +155,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all. Names that are not UTF-8 keep their bytes as lone surrogates."""
-    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode("ascii"))
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
+    sealed = {**value, "digest": _digest(value)}
+    write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"))
 
 
 def write_table(path: Path, table: pa.Table, row_group_size: int | None = None) -> None:
     """Write one parquet file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "wb") as file:  # a file, as pyarrow takes no path that is not UTF-8
             pq.write_table(table, file, compression="zstd", write_page_checksum=True, row_group_size=row_group_size)
@@ -165,9 +175,22 @@ def write_table(path: Path, table: pa.Table, row_group_size: int | None = None) 
         temporary.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote."""
-    return json.loads(path.read_text(encoding="ascii"))
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote. DamagedError where it is missing, or was changed since."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        digest = value.pop("digest")
+    except OSError as error:
+        raise DamagedError(path, error.strerror or str(error)) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedError(path, "it is not what was written there") from None
+    if digest != _digest(value):
+        raise DamagedError(path, "it was changed since it was written")
+    return value
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
 def discard_from(run_dir: Path, stage: str, keep: Sequence[str] = ()) -> None:
@@ -177,7 +200,15 @@ def discard_from(run_dir: Path, stage: str, keep: Sequence[str] = ()) -> None:
         for name in ARTIFACTS[later]:
             path = run_dir / name
             if name not in keep:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all in it, or nothing if it is not there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
@@ -217,12 +248,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb") as file:
             yield file
-    except (FileNotFoundError, pa.ArrowException, OSError) as error:
-        reason = (
-            "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({' '.join(str(error).split())})"
-        )
-        raise StoreError(f"{printable(str(path))} {reason}: delete it and run again") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(path, getattr(error, "strerror", None) or " ".join(str(error).split())) from None
 
 
-def _temporary(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
+    """A name for a file that is to be renamed to `path`; lock.py sweeps away what was never renamed."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")

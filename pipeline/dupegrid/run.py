@@ -6,27 +6,29 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.config import changed, load_config
-from dupegrid.errors import StoreError, UsageError
+from dupegrid.errors import DamagedError, StoreError, UsageError
 from dupegrid.estimate import estimate as reckon
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import images_fingerprint, index_progress
 from dupegrid.images.index import index as index_stage
+from dupegrid.lock import locked
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.progress import Reporter
-from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, write_bytes, write_json, write_table
+from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, remove, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
-from dupegrid.rundir import Run, StrPath, absolute, check_out, open_run, shown, write_run_json
+from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, open_run, shown, write_run_json
 from dupegrid.runtime import Runtime, runtime
 
+_TRIES: Final = 5  # a damaged file is removed and made again so often in one run
 COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
 
 
@@ -38,11 +40,20 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
     """
     reporter = Reporter(quiet=quiet)
     chosen, listing = _chosen(paths, out, config, settings, reporter)
-    with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
-        _index(chosen, listing, workers, reporter)
-        _compare(chosen, workers, reporter)
-    _cluster(chosen)
-    report(chosen)
+    with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                _index(chosen, listing, workers, reporter)
+                _compare(chosen, workers, reporter)
+                _cluster(chosen)
+                _report(chosen)
+                break
+            except DamagedError as error:
+                if not tries_left:
+                    raise
+                reporter.say(f"{shown(error.file)} is damaged ({error.problem}): making it again")
+                remove(error.file)
+                chosen = Run(chosen.path, chosen.config)
     return chosen
 
 
@@ -50,7 +61,7 @@ def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: b
     """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`."""
     reporter = Reporter(quiet=quiet)
     chosen, listing = _chosen(paths, out, config, settings, reporter)
-    with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+    with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
         _index(chosen, listing, workers, reporter)
     return chosen
 
@@ -69,7 +80,7 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
         raise StoreError(
             f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
         )
-    with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+    with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
         write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
         _compare(chosen, workers, Reporter(quiet=quiet))
     return chosen
@@ -89,21 +100,20 @@ def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
     chosen = Run(opened.path, changed(opened.config, threshold=threshold))
     if not chosen.is_compared:
         raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
-    had_report = (chosen.path / "report.html").exists()
-    write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
-    _cluster(chosen)
-    if had_report:
-        report(chosen)
+    with locked(chosen.path):
+        had_report = (chosen.path / "report.html").exists()
+        write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
+        _cluster(chosen)
+        if had_report:
+            _report(chosen)
     return chosen
 
 
 def report(run_dir: StrPath) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
     opened = open_run(run_dir)
-    page = render(opened.clusters, opened.images, opened.stored_thumbs, opened.summary)
-    target = opened.path / "report.html"
-    write_bytes(target, page.encode("utf-8", "backslashreplace"))
-    return target
+    with locked(opened.path):
+        return _report(opened)
 
 
 def status(run_dir: StrPath) -> dict[str, Any]:
@@ -135,10 +145,11 @@ def _chosen(
 ) -> tuple[Run, Listing]:
     """The run as it will be, and its files; nothing is written yet."""
     run_dir = absolute(out)
-    kept_cutoff = open_run(run_dir).config.cutoff if (run_dir / "run.json").exists() else -1.0
+    before = known_config(run_dir)
+    kept_cutoff = before.cutoff if before else -1.0
     given = {"paths": [os.fspath(path) for path in paths]} if paths else {}
     chosen = load_config(config, kept_cutoff, **given, **settings)
-    check_out(run_dir, chosen)
+    check_out(run_dir, chosen, before)
     with reporter.stage("list", None, "files") as advance:
         return Run(run_dir, chosen), discover(chosen, advance)
 
@@ -169,6 +180,13 @@ def _cluster(chosen: Run) -> None:
     table = find_clusters(chosen.images, chosen.matches, chosen.config.threshold)
     discard_from(chosen.path, "cluster")
     write_table(chosen.path / "clusters.parquet", table.replace_schema_metadata(chosen.clusters_mark))
+
+
+def _report(done: Run) -> Path:
+    page = render(done.clusters, done.images, done.stored_thumbs, done.summary)
+    target = done.path / "report.html"
+    write_bytes(target, page.encode("utf-8", "backslashreplace"))
+    return target
 
 
 def _receipt(done: Run, counts: dict[str, Any], unreadable_folders: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.config import Config, load_config
-from dupegrid.errors import RunDirError, StoreError, UsageError
+from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
+from dupegrid.lock import is_of_a_lock
 from dupegrid.pairs.compare import holds_matches_of, pairs_mark
 from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import read_matches
@@ -229,33 +230,43 @@ def open_run(run_dir: StrPath) -> Run:
         if not isinstance(saved["fingerprint"], str):
             raise ValueError("it names no fingerprint")
         return Run(path, load_config(None, **saved["config"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise RunDirError(f"{text}/run.json cannot be read ({error}): delete the run directory and run again") from None
 
 
-def check_out(path: Path, config: Config) -> None:
-    """Refuse an --out that would mix with other files or with other thumbnails."""
+def known_config(path: Path) -> Config | None:
+    """The settings of an earlier run in a folder; None where there is none, or they are damaged."""
+    try:
+        return open_run(path).config if (path / "run.json").exists() else None
+    except DamagedError:
+        return None
+
+
+def check_out(path: Path, config: Config, before: Config | None) -> None:
+    """Refuse an --out that would mix with other files, or with the thumbnails of other settings than `before`."""
     text, real = shown(path), path.resolve()
-    for root in (*config.paths, *config.against):
+    for root in {*config.roots} - {config.files_from}:
         if real.is_relative_to(Path(root).resolve()):
             raise RunDirError(
                 f"--out {text} lies inside {printable(root)}: choose a folder outside it, "
                 "as nothing is written beside the photos"
             )
     try:
-        occupied = path.exists() and any(path.iterdir())
+        occupied = path.exists() and any(not is_of_a_lock(file.name) for file in path.iterdir())
     except OSError as error:
         raise RunDirError(f"cannot use --out {text}: {error.strerror}; choose a new or empty folder") from None
     if not occupied:
         return
     if not (path / "run.json").exists():
         raise RunDirError(f"--out {text} has other files in it and is no run directory: choose a new or empty folder")
-    before = open_run(path).config
-    if before.thumb != config.thumb and (path / "thumbs.zarr").exists():
-        raise RunDirError(
-            f"{text} holds thumbnails with thumb = {before.thumb}, asked for is {config.thumb}: choose another --out, "
-            "or delete it"
-        )
+    if before is None:
+        return
+    for key in ("thumb", "exact_decode"):
+        old, new = getattr(before, key), getattr(config, key)
+        if old != new and (path / "thumbs.zarr").exists():
+            raise RunDirError(
+                f"{text} holds thumbnails with {key} = {old}, asked for is {new}: choose another --out, or delete it"
+            )
     for key, old, new in (("paths", before.paths, config.paths), ("against", before.against, config.against)):
         left_out = [folder for folder in old if folder not in new]
         if left_out:

@@ -10,10 +10,9 @@ from PIL import Image
 
 from dupegrid.config import load_config
 from dupegrid.demo import drawn
-from dupegrid.pairs.bounds import cell_dtype, cell_sums, levels
+from dupegrid.images.index import create_stores, write_thumbs
 from dupegrid.records import IMAGES, write_json, write_table
 from dupegrid.run import versions
-from dupegrid.store import Arrays, Thumbs
 from tests.conftest import SHARED
 
 CHUNK = 256
@@ -54,14 +53,9 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
     """A run directory that is indexed, of n images that never were files."""
     config = load_config(paths=["/nowhere"], **settings)
     mark = f"benchmark of {n}"
-    side = config.thumb
-    shapes = {str(g): ((n, g * g * 3), cell_dtype(side, g)) for g in levels(side)}
-    cells = Arrays.create(out / "levels.zarr", shapes, CHUNK)
-    thumbs = Thumbs.create(out / "thumbs.zarr", n, side, CHUNK, mark)
-    for number, chunk in chunks(n, side):
-        for g in levels(side):
-            cells.write(str(g), number * CHUNK, cell_sums(chunk, g))
-        thumbs.write_chunk(number, chunk)
+    thumbs, cells = create_stores(out, n, config.thumb, CHUNK, mark)
+    for number, chunk in chunks(n, config.thumb):
+        write_thumbs(thumbs, cells, number, chunk)
     columns = {
         "id": np.arange(n),
         "path": [f"/nowhere/{k:08d}.jpg" for k in range(n)],

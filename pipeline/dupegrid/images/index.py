@@ -8,7 +8,8 @@ that have not.
 import hashlib
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.arrays import Ints, Pixels
+from dupegrid.chunks import row_sums
 from dupegrid.config import CHANNELS, Config, fingerprint
 from dupegrid.errors import StoreError
 from dupegrid.images.discover import Listing
@@ -39,7 +41,7 @@ from dupegrid.records import (
     write_table,
 )
 from dupegrid.runtime import Runtime
-from dupegrid.store import Arrays, Thumbs, chunk_size, stored_fingerprint
+from dupegrid.store import SUMS, Arrays, Thumbs, chunk_size, stored_fingerprint
 
 COLLAPSE_OVER: Final = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
 _TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed
@@ -128,29 +130,39 @@ def _known(
 ) -> tuple[list[Decoded | None], Pixels]:
     """What an earlier run found of the files of a chunk, None for those to be decoded; and their thumbnails."""
     chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
-    try:
+    before: list[dict[str, Any]] = []
+    thumbs_are_there = False
+    with suppress(StoreError):  # not made yet, or damaged
         before = read_table(_part(run_dir, number), IMAGE_PART).to_pylist()
-        stored = thumbs.rows(slice(number * thumbs.chunk, number * thumbs.chunk + len(before)))
-        chunk[: len(before)] = stored
-    except StoreError:  # not made yet, or damaged
-        before = []
+        chunk[: len(before)] = thumbs.rows(slice(number * thumbs.chunk, number * thumbs.chunk + len(before)))
+        thumbs_are_there = True
     unknown: list[dict[str, Any]] = [{}] * (len(files) - len(before))
-    known = [_kept(*pair, reading) for pair in zip(files.to_pylist(), before + unknown, strict=True)]
+    known: list[Decoded | None] = []
+    for file, old in zip(files.to_pylist(), before + unknown, strict=True):
+        if file["removed"]:
+            known.append(_removed(old))
+        else:
+            known.append(_kept(file, old, reading) if thumbs_are_there else None)
     chunk[files["removed"].to_numpy(zero_copy_only=False)] = 0
     return known, chunk
 
 
+def _removed(old: dict[str, Any]) -> Decoded:
+    """What is kept of a file that is gone."""
+    found = {name: old[name] for name in _FOUND if name in old}
+    return Decoded(**found | {"status": "removed", "error": None, "flat": None, "thumb_hash": None})
+
+
 def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:
     """What was found of a file, if it is the same and would be read alike; else None."""
-    found = Decoded(**{"status": "removed"} | {name: old[name] for name in _FOUND if name in old})
-    if file["removed"]:
-        return replace(found, status="removed", error=None, flat=None, thumb_hash=None)
     if not old or old["status"] in (*_TRIED_AGAIN, *_BY_SETTINGS, "removed"):
         return None
     moved_here = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
     if not moved_here and any(file[name] != old[name] for name in _IDENTITY):
         return None
-    return None if (old["width"] or 0) * (old["height"] or 0) > reading.max_pixels else found
+    if (old["width"] or 0) * (old["height"] or 0) > reading.max_pixels:
+        return None
+    return Decoded(**{name: old[name] for name in _FOUND})
 
 
 def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
@@ -172,8 +184,27 @@ def _write(
         return
     thumbs.unmark(number)
     write_table(part, table.replace_schema_metadata(facts))
-    for g, sums in all_cell_sums(chunk).items():
+    write_thumbs(thumbs, cells, number, chunk)
+
+
+def create_stores(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> tuple[Thumbs, Arrays]:
+    """Empty stores for the thumbnails of so many images and for what is reckoned from them."""
+    cells = _create_levels(run_dir, images, side, chunk)
+    return Thumbs.create(run_dir / "thumbs.zarr", images, side, chunk, mark), cells
+
+
+def _create_levels(run_dir: Path, images: int, side: int, chunk: int) -> Arrays:
+    shapes = {str(g): ((images, g * g * CHANNELS), cell_dtype(side, g)) for g in levels(side)}
+    return Arrays.create(run_dir / "levels.zarr", shapes | {SUMS: ((images, 2), np.uint32)}, chunk)
+
+
+def write_thumbs(thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels) -> None:
+    """Write a chunk of thumbnails, what is reckoned from them first: cell sums, and checksums of rows read alone."""
+    levels_of = all_cell_sums(chunk)
+    for g, sums in levels_of.items():
         cells.write(str(g), number * thumbs.chunk, sums)
+    checks = np.stack([row_sums(chunk), row_sums(levels_of[max(levels_of)])], axis=1)
+    cells.write(SUMS, number * thumbs.chunk, checks)
     thumbs.write_chunk(number, chunk)
 
 
@@ -226,8 +257,12 @@ def _prepared(listing: Listing, config: Config, run_dir: Path) -> Thumbs:
     files = merge(known, listing.files, listing.unreadable_folders, partial(_hashes, run_dir, thumbs.chunk))
     if files != known:
         write_table(run_dir / "files.parquet", files, row_group_size=thumbs.chunk)
+    try:
+        cells = Arrays(run_dir / "levels.zarr")
+    except StoreError:  # damaged: reckoned again, from the thumbnails
+        cells = _create_levels(run_dir, len(files), thumbs.side, thumbs.chunk)
     if len(files) > len(thumbs):
-        Arrays(run_dir / "levels.zarr").grow(len(files))
+        cells.grow(len(files))
         thumbs.grow(len(files))
     return thumbs
 
@@ -237,9 +272,7 @@ def _created(files: pa.Table, config: Config, run_dir: Path, mark: str) -> Thumb
     chunk = chunk_size(len(files), pc.sum(files["size_bytes"]).as_py() or 0)
     (run_dir / "index").mkdir()
     write_table(run_dir / "files.parquet", files, row_group_size=chunk)
-    shapes = {str(g): ((len(files), g * g * CHANNELS), cell_dtype(config.thumb, g)) for g in levels(config.thumb)}
-    Arrays.create(run_dir / "levels.zarr", shapes, chunk).sign(mark)
-    return Thumbs.create(run_dir / "thumbs.zarr", len(files), config.thumb, chunk, mark)
+    return create_stores(run_dir, len(files), config.thumb, chunk, mark)[0]
 
 
 def _known_files(run_dir: Path) -> pa.Table | None:

@@ -20,7 +20,7 @@ from dupegrid.pairs.filters import Facts, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import COUNTS, DECIDED, Job
 from dupegrid.pairs.kernel import CHOICES
-from dupegrid.pairs.matches import PartWriter, part_path, sse_limit, write_collapsed
+from dupegrid.pairs.matches import PartWriter, collapsed_path, part_path, sse_limit, write_collapsed
 from dupegrid.pairs.measure import FILTERED, load_metric, measure_tile
 from dupegrid.pairs.settled import (
     adopt,
@@ -53,7 +53,7 @@ def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, re
     settled = np.zeros(len(facts.live), bool)
     if config.metric == FILTERED:
         stored = stored_fingerprint(run_dir / "tiles.zarr") or ""
-        settled = settle(run_dir, facts.live, settings, mark, stored)
+        settled = settle(run_dir, facts.live, config, settings, mark, stored)
     with reporter.stage("sort", len(facts.live), "images") as advance:
         job = _laid_out(index_mark, config, run_dir, runtime.workers, facts, filters, settled)
         advance(len(facts.live))
@@ -65,7 +65,7 @@ def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, re
         if pending:
             runtime.compute(_blocks(pending, job), lambda block: advance(int(block.sum())))
     if read_metadata(run_dir / "compared.parquet").get("pairs") != mark:
-        write_compared(run_dir, facts.live, settings, mark)
+        write_compared(run_dir, facts.live, config, settings, mark)
     return _counts(job, mark, tiles, facts, facts.live[settled])
 
 
@@ -153,7 +153,8 @@ def _opened_or_new(job: Job, pairs: str, config: Config, facts: Facts) -> Tiles:
     path = job.run_dir / "tiles.zarr"
     mark = f"{pairs}-{fingerprint(job.grid.bounds, job.grid.settled_from)}"
     with_settled = job.grid.settled_from < job.grid.bounds[-1]
-    if stored_fingerprint(path) == mark and (are_adopted(job.run_dir, pairs) or not with_settled):
+    whole = collapsed_path(job.run_dir).exists() and (are_adopted(job.run_dir, pairs) or not with_settled)
+    if stored_fingerprint(path) == mark and whole:
         return Tiles(path)
     discard_from(job.run_dir, "compare", keep=set_aside(job.run_dir, pairs) if with_settled else ())
     (job.run_dir / "matches.parquet").mkdir()

@@ -93,7 +93,12 @@ def write_collapsed(run_dir: Path, a: Ints, b: Ints, values: int, index_mark: st
     """
     nothing = np.zeros(len(a), np.int64)
     rows = match_rows(a, b, nothing, nothing, nothing / values, _paths(run_dir, index_mark), values)
-    write_table(run_dir / "matches.parquet" / "part-identical.parquet", rows)
+    write_table(collapsed_path(run_dir), rows)
+
+
+def collapsed_path(run_dir: Path) -> Path:
+    """Where the pairs of images with the representative of their identical thumbnails are."""
+    return run_dir / "matches.parquet" / "part-identical.parquet"
 
 
 def read_matches(run_dir: Path, columns: list[str] | None = None) -> pa.Table:

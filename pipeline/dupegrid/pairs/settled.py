@@ -25,22 +25,22 @@ _ROWS: Final = "part-settled.parquet"
 def settings_mark(thumbs_mark: str | None, config: Config) -> str:
     """Equal when the same two files would be compared alike."""
     pairs = (config.cutoff, config.orientations, config.scope, config.same_size, config.max_aspect, config.metric)
-    return fingerprint(thumbs_mark, config.paths, config.files_from, config.against, *pairs)
+    return fingerprint(thumbs_mark, bool(config.against), *pairs)
 
 
-def write_compared(run_dir: Path, live: Ints, settings: str, mark: str) -> None:
+def write_compared(run_dir: Path, live: Ints, config: Config, settings: str, mark: str) -> None:
     """Say that all pairs of these images are decided, of the comparison with this mark."""
-    table = _contents(run_dir, live).replace_schema_metadata({"settings": settings, "pairs": mark})
+    table = _contents(run_dir, live, config).replace_schema_metadata({"settings": settings, "pairs": mark})
     write_table(run_dir / "compared.parquet", table)
 
 
-def settle(run_dir: Path, live: Ints, settings: str, mark: str, stored: str) -> Bools:
+def settle(run_dir: Path, live: Ints, config: Config, settings: str, mark: str, stored: str) -> Bools:
     """Which images of a comparison with this mark, new or begun, are settled: by place in `live`, bool (n,).
 
     `stored` is the mark of the tiles that are there.
     """
     kept = run_dir / "settled.parquet"
-    if read_metadata(kept).get("pairs") != mark and not _write_settled(run_dir, live, settings, mark, stored):
+    if read_metadata(kept).get("pairs") != mark and not _write_settled(run_dir, live, config, settings, mark, stored):
         return np.zeros(len(live), bool)
     if not any(_is_of(path, mark) for path in _places(run_dir)):
         return np.zeros(len(live), bool)
@@ -73,7 +73,7 @@ def adopted_matches(run_dir: Path, mark: str) -> int:
     return len(read_table(place, MATCHES, ["a"])) if _is_of(place, mark) else 0
 
 
-def _write_settled(run_dir: Path, live: Ints, settings: str, mark: str, stored: str) -> bool:
+def _write_settled(run_dir: Path, live: Ints, config: Config, settings: str, mark: str, stored: str) -> bool:
     """Write down what the finished comparison that is there settles for the next; False if there is none."""
     facts = read_metadata(run_dir / "compared.parquet")
     finished = facts.get("pairs", "")
@@ -81,7 +81,7 @@ def _write_settled(run_dir: Path, live: Ints, settings: str, mark: str, stored: 
         return False
     try:
         before = read_table(run_dir / "compared.parquet", COMPARED)
-        same = before.join(_contents(run_dir, live), keys=COMPARED.names, join_type="inner")["id"].sort()
+        same = before.join(_contents(run_dir, live, config), keys=COMPARED.names, join_type="inner")["id"].sort()
         matches = read_matches(run_dir)
         whole = read_json(run_dir / "receipt.json")["matches"] == len(matches)
     except (StoreError, OSError, ValueError, KeyError):
@@ -101,9 +101,13 @@ def _write_settled(run_dir: Path, live: Ints, settings: str, mark: str, stored: 
     return True
 
 
-def _contents(run_dir: Path, live: Ints) -> pa.Table:
+def _contents(run_dir: Path, live: Ints, config: Config) -> pa.Table:
     """What each image is, as far as comparing goes (schema COMPARED); none whose content is not known."""
-    images = read_table(run_dir / "images.parquet", IMAGES, COMPARED.names).take(pa.array(live))
+    names = ["id", "file_hash", "width", "height", "group", "root"]
+    images = read_table(run_dir / "images.parquet", IMAGES, names).take(pa.array(live))
+    roots = pa.array([root.encode("unicode_escape").decode() for root in config.roots], pa.string())
+    side = roots.take(images["root"].combine_chunks()) if config.scope != "all" else images["group"].fill_null("")
+    images = images.append_column("side", side).select(COMPARED.names)
     return images.filter(pc.is_valid(images["file_hash"]))
 
 

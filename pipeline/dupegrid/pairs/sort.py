@@ -38,7 +38,7 @@ def sort_images(
 ) -> Order:
     """Make sorted.zarr, unless it is there with this mark: of the live images first those that are not settled."""
     path, ids = run_dir / "sorted.zarr", facts.live
-    if stored_fingerprint(path) != mark:
+    if stored_fingerprint(path) != mark or not Arrays(path).is_whole():
         cells = Arrays(run_dir / "levels.zarr")
         keys = filters.keys(facts, ids)
         keys = keys + settled * (keys.max(initial=0) + 1)

@@ -33,7 +33,7 @@ from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import ORIENTATIONS, candidates, exact_sse, inverse, left_operand, right_operand, turned
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.sort import SECOND_LEVEL
-from dupegrid.store import Arrays, Thumbs
+from dupegrid.store import SUMS, Arrays, Thumbs
 
 STRIPS_KEPT: Final = 3
 _COLUMNS_AT_ONCE: Final = 8192  # of a product: its result stays in the cache
@@ -101,6 +101,13 @@ def _opened(path: Path, _mark: str) -> Arrays:
 @lru_cache(maxsize=2)
 def _opened_thumbs(path: Path, _mark: str) -> Thumbs:
     return Thumbs(path)
+
+
+@lru_cache(maxsize=2)
+def _sums(run_dir: Path, mark: str) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """The checksums of thumbnails and of rows of the finest level, for those that are read alone."""
+    thumbs, finest = _opened(run_dir / "levels.zarr", mark).rows(SUMS).T.copy()
+    return thumbs, finest
 
 
 def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
@@ -220,7 +227,9 @@ def _within_second_level(job: Job, first: Strip, second: Strip, pairs: Pairs) ->
 def _within_level(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
     """The same for a level that is not sorted with the images: only the rows that are needed are read."""
     ids, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-    cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(str(g), ids)
+    cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(
+        str(g), ids, _sums(job.run_dir, job.index_mark)[1]
+    )
     return _near(job, g, cells, cells, places[: len(a)], places[len(a) :], turn)
 
 
@@ -259,13 +268,14 @@ def _decided(job: Job, first: Ints, second: Ints, turn: Ints) -> tuple[Ints, Int
     orientation = np.where(swapped, undone[turn], straight[turn])
     a, b = np.where(swapped, second, first), np.where(swapped, first, second)
     sse = np.empty(len(a), np.int64)
+    sums = _sums(job.run_dir, job.index_mark)[0]
     for number in np.unique(orientation):
         mine = np.flatnonzero(orientation == number)
         mine = mine[np.lexsort((b[mine], a[mine]))]
         for start in range(0, len(mine), _IMAGES_AT_ONCE):
             part = mine[start : start + _IMAGES_AT_ONCE]
             ids, places = np.unique(np.concatenate([a[part], b[part]]), return_inverse=True)
-            images = thumbs.take(ids)
+            images = thumbs.take(ids, sums)
             sse[part] = _sse(images, places[: len(part)], places[len(part) :], ORIENTATIONS[number])
     keep = np.flatnonzero(sse <= job.limit)
     keep = keep[np.lexsort((orientation[keep], sse[keep], b[keep], a[keep]))]

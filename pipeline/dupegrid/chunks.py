@@ -1,0 +1,180 @@
+"""The chunk files of an array in zarr's format, and the file that describes them: read and written here, checked.
+
+zarr leaves out chunks that equal the fill value, reads missing ones as that value, and takes a millisecond or more for
+each. Here a chunk is written whole or not at all, uncompressed, little-endian, a crc32c at its end; a missing or
+damaged one is an error. zarr.json carries a digest of itself.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from dupegrid.arrays import Ints
+from dupegrid.errors import DamagedError, StoreError
+from dupegrid.records import temporary_beside, write_bytes
+
+_CHECKSUM_BYTES: Final = 4
+_ROW_COSTS_BYTES: Final = 1 << 16  # reading a row by itself takes as long as reading so much of a chunk at once
+_DIGEST: Final = "digest"
+
+
+@dataclass(frozen=True)
+class Chunked:
+    """An array in a folder, as its zarr.json describes it."""
+
+    path: Path
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fill: Any
+    attributes: Mapping[str, Any]
+
+    @classmethod
+    def opened(cls, path: Path) -> "Chunked":
+        """The array in a folder. StoreError where there is none, DamagedError where zarr.json is not as it was made."""
+        about = read_about(path)
+        try:
+            chunks = tuple(about["chunk_grid"]["configuration"]["chunk_shape"])
+            dtype = np.dtype(about["data_type"])
+            fill = dtype.type(about["fill_value"])
+            return cls(path, tuple(about["shape"]), chunks, dtype, fill, about["attributes"])
+        except (KeyError, TypeError, ValueError):
+            raise DamagedError(path / "zarr.json", "it describes no array") from None
+
+    def file(self, *number: int) -> Path:
+        """Where a chunk is: `number` along the first axes, the others have one. Unfinished ones have other names."""
+        return self.path / "c" / "/".join([*map(str, number), *("0" for _ in self.shape[len(number) :])])
+
+    def has(self, *number: int) -> bool:
+        """Whether a chunk exists."""
+        return self.file(*number).exists()
+
+    def read(self, *number: int) -> npt.NDArray[Any]:
+        """One whole chunk, its checksum verified. DamagedError where it is missing or damaged."""
+        file = self.file(*number)
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise DamagedError(file, error.strerror or str(error)) from None
+        body = data[:-_CHECKSUM_BYTES]
+        if len(body) != self.dtype.itemsize * math.prod(self.chunks):
+            raise DamagedError(file, f"{len(data)} bytes")
+        if google_crc32c.value(body) != int.from_bytes(data[-_CHECKSUM_BYTES:], "little"):
+            raise DamagedError(file, "its checksum does not match")
+        return np.frombuffer(body, self.dtype).reshape(self.chunks)
+
+    def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
+        """Write one chunk whole or not at all, with its checksum; what lies beyond the array is filled."""
+        file = self.file(*number)
+        whole = values
+        if values.shape != self.chunks or values.dtype != self.dtype:
+            whole = np.full(self.chunks, self.fill, self.dtype)
+            whole[tuple(slice(length) for length in values.shape)] = values
+        data = whole.tobytes()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(file)
+        try:
+            with open(temporary, "wb") as target:
+                target.write(data)
+                target.write(google_crc32c.value(data).to_bytes(_CHECKSUM_BYTES, "little"))
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def rows(self, rows: slice) -> npt.NDArray[Any]:
+        """Consecutive rows of an array that is chunked along its first axis only."""
+        start, stop, _ = rows.indices(self.shape[0])
+        out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
+        length = self.chunks[0]
+        for number in range(start // length, -(-stop // length)):
+            begin = number * length
+            low, high = max(start, begin), min(stop, begin + length)
+            out[low - start : high - start] = self.read(number)[low - begin : high - begin]
+        return out
+
+    def take(self, rows: Ints, sums: npt.NDArray[np.uint32] | None = None) -> npt.NDArray[Any]:
+        """The named rows of an array that is chunked along its first axis only, in that order.
+
+        With `sums`, the `row_sums` of all rows of the array, only the bytes of the rows are read where they are few in
+        a chunk; whatever is read is verified.
+        """
+        length, row_shape = self.chunks[0], self.shape[1:]
+        out = np.empty((len(rows), *row_shape), self.dtype)
+        flat = out.reshape(len(rows), math.prod(row_shape)).view(np.uint8)
+        order = np.argsort(rows, kind="stable")
+        numbers, offsets = np.divmod(rows[order], length)
+        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)] if len(order) else []
+        many = 0 if sums is None else length * flat.shape[1] // _ROW_COSTS_BYTES
+        for begin, end in pairwise(cuts):
+            number, places = int(numbers[begin]), order[begin:end]
+            if end - begin > many:
+                out[places] = self.read(number)[offsets[begin:end]]
+            else:
+                file = str(self.file(number))
+                _read_rows(file, offsets[begin:end].tolist(), places.tolist(), flat)
+                assert sums is not None
+                if (row_sums(out[places]) != sums[rows[places]]).any():
+                    raise DamagedError(Path(file), "a row's checksum does not match")
+        return out
+
+
+def row_sums(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+    """The crc32c of the bytes of each row: (n, ...) -> uint32 (n,)."""
+    return np.array([google_crc32c.value(row.tobytes()) for row in rows], np.uint32)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What the zarr.json in a folder says. StoreError where there is none, DamagedError where it was not sealed so."""
+    file = path / "zarr.json"
+    try:
+        about: dict[str, Any] = json.loads(file.read_bytes())
+        digest = about["attributes"].pop(_DIGEST)
+    except FileNotFoundError:
+        raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedError(file, "it was never finished, or has changed") from None
+    if digest != _digest(about):
+        raise DamagedError(file, "its checksum does not match")
+    return about
+
+
+def write_about(path: Path, about: Mapping[str, Any]) -> None:
+    """Write a zarr.json, with a digest of itself."""
+    attributes = {key: value for key, value in about.get("attributes", {}).items() if key != _DIGEST}
+    about = {**about, "attributes": attributes}
+    sealed = {**about, "attributes": {**attributes, _DIGEST: _digest(about)}}
+    write_bytes(path / "zarr.json", json.dumps(sealed, indent=2).encode())
+
+
+def seal(path: Path) -> None:
+    """Put a digest into the zarr.json that zarr wrote: until then the store is not believed."""
+    write_about(path, json.loads((path / "zarr.json").read_bytes()))
+
+
+def _digest(about: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
+    """The bytes of rows of one uncompressed chunk file, each to its place in `out`."""
+    size = out.shape[1]
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            for offset, place in zip(offsets, places, strict=True):
+                if os.preadv(descriptor, [out[place]], offset * size) != size:
+                    raise DamagedError(Path(file), "it is short")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DamagedError(Path(file), error.strerror or str(error)) from None

@@ -1,0 +1,302 @@
+"""Runs that are killed, starved of disk or damaged, and what they leave: `make test-crash`, shorter in `make test`.
+
+Each point forks from here, so that it starts at once; the fork leads a process group, which is killed whole.
+"""
+
+import builtins
+import hashlib
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dupegrid
+from dupegrid.store import Tiles
+from tests.benchmarks.collection import make_run
+from tests.conftest import save
+
+SETTINGS: dict[str, Any] = {"quiet": True, "tile": 8, "cutoff": 500.0, "orientations": "rotations", "thumb": 16}
+
+
+def draw(folder: Path, first: int, count: int) -> None:
+    """Pictures of which about every third has a twin."""
+    for k in range(first, first + count):
+        save(folder / f"{k:03d}.png", k + 1 if k % 3 == 0 else k)
+
+
+def tables(run_dir: Path) -> str:
+    """A digest of the tables of a finished run, each sorted."""
+    run = dupegrid.open_run(run_dir)
+    assert run.is_compared
+    assert run.is_clustered
+    parts = [
+        run.images.to_pylist(),
+        run.matches.to_pylist(),
+        run.clusters.to_pylist(),
+        run.stored_thumbs.rows(slice(None)).tobytes(),
+    ]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr(part).encode())
+    return digest.hexdigest()
+
+
+def in_fork(work: Callable[[], object]) -> int:
+    """Do some work in a fork that leads its own process group; its exit status, negative for a signal."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            work()
+            code = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def killed_at(number: int) -> None:
+    """From now on, kill the process group just before its write `number`; an opened file is left half written."""
+    count = 0
+
+    def watched(
+        function: Callable[..., Any], is_write: Callable[..., bool] = lambda *_a, **_k: True
+    ) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            if is_write(*arguments, **options):
+                count += 1
+                if count == number:
+                    if function is real_open:
+                        with real_open(*arguments, **options) as file:
+                            file.write(b"half" if "b" in file.mode else "half")
+                    os.killpg(0, signal.SIGKILL)
+                    time.sleep(60)
+            return function(*arguments, **options)
+
+        return call
+
+    real_open = builtins.open
+    for name in ("replace", "unlink", "rmdir", "mkdir", "fsync", "ftruncate"):
+        setattr(os, name, watched(getattr(os, name)))
+    builtins.open = watched(real_open, lambda _file, mode="r", *_a, **_k: "w" in mode)  # type: ignore[assignment]
+
+
+class Case:
+    """A folder of pictures, a run directory to start from, and the tables that a run must end with."""
+
+    def __init__(self, folder: Path, incremental: bool) -> None:
+        self.photos, self.start = folder / "photos", folder / "start"
+        self.settings = {**SETTINGS, "scheduler": "sync", "matrix": not incremental}
+        draw(self.photos, 0, 20)
+        if incremental:
+            assert in_fork(lambda: dupegrid.run(self.photos, out=self.start, **self.settings)) == 0
+            (self.photos / "004.png").unlink()
+            save(self.photos / "007.png", 90)
+            (self.photos / "010.png").rename(self.photos / "moved.png")
+            draw(self.photos, 30, 9)
+        whole = self.new(folder / "whole")
+        assert in_fork(lambda: self.run(whole)) == 0
+        self.expected = tables(whole)
+
+    def new(self, out: Path) -> Path:
+        """A run directory to start from."""
+        shutil.rmtree(out, ignore_errors=True)
+        if self.start.exists():
+            shutil.copytree(self.start, out)
+        return out
+
+    def run(self, out: Path, **settings: object) -> None:
+        """Run, or go on with, a run directory."""
+        dupegrid.run(self.photos, out=out, **{**self.settings, **settings})
+
+    def ends_well(self, out: Path) -> bool:
+        """Whether going on ends with the tables of an uninterrupted run, and without litter."""
+        if in_fork(lambda: self.run(out)) != 0 or tables(out) != self.expected:
+            return False
+        return not [path for path in out.rglob("*") if path.name.startswith(".") or path.name.endswith(".partial")]
+
+
+def kill_at_every_write(case: Case, folder: Path, step: int = 1, first: int = 1) -> tuple[int, int]:
+    """Kill a run at its N-th write, N = first, first + step, ... until one survives: points, how many ended badly."""
+    bad = 0
+    for points, number in enumerate(range(first, 100_000, step)):
+        out = case.new(folder / "run")
+
+        def work(number: int = number, out: Path = out) -> None:
+            killed_at(number)
+            case.run(out)
+
+        if in_fork(work) == 0:
+            return points, bad
+        bad += not case.ends_well(out)
+    raise AssertionError("no run survived")
+
+
+def kill_at_random(case: Case, folder: Path, kills: int, seed: int) -> tuple[int, int]:
+    """Kill runs with threads at random times: kills, and how many ended badly."""
+    chance = random.Random(seed)
+    start = time.monotonic()
+    assert in_fork(lambda: case.run(case.new(folder / "run"), scheduler="threads")) == 0
+    length = time.monotonic() - start
+    done = bad = 0
+    while done < kills:
+        out = case.new(folder / "run")
+        pid = os.fork()
+        if pid == 0:
+            os.setpgid(0, 0)
+            case.run(out, scheduler="threads")
+            os._exit(0)
+        time.sleep(chance.uniform(0, length))
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            os.kill(pid, signal.SIGKILL)
+        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL:
+            done += 1
+            bad += not case.ends_well(out)
+    return done, bad
+
+
+def flip_bits(case: Case, folder: Path, flips: int, seed: int) -> dict[str, int]:
+    """Flip single bits of a finished run: how often that was an error, mended, or harmless; 'changed' must stay 0."""
+    chance = random.Random(seed)
+    whole, out = case.new(folder / "finished"), folder / "run"
+    assert in_fork(lambda: case.run(whole)) == 0
+    files = sorted(path for path in whole.rglob("*") if path.is_file() and path.stat().st_size)
+    counts = {"error": 0, "harmless": 0, "changed": 0}
+    for number in range(flips):
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(whole, out)
+        sizes = [path.stat().st_size if number % 2 else 1 for path in files]
+        file = out / chance.choices(files, sizes)[0].relative_to(whole)
+        data = bytearray(file.read_bytes())
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        file.write_bytes(data)
+        seen = _outcome(lambda: tables(out), case.expected)
+        again = _outcome(lambda: (case.run(out), tables(out))[1], case.expected)
+        counts["changed" if "changed" in (seen, again) else "error" if "error" in (seen, again) else "harmless"] += 1
+        if "changed" in (seen, again):
+            print(f"changed by a bit in {file.relative_to(out)}: read {seen}, run {again}", file=sys.stderr)
+    return counts
+
+
+def _outcome(work: Callable[[], str], expected: str) -> str:
+    try:
+        return "harmless" if work() == expected else "changed"
+    except (dupegrid.DupegridError, AssertionError):
+        return "error"
+
+
+@contextmanager
+def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
+    """A file system of so many bytes in memory. OSError where one may not be mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.system(f"mount -t tmpfs -o size={size_bytes} tmpfs '{folder}' 2>/dev/null"):
+        raise OSError("no tmpfs can be mounted here")
+    try:
+        yield folder
+    finally:
+        os.system(f"umount -l '{folder}'")
+
+
+def fill_disks(case: Case, folder: Path, passes: int, seed: int) -> tuple[int, int, int]:
+    """Run on disks that are too small, then with room: passes, how many did not stop cleanly, how many ended badly."""
+    chance = random.Random(seed)
+    unclean = bad = 0
+    needed = sum(path.stat().st_size for path in case.new(folder / "sized").rglob("*"))
+    assert in_fork(lambda: case.run(folder / "sized")) == 0
+    needed = sum(-(-path.stat().st_size // 4096) * 4096 for path in (folder / "sized").rglob("*"))
+    for number in range(passes):
+        with small_disk(folder / f"disk{number}", chance.randrange(needed // 10, needed * 9 // 10)) as disk:
+            out = disk / "run"
+
+            def starved(out: Path = out) -> None:
+                with pytest.raises(OSError, match="No space left"):
+                    case.run(out)
+
+            unclean += in_fork(starved) != 0
+            os.system(f"mount -o remount,size={4 * needed} '{disk}'")
+            bad += not case.ends_well(out)
+    return passes, unclean, bad
+
+
+def kill_half_way(run_dir: Path, tile: int) -> tuple[int, int, int]:
+    """Kill a comparison at half of its tiles and go on: tiles, marks at the kill, tiles done after it."""
+    settings = {"quiet": True, "tile": tile, "threshold": 50.0, "cutoff": 50.0, "orientations": "none", "workers": 2}
+    strips = -(-len(dupegrid.open_run(run_dir).thumbs) // tile)
+
+    def marks() -> int:
+        return len([path for path in (run_dir / "tiles.zarr/c").glob("*/*/0") if path.is_file()])
+
+    pid = os.fork()
+    if pid == 0:
+        os.setpgid(0, 0)
+        dupegrid.compare(run_dir, **settings)
+        os._exit(0)
+    while marks() < strips * (strips + 1) // 4:
+        time.sleep(0.002)
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    at_kill, again, mark = marks(), 0, Tiles.mark
+
+    def counted(*arguments: Any) -> None:
+        nonlocal again
+        again += 1
+        mark(*arguments)
+
+    Tiles.mark = counted  # type: ignore[method-assign]
+    try:
+        dupegrid.compare(run_dir, **settings)
+    finally:
+        Tiles.mark = mark  # type: ignore[method-assign]
+    return marks(), at_kill, again
+
+
+def main(short: bool) -> None:
+    """The long form: every write, a hundred kills, two hundred flips, ten full disks, 20,000 images."""
+    faults: list[str] = []
+
+    def found(what: str, is_well: bool) -> None:
+        print(what, flush=True)
+        if not is_well:
+            faults.append(what)
+
+    with tempfile.TemporaryDirectory() as name:
+        for kind in ("first", "incremental"):
+            folder = Path(name) / kind
+            case = Case(folder, incremental=kind == "incremental")
+            points, bad = kill_at_every_write(case, folder, *((67, 5) if short else (1, 1)))
+            found(f"{kind} run killed at its writes: {points} points, {bad} differences", not bad and points > 4)
+            kills, bad = kill_at_random(case, folder, 2 if short else 50, 1)
+            found(f"{kind} run killed at random: {kills} kills, {bad} differences", not bad)
+            counts = flip_bits(case, folder, 10 if short else 200, 2)
+            found(f"{kind} run with a bit flipped: {counts}", not counts["changed"])
+            if kind == "first":
+                try:
+                    passes, unclean, bad = fill_disks(case, folder, 2 if short else 10, 3)
+                    found(
+                        f"disk full: {passes} passes, {unclean} stopped otherwise, {bad} differences",
+                        not unclean and not bad,
+                    )
+                except OSError as error:
+                    print(f"disk full: not tried, {error}")
+        images, tile = (2000, 200) if short else (20_000, 1000)
+        tiles, at_kill, again = kill_half_way(make_run(Path(name) / "large", images), tile)
+        found(f"compare killed half way: {tiles} tiles, {at_kill} marked, {again} after", at_kill + again == tiles)
+    sys.exit("\n".join(["", "these are faults:", *faults]) if faults else 0)
+
+
+if __name__ == "__main__":
+    main("short" in sys.argv)

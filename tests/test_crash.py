@@ -1,0 +1,126 @@
+"""Killed, starved of disk, damaged: the short form of `make test-crash`. And what a lock and a sweep do."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import dupegrid
+from dupegrid.errors import RunDirError
+from dupegrid.lock import locked
+from tests.conftest import ROOT
+
+SETTINGS = {"scheduler": "sync", "quiet": True}
+ARTIFACTS = [
+    "thumbs.zarr/zarr.json",
+    "thumbs.zarr/c/0/0/0/0",
+    "levels.zarr/8/zarr.json",
+    "levels.zarr/8/c/0/0",
+    "files.parquet",
+    "index/part-000000.parquet",
+    "images.parquet",
+    "sorted.zarr/zarr.json",
+    "sorted.zarr/order/c/0",
+    "tiles.zarr/zarr.json",
+    "tiles.zarr/c/0/0/0",
+    "matches.parquet/part-00000-00000-000.parquet",
+    "matches.parquet/part-identical.parquet",
+    "compared.parquet",
+    "receipt.json",
+    "clusters.parquet",
+    "run.json",
+]
+
+
+@pytest.mark.slow
+def test_whatever_happens_the_tables_are_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash", "short"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("differences") >= 4
+
+
+def test_a_run_directory_has_one_run_at_a_time(image_tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with locked(out), pytest.raises(RunDirError, match=f"in use by process {os.getpid()} on .* since 20"):
+        dupegrid.run(image_tree, out=out, **SETTINGS)
+    run = dupegrid.run(image_tree, out=out, **SETTINGS)
+    for verb in (dupegrid.compare, dupegrid.cluster, dupegrid.report):
+        with locked(out), pytest.raises(RunDirError, match="in use"):
+            verb(run)
+    assert (out / "lock").read_bytes() == b""
+
+
+def test_of_forty_contenders_one_has_the_lock(tmp_path: Path) -> None:
+    start, stop = threading.Barrier(40), threading.Event()
+    said: list[str] = []
+
+    def contend() -> None:
+        start.wait()
+        try:
+            with locked(tmp_path / "run"):
+                said.append("mine")
+                stop.wait(60)
+        except RunDirError:
+            said.append("not mine")
+
+    contenders = [threading.Thread(target=contend) for _ in range(40)]
+    for contender in contenders:
+        contender.start()
+    while len(said) < 40 and any(contender.is_alive() for contender in contenders):
+        time.sleep(0.01)
+    stop.set()
+    for contender in contenders:
+        contender.join()
+    assert sorted(said) == ["mine"] + ["not mine"] * 39
+
+
+def test_the_lock_of_a_dead_process_is_taken_over_and_that_of_another_host_is_not(tmp_path: Path) -> None:
+    script = "import sys, os; from pathlib import Path; from dupegrid.lock import locked\n"
+    script += "with locked(Path(sys.argv[1])): os._exit(9)"
+    subprocess.run([sys.executable, "-c", script, tmp_path / "run"], check=False)
+    assert json.loads((tmp_path / "run/lock").read_text())["pid"] != os.getpid()
+    with locked(tmp_path / "run"):
+        assert json.loads((tmp_path / "run/lock").read_text())["pid"] == os.getpid()
+    (tmp_path / "run/lock").write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": "2026-01-01"}))
+    with (
+        pytest.raises(RunDirError, match=r"on elsewhere since 2026-01-01: if that run is over, delete .*lock"),
+        locked(tmp_path / "run"),
+    ):
+        pass
+
+
+def test_what_killed_writers_left_is_swept_away(image_tree: Path, tmp_path: Path) -> None:
+    run = dupegrid.run(image_tree, out=tmp_path / "run", **SETTINGS)
+    for name in ("thumbs.zarr/c/.0.0123456789abcdef0123456789abcdef", ".run.json.0123456789abcdef0123456789abcdef"):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_bytes(b"half")
+    mine = run.path / ".keep"
+    mine.write_bytes(b"a user's")
+    dupegrid.run(image_tree, out=run.path, **SETTINGS)
+    assert [path.name for path in run.path.rglob(".*")] == [".keep"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ARTIFACTS,
+)
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_whatever_is_damaged_is_made_again(image_tree: Path, tmp_path: Path, name: str, damage: str) -> None:
+    settings = {**SETTINGS, "paths": [str(image_tree)]}
+    run = dupegrid.run(out=tmp_path / "run", **settings)
+    images, matches, clusters = run.images, run.matches, run.clusters
+    file = run.path / name
+    data = file.read_bytes()
+    if name == "run.json" and damage == "gone":
+        return  # then it is no run directory
+    file.unlink() if damage == "gone" else file.write_bytes(data[: len(data) // 2])
+    again = dupegrid.run(out=tmp_path / "run", **settings)
+    assert (again.images, again.matches, again.clusters) == (images, matches, clusters)
+    assert file.exists()

@@ -52,7 +52,39 @@ def test_links_and_pipes_are_left_alone(tree: Path) -> None:
     (tree / "loop").symlink_to(tree)
     (tree / "dangling.jpg").symlink_to(tree / "nowhere")
     os.mkfifo(tree / "pipe.jpg")
-    assert len(listed(tree).files) == 6
+    listing = listed(tree)
+    assert len(listing.files) == 6
+    assert listing.links_left_alone == 3
+
+
+def test_links_are_followed_where_that_is_asked_for(tree: Path, tmp_path: Path) -> None:
+    (tree / "link.jpg").symlink_to(tree / "b.jpg")
+    (tree / "loop").symlink_to(tree)
+    (tree / "sub/again").symlink_to(tree / "sub")
+    (tree / "dangling.jpg").symlink_to(tree / "nowhere")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/e.jpg").write_bytes(b"e")
+    (tree / "far").symlink_to(tmp_path / "far")
+    listing = listed(tree, follow_symlinks=True)
+    assert sorted(names(listing)) == sorted(["link.jpg", "e.jpg", *names(listed(tree))])
+    assert listing.links_left_alone == 1
+
+
+@pytest.mark.parametrize("end", [b"\0", b"\n"])
+def test_files_from_a_list(tree: Path, tmp_path: Path, end: bytes) -> None:
+    wanted = [tree / "b.jpg", tree / "sub/c.jpg", tree / "b.jpg", tree / "gone.jpg"]
+    file = tmp_path / "list"
+    file.write_bytes(end.join(os.fsencode(path) for path in wanted) + end)
+    listing = discover(load_config(files_from=str(file)))
+    assert names(listing) == ["b.jpg", "gone.jpg", "c.jpg"]
+    assert listing.files["size_bytes"].to_pylist() == [5, 0, 9]
+    both = discover(load_config(paths=[str(tree / "@eaDir")], files_from=str(file), extensions=[".jpg"]))
+    assert both.files["root"].to_pylist() == [0, 1, 1, 1]
+    file.write_bytes(os.fsencode(tree))
+    with pytest.raises(InputError, match="names the folder"):
+        discover(load_config(files_from=str(file)))
+    with pytest.raises(InputError, match="cannot read"):
+        discover(load_config(files_from=str(tmp_path / "none")))
 
 
 def test_a_folder_that_cannot_be_listed_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,3 +212,17 @@ def test_other_limits_touch_only_the_files_they_concern(tmp_path: Path, opened: 
         run = dupegrid.index(tmp_path / "photos", out=tmp_path / "run", max_pixels=most, **SETTINGS)
         assert sorted(opened) == expected
         assert run.images["status"].to_pylist().count("ok") == ok
+
+
+def test_names_of_one_file_are_compared_once_and_take_no_room(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    first, other = save(photos / "a.png", 1), save(photos / "z.png", 2)
+    for name in ("b.png", "c.png"):
+        (photos / name).hardlink_to(first)
+    shutil.copy(other, photos / "y.png")
+    run = dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
+    assert run.images["link_of"].to_pylist() == [None, 0, 0, None, None]
+    assert run.images["identical_to"].to_pylist() == [None, 0, 0, None, None]
+    assert [(row["a"], row["b"]) for row in run.matches.to_pylist()] == [(0, 1), (0, 2), (3, 4)]
+    assert run.summary["duplicate_bytes"] == other.stat().st_size
+    assert "another name of one file" in (run.path / "report.html").read_text()

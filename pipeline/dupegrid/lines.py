@@ -13,7 +13,7 @@ def _reasons(failed: Mapping[str, int]) -> str:
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     files = f"{summary['images']:,} found, {summary['ok']:,} pictures read; not read: {_reasons(summary['failed'])}"
-    left_out = summary["not_asked_for"]
+    left_out, links = summary["not_asked_for"], summary["links_left_alone"]
     lines = [
         f"files       {files}" if summary["images"] else "files       none under the PATHs: nothing to compare",
         *(
@@ -21,6 +21,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
             if summary["unreadable_folders"]
             else []
         ),
+        *([f"links       {counted(links, 'symbolic link')} left alone: see --follow-symlinks"] if links else []),
         f"pairs       {quantity(summary['pairs'] - left_out)} compared"
         + (f", {quantity(left_out)} not asked for" if left_out else ""),
         *cluster_lines(summary),

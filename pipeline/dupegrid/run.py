@@ -171,7 +171,7 @@ def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) 
 def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
     saved = chosen.saved
     counts = compare_stage(saved["fingerprint"], chosen.config, chosen.path, workers, reporter)
-    write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved["unreadable_folders"]))
+    write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved))
     if chosen.config.matrix:
         store_matrix(saved["fingerprint"], chosen.config.orientations, chosen.path, workers, reporter)
 
@@ -189,12 +189,13 @@ def _report(done: Run) -> Path:
     return target
 
 
-def _receipt(done: Run, counts: dict[str, Any], unreadable_folders: Sequence[str]) -> dict[str, Any]:
+def _receipt(done: Run, counts: dict[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
     status_column = read_table(done.path / "images.parquet", IMAGES, ["status"])["status"]
     failed = status_column.filter(pc.not_equal(status_column, "ok"))
     return {
         "images": {"found": len(status_column), "ok": len(status_column) - len(failed), "failed": _counted(failed)},
-        "unreadable_folders": list(unreadable_folders),
+        "unreadable_folders": saved["unreadable_folders"],
+        "links_left_alone": saved.get("links_left_alone", 0),
         **counts,
         "fingerprint": done.pairs_mark,
         "cutoff": done.config.cutoff,

@@ -162,16 +162,24 @@ class Run:
             "ok": receipt["images"]["ok"],
             "failed": receipt["images"]["failed"],
             "unreadable_folders": receipt["unreadable_folders"],
+            "links_left_alone": receipt["links_left_alone"],
             "pairs": receipt["pairs"]["total"],
             "threshold": self.config.threshold,
             "matches": pc.sum(pc.less_equal(self.matches["score"], self.config.threshold)).as_py() or 0,
             "clusters": len(pc.unique(self.clusters["cluster"])),
             "duplicates": len(duplicates),
             "bridges": pc.sum(pc.equal(self.clusters["role"], "bridge")).as_py() or 0,
-            "duplicate_bytes": pc.sum(self.images["size_bytes"].take(duplicates)).as_py() or 0,
+            "duplicate_bytes": self._bytes_of(duplicates),
             "not_asked_for": receipt["pairs"]["other_group"] + receipt["pairs"]["filter"],
             **self._already_there,
         }
+
+    def _bytes_of(self, ids: pa.ChunkedArray) -> int:
+        """The bytes that images take: a file under several names once, and not if one of its names is a keeper."""
+        kept = self.images.take(self.clusters["keeper"].unique()).select(["device", "inode"])
+        files = self.images.take(ids).select(["device", "inode", "size_bytes"])
+        alone = files.join(kept, ["device", "inode"], join_type="left anti").group_by(["device", "inode"])
+        return pc.sum(alone.aggregate([("size_bytes", "max")])["size_bytes_max"]).as_py() or 0
 
     @property
     def _already_there(self) -> dict[str, int]:

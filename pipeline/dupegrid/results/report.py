@@ -128,6 +128,8 @@ def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) ->
         "" if row["role"] == "keep" else "no match of its own with the one to keep" if mse is None else f"MSE {mse:.1f}"
     )
     size = f"{width} × {height}, {size_text(image['size_bytes'])}"
+    if image["link_of"] is not None:
+        size += ", another name of one file"
     return Picture(
         role=row["role"],
         caption=f"{size}, {away}" if away else size,

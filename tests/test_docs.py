@@ -27,6 +27,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     for place, name in enumerate(("photos/a.jpg", "photos/b.png", "photos/c.jpg", "new/d.jpg", "archive/e.png")):
         save(folder / name, place % 2)
+    (folder / "list").write_text("photos/a.jpg\nphotos/c.jpg\n")
     return folder
 
 

@@ -226,3 +226,38 @@ def test_names_of_one_file_are_compared_once_and_take_no_room(tmp_path: Path) ->
     assert [(row["a"], row["b"]) for row in run.matches.to_pylist()] == [(0, 1), (0, 2), (3, 4)]
     assert run.summary["duplicate_bytes"] == other.stat().st_size
     assert "another name of one file" in (run.path / "report.html").read_text()
+
+
+def test_a_listed_file_that_lies_under_a_path_too_is_one_row(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"photos/{name}.png", 1)
+    file = tmp_path / "list"
+    file.write_text(f"{tmp_path}/photos/a.png\n{tmp_path}/nowhere.png\n")
+    runs = [dupegrid.run(tmp_path / "photos", files_from=file, out=tmp_path / "run", **SETTINGS) for _ in range(3)]
+    assert [row["status"] for row in runs[0].images.to_pylist()] == ["ok", "ok", "ok", "changed"]
+    assert runs[0].images == runs[1].images == runs[2].images
+
+
+def test_a_timeout_is_tried_again_with_more_time(tmp_path: Path) -> None:
+    save(tmp_path / "photos/a.png", 1)
+    settings = {**SETTINGS, "out": tmp_path / "run"}
+    assert dupegrid.run(tmp_path / "photos", file_timeout=1e-6, **settings).images["status"].to_pylist() == ["timeout"]
+    assert dupegrid.run(tmp_path / "photos", file_timeout=60.0, **settings).images["status"].to_pylist() == ["ok"]
+
+
+def test_a_lower_limit_holds_for_broken_pictures_too(tmp_path: Path) -> None:
+    file = save(tmp_path / "photos/a.png", 1)
+    file.write_bytes(file.read_bytes()[:2000])
+    settings = {**SETTINGS, "out": tmp_path / "run"}
+    assert dupegrid.run(tmp_path / "photos", **settings).images["status"].to_pylist() == ["truncated"]
+    again = dupegrid.run(tmp_path / "photos", max_pixels=100, **settings)
+    assert again.images["status"].to_pylist() == ["too_large"]
+
+
+def test_a_matrix_of_other_images_is_removed(tmp_path: Path) -> None:
+    save(tmp_path / "photos/a.png", 1)
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", matrix=True, **SETTINGS)
+    assert (run.path / "mse.zarr").exists()
+    save(tmp_path / "photos/b.png", 1)
+    dupegrid.run(tmp_path / "photos", out=tmp_path / "run", matrix=False, **SETTINGS)
+    assert not (run.path / "mse.zarr").exists()

@@ -119,7 +119,7 @@ def test_a_decoder_out_of_memory_is_one_row(tmp_path: Path, misbehaving: None) -
 def test_a_process_that_does_not_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_idle", [])
     monkeypatch.setattr(sandbox, "_START", "raise ImportError('no decoder here')")
-    with pytest.raises(RuntimeError, match="no decoder here"):
+    with pytest.raises(dupegrid.DupegridError, match="no decoder here"):
         statuses(files(tmp_path, 1))
 
 

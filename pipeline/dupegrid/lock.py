@@ -35,8 +35,10 @@ def locked(run_dir: Path) -> Iterator[None]:
     try:
         _take(descriptor, run_dir)
         _sweep(run_dir)
-        yield
-        os.ftruncate(descriptor, 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -218,7 +219,8 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) 
     """
     files = sorted(p for p in path.iterdir() if p.name[0] not in "._") if path.is_dir() else [path]
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-    tables = [_read_part(file, columns).cast(wanted) for file in files]
+    with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1) or 1) as pool:
+        tables = list(pool.map(lambda file: _read_part(file, columns).cast(wanted), files))
     return pa.concat_tables(tables) if tables else wanted.empty_table()
 
 

@@ -21,12 +21,14 @@ from dupegrid.lock import locked
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
 from dupegrid.pairs.matrix import store_matrix
+from dupegrid.pairs.measure import FILTERED, load_metric
 from dupegrid.progress import Reporter
 from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, remove, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
 from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, open_run, shown, write_run_json
 from dupegrid.runtime import Runtime, runtime
+from dupegrid.store import stored_fingerprint
 
 _TRIES: Final = 5  # a damaged file is removed and made again so often in one run
 COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
@@ -150,6 +152,8 @@ def _chosen(
     given = {"paths": [os.fspath(path) for path in paths]} if paths else {}
     chosen = load_config(config, kept_cutoff, **given, **settings)
     check_out(run_dir, chosen, before)
+    if chosen.metric != FILTERED:
+        load_metric(chosen.metric)
     with reporter.stage("list", None, "files") as advance:
         return Run(run_dir, chosen), discover(chosen, advance)
 
@@ -172,6 +176,9 @@ def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
     saved = chosen.saved
     counts = compare_stage(saved["fingerprint"], chosen.config, chosen.path, workers, reporter)
     write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved))
+    matrix = chosen.path / "mse.zarr"
+    if not (stored_fingerprint(matrix) or saved["fingerprint"]).startswith(saved["fingerprint"]):
+        remove(matrix)  # of other images
     if chosen.config.matrix:
         store_matrix(saved["fingerprint"], chosen.config.orientations, chosen.path, workers, reporter)
 

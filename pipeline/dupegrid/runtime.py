@@ -15,6 +15,7 @@ import dask.multiprocessing
 import dask.threaded
 from dask.callbacks import Callback
 from distributed import Client, KilledWorker, LocalCluster, as_completed
+from distributed.comm import CommClosedError
 from threadpoolctl import threadpool_limits
 
 from dupegrid.errors import ConfigError, DupegridError
@@ -49,7 +50,16 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
     elif scheduler == "processes":
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(count, context, initializer=_start_worker_process) as pool:
-            yield _Local(partial(dask.multiprocessing.get, num_workers=count, pool=pool, optimize_graph=False), count)
+            with _unseen_interrupts():
+                pool.submit(os.getpid).result()
+            get = partial(dask.multiprocessing.get, num_workers=count, pool=pool, optimize_graph=False)
+            try:
+                yield _Local(get, count)
+            except BaseException as error:
+                if not isinstance(error, Exception):  # a signal: the pool would be waited for
+                    for child in multiprocessing.active_children():
+                        child.kill()
+                raise
     elif scheduler == "local":
         options = {
             "n_workers": count,
@@ -57,7 +67,9 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
             "dashboard_address": ":0",
             "silence_logs": logging.ERROR,
         }
-        with LocalCluster(**options) as cluster, Client(cluster) as client:
+        with _unseen_interrupts():
+            cluster = LocalCluster(**options)
+        with cluster, Client(cluster) as client:
             yield _Cluster(client)
     else:
         try:
@@ -70,6 +82,16 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
             except TimeoutError:
                 raise ConfigError(f"no worker at {scheduler}: start some with 'dask worker {scheduler}'") from None
             yield _Cluster(client)
+
+
+@contextmanager
+def _unseen_interrupts() -> Iterator[None]:
+    """Processes started here do not see the SIGINT that a terminal sends to all; this one sees it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
@@ -114,7 +136,7 @@ class _Cluster:
             for future in as_completed(futures):
                 on_block(future.result())
                 future.release()
-        except (CancelledError, KilledWorker, OSError) as error:
+        except (CancelledError, KilledWorker, CommClosedError) as error:
             raise DupegridError(f"the cluster was lost ({type(error).__name__}); {_GO_ON}") from None
 
 

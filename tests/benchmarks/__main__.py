@@ -21,6 +21,7 @@ with tempfile.TemporaryDirectory() as name:
             rows += more
     else:
         rows += measure.index(folder)
+        rows += measure.incremental(folder)
         for n in (2000, 10_000):
             more, _ = measure.compare(make_run(folder / f"run{n}", n), "none", 200)
             rows += more

@@ -1,12 +1,15 @@
 """The measurements; each gives rows for the table that `make bench` prints."""
 
+import io
 import os
 import resource
 import shutil
 import statistics
+import tarfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from dupegrid import runtime as runtime_module
 from dupegrid.pairs import compare as compare_module
 from dupegrid.progress import counted, quantity, size_text
 from dupegrid.runtime import one_blas_thread
+from tests.benchmarks.collection import crops, sources
 from tests.conftest import SHARED
 
 Row = tuple[str, str, str, str]
@@ -33,36 +37,73 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
     return statistics.median(times)
 
 
-def index(folder: Path, most: int = 300, repeats: int = 3) -> list[Row]:
+def collections(folder: Path, most: int) -> dict[str, Path]:
+    """Folders of `most` files at most: photos, large photos and tiny pictures, real ones copied over and over."""
+    data, found = SHARED / "data", {}
+    if not data.is_dir():
+        demo.draw(folder / "drawn", originals=max(20, most), each_kind=2)
+        return {"drawn": folder / "drawn"}
+    for name, copies in (("photos", 10), ("large", 24)):
+        sources = sorted((data / name).iterdir())
+        found[f"{name} (each {copies} times)"] = folder / name
+        (folder / name).mkdir()
+        for number in range(copies):
+            for source in sources[: max(1, most // copies)]:
+                shutil.copy(source, folder / name / f"{number:02d}-{source.name}")
+    with tarfile.open(data / "cifar10-test.tar") as tar:
+        members = [member for member in tar if member.isfile()][:most]
+        tar.extractall(folder / "cifar10", members, filter="data")
+    return found | {"cifar10": folder / "cifar10"}
+
+
+def index(folder: Path, most: int = 10_000, repeats: int = 3) -> list[Row]:
     """Files a second of the index stage, beside a loop on all cores that only reads and decodes by the same recipe."""
-    photos = SHARED / "data/photos"
-    if not photos.is_dir():
-        photos = folder / "drawn"
-        demo.draw(photos, originals=max(20, most), each_kind=2)
-    files = sorted(photos.iterdir())
 
     def bare(file: Path) -> None:
-        try:
-            image = Image.open(file)
-            image.draft(None, (256, 256))
-            image.convert("RGB").resize((64, 64), Image.Resampling.BICUBIC, reducing_gap=2)
-        except OSError:
-            pass
+        image = Image.open(io.BytesIO(file.read_bytes()))
+        image.draft(None, (256, 256))
+        image.convert("RGB").resize((64, 64), Image.Resampling.BICUBIC, reducing_gap=2)
 
-    def loop() -> None:
+    def loop(files: list[Path]) -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(bare, files))
 
-    runs = iter(range(repeats))
-    ours = seconds(lambda: dupegrid.index(photos, out=folder / f"index{next(runs)}", quiet=True), repeats)
-    limit = seconds(loop, repeats)
-    what = f"index {len(files)} files, hash, rows and start of the stage included"
+    rows = []
+    for name, collection in collections(folder, most).items():
+        files = sorted(path for path in collection.rglob("*") if path.is_file() and path.suffix != ".txt")
+        dupegrid.index(collection, out=folder / "first", quiet=True)  # starts the processes
+        ours, limit = [], []
+        for _ in range(repeats):  # in turn, as the machine is not always as fast
+            shutil.rmtree(folder / "first")
+            ours.append(seconds(partial(dupegrid.index, collection, out=folder / "first", quiet=True), 1))
+            limit.append(seconds(partial(loop, files), 1))
+        shutil.rmtree(folder / "first")
+        our_s, limit_s = statistics.median(ours), statistics.median(limit)
+        rates = f"{len(files) / our_s:,.0f} files/s", f"{len(files) / limit_s:,.0f} files/s, only decoded"
+        rows.append((f"index {len(files):,} of {name}, hash and tables included", *rates, f"{limit_s / our_s:.2f}"))
+    return rows
+
+
+def incremental(folder: Path, n: int = 60_000, more: int = 1000) -> list[Row]:
+    """A run on n small files, and again with some more."""
+    photos = folder / "many"
+
+    def draw(first: int, count: int) -> None:
+        for k, image in enumerate(crops(sources(), first, count, 32)):
+            place = photos / f"{(first + k) // 1000:03d}"
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place / f"{first + k:06d}.jpg", quality=90)
+
+    draw(0, n)
+    first = seconds(lambda: dupegrid.run(photos, out=folder / "many run", quiet=True), 1)
+    draw(n, more)
+    again = seconds(lambda: dupegrid.run(photos, out=folder / "many run", quiet=True), 1)
     return [
         (
-            what,
-            f"{len(files) / ours:,.0f} files/s",
-            f"{len(files) / limit:,.0f} files/s, only decoded",
-            f"{limit / ours:.2f}",
+            f"{more:,} files of 32 px added to {n:,}, all stages",
+            f"{again:.1f} s",
+            f"{first:.1f} s",
+            f"{again / first:.3f}",
         )
     ]
 

@@ -42,16 +42,17 @@ def discover(config: Config, found: Callable[[int], None] = lambda _more: None) 
     if not config.paths and not config.files_from:
         raise InputError("no PATH to search: name at least one folder of images")
     first: dict[Identity, int] = {}
+    the_list = len(config.paths) if config.files_from else -1
     for number, root in enumerate(config.roots):
-        if root != config.files_from:
+        if number != the_list:
             known = first.setdefault(_checked_root(root), number)
             if known < config.first_against <= number:
                 raise InputError(f"{printable(root)} is both a PATH and --against: name it once")
     walk = _Walk(config, set(first))
     rows = _Rows()
     for number, root in enumerate(config.roots):
-        if root == config.files_from:
-            rows.add(number, walk.named(root), found)
+        if number == the_list:
+            rows.add(number, walk.named(root, rows.paths()), found)
         elif number in first.values():
             rows.add(number, walk.files(os.fsencode(root)), found)
     return Listing(rows.table(config), tuple(walk.unreadable), walk.links_left_alone)
@@ -105,11 +106,10 @@ class _Walk:
                         elif stat.S_ISREG(status.st_mode) and self._wanted(entry.path):
                             yield entry.path, status
             except OSError:
-                self.unreadable.append(display_path(folder))
+                self.unreadable.append(os.fsdecode(folder))
 
-    def named(self, file: str) -> Iterator[Found]:
-        """The regular files that a file names, and those that it names and are not there, as files without a byte."""
-        seen = set()
+    def named(self, file: str, seen: set[bytes]) -> Iterator[Found]:
+        """The regular files that a file names, but for those seen; what it names and is not there, as empty files."""
         for path in _paths_in(file):
             try:
                 status = os.stat(path, follow_symlinks=self._follow)
@@ -165,6 +165,10 @@ class _Rows:
                 found(_TOLD_EVERY)
         found((len(self._paths) - start) % _TOLD_EVERY)
         self._order += sorted(range(start, len(self._paths)), key=self._paths.__getitem__)
+
+    def paths(self) -> set[bytes]:
+        """The paths found so far."""
+        return set(self._paths)
 
     def table(self, config: Config) -> pa.Table:
         """All of it, schema FILES."""

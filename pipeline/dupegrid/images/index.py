@@ -115,7 +115,7 @@ def index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, nu
         if decoded.thumb is not None:
             chunk[missing[at]] = decoded.thumb
     table = _rows(files, [decoded for decoded in known if decoded is not None])
-    _write(run_dir, number, table, chunk, _facts(files, table, reading), thumbs, cells)
+    _write(run_dir, number, table, chunk, _facts(files, table, _settings_mark(reading, timeout_s)), thumbs, cells)
     return len(files)
 
 
@@ -208,17 +208,18 @@ def write_thumbs(thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels) -> N
     thumbs.write_chunk(number, chunk)
 
 
-def _facts(files: pa.Table, table: pa.Table, reading: Reading) -> dict[str, str]:
+def _facts(files: pa.Table, table: pa.Table, settings: str) -> dict[str, str]:
     """What the metadata of a chunk's rows says: what they were made from, what they are, what may be tried again."""
     status = table["status"].to_pylist()
+    decoded = pc.invert(pc.is_in(table["status"], pa.array([*_BY_SETTINGS, "removed"])))
     pixels = pc.multiply(table["width"].cast(pa.int64()), table["height"].cast(pa.int64()))
     return {
         "files": _digest(files.select(_LISTED_AND_REMOVED)),
         "rows": _digest(table),
         "tried_again": str(sum(name in _TRIED_AGAIN for name in status)),
         "by_settings": str(sum(name in _BY_SETTINGS for name in status)),
-        "settings": _settings_mark(reading),
-        "largest": str(pc.max(pixels.filter(pc.equal(table["status"], "ok"))).as_py() or 0),
+        "settings": settings,
+        "largest": str(pc.max(pixels.filter(decoded)).as_py() or 0),
     }
 
 
@@ -238,8 +239,8 @@ def reading_of(config: Config) -> Reading:
     return Reading(config.thumb, config.exact_decode, config.max_pixels, config.follow_symlinks)
 
 
-def _settings_mark(reading: Reading) -> str:
-    return fingerprint(reading.max_pixels)
+def _settings_mark(reading: Reading, timeout_s: float) -> str:
+    return fingerprint(reading.max_pixels, timeout_s)
 
 
 def _thumbs_mark(config: Config) -> str:
@@ -299,7 +300,7 @@ def _pending(run_dir: Path, thumbs: Thumbs, config: Config, again: bool = True) 
     files = read_table(run_dir / "files.parquet", FILES, _LISTED_AND_REMOVED)
     cells = Arrays(run_dir / "levels.zarr")
     whole = {number for number in thumbs.done() if cells.has(number)}
-    settings = _settings_mark(reading_of(config))
+    settings = _settings_mark(reading_of(config), config.file_timeout)
 
     def is_done(number: int) -> bool:
         facts = read_metadata(_part(run_dir, number)) if number in whole else {}

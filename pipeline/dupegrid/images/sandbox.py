@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
+from dupegrid.errors import DupegridError
 from dupegrid.images.thumbnail import Decoded, OpenedFile, Reading, decode_file, refuse_larger
 
 _TRIES: Final = 2  # of a file whose process dies: what killed it may have been something else
@@ -122,7 +124,7 @@ class _Process:
     def buried(self) -> tuple[int, int, str]:
         """The place of the file a dead process was at, its exit code and last words.
 
-        RuntimeError if it never came to life.
+        DupegridError if it never came to life.
         """
         how = self._process.wait()
         place = int.from_bytes(os.pread(self._place.fileno(), 8, 0), "little", signed=True)
@@ -130,7 +132,7 @@ class _Process:
         lines = self._noise.read().decode(errors="replace").strip().splitlines()
         self.close()
         if place < 0 and how > 0:
-            raise RuntimeError(f"the process that decodes does not start: {lines[-1] if lines else _name(how)}")
+            raise DupegridError(f"the process that decodes does not start: {lines[-1] if lines else _name(how)}")
         return place, how, lines[-1] if lines else ""
 
     def close(self) -> None:
@@ -171,6 +173,7 @@ def serve() -> None:
     """The process that decodes: orders on standard input, answers on standard output, until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent answers
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever its decoder is at
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     place = int(sys.argv[2])
     orders, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # no decoder gets between our answers
@@ -181,8 +184,16 @@ def serve() -> None:
             return
         refuse_larger(order.reading.max_pixels)
         most = _BASE_BYTES + _BYTES_PER_PIXEL * order.reading.max_pixels
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
         _serve(order, place, answers)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process soon after its parent, whatever it decodes; a decoder that keeps Python's lock, at the alarm."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _serve(order: _Order, place_file: int, answers: IO[bytes]) -> None:

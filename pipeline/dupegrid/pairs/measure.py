@@ -77,7 +77,12 @@ def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
 
 
 def _scores(metric: Metric, name: str, x: Pixels, y: Pixels) -> npt.NDArray[Any]:
-    scores = np.asarray(metric(x, y))
+    try:
+        scores = np.asarray(metric(x, y))
+    except Exception as error:
+        raise ConfigError(
+            f"metric {name!r} failed ({type(error).__name__}: {error}): it takes (m, D), (n, D)"
+        ) from None
     if scores.shape != (len(x), len(y)):
         raise ValueError(f"metric {name!r} returned shape {scores.shape} for {len(x)} and {len(y)} images")
     return scores

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from dupegrid.errors import RunDirError
-from dupegrid.records import printable
+from dupegrid.records import printable, remove
 
 LOCK: Final = "lock"
 _UNFINISHED: Final = re.compile(r"\..*\.[0-9a-f]{32}|.*\.[0-9a-f]{32}\.partial")  # ours; zarr's
@@ -77,10 +77,10 @@ def _holder(descriptor: int) -> str:
 
 def _sweep(run_dir: Path) -> None:
     """Remove the temporary files of writers that were killed; nobody writes now."""
-    for folder, _, files in os.walk(run_dir):
-        for name in files:
+    for folder, folders, files in os.walk(run_dir):
+        for name in [*folders, *files]:
             if _UNFINISHED.fullmatch(name):
-                os.unlink(os.path.join(folder, name))
+                remove(Path(folder, name))
 
 
 def is_of_a_lock(name: str) -> bool:

@@ -4,6 +4,7 @@ One task writes one whole chunk, so a chunk that exists was finished. zarr makes
 chunks are written and read by chunks.py. Any reader of zarr opens them.
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from dupegrid.arrays import Float64s, Ints, Pixels
 from dupegrid.chunks import Chunked, read_about, seal, write_about
 from dupegrid.config import CHANNELS
 from dupegrid.errors import StoreError
+from dupegrid.records import temporary_beside
 
 NOT_DONE: Final = -1
 SUMS: Final = "sums"  # in levels.zarr: uint32 (n, 2), the `row_sums` of the thumbnails and of the finest level
@@ -39,6 +41,14 @@ class Thumbs:
         """An empty store for this many images, in place of whatever was there."""
         _create(path, (images, side, side, CHANNELS), (chunk, side, side, CHANNELS), "uint8", 0, fingerprint)
         return cls(path)
+
+    @staticmethod
+    def describe(path: Path, images: int, side: int, chunk: int, fingerprint: str) -> None:
+        """Write zarr.json anew where it is damaged; the chunks stay."""
+        beside = temporary_beside(path)
+        Thumbs.create(beside, images, side, chunk, fingerprint)
+        os.replace(beside / "zarr.json", path / "zarr.json")
+        shutil.rmtree(beside)
 
     def __len__(self) -> int:
         return self._array.shape[0]
@@ -134,6 +144,14 @@ class Arrays:
         for begin in range(0, len(values), array.chunks[0]):
             number = (start + begin) // array.chunks[0]
             array.write((number,), values[begin : begin + array.chunks[0]])
+
+    def length(self, name: str) -> int:
+        """The rows of an array."""
+        return self._arrays[name].shape[0]
+
+    def chunk(self, name: str) -> int:
+        """The rows of a chunk of an array."""
+        return self._arrays[name].chunks[0]
 
     def has(self, number: int) -> bool:
         """Whether chunk `number` of every array exists."""

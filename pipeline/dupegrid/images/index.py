@@ -189,13 +189,15 @@ def _write(
 
 def create_stores(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> tuple[Thumbs, Arrays]:
     """Empty stores for the thumbnails of so many images and for what is reckoned from them."""
-    cells = _create_levels(run_dir, images, side, chunk)
+    cells = _create_levels(run_dir, images, side, chunk, mark)
     return Thumbs.create(run_dir / "thumbs.zarr", images, side, chunk, mark), cells
 
 
-def _create_levels(run_dir: Path, images: int, side: int, chunk: int) -> Arrays:
+def _create_levels(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> Arrays:
     shapes = {str(g): ((images, g * g * CHANNELS), cell_dtype(side, g)) for g in levels(side)}
-    return Arrays.create(run_dir / "levels.zarr", shapes | {SUMS: ((images, 2), np.uint32)}, chunk)
+    cells = Arrays.create(run_dir / "levels.zarr", shapes | {SUMS: ((images, 2), np.uint32)}, chunk)
+    cells.sign(mark)
+    return cells
 
 
 def write_thumbs(thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels) -> None:
@@ -251,6 +253,9 @@ def _thumbs_mark(config: Config) -> str:
 def _prepared(listing: Listing, config: Config, run_dir: Path) -> Thumbs:
     """The stores and files.parquet for a listing: those of an earlier run with what is new, or new ones."""
     path, mark = run_dir / "thumbs.zarr", _thumbs_mark(config)
+    if stored_fingerprint(path) is None and stored_fingerprint(run_dir / "levels.zarr") == mark and path.exists():
+        cells = Arrays(run_dir / "levels.zarr")
+        Thumbs.describe(path, cells.length(SUMS), config.thumb, cells.chunk(SUMS), mark)
     known = _known_files(run_dir) if stored_fingerprint(path) == mark else None
     if known is None:
         return _created(listing.files, config, run_dir, mark)
@@ -261,7 +266,7 @@ def _prepared(listing: Listing, config: Config, run_dir: Path) -> Thumbs:
     try:
         cells = Arrays(run_dir / "levels.zarr")
     except StoreError:  # damaged: reckoned again, from the thumbnails
-        cells = _create_levels(run_dir, len(files), thumbs.side, thumbs.chunk)
+        cells = _create_levels(run_dir, len(files), thumbs.side, thumbs.chunk, mark)
     if len(files) > len(thumbs):
         cells.grow(len(files))
         thumbs.grow(len(files))
@@ -277,10 +282,22 @@ def _created(files: pa.Table, config: Config, run_dir: Path, mark: str) -> Thumb
 
 
 def _known_files(run_dir: Path) -> pa.Table | None:
+    """The files of an earlier run: its listing, or where that is damaged what the rows say of it; None if they lack."""
     try:
         return read_table(run_dir / "files.parquet", FILES)
     except StoreError:
+        pass
+    try:
+        rows = read_table(run_dir / "index", IMAGE_PART)
+    except (StoreError, OSError):
         return None
+    if rows["id"].to_pylist() != list(range(len(Thumbs(run_dir / "thumbs.zarr")))):
+        return None
+    columns = {name: rows[name] for name in _LISTED}
+    columns |= {"removed": pc.equal(rows["status"], "removed"), "known_hash": pa.nulls(len(rows), pa.string())}
+    files = pa.table({name: columns[name] for name in FILES.names}, schema=FILES)
+    write_table(run_dir / "files.parquet", files, row_group_size=Thumbs(run_dir / "thumbs.zarr").chunk)
+    return files
 
 
 def _hashes(run_dir: Path, chunk: int, ids: Ints) -> list[str | None]:

@@ -23,7 +23,7 @@ from dupegrid.errors import StoreError
 from dupegrid.records import temporary_beside
 
 NOT_DONE: Final = -1
-SUMS: Final = "sums"  # in levels.zarr: uint32 (n, 2), the `row_sums` of the thumbnails and of the finest level
+SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level
 _CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding
 
 
@@ -95,10 +95,10 @@ class Thumbs:
         """Thumbnails of consecutive images: uint8 array of shape (k, S, S, 3)."""
         return self._array.rows(rows)
 
-    def take(self, rows: Ints, sums: npt.NDArray[np.uint32] | None = None) -> Pixels:
+    def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> Pixels:
         """Thumbnails of the named images, in that order: uint8 array of shape (k, S, S, 3).
 
-        With the checksums of all of them, uint32 (n,), less is read where few are wanted.
+        With the checksums of all of them, uint64 (n,), less is read where few are wanted.
         """
         return self._array.take(rows, sums)
 
@@ -170,7 +170,7 @@ class Arrays:
         """Consecutive rows of an array."""
         return self._arrays[name].rows(rows)
 
-    def take(self, name: str, rows: Ints, sums: npt.NDArray[np.uint32] | None = None) -> npt.NDArray[Any]:
+    def take(self, name: str, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
         """The named rows of an array, in that order; with the checksums of all of them less may be read."""
         return self._arrays[name].take(rows, sums)
 

@@ -195,7 +195,7 @@ def create_stores(run_dir: Path, images: int, side: int, chunk: int, mark: str) 
 
 def _create_levels(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> Arrays:
     shapes = {str(g): ((images, g * g * CHANNELS), cell_dtype(side, g)) for g in levels(side)}
-    cells = Arrays.create(run_dir / "levels.zarr", shapes | {SUMS: ((images, 2), np.uint32)}, chunk)
+    cells = Arrays.create(run_dir / "levels.zarr", shapes | {SUMS: ((images, 2), np.uint64)}, chunk)
     cells.sign(mark)
     return cells
 

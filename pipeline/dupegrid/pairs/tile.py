@@ -104,7 +104,7 @@ def _opened_thumbs(path: Path, _mark: str) -> Thumbs:
 
 
 @lru_cache(maxsize=2)
-def _sums(run_dir: Path, mark: str) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+def _sums(run_dir: Path, mark: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """The checksums of thumbnails and of rows of the finest level, for those that are read alone."""
     thumbs, finest = _opened(run_dir / "levels.zarr", mark).rows(SUMS).T.copy()
     return thumbs, finest

@@ -45,6 +45,18 @@ def data() -> Path:
     return folder
 
 
+def refuse_listing(monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+    """Have the system refuse to list folders of this name."""
+    scandir = os.scandir
+
+    def refuse(path: bytes) -> object:
+        if os.path.basename(os.fsencode(path)) == name:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
 def picture(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
     """A picture unlike those of other seeds: soft colours."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)

@@ -8,6 +8,7 @@ import pytest
 from dupegrid.config import load_config
 from dupegrid.errors import InputError
 from dupegrid.images.discover import Listing, discover
+from tests.conftest import refuse_listing
 
 
 def listed(*roots: Path, **settings: object) -> Listing:
@@ -88,14 +89,7 @@ def test_files_from_a_list(tree: Path, tmp_path: Path, end: bytes) -> None:
 
 
 def test_a_folder_that_cannot_be_listed_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scandir = os.scandir
-
-    def refuse(path: bytes) -> object:
-        if os.fsencode(path).endswith(b"sub"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    refuse_listing(monkeypatch, b"sub")
     listing = listed(tree)
     assert listing.unreadable_folders == (str(tree / "sub"),)
     assert len(listing.files) == 3

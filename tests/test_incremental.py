@@ -12,7 +12,7 @@ import dupegrid
 from dupegrid.images import index as index_module
 from dupegrid.images.sandbox import File
 from tests import reference
-from tests.conftest import picture, save
+from tests.conftest import picture, refuse_listing, save
 from tests.test_resume import by_path
 
 SETTINGS = {"scheduler": "sync", "quiet": True, "cutoff": 400.0}
@@ -186,14 +186,7 @@ def test_files_of_a_folder_that_cannot_be_listed_are_not_removed(
     for name in ("in/a.png", "in/b.png", "c.png"):
         save(tmp_path / "photos" / name, 1)
     first = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
-    scandir = os.scandir
-
-    def refuse(path: bytes) -> object:
-        if os.fsencode(path).endswith(b"/in"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    refuse_listing(monkeypatch, b"in")
     again = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
     assert again.images == first.images
     assert again.summary["unreadable_folders"]

@@ -5,7 +5,6 @@ each. Here a chunk is written whole or not at all, uncompressed, little-endian, 
 damaged one is an error. zarr.json carries a digest of itself.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from dupegrid.arrays import Ints
 from dupegrid.errors import DamagedError, StoreError
-from dupegrid.records import temporary_beside, write_bytes
+from dupegrid.records import fingerprint, temporary_beside, write_bytes
 
 _CHECKSUM_BYTES: Final = 4
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
@@ -131,7 +130,7 @@ class Chunked:
 def row_sums(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """The sum of the 64-bit words of each row, modulo 2^64, and of the bytes left over: (n, ...) -> uint64 (n,).
 
-    A flipped bit always changes it; it costs a tenth of a crc of each row.
+    A flipped bit always changes it.
     """
     flat = np.ascontiguousarray(rows).reshape(len(rows), math.prod(rows.shape[1:])).view(np.uint8)
     words = flat.shape[1] // 8 * 8
@@ -149,7 +148,7 @@ def read_about(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DamagedError(file, "it was never finished, or has changed") from None
-    if digest != _digest(about):
+    if digest != fingerprint(about):
         raise DamagedError(file, "its checksum does not match")
     return about
 
@@ -158,17 +157,13 @@ def write_about(path: Path, about: Mapping[str, Any]) -> None:
     """Write a zarr.json, with a digest of itself."""
     attributes = {key: value for key, value in about.get("attributes", {}).items() if key != _DIGEST}
     about = {**about, "attributes": attributes}
-    sealed = {**about, "attributes": {**attributes, _DIGEST: _digest(about)}}
+    sealed = {**about, "attributes": {**attributes, _DIGEST: fingerprint(about)}}
     write_bytes(path / "zarr.json", json.dumps(sealed, indent=2).encode())
 
 
 def seal(path: Path) -> None:
     """Put a digest into the zarr.json that zarr wrote: until then the store is not believed."""
     write_about(path, json.loads((path / "zarr.json").read_bytes()))
-
-
-def _digest(about: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
 def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:

@@ -1,7 +1,5 @@
 """One validated configuration: defaults < YAML file < flags."""
 
-import hashlib
-import json
 import os
 import re
 from pathlib import Path
@@ -174,8 +172,3 @@ def _first_problem(error: ValidationError) -> str:
     if "is " + repr(problem["input"]) in message:
         return f"{key} {message}"
     return f"{key} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short digest of settings and names: equal when the work they describe is the same."""
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()

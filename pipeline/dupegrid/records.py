@@ -158,7 +158,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
-    sealed = {**value, "digest": _digest(value)}
+    sealed = {**value, "digest": fingerprint(value)}
     write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"))
 
 
@@ -185,13 +185,14 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DamagedError(path, error.strerror or str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedError(path, "it is not what was written there") from None
-    if digest != _digest(value):
+    if digest != fingerprint(value):
         raise DamagedError(path, "it was changed since it was written")
     return value
 
 
-def _digest(value: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=12).hexdigest()
+def fingerprint(*parts: Any) -> str:
+    """A short digest of settings and names: equal when the work they describe is the same."""
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
 def discard_from(run_dir: Path, stage: str, keep: Sequence[str] = ()) -> None:

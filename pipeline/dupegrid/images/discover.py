@@ -143,7 +143,7 @@ class _Walk:
 
 
 class _Rows:
-    """What was found, in columns: a million files take some 200 MB."""
+    """What was found, in columns: a million files took 412 MB with the table."""
 
     def __init__(self) -> None:
         self._paths: list[bytes] = []

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from dupegrid.arrays import Ints, Pixels
 from dupegrid.chunks import row_sums
-from dupegrid.config import CHANNELS, Config, fingerprint
+from dupegrid.config import CHANNELS, Config
 from dupegrid.errors import StoreError
 from dupegrid.images.discover import Listing
 from dupegrid.images.merge import merge
@@ -35,6 +35,7 @@ from dupegrid.records import (
     IMAGES,
     discard_from,
     display_path,
+    fingerprint,
     read_metadata,
     read_row_group,
     read_table,
@@ -300,7 +301,7 @@ def _known_files(run_dir: Path) -> pa.Table | None:
     return files
 
 
-def _hashes(run_dir: Path, chunk: int, ids: Ints) -> list[str | None]:
+def _hashes(run_dir: Path, chunk: int, ids: Sequence[int]) -> list[str | None]:
     """The file hashes of images in an earlier run, as far as it came."""
     found: dict[int, str | None] = {}
     for number in sorted({id // chunk for id in ids}):

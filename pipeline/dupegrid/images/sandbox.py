@@ -31,7 +31,7 @@ _ANSWER_WITHIN_S: Final = 0.1  # what was not answered when a process dies is de
 _BASE_BYTES: Final = 1 << 30  # address space of a process without pictures
 _BYTES_PER_PIXEL: Final = 16  # of the largest picture, with all copies that a decoder makes
 
-# The package's own __init__ imports all of it, which takes a second; a process that decodes needs two files of it.
+# The package's own __init__ imports all of it, which takes a second; a process that decodes needs little of it.
 _START: Final = """
 import sys, types
 package = types.ModuleType("dupegrid")

@@ -13,7 +13,7 @@ import dask.array as da
 import numpy as np
 
 from dupegrid.arrays import Bools, Ints
-from dupegrid.config import Config, fingerprint
+from dupegrid.config import Config
 from dupegrid.errors import StoreError
 from dupegrid.pairs.bounds import strips
 from dupegrid.pairs.filters import Facts, Filters, read_facts
@@ -34,7 +34,7 @@ from dupegrid.pairs.settled import (
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.tile import STRIPS_KEPT, filter_tile, read_strip
 from dupegrid.progress import Reporter
-from dupegrid.records import discard_from, read_metadata
+from dupegrid.records import discard_from, fingerprint, read_metadata
 from dupegrid.runtime import Runtime
 from dupegrid.store import Thumbs, Tiles, stored_fingerprint
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.arrays import Bools, Ints
-from dupegrid.config import Config, fingerprint
+from dupegrid.config import Config
 from dupegrid.errors import StoreError
 from dupegrid.pairs.matches import read_matches
-from dupegrid.records import COMPARED, IMAGES, MATCHES, read_json, read_metadata, read_table, write_table
+from dupegrid.records import COMPARED, IMAGES, MATCHES, fingerprint, read_json, read_metadata, read_table, write_table
 
 _ROWS: Final = "part-settled.parquet"
 

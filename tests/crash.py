@@ -238,7 +238,7 @@ def kill_half_way(run_dir: Path, tile: int) -> tuple[int, int, int]:
     strips = -(-len(dupegrid.open_run(run_dir).thumbs) // tile)
 
     def marks() -> int:
-        return len([path for path in (run_dir / "tiles.zarr/c").glob("*/*/0") if path.is_file()])
+        return len(list((run_dir / "tiles.zarr").glob("c.*")))
 
     pid = os.fork()
     if pid == 0:
@@ -246,6 +246,7 @@ def kill_half_way(run_dir: Path, tile: int) -> tuple[int, int, int]:
         dupegrid.compare(run_dir, **settings)
         os._exit(0)
     while marks() < strips * (strips + 1) // 4:
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it ended before it could be killed"
         time.sleep(0.002)
     os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

@@ -1,7 +1,6 @@
 """What an attacker of this project found once, kept from coming back."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -67,7 +66,7 @@ def test_a_wider_cutoff_is_kept_and_used(run: dupegrid.Run, pictures: Path) -> N
 
 
 def test_missing_thumbnails_are_never_black_pictures(run: dupegrid.Run) -> None:
-    shutil.rmtree(run.path / "thumbs.zarr/c/0")
+    (run.path / "thumbs.zarr/c.0.0.0.0").unlink()
     opened = dupegrid.open_run(run)
     for read in (
         lambda: dupegrid.report(run),
@@ -113,7 +112,7 @@ def test_damaged_tables_are_named_in_one_line(run: dupegrid.Run) -> None:
 
 
 def test_a_damaged_mark_is_a_tile_to_do(run: dupegrid.Run, pictures: Path) -> None:
-    mark = run.path / "tiles.zarr/c/0/0/0"
+    mark = run.path / "tiles.zarr/c.0.0.0"
     mark.write_bytes(mark.read_bytes()[:-3] + b"xyz")
     again = dupegrid.run(pictures, out=run.path, threshold=5, orientations="none", quiet=True)
     assert again.receipt == run.receipt

@@ -18,16 +18,16 @@ from tests.conftest import ROOT, save
 SETTINGS = {"scheduler": "sync", "quiet": True}
 ARTIFACTS = [
     "thumbs.zarr/zarr.json",
-    "thumbs.zarr/c/0/0/0/0",
+    "thumbs.zarr/c.0.0.0.0",
     "levels.zarr/8/zarr.json",
-    "levels.zarr/8/c/0/0",
+    "levels.zarr/8/c.0.0",
     "files.parquet",
     "index/part-000000.parquet",
     "images.parquet",
     "sorted.zarr/zarr.json",
-    "sorted.zarr/order/c/0",
+    "sorted.zarr/order/c.0",
     "tiles.zarr/zarr.json",
-    "tiles.zarr/c/0/0/0",
+    "tiles.zarr/c.0.0.0",
     "matches.parquet/part-0*.parquet",
     "matches.parquet/part-identical.parquet",
     "matches.parquet/part-settled.parquet",
@@ -100,7 +100,7 @@ def test_the_lock_of_a_dead_process_is_taken_over_and_that_of_another_host_is_no
 
 def test_what_killed_writers_left_is_swept_away(image_tree: Path, tmp_path: Path) -> None:
     run = dupegrid.run(image_tree, out=tmp_path / "run", **SETTINGS)
-    for name in ("thumbs.zarr/c/.0.0123456789abcdef0123456789abcdef", ".run.json.0123456789abcdef0123456789abcdef"):
+    for name in ("thumbs.zarr/.c.0.0123456789abcdef0123456789abcdef", ".run.json.0123456789abcdef0123456789abcdef"):
         (run.path / name).parent.mkdir(parents=True, exist_ok=True)
         (run.path / name).write_bytes(b"half")
     mine = run.path / ".keep"

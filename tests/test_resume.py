@@ -94,7 +94,7 @@ def test_a_lost_chunk_is_made_again_not_read_as_black(
     pictures: Path, tmp_path: Path, whole: dupegrid.Run, calls: dict[str, int]
 ) -> None:
     run = dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
-    (run.path / "thumbs.zarr/c/1/0/0/0").unlink()
+    (run.path / "thumbs.zarr/c.1.0.0.0").unlink()
     (run.path / "index/part-000000.parquet").unlink()
     calls.update(chunks=0)
     assert_same(dupegrid.run(pictures, out=run.path, **SETTINGS), whole)
@@ -114,7 +114,7 @@ def test_a_lost_part_of_the_matches_is_made_again(
 
 def test_a_damaged_chunk_is_an_error_not_a_result(pictures: Path, tmp_path: Path) -> None:
     run = dupegrid.index(pictures, out=tmp_path / "run", **SETTINGS)
-    chunk = run.path / "thumbs.zarr/c/0/0/0/0"
+    chunk = run.path / "thumbs.zarr/c.0.0.0.0"
     data = bytearray(chunk.read_bytes())
     data[1000] ^= 1
     chunk.write_bytes(data)

@@ -1,5 +1,6 @@
 """What is written here, any zarr reads; what is damaged or missing is never taken for data."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from zarr.codecs import Crc32cCodec
 
 from dupegrid.chunks import row_sums
 from dupegrid.errors import StoreError
@@ -24,6 +26,29 @@ def test_thumbs_are_plain_zarr(tmp_path: Path, images: int) -> None:
     thumbs.check_whole()
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "thumbs.zarr", mode="r")[:], data)
     np.testing.assert_array_equal(thumbs.as_dask().compute(), data)
+
+
+def test_arrays_are_described_as_zarr_would(tmp_path: Path) -> None:
+    Thumbs.create(tmp_path / "thumbs", 5, 8, 4, "mark")
+    Matrix.create(tmp_path / "matrix", 5, 4, "mark")
+    Tiles.create(tmp_path / "tiles", 3, 2, "mark")
+    Arrays.create(tmp_path / "arrays", {"x": ((5, 2), np.uint16), "y": ((5, 3), np.float32)}, 4)
+    for name in ("thumbs", "matrix", "tiles", "arrays/x", "arrays/y"):
+        ours = zarr.open_array(tmp_path / name, mode="r")
+        zarr.create_array(
+            tmp_path / "theirs",
+            shape=ours.shape,
+            chunks=ours.chunks,
+            dtype=ours.dtype,
+            fill_value=ours.fill_value,
+            compressors=[Crc32cCodec()],
+            chunk_key_encoding={"name": "default", "separator": "."},
+            attributes=dict(ours.attrs),
+            overwrite=True,
+        )
+        described, expected = (json.loads((tmp_path / place / "zarr.json").read_text()) for place in (name, "theirs"))
+        assert described == expected
+    assert sorted(zarr.open_group(tmp_path / "arrays", mode="r")) == ["x", "y"]
 
 
 @given(rows=st.lists(st.integers(0, 99), max_size=60), start=st.integers(0, 110), stop=st.integers(0, 110))
@@ -62,7 +87,7 @@ def test_a_damaged_chunk_is_an_error(tmp_path: Path, damage: str) -> None:
         thumbs.write_chunk(number, np.full((count, 8, 8, 3), 9, np.uint8))
     sums = row_sums(np.full((40, 8, 8, 3), 9, np.uint8))
     assert (thumbs.take(np.array([31, 0]), sums) == 9).all()
-    file = tmp_path / "thumbs.zarr/c/0/0/0/0"
+    file = tmp_path / "thumbs.zarr/c.0.0.0.0"
     data = file.read_bytes()
     changed = {"short": data[:-50], "flipped": data[:70] + b"x" + data[71:], "empty": b""}
     file.unlink() if damage == "missing" else file.write_bytes(changed[damage])

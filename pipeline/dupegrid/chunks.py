@@ -25,6 +25,7 @@ from dupegrid.records import fingerprint, temporary_beside, write_bytes
 _CHECKSUM_BYTES: Final = 4
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
 _DIGEST: Final = "digest"
+_KEYS: Final = {"name": "default", "configuration": {"separator": "."}}  # of folders, each chunk would need several
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Chunked:
     def opened(cls, path: Path) -> "Chunked":
         """The array in a folder. StoreError where there is none, DamagedError where zarr.json is not as it was made."""
         about = read_about(path)
+        if about.get("chunk_key_encoding") != _KEYS:
+            raise DamagedError(path / "zarr.json", "its chunks have other names")
         try:
             chunks = tuple(about["chunk_grid"]["configuration"]["chunk_shape"])
             dtype = np.dtype(about["data_type"])
@@ -52,25 +55,36 @@ class Chunked:
 
     def file(self, *number: int) -> Path:
         """Where a chunk is: `number` along the first axes, the others have one. Unfinished ones have other names."""
-        return self.path / "c" / "/".join([*map(str, number), *("0" for _ in self.shape[len(number) :])])
+        return self.path / self._name(number)
+
+    def _name(self, number: tuple[int, ...]) -> str:
+        return ".".join(["c", *map(str, number), *("0" for _ in self.shape[len(number) :])])
 
     def has(self, *number: int) -> bool:
         """Whether a chunk exists."""
-        return self.file(*number).exists()
+        return os.path.exists(f"{self.path}/{self._name(number)}")
 
     def read(self, *number: int) -> npt.NDArray[Any]:
         """One whole chunk, its checksum verified. DamagedError where it is missing or damaged."""
-        file = self.file(*number)
+        out = np.empty(self.chunks, self.dtype)
+        self._read_into(out, *number)
+        return out
+
+    def _read_into(self, out: npt.NDArray[Any], *number: int) -> None:
+        file = f"{self.path}/{self._name(number)}"
+        body, end = out.reshape(-1).view(np.uint8), np.zeros(_CHECKSUM_BYTES + 1, np.uint8)  # longer files are seen
         try:
-            data = file.read_bytes()
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                size = os.preadv(descriptor, [body.data, end.data], 0)
+            finally:
+                os.close(descriptor)
         except OSError as error:
-            raise DamagedError(file, error.strerror or str(error)) from None
-        body = data[:-_CHECKSUM_BYTES]
-        if len(body) != self.dtype.itemsize * math.prod(self.chunks):
-            raise DamagedError(file, f"{len(data)} bytes")
-        if google_crc32c.value(body) != int.from_bytes(data[-_CHECKSUM_BYTES:], "little"):
-            raise DamagedError(file, "its checksum does not match")
-        return np.frombuffer(body, self.dtype).reshape(self.chunks)
+            raise DamagedError(Path(file), error.strerror or str(error)) from None
+        if size != len(body) + _CHECKSUM_BYTES:
+            raise DamagedError(Path(file), "it is short" if size < len(body) else "it is too long")
+        if google_crc32c.value(body) != int.from_bytes(end[:_CHECKSUM_BYTES], "little"):
+            raise DamagedError(Path(file), "its checksum does not match")
 
     def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
         """Write one chunk whole or not at all, with its checksum; what lies beyond the array is filled."""
@@ -79,12 +93,11 @@ class Chunked:
         if values.shape != self.chunks or values.dtype != self.dtype:
             whole = np.full(self.chunks, self.fill, self.dtype)
             whole[tuple(slice(length) for length in values.shape)] = values
-        data = whole.tobytes()
-        file.parent.mkdir(parents=True, exist_ok=True)
+        data = np.ascontiguousarray(whole).reshape(-1).view(np.uint8)
         temporary = temporary_beside(file)
         try:
             with open(temporary, "wb") as target:
-                target.write(data)
+                target.write(data.data)
                 target.write(google_crc32c.value(data).to_bytes(_CHECKSUM_BYTES, "little"))
             os.replace(temporary, file)
         finally:
@@ -98,7 +111,11 @@ class Chunked:
         for number in range(start // length, -(-stop // length)):
             begin = number * length
             low, high = max(start, begin), min(stop, begin + length)
-            out[low - start : high - start] = self.read(number)[low - begin : high - begin]
+            here = out[low - start : high - start]
+            if len(here) == length:
+                self._read_into(here, number)
+            else:
+                here[:] = self.read(number)[low - begin : high - begin]
         return out
 
     def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
@@ -154,16 +171,43 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def write_about(path: Path, about: Mapping[str, Any]) -> None:
-    """Write a zarr.json, with a digest of itself."""
+    """Write a zarr.json, with a digest of itself; the folder is made if need be."""
     attributes = {key: value for key, value in about.get("attributes", {}).items() if key != _DIGEST}
     about = {**about, "attributes": attributes}
     sealed = {**about, "attributes": {**attributes, _DIGEST: fingerprint(about)}}
+    path.mkdir(parents=True, exist_ok=True)
     write_bytes(path / "zarr.json", json.dumps(sealed, indent=2).encode())
 
 
-def seal(path: Path) -> None:
-    """Put a digest into the zarr.json that zarr wrote: until then the store is not believed."""
-    write_about(path, json.loads((path / "zarr.json").read_bytes()))
+def describe_array(
+    path: Path,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    fill: float,
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write the zarr.json of an array, by version 3 of zarr's specification."""
+    kind = np.dtype(dtype)
+    order = {} if kind.itemsize == 1 else {"configuration": {"endian": "little"}}
+    about = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": shape,
+        "data_type": kind.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunks}},
+        "chunk_key_encoding": _KEYS,
+        "fill_value": "NaN" if math.isnan(fill) else fill,
+        "codecs": [{"name": "bytes", **order}, {"name": "crc32c"}],
+        "attributes": attributes,
+        "storage_transformers": [],
+    }
+    write_about(path, about)
+
+
+def describe_group(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Write the zarr.json of a folder of arrays."""
+    write_about(path, {"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 
 def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:

@@ -1,10 +1,9 @@
 """The zarr stores of a run: thumbnails, and the marks that say which tiles are done. The only file that knows zarr.
 
-One task writes one whole chunk, so a chunk that exists was finished. zarr makes the arrays and gives them out; their
-chunks are written and read by chunks.py. Any reader of zarr opens them.
+One task writes one whole chunk, so a chunk that exists was finished. chunks.py writes and reads them, zarr gives them
+out; any reader of zarr opens them.
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +13,11 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import Crc32cCodec
 
 from dupegrid.arrays import Float64s, Ints, Pixels
-from dupegrid.chunks import Chunked, read_about, seal, write_about
+from dupegrid.chunks import Chunked, describe_array, describe_group, read_about, write_about
 from dupegrid.config import CHANNELS
 from dupegrid.errors import StoreError
-from dupegrid.records import temporary_beside
 
 NOT_DONE: Final = -1
 SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level
@@ -39,16 +36,15 @@ class Thumbs:
     @classmethod
     def create(cls, path: Path, images: int, side: int, chunk: int, fingerprint: str) -> "Thumbs":
         """An empty store for this many images, in place of whatever was there."""
-        _create(path, (images, side, side, CHANNELS), (chunk, side, side, CHANNELS), "uint8", 0, fingerprint)
+        shutil.rmtree(path, ignore_errors=True)
+        cls.describe(path, images, side, chunk, fingerprint)
         return cls(path)
 
     @staticmethod
     def describe(path: Path, images: int, side: int, chunk: int, fingerprint: str) -> None:
         """Write zarr.json anew where it is damaged; the chunks stay."""
-        beside = temporary_beside(path)
-        Thumbs.create(beside, images, side, chunk, fingerprint)
-        os.replace(beside / "zarr.json", path / "zarr.json")
-        shutil.rmtree(beside)
+        whole, chunks = (images, side, side, CHANNELS), (chunk, side, side, CHANNELS)
+        describe_array(path, whole, chunks, np.uint8, 0, {"fingerprint": fingerprint})
 
     def __len__(self) -> int:
         return self._array.shape[0]
@@ -120,12 +116,9 @@ class Arrays:
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
         shutil.rmtree(path, ignore_errors=True)
-        group = zarr.create_group(path)
         for name, (shape, dtype) in shapes.items():
-            chunks = (chunk, *shape[1:])
-            group.create_array(name, shape=shape, chunks=chunks, dtype=np.dtype(dtype), compressors=[Crc32cCodec()])
-            seal(path / name)
-        seal(path)
+            describe_array(path / name, shape, (chunk, *shape[1:]), dtype, 0, {})
+        describe_group(path, {})
         return cls(path)
 
     def sign(self, fingerprint: str, **facts: Any) -> None:
@@ -184,7 +177,7 @@ class Matrix:
     @classmethod
     def create(cls, path: Path, images: int, side: int, fingerprint: str) -> "Matrix":
         """An empty matrix, in place of whatever was there."""
-        _create(path, (images, images), (side, side), "float64", float("nan"), fingerprint)
+        _create(path, (images, images), (side, side), np.float64, float("nan"), fingerprint)
         return cls(path)
 
     def done(self) -> set[tuple[int, int]]:
@@ -207,7 +200,7 @@ class Tiles:
     @classmethod
     def create(cls, path: Path, strips: int, counts: int, fingerprint: str) -> "Tiles":
         """No tile done, in place of whatever was there."""
-        _create(path, (strips, strips, counts), (1, 1, counts), "int64", NOT_DONE, fingerprint)
+        _create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, fingerprint)
         return cls(path)
 
     def done(self) -> set[tuple[int, int]]:
@@ -243,19 +236,10 @@ def chunk_size(images: int, size_bytes: int) -> int:
 
 
 def _create(
-    path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, fill: float, fingerprint: str
+    path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: npt.DTypeLike, fill: float, fingerprint: str
 ) -> None:
     shutil.rmtree(path, ignore_errors=True)
-    zarr.create_array(
-        store=path,
-        shape=shape,
-        chunks=chunks,
-        dtype=dtype,
-        fill_value=fill,
-        compressors=[Crc32cCodec()],
-        attributes={"fingerprint": fingerprint},
-    )
-    seal(path)
+    describe_array(path, shape, chunks, dtype, fill, {"fingerprint": fingerprint})
 
 
 def _grown(array: Chunked, rows: int) -> Chunked:

@@ -188,8 +188,15 @@ def _done(run_dir: Path, tiles: Tiles) -> set[tuple[int, int]]:
 
 
 def _blocks(pending: list[tuple[int, int]], job: Job) -> da.Array:
-    """The pending tiles as a dask array, a tile a block."""
-    tiles = da.from_array(np.array(pending, np.int64), chunks=(1, 2))
+    """The pending tiles as a dask array, a tile a block.
+
+    Those on the diagonal hold most of the work and come first, so that no core waits for one at the end; then row by
+    row, as tiles of a row share a strip. dask starts independent blocks by their numbers as text, the last first.
+    """
+    started = sorted(range(len(pending)), key=str, reverse=True)
+    tiles = np.empty((len(pending), 2), np.int64)
+    tiles[started] = sorted(pending, key=lambda tile: (tile[0] != tile[1], tile))
+    tiles = da.from_array(tiles, chunks=(1, 2))
     return tiles.map_blocks(compare_tile, job, dtype=np.int64, chunks=(1, 1), meta=np.empty((0, 1), np.int64))
 
 

@@ -38,7 +38,7 @@ from dupegrid.store import SUMS, Arrays, Thumbs
 STRIPS_KEPT: Final = 3
 _COLUMNS_AT_ONCE: Final = 8192  # of a product: its result stays in the cache
 _PAIRS_AT_ONCE: Final = 1 << 18  # refined together; bounds the memory of a tile whatever it holds
-_IMAGES_AT_ONCE: Final = 2048  # pairs of thumbnails decided together
+_IMAGES_AT_ONCE: Final = 8192  # pairs of thumbnails decided together: 200 MB of them at 64 pixels
 
 
 @dataclass(frozen=True)

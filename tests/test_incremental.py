@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dupegrid
+from dupegrid.images import chunk as chunk_module
 from dupegrid.images import index as index_module
 from dupegrid.images.sandbox import File
 from tests import reference
@@ -22,13 +23,13 @@ SETTINGS = {"scheduler": "sync", "quiet": True, "cutoff": 400.0}
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are decoded."""
     names: list[str] = []
-    decode_files = index_module.decode_files
+    decode_files = chunk_module.decode_files
 
     def watched(files: list[File], *rest: object) -> object:
         names.extend(os.path.basename(os.fsdecode(file.path_raw)) for file in files)
         return decode_files(files, *rest)
 
-    monkeypatch.setattr(index_module, "decode_files", watched)
+    monkeypatch.setattr(chunk_module, "decode_files", watched)
     return names
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from dupegrid.config import Config
+from dupegrid.images.chunk import reading_of
 from dupegrid.images.discover import Listing
-from dupegrid.images.index import reading_of
 from dupegrid.images.sandbox import File, decode_files
 from dupegrid.pairs.bounds import levels
 from dupegrid.pairs.kernel import CHOICES, candidates, left_operand, right_operand

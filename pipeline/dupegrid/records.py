@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from dupegrid.errors import DamagedError
 
 FORMAT = 1  # of the run directory; a newer one is refused
+_SMALL_BYTES = 1 << 20  # of a table: zstd takes a millisecond to set up, snappy none
 
 # Internal to the index stage: what discover found, before any file is opened. Row group k = chunk k of thumbs.zarr.
 FILES = pa.schema(
@@ -166,9 +167,12 @@ def write_table(path: Path, table: pa.Table, row_group_size: int | None = None) 
     """Write one parquet file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
+    compression = "zstd" if table.nbytes > _SMALL_BYTES else "snappy"
     try:
         with open(temporary, "wb") as file:  # a file, as pyarrow takes no path that is not UTF-8
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True, row_group_size=row_group_size)
+            pq.write_table(
+                table, file, compression=compression, write_page_checksum=True, row_group_size=row_group_size
+            )
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -220,15 +224,26 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) 
     """
     files = sorted(p for p in path.iterdir() if p.name[0] not in "._") if path.is_dir() else [path]
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    if len(files) == 1:
+        return _read_part(files[0], columns).cast(wanted)
     with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1) or 1) as pool:
         tables = list(pool.map(lambda file: _read_part(file, columns).cast(wanted), files))
     return pa.concat_tables(tables) if tables else wanted.empty_table()
 
 
-def read_row_group(path: Path, number: int) -> pa.Table:
-    """One row group of a parquet file."""
-    with _opened(path) as file:
-        return pq.ParquetFile(file, page_checksum_verification=True).read_row_group(number, use_threads=False)
+class RowGroups:
+    """A parquet file of which single row groups are read; what it says of all of them is read once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _opened(path) as file:
+            self._metadata = pq.read_metadata(file)
+
+    def read(self, number: int) -> pa.Table:
+        """One row group."""
+        with _opened(self._path) as file:
+            parquet = pq.ParquetFile(file, metadata=self._metadata, page_checksum_verification=True)
+            return parquet.read_row_group(number, use_threads=False)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dupegrid.config import load_config
 from dupegrid.demo import drawn
-from dupegrid.images.index import create_stores, write_thumbs
+from dupegrid.images.chunk import create_stores, write_thumbs
 from dupegrid.records import IMAGES, write_json, write_table
 from dupegrid.run import versions
 from tests.conftest import SHARED

@@ -1,0 +1,219 @@
+"""One chunk of the index: its files decoded, its rows written, then its thumbnails, whose chunk is the mark.
+
+What the rows were made from is in their metadata (their facts): a chunk whose files have changed since is made again,
+but for the files in it that have not.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.arrays import Pixels
+from dupegrid.chunks import row_sums
+from dupegrid.config import CHANNELS, Config
+from dupegrid.errors import StoreError
+from dupegrid.images.sandbox import File, decode_files
+from dupegrid.images.thumbnail import Decoded, Reading
+from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
+from dupegrid.records import (
+    IMAGE_PART,
+    RowGroups,
+    display_path,
+    fingerprint,
+    read_metadata,
+    read_table,
+    write_table,
+)
+from dupegrid.store import SUMS, Arrays, Thumbs
+
+_TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed
+_BY_SETTINGS: Final = ("too_large", "timeout")  # may be well with other settings
+_IDENTITY: Final = ("size_bytes", "mtime_ns", "device", "inode")
+# Columns of a chunk's rows that come from the listing; and those that decoding found.
+LISTED: Final = ("id", "path_raw", "root", "group", *_IDENTITY)
+_FOUND: Final = tuple(name for name in IMAGE_PART.names if name not in (*LISTED, "path"))
+
+
+def reading_of(config: Config) -> Reading:
+    """How the files of a run are read."""
+    return Reading(config.thumb, config.exact_decode, config.max_pixels, config.follow_symlinks)
+
+
+def part_path(run_dir: Path, number: int) -> Path:
+    """Where the rows of chunk `number` are."""
+    return run_dir / "index" / f"part-{number:06d}.parquet"
+
+
+def create_stores(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> tuple[Thumbs, Arrays]:
+    """Empty stores for the thumbnails of so many images and for what is reckoned from them."""
+    cells = create_levels(run_dir, images, side, chunk, mark)
+    return Thumbs.create(run_dir / "thumbs.zarr", images, side, chunk, mark), cells
+
+
+def create_levels(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> Arrays:
+    """The second of these: cell sums, and checksums of the rows that are read alone."""
+    shapes = {str(g): ((images, g * g * CHANNELS), cell_dtype(side, g)) for g in levels(side)}
+    cells = Arrays.create(run_dir / "levels.zarr", shapes | {SUMS: ((images, 2), np.uint64)}, chunk)
+    cells.sign(mark)
+    return cells
+
+
+def index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, number: int) -> int:
+    """Decode the files of chunk `number`, write its rows and then its thumbnails. Returns how many files it has.
+
+    `mark` changes whenever the stores do.
+    """
+    listing, thumbs, cells = _opened(run_dir, mark)
+    files = listing.read(number)
+    known, chunk = _known(run_dir, thumbs, number, files, reading)
+    missing = [place for place, decoded in enumerate(known) if decoded is None]
+    listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
+    wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
+    chunk[missing] = 0
+    for at, decoded in decode_files(wanted, reading, timeout_s):
+        known[missing[at]] = decoded
+        if decoded.thumb is not None:
+            chunk[missing[at]] = decoded.thumb
+    table = _rows(files, [decoded for decoded in known if decoded is not None])
+    _write(run_dir, number, table, chunk, _facts(files, table, _settings_mark(reading, timeout_s)), thumbs, cells)
+    return len(files)
+
+
+def write_thumbs(thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels) -> None:
+    """Write a chunk of thumbnails, what is reckoned from them first: cell sums, and checksums of rows read alone."""
+    levels_of = all_cell_sums(chunk)
+    for g, sums in levels_of.items():
+        cells.write(str(g), number * thumbs.chunk, sums)
+    checks = np.stack([row_sums(chunk), row_sums(levels_of[max(levels_of)])], axis=1)
+    cells.write(SUMS, number * thumbs.chunk, checks)
+    thumbs.write_chunk(number, chunk)
+
+
+def listing_digests(files: pa.Table, length: int) -> list[str]:
+    """A digest for each chunk of `length` files of a listing (schema FILES): equal when nothing in it differs."""
+    return _digests(files.select([*LISTED, "removed"]), length)
+
+
+def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bool) -> bool:
+    """Whether a chunk with these facts is what its listing, by its digest, and the settings would give.
+
+    If `again`, it is not where there are files that may be read now.
+    """
+    if not facts or facts["files"] != listing:
+        return False
+    other = facts["settings"] != _settings_mark(reading_of(config), config.file_timeout)
+    retry = again and (facts["tried_again"] != "0" or (other and facts["by_settings"] != "0"))
+    return not retry and int(facts["largest"]) <= config.max_pixels
+
+
+@lru_cache(maxsize=2)
+def _opened(run_dir: Path, _mark: str) -> tuple[RowGroups, Thumbs, Arrays]:
+    """The listing and the stores, open from task to task."""
+    return RowGroups(run_dir / "files.parquet"), Thumbs(run_dir / "thumbs.zarr"), Arrays(run_dir / "levels.zarr")
+
+
+def _known(
+    run_dir: Path, thumbs: Thumbs, number: int, files: pa.Table, reading: Reading
+) -> tuple[list[Decoded | None], Pixels]:
+    """What an earlier run found of the files of a chunk, None for those to be decoded; and their thumbnails."""
+    chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
+    before: list[dict[str, Any]] = []
+    thumbs_are_there = False
+    part = part_path(run_dir, number)
+    if part.exists():
+        try:
+            before = read_table(part, IMAGE_PART).to_pylist()
+            chunk[: len(before)] = thumbs.rows(slice(number * thumbs.chunk, number * thumbs.chunk + len(before)))
+            thumbs_are_there = True
+        except StoreError:  # damaged
+            pass
+    elif not pc.any(files["removed"]).as_py():
+        return [None] * len(files), chunk
+    unknown: list[dict[str, Any]] = [{}] * (len(files) - len(before))
+    known: list[Decoded | None] = []
+    for file, old in zip(files.to_pylist(), before + unknown, strict=True):
+        if file["removed"]:
+            known.append(_removed(old))
+        else:
+            known.append(_kept(file, old, reading) if thumbs_are_there else None)
+    chunk[files["removed"].to_numpy(zero_copy_only=False)] = 0
+    return known, chunk
+
+
+def _removed(old: dict[str, Any]) -> Decoded:
+    """What is kept of a file that is gone."""
+    found = {name: old[name] for name in _FOUND if name in old}
+    return Decoded(**found | {"status": "removed", "error": None, "flat": None, "thumb_hash": None})
+
+
+def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:
+    """What was found of a file, if it is the same and would be read alike; else None."""
+    if not old or old["status"] in (*_TRIED_AGAIN, *_BY_SETTINGS, "removed"):
+        return None
+    moved_here = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
+    if not moved_here and any(file[name] != old[name] for name in _IDENTITY):
+        return None
+    if (old["width"] or 0) * (old["height"] or 0) > reading.max_pixels:
+        return None
+    return Decoded(**{name: old[name] for name in _FOUND})
+
+
+def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
+    columns = {name: files[name] for name in LISTED}
+    columns["path"] = pa.array([display_path(path) for path in files["path_raw"].to_pylist()])
+    for name in _FOUND:
+        columns[name] = pa.array([getattr(decoded, name) for decoded in found], IMAGE_PART.field(name).type)
+    return pa.table({name: columns[name] for name in IMAGE_PART.names}, schema=IMAGE_PART)
+
+
+def _write(
+    run_dir: Path, number: int, table: pa.Table, chunk: Pixels, facts: dict[str, str], thumbs: Thumbs, cells: Arrays
+) -> None:
+    part = part_path(run_dir, number)
+    before = read_metadata(part)
+    if before.get("rows") == facts["rows"] and thumbs.has(number) and cells.has(number):
+        if before != facts:  # nothing came of what was tried again
+            write_table(part, table.replace_schema_metadata(facts))
+        return
+    thumbs.unmark(number)
+    write_table(part, table.replace_schema_metadata(facts))
+    write_thumbs(thumbs, cells, number, chunk)
+
+
+def _facts(files: pa.Table, table: pa.Table, settings: str) -> dict[str, str]:
+    """What the metadata of a chunk's rows says: what they were made from, what they are, what may be tried again."""
+    status = table["status"].to_pylist()
+    decoded = pc.invert(pc.is_in(table["status"], pa.array([*_BY_SETTINGS, "removed"])))
+    pixels = pc.multiply(table["width"].cast(pa.int64()), table["height"].cast(pa.int64()))
+    return {
+        "files": listing_digests(files, len(files))[0],
+        "rows": _digests(table, len(table))[0],
+        "tried_again": str(sum(name in _TRIED_AGAIN for name in status)),
+        "by_settings": str(sum(name in _BY_SETTINGS for name in status)),
+        "settings": settings,
+        "largest": str(pc.max(pixels.filter(decoded)).as_py() or 0),
+    }
+
+
+def _digests(table: pa.Table, length: int) -> list[str]:
+    """A digest of each `length` rows: equal when all values are."""
+    digests = [hashlib.blake2b(digest_size=16) for _ in range(0, len(table), length)]
+    for name in table.column_names:
+        column, plain = table[name], pa.types.is_integer(table[name].type)
+        values = pc.fill_null(column, 0).to_numpy() if plain else column.to_pylist()
+        null = pc.is_null(column).to_numpy()
+        for number, digest in enumerate(digests):
+            here = slice(number * length, (number + 1) * length)
+            digest.update(f"{name} {null[here].nonzero()[0].tolist()}".encode())
+            digest.update(values[here].tobytes() if plain else repr(values[here]).encode(errors="surrogatepass"))
+    return [digest.hexdigest() for digest in digests]
+
+
+def _settings_mark(reading: Reading, timeout_s: float) -> str:
+    return fingerprint(reading.max_pixels, timeout_s)

@@ -190,7 +190,7 @@ def _cluster(chosen: Run) -> None:
 
 
 def _report(done: Run) -> Path:
-    page = render(done.clusters, done.images, done.stored_thumbs, done.summary)
+    page = render(done.clusters, done.images, done.thumbs_of, done.summary)
     target = done.path / "report.html"
     write_bytes(target, page.encode("utf-8", "backslashreplace"))
     return target

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.arrays import Ints, Pixels
 from dupegrid.config import Config, load_config
 from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.lock import is_of_a_lock
@@ -23,7 +24,7 @@ from dupegrid.records import CLUSTERS, FORMAT, IMAGES, printable, read_json, rea
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
-from dupegrid.store import Thumbs
+from dupegrid.store import SUMS, Arrays, Thumbs
 
 StrPath = str | os.PathLike[str]
 _TABLES: Final = ("images", "matches", "clusters")
@@ -77,7 +78,7 @@ class Run:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
         first, second = sorted((self._id_of(a), self._id_of(b)))
         rows = self.images.take([first, second]).to_pylist()
-        thumbs = self.stored_thumbs.take(np.array([first, second]))
+        thumbs = self.thumbs_of(np.array([first, second]))
         return explain(rows[0], rows[1], thumbs, self.config.orientations, self.matches)
 
     def _id_of(self, image: int | StrPath) -> int:
@@ -128,6 +129,11 @@ class Run:
         """The thumbnails, lazy: uint8 (n, S, S, 3). All zero where `images.status` is not 'ok'."""
         return self.stored_thumbs.as_dask()
 
+    def thumbs_of(self, ids: Ints) -> Pixels:
+        """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
+        sums = Arrays(self.existing("levels.zarr", "index")).rows(SUMS)
+        return self.stored_thumbs.take(ids, sums[:, 0])
+
     @cached_property
     def mse(self) -> da.Array:
         """The MSE of all pairs, lazy: float64 (n, n), exact, the least over the orientations; NaN where not read."""
@@ -141,7 +147,7 @@ class Run:
         for number in numbers:
             if not 0 <= number < known:
                 raise UsageError(f"no cluster {number}: this run has {known}, counted from 0")
-        return Sheet(cards(self.clusters, self.images, self.stored_thumbs, numbers))
+        return Sheet(cards(self.clusters, self.images, self.thumbs_of, numbers))
 
     @property
     def receipt(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dupegrid.arrays import signed64
 from dupegrid.config import Config
 from dupegrid.errors import InputError
 from dupegrid.records import FILES, display_path, printable
@@ -95,7 +94,7 @@ class _Walk:
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        if any(fnmatch.fnmatchcase(os.fsdecode(entry.name), pattern) for pattern in self._names):
+                        if self._names and self._is_ignored(os.fsdecode(entry.name)):
                             continue
                         status = self._status(entry)
                         if status is None:
@@ -125,11 +124,16 @@ class _Walk:
     def _status(self, entry: os.DirEntry[bytes]) -> os.stat_result | None:
         try:
             status = entry.stat(follow_symlinks=self._follow)
-        except OSError:  # gone since, or a link to nowhere
-            self.links_left_alone += entry.is_symlink()
+        except OSError as error:
+            if not entry.is_symlink() and not isinstance(error, FileNotFoundError):
+                raise  # nothing can be said of its folder
+            self.links_left_alone += entry.is_symlink()  # to nowhere, or in circles
             return None
         self.links_left_alone += stat.S_ISLNK(status.st_mode)
         return status
+
+    def _is_ignored(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._names)
 
     def _is_new(self, status: os.stat_result) -> bool:
         identity = (status.st_dev, status.st_ino)
@@ -148,19 +152,21 @@ class _Rows:
     def __init__(self) -> None:
         self._paths: list[bytes] = []
         self._roots = array("i")
-        self._numbers = {name: array("q") for name in ("size_bytes", "mtime_ns", "device", "inode")}
+        kinds = {"size_bytes": "q", "mtime_ns": "q", "device": "Q", "inode": "Q"}
+        self._numbers = {name: array(kind) for name, kind in kinds.items()}
         self._order: list[int] = []
 
     def add(self, root: int, files: Iterator[Found], found: Callable[[int], None]) -> None:
         """Take the files of a root, to be listed by the bytes of their paths."""
         start = len(self._paths)
+        sizes, times, devices, inodes = self._numbers.values()
         for count, (path, status) in enumerate(files, 1):
             self._paths.append(path)
             self._roots.append(root)
-            self._numbers["size_bytes"].append(status.st_size)
-            self._numbers["mtime_ns"].append(status.st_mtime_ns or 0)
-            self._numbers["device"].append(signed64(status.st_dev))
-            self._numbers["inode"].append(signed64(status.st_ino))
+            sizes.append(status.st_size)
+            times.append(status.st_mtime_ns or 0)
+            devices.append(status.st_dev)
+            inodes.append(status.st_ino)
             if count % _TOLD_EVERY == 0:
                 found(_TOLD_EVERY)
         found((len(self._paths) - start) % _TOLD_EVERY)
@@ -180,7 +186,8 @@ class _Rows:
             "path_raw": pa.array(self._paths, pa.binary()).take(pa.array(order)),
             "root": roots,
             "group": pa.array(sides, pa.string()),
-            **{name: np.array(values, np.int64)[order] for name, values in self._numbers.items()},
+            # Some file systems use all 64 bits of an inode: the same bits as int64 (`signed64`).
+            **{name: np.array(values).view(np.int64)[order] for name, values in self._numbers.items()},
             "removed": np.zeros(len(order), bool),
             "known_hash": pa.nulls(len(order), pa.string()),
         }

@@ -60,8 +60,8 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
 
     Returns the index mark, the fingerprint of images.parquet: equal when all rows are.
     """
-    thumbs = _prepared(listing, config, run_dir)
-    pending = _pending(run_dir, thumbs, config)
+    files, thumbs = _prepared(listing, config, run_dir)
+    pending = _pending(run_dir, files, thumbs, config)
     done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
     if pending:
         (run_dir / "images.parquet").unlink(missing_ok=True)
@@ -87,8 +87,8 @@ def index_progress(run_dir: Path, config: Config) -> Progress:
     """How far the index is, from the stores alone."""
     if stored_fingerprint(run_dir / "thumbs.zarr") is None:
         return Progress(0, 0, IMAGE_PART.empty_table())
-    thumbs = Thumbs(run_dir / "thumbs.zarr")
-    done = len(thumbs) - sum(_files_in(thumbs, k) for k in _pending(run_dir, thumbs, config, again=False))
+    files, thumbs = read_table(run_dir / "files.parquet", FILES), Thumbs(run_dir / "thumbs.zarr")
+    done = len(thumbs) - sum(_files_in(thumbs, k) for k in _pending(run_dir, files, thumbs, config, again=False))
     return Progress(done, len(thumbs), read_table(run_dir / "index", IMAGE_PART))
 
 
@@ -97,15 +97,15 @@ def _thumbs_mark(config: Config) -> str:
     return fingerprint(config.thumb, config.exact_decode, RECIPE)
 
 
-def _prepared(listing: Listing, config: Config, run_dir: Path) -> Thumbs:
-    """The stores and files.parquet for a listing: those of an earlier run with what is new, or new ones."""
+def _prepared(listing: Listing, config: Config, run_dir: Path) -> tuple[pa.Table, Thumbs]:
+    """files.parquet and the stores for a listing: those of an earlier run with what is new, or new ones."""
     path, mark = run_dir / "thumbs.zarr", _thumbs_mark(config)
     if stored_fingerprint(path) is None and stored_fingerprint(run_dir / "levels.zarr") == mark and path.exists():
         cells = Arrays(run_dir / "levels.zarr")
         Thumbs.describe(path, cells.length(SUMS), config.thumb, cells.chunk(SUMS), mark)
     known = _known_files(run_dir) if stored_fingerprint(path) == mark else None
     if known is None:
-        return _created(listing.files, config, run_dir, mark)
+        return listing.files, _created(listing.files, config, run_dir, mark)
     thumbs = Thumbs(path)
     files = merge(known, listing.files, listing.unreadable_folders, partial(_hashes, run_dir, thumbs.chunk))
     if files != known:
@@ -117,7 +117,7 @@ def _prepared(listing: Listing, config: Config, run_dir: Path) -> Thumbs:
     if len(files) > len(thumbs):
         cells.grow(len(files))
         thumbs.grow(len(files))
-    return thumbs
+    return files, thumbs
 
 
 def _created(files: pa.Table, config: Config, run_dir: Path, mark: str) -> Thumbs:
@@ -159,13 +159,13 @@ def _hashes(run_dir: Path, chunk: int, ids: Sequence[int]) -> list[str | None]:
     return [found.get(id) for id in ids]
 
 
-def _pending(run_dir: Path, thumbs: Thumbs, config: Config, again: bool = True) -> list[int]:
+def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, again: bool = True) -> list[int]:
     """The chunks to be made: not there, of other files, or, if `again`, with files that may be read now."""
     cells = Arrays(run_dir / "levels.zarr")
     whole = {number for number in thumbs.done() if cells.has(number)}
     if not whole:
         return list(range(thumbs.chunks))
-    listings = listing_digests(read_table(run_dir / "files.parquet", FILES), thumbs.chunk)
+    listings = listing_digests(files, thumbs.chunk)
 
     def is_done(number: int) -> bool:
         facts = read_metadata(part_path(run_dir, number)) if number in whole else {}

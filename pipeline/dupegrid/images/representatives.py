@@ -26,18 +26,19 @@ def with_representatives(parts: pa.Table, keys: list[str], collapse_over: int) -
     identical_to names the image that is compared for others: of the names of one file the one with the lowest id, and
     in sets of more than `collapse_over` images with equal thumbnails the lowest id of all.
     """
-    ok = parts.filter(pc.field("status") == "ok")
-    link = _lowest(ok, ["device", "inode", "file_hash", *keys], len(parts), 1)
-    alike = _lowest(ok, ["thumb_hash", *keys], len(parts), collapse_over)
+    ok = pc.equal(parts["status"], "ok")
+    link = _lowest(parts, ok, ["device", "inode", "file_hash", *keys], 1)
+    alike = _lowest(parts, ok, ["thumb_hash", *keys], collapse_over)
     for name, column in (("link_of", link), ("identical_to", np.where(alike >= 0, alike, link))):
         parts = parts.append_column(name, pa.array(column, mask=column < 0))
     return parts.select(IMAGES.names).cast(IMAGES)
 
 
-def _lowest(images: pa.Table, keys: list[str], count: int, over: int) -> Ints:
-    """By id, int64 (count,): the lowest id of a set of more than `over` images with the same keys, -1 on that one."""
-    sets = images.group_by(keys).aggregate([("id", "min"), ("id", "count"), ("id", "list")])
-    out = np.full(count, -1, np.int64)
+def _lowest(images: pa.Table, ok: pa.ChunkedArray, keys: list[str], over: int) -> Ints:
+    """By id, int64 (n,): the lowest id of a set of more than `over` ok images with the same keys, -1 on that one."""
+    wanted = images.select(["id", *keys]).filter(ok)
+    sets = wanted.group_by(keys).aggregate([("id", "min"), ("id", "count"), ("id", "list")])
+    out = np.full(len(images), -1, np.int64)
     for entry in sets.filter(pc.field("id_count") > over).select(["id_min", "id_list"]).to_pylist():
         members = np.array(entry["id_list"])
         out[members[members != entry["id_min"]]] = entry["id_min"]

@@ -1,7 +1,7 @@
 """report.html and contact sheets: the pictures of each cluster, from the stored thumbnails alone; no script."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Pixels
+from dupegrid.arrays import Ints, Pixels
 from dupegrid.images.thumbnail import encode_jpeg
 from dupegrid.progress import counted, quantity, size_text
 from dupegrid.records import display_path, printable
-from dupegrid.store import Thumbs
+
+ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
 
 MAX_CLUSTERS: Final = 300  # on a page; what is left out is said on it
 MAX_PICTURES: Final = 40  # of a cluster
@@ -70,7 +71,7 @@ class Sheet:
 
 
 def cards(
-    clusters: pa.Table, images: pa.Table, thumbs: Thumbs, numbers: Sequence[int], most: int = MAX_PICTURES
+    clusters: pa.Table, images: pa.Table, thumbs_of: ThumbsOf, numbers: Sequence[int], most: int = MAX_PICTURES
 ) -> list[Card]:
     """The clusters with these numbers, with at most `most` pictures of each."""
     rows = clusters.filter(pc.is_in(clusters["cluster"], pa.array(numbers, pa.int64())))
@@ -80,7 +81,7 @@ def cards(
     shown = np.array([row for member in members for row in member[:most]], np.int64)
     ids = rows["image"].take(shown).to_numpy()
     facts = dict(zip(ids.tolist(), images.take(ids).to_pylist(), strict=True))
-    pixels = dict(zip(ids.tolist(), thumbs.take(ids), strict=True))
+    pixels = dict(zip(ids.tolist(), thumbs_of(ids), strict=True))
     sizes = images["size_bytes"].take(rows["image"]).to_numpy()
     roles = rows["role"].to_pylist()
     result = []
@@ -92,13 +93,13 @@ def cards(
     return sorted(result, key=lambda card: list(numbers).index(card.number))
 
 
-def render(clusters: pa.Table, images: pa.Table, thumbs: Thumbs, summary: Mapping[str, Any]) -> str:
+def render(clusters: pa.Table, images: pa.Table, thumbs_of: ThumbsOf, summary: Mapping[str, Any]) -> str:
     """The report as one HTML page."""
     count = len(pc.unique(clusters["cluster"]))
     failed = _unreadable_pictures(images)
     failures = failed.slice(0, MAX_FAILURES).select(["path_raw", "status", "error"]).to_pylist()
     return _pages.get_template("report.html.jinja").render(
-        cards=cards(clusters, images, thumbs, range(min(count, MAX_CLUSTERS))),
+        cards=cards(clusters, images, thumbs_of, range(min(count, MAX_CLUSTERS))),
         clusters_left_out=max(0, count - MAX_CLUSTERS),
         failures=[
             {**row, "path": printable(display_path(row["path_raw"])), "error": printable(row["error"] or "")}

@@ -4,7 +4,9 @@ Each point forks from here, so that it starts at once; the fork leads a process 
 """
 
 import builtins
+import errno
 import hashlib
+import logging
 import os
 import random
 import shutil
@@ -13,13 +15,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Client, LocalCluster
+from distributed.chaos import KillWorker
 
 import dupegrid
+from dupegrid.errors import DupegridError
 from dupegrid.store import Tiles
 from tests.benchmarks.collection import make_run
 from tests.conftest import save
@@ -66,8 +71,22 @@ def in_fork(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def killed_at(number: int) -> None:
-    """From now on, kill the process group just before its write `number`; an opened file is left half written."""
+def kill() -> None:
+    """End the process group."""
+    os.killpg(0, signal.SIGKILL)
+    time.sleep(60)
+
+
+def fail(code: int) -> None:
+    """Fail as the system does."""
+    raise OSError(code, os.strerror(code))
+
+
+def struck_at(number: int, blow: Callable[[], None], reads: bool = False) -> Callable[[], bool]:
+    """From now on, `blow` falls just before write `number`, or read; an opened file is left half written.
+
+    Returns what tells whether it has fallen.
+    """
     count = 0
 
     def watched(
@@ -78,19 +97,19 @@ def killed_at(number: int) -> None:
             if is_write(*arguments, **options):
                 count += 1
                 if count == number:
-                    if function is real_open:
+                    if function is real_open and not reads:
                         with real_open(*arguments, **options) as file:
                             file.write(b"half" if "b" in file.mode else "half")
-                    os.killpg(0, signal.SIGKILL)
-                    time.sleep(60)
+                    blow()
             return function(*arguments, **options)
 
         return call
 
     real_open = builtins.open
-    for name in ("replace", "unlink", "rmdir", "mkdir", "fsync", "ftruncate"):
+    for name in ("preadv", "scandir") if reads else ("replace", "unlink", "rmdir", "mkdir", "fsync", "ftruncate"):
         setattr(os, name, watched(getattr(os, name)))
-    builtins.open = watched(real_open, lambda _file, mode="r", *_a, **_k: "w" in mode)  # type: ignore[assignment]
+    builtins.open = watched(real_open, lambda _file, mode="r", *_a, **_k: ("w" in mode) != reads)  # type: ignore[assignment]
+    return lambda: count >= number
 
 
 class Case:
@@ -135,13 +154,51 @@ def kill_at_every_write(case: Case, folder: Path, step: int = 1, first: int = 1)
         out = case.new(folder / "run")
 
         def work(number: int = number, out: Path = out) -> None:
-            killed_at(number)
+            struck_at(number, kill)
             case.run(out)
 
         if in_fork(work) == 0:
             return points, bad
         bad += not case.ends_well(out)
     raise AssertionError("no run survived")
+
+
+def fail_once(case: Case, folder: Path, code: int, reads: bool, step: int) -> tuple[int, int, int]:
+    """Fail one read or write of a run: points, how many runs did not stop cleanly or go on, how many ended badly."""
+    unclean = bad = 0
+    for points, number in enumerate(range(1, 100_000, step)):
+        out = case.new(folder / "run")
+
+        def work(number: int = number, out: Path = out) -> None:
+            has_fallen = struck_at(number, lambda: fail(code), reads)
+            with suppress(OSError, DupegridError):
+                case.run(out)
+            os._exit(0 if has_fallen() else 2)
+
+        ended = in_fork(work)
+        if ended == 2:
+            return points, unclean, bad
+        unclean += ended != 0
+        bad += not case.ends_well(out)
+    raise AssertionError("no run came to its end")
+
+
+def kill_workers(case: Case, folder: Path, runs: int, mode: str) -> tuple[int, int, int]:
+    """Run on clusters whose workers keep dying: runs, how many stopped and were gone on with, how many ended badly."""
+    stopped = bad = 0
+    for _ in range(runs):
+        out = case.new(folder / "run")
+
+        def work(out: Path = out) -> None:
+            signal.alarm(60)  # a worker may hang when it ought to die; whoever waits for it then is stopped
+            options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+            with LocalCluster(n_workers=3, **options) as cluster, Client(cluster) as client:
+                client.register_plugin(KillWorker(delay="1 s", mode=mode))
+                case.run(out, scheduler=cluster.scheduler_address)
+
+        stopped += in_fork(work) != 0
+        bad += not case.ends_well(out)
+    return runs, stopped, bad
 
 
 def kill_at_random(case: Case, folder: Path, kills: int, seed: int) -> tuple[int, int]:
@@ -282,6 +339,17 @@ def main(short: bool) -> None:
             found(f"{kind} run killed at its writes: {points} points, {bad} differences", not bad and points > 4)
             kills, bad = kill_at_random(case, folder, 2 if short else 50, 1)
             found(f"{kind} run killed at random: {kills} kills, {bad} differences", not bad)
+            for code, reads in ((errno.EIO, False), (errno.EIO, True), (errno.EMFILE, True)):
+                points, unclean, bad = fail_once(case, folder, code, reads, (97 if reads else 67) if short else 3)
+                what = f"{kind} run with {os.strerror(code)} at one {'read' if reads else 'write'}"
+                found(
+                    f"{what}: {points} points, {unclean} stopped otherwise, {bad} differences", not unclean and not bad
+                )
+            for mode in ("segfault",) if short else ("segfault", "graceful"):
+                runs, stopped, bad = kill_workers(case, folder, 1 if short else 5, mode)
+                found(
+                    f"{kind} run whose workers die ({mode}): {runs} runs, {stopped} stopped, {bad} differences", not bad
+                )
             counts = flip_bits(case, folder, 10 if short else 200, 2)
             found(f"{kind} run with a bit flipped: {counts}", not counts["changed"])
             if kind == "first":

@@ -68,7 +68,10 @@ def in_fork(work: Callable[[], object]) -> int:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with suppress(ProcessLookupError):  # nobody it started is left
+        os.killpg(pid, signal.SIGKILL)
+    return code
 
 
 def kill() -> None:

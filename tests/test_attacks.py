@@ -174,6 +174,29 @@ def test_a_signal_says_how_to_go_on(pictures: Path, tmp_path: Path, number: int,
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("scheduler", ["processes", "local"])
+def test_processes_say_nothing_when_the_terminal_stops_them(tmp_path: Path, scheduler: str) -> None:
+    script = tmp_path / "wait.py"
+    script.write_text(
+        "import sys, time, dask.bag as db\n"
+        "from dupegrid.runtime import runtime\n"
+        "def wait(k):\n    open(f'{sys.argv[1]}/{k}', 'w').close(); time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        f"    with runtime({scheduler!r}, 2) as workers:\n"
+        "        try:\n            workers.compute(db.from_sequence([0, 1], 1).map(wait), print)\n"
+        "        except KeyboardInterrupt:\n            sys.exit(130)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, script, tmp_path], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (tmp_path / "0").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+
+
 def test_json_is_all_there_is_on_standard_output_even_without_standard_error(pictures: Path, tmp_path: Path) -> None:
     command = f'"{sys.executable}" -m dupegrid run "{pictures}" --out "{tmp_path}/run" --json 2>&-'
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)

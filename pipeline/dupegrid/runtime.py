@@ -66,10 +66,10 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
             "threads_per_worker": 1,
             "dashboard_address": ":0",
             "silence_logs": logging.ERROR,
+            # The terminal sends SIGINT to all; only the parent answers.
+            "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         }
-        with _unseen_interrupts():
-            cluster = LocalCluster(**options)
-        with cluster, Client(cluster) as client:
+        with LocalCluster(**options) as cluster, Client(cluster) as client:
             yield _Cluster(client)
     else:
         try:

@@ -21,7 +21,8 @@ with tempfile.TemporaryDirectory() as name:
             rows += more
     else:
         rows += measure.index(folder)
-        rows += measure.incremental(folder)
+        for side in (32, 128):
+            rows += measure.incremental(folder, side=side)
         for n in (2000, 10_000):
             more, _ = measure.compare(make_run(folder / f"run{n}", n), "none", 200)
             rows += more

@@ -86,23 +86,23 @@ def index(folder: Path, most: int = 10_000, repeats: int = 3) -> list[Row]:
     return rows
 
 
-def incremental(folder: Path, n: int = 60_000, more: int = 1000) -> list[Row]:
+def incremental(folder: Path, n: int = 60_000, more: int = 1000, side: int = 128) -> list[Row]:
     """A run on n small files, and again with some more."""
-    photos = folder / "many"
+    photos = folder / f"many{side}"
 
     def draw(first: int, count: int) -> None:
-        for k, image in enumerate(crops(sources(), first, count, 32)):
+        for k, image in enumerate(crops(sources(), first, count, side)):
             place = photos / f"{(first + k) // 1000:03d}"
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(place / f"{first + k:06d}.jpg", quality=90)
 
     draw(0, n)
-    first = seconds(lambda: dupegrid.run(photos, out=folder / "many run", quiet=True), 1)
+    first = seconds(lambda: dupegrid.run(photos, out=folder / f"run{side}", quiet=True), 1)
     draw(n, more)
-    again = seconds(lambda: dupegrid.run(photos, out=folder / "many run", quiet=True), 1)
+    again = seconds(lambda: dupegrid.run(photos, out=folder / f"run{side}", quiet=True), 1)
     return [
         (
-            f"{more:,} files of 32 px added to {n:,}, all stages",
+            f"{more:,} files of {side} px added to {n:,}, all stages",
             f"{again:.1f} s",
             f"{first:.1f} s",
             f"{again / first:.3f}",

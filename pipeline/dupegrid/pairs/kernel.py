@@ -79,19 +79,15 @@ def candidates(left: Array, right: Array, limit: float) -> tuple[Array, Array]:
 
 
 def exact_sse(x: Array, y: Array) -> Array:
-    """Sums of squared differences of paired images: uint8 (k, S, S, 3) and (k, S, S, 3) -> int64 (k,), exact.
+    """Sums of squared differences of paired images: uint8 (k, S, S, 3) and (k, S, S, 3) -> int64 (k,), in integers.
 
-    A float32 sum of at most 256 squares of at most 255^2 is an integer below 2^24, so exact; the rest is in float64.
+    A square is at most 255^2 < 2^16, and the sum of a row of 3 S < 2^16 such stays below 2^32.
     """
     k, side = x.shape[:2]
     xp = _module(x)
-    summed_at_once = 3 * side if 3 * side <= 256 else side
-    difference = (
-        (xp.maximum(x, y) - xp.minimum(x, y))
-        .astype(np.float32)
-        .reshape(k, 3 * side * side // summed_at_once, summed_at_once)
-    )
-    return xp.einsum("krs,krs->kr", difference, difference).sum(axis=1, dtype=np.float64).astype(np.int64)
+    squares = (xp.maximum(x, y) - xp.minimum(x, y)).astype(np.uint16).reshape(k, side, 3 * side)
+    squares *= squares
+    return squares.sum(axis=2, dtype=np.uint32).sum(axis=1, dtype=np.int64)
 
 
 def mse_block(a: Array, b: Array, orientations: tuple[str, ...]) -> Array:

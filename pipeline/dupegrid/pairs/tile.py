@@ -287,7 +287,7 @@ def _decided(job: Job, first: Ints, second: Ints, turn: Ints) -> tuple[Ints, Int
 
 def _sse(images: Pixels, x: Ints, y: Ints, orientation: str) -> Ints:
     out = np.empty(len(x), np.int64)
-    for start in range(0, len(x), 32):  # a few at a time stay in the cache
-        part = slice(start, start + 32)
+    for start in range(0, len(x), 16):  # a few at a time stay in the cache
+        part = slice(start, start + 16)
         out[part] = exact_sse(images.take(x[part], axis=0), turned(images.take(y[part], axis=0), orientation))
     return out

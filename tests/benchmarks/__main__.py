@@ -31,6 +31,7 @@ with tempfile.TemporaryDirectory() as name:
             more, rate = measure.compare(run, orientations, threshold)
             rows += more
         print(measure.table(rows), flush=True)  # the peers take minutes
-        rows += peers(folder, rate)
+        (folder / "peers").mkdir()
+        rows += peers(folder / "peers", rate)
 print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}\n")
 print(measure.table(rows))

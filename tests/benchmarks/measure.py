@@ -1,10 +1,12 @@
 """The measurements; each gives rows for the table that `make bench` prints."""
 
 import io
+import json
 import os
-import resource
 import shutil
 import statistics
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -114,12 +116,26 @@ def compare_seconds(run: Path, repeats: int = 3, **settings: object) -> float:
     """The median time of the compare stage from nothing, sorting and the receipt included."""
 
     def again() -> None:
-        for name in ("sorted.zarr", "tiles.zarr", "matches.parquet"):
-            shutil.rmtree(run / name, ignore_errors=True)
+        forget(run)
         dupegrid.compare(run, quiet=True, cutoff=settings["threshold"], **settings)
 
     again()
     return seconds(again, repeats)
+
+
+def forget(run: Path) -> None:
+    """Remove what the compare stage left."""
+    for name in ("sorted.zarr", "tiles.zarr", "matches.parquet"):
+        shutil.rmtree(run / name, ignore_errors=True)
+
+
+def compare_peak_bytes(run: Path, **settings: object) -> int:
+    """The most memory that a process holds which does nothing but compare."""
+    forget(run)
+    script = "import json, sys, dupegrid; dupegrid.compare(sys.argv[1], quiet=True, **json.loads(sys.argv[2])); "
+    script += "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"  # maxrss counts the parent's too
+    command = [sys.executable, "-c", script, run, json.dumps({"cutoff": settings["threshold"], **settings})]
+    return 1024 * int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def bare_product(n: int, columns: int = 50) -> None:
@@ -164,7 +180,7 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
         f"{name} {quantity(counts['pairs'][name])}" for name in ("box", "level_4", "level_8", "level_16", "exact")
     )
     outside = 1 - sum(inside) / (sum(scheduled) * (os.cpu_count() or 1))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = compare_peak_bytes(run, orientations=orientations, threshold=threshold)
     rows = [
         (
             what,

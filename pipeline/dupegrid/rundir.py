@@ -90,6 +90,8 @@ class Run:
             found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()
             if len(found) == 1:
                 return int(found[0])
+        if str(image).isdecimal() and not found:
+            raise UsageError(f"no image {image}: this run has {len(self.images)}, counted from 0")
         known = "several images end" if found else "no image ends"
         raise UsageError(f"{known} with {printable(str(image))}: give an id from images.parquet or a whole path")
 

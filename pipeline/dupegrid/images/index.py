@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.config import Config
-from dupegrid.errors import StoreError
+from dupegrid.errors import DamagedError, StoreError
 from dupegrid.images.chunk import (
     LISTED,
     create_levels,
@@ -70,7 +70,7 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
             opened = fingerprint(_thumbs_mark(config), len(thumbs), uuid.uuid4().hex)
             task = partial(index_chunk, run_dir, opened, reading_of(config), config.file_timeout)
             runtime.compute(db.from_sequence(pending, partition_size=1).map(task), lambda counts: advance(sum(counts)))
-    marks = [read_metadata(part_path(run_dir, k))["rows"] for k in range(thumbs.chunks)]
+    marks = [_rows_mark(part_path(run_dir, k)) for k in range(thumbs.chunks)]
     mark = fingerprint(_thumbs_mark(config), COLLAPSE_OVER, set_keys(config), marks)
     if images_fingerprint(run_dir) != mark:
         table = with_representatives(read_table(run_dir / "index", IMAGE_PART), set_keys(config), COLLAPSE_OVER)
@@ -172,6 +172,14 @@ def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, aga
         return is_current(facts, listings[number], config, again)
 
     return [number for number in range(thumbs.chunks) if not is_done(number)]
+
+
+def _rows_mark(part: Path) -> str:
+    """Equal for equal rows of a chunk. DamagedError where they cannot be read."""
+    mark = read_metadata(part).get("rows")
+    if mark is None:
+        raise DamagedError(part, "what it says of its rows cannot be read")
+    return mark
 
 
 def _files_in(thumbs: Thumbs, chunk: int) -> int:

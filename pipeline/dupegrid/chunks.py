@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dupegrid.arrays import Ints
 from dupegrid.errors import DamagedError, StoreError
-from dupegrid.records import fingerprint, temporary_beside, write_bytes
+from dupegrid.records import fingerprint, temporary_beside, unread, write_bytes
 
 _CHECKSUM_BYTES: Final = 4
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
@@ -80,7 +80,7 @@ class Chunked:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise DamagedError(Path(file), error.strerror or str(error)) from None
+            raise unread(Path(file), error) from None
         if size != len(body) + _CHECKSUM_BYTES:
             raise DamagedError(Path(file), "it is short" if size < len(body) else "it is too long")
         if google_crc32c.value(body) != int.from_bytes(end[:_CHECKSUM_BYTES], "little"):
@@ -163,7 +163,9 @@ def read_about(path: Path) -> dict[str, Any]:
         digest = about["attributes"].pop(_DIGEST)
     except FileNotFoundError:
         raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except OSError as error:
+        raise unread(file, error) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedError(file, "it was never finished, or has changed") from None
     if digest != fingerprint(about):
         raise DamagedError(file, "its checksum does not match")
@@ -222,4 +224,4 @@ def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArra
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise DamagedError(Path(file), error.strerror or str(error)) from None
+        raise unread(Path(file), error) from None

@@ -1,5 +1,6 @@
 """Every table of a run directory on one page, and how a file is written whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dupegrid.errors import DamagedError
+from dupegrid.errors import DamagedError, DupegridError
 
 FORMAT = 1  # of the run directory; a newer one is refused
 
@@ -183,12 +184,22 @@ def read_json(path: Path) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(path.read_bytes())
         digest = value.pop("digest")
     except OSError as error:
-        raise DamagedError(path, error.strerror or str(error)) from None
+        raise unread(path, error) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedError(path, "it is not what was written there") from None
     if digest != fingerprint(value):
         raise DamagedError(path, "it was changed since it was written")
     return value
+
+
+def unread(path: Path, error: OSError) -> DupegridError:
+    """What to raise where a file cannot be read: it is damaged if it is not there, else it may be read another time."""
+    if error.errno in (None, errno.ENOENT, errno.ENOTDIR):  # pyarrow's own say what is wrong with a file, by no number
+        return DamagedError(path, error.strerror or " ".join(str(error).split()))
+    return DupegridError(
+        f"cannot read {printable(str(path))}: {error.strerror}; run the same command again, "
+        "and if it stays so, delete that file: it is made again"
+    )
 
 
 def fingerprint(*parts: Any) -> str:
@@ -222,9 +233,9 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) 
     files = sorted(p for p in path.iterdir() if p.name[0] not in "._") if path.is_dir() else [path]
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     if len(files) == 1:
-        return _read_part(files[0], columns).cast(wanted)
+        return _read_part(files[0], columns, wanted)
     with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1) or 1) as pool:
-        tables = list(pool.map(lambda file: _read_part(file, columns).cast(wanted), files))
+        tables = list(pool.map(lambda file: _read_part(file, columns, wanted), files))
     return pa.concat_tables(tables) if tables else wanted.empty_table()
 
 
@@ -248,14 +259,19 @@ def read_metadata(path: Path) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
             metadata = pq.read_metadata(file).metadata or {}
-    except (OSError, pa.ArrowException):
+    except (FileNotFoundError, pa.ArrowException, ValueError):
         return {}
+    except OSError as error:
+        if error.errno is None:  # pyarrow's, of what it read
+            return {}
+        raise unread(path, error) from None
     return {key.decode(): value.decode("utf-8", "replace") for key, value in metadata.items()}
 
 
-def _read_part(path: Path, columns: list[str] | None) -> pa.Table:
+def _read_part(path: Path, columns: list[str] | None, schema: pa.Schema) -> pa.Table:
     with _opened(path) as file:
-        return pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns, use_threads=False)
+        part = pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns, use_threads=False)
+        return part.cast(schema)
 
 
 @contextmanager
@@ -263,8 +279,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb") as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedError(path, getattr(error, "strerror", None) or " ".join(str(error).split())) from None
+    except OSError as error:
+        raise unread(path, error) from None
+    except (pa.ArrowException, ValueError) as error:  # some damage shows in a name that is no UTF-8
+        raise DamagedError(path, " ".join(str(error).split())) from None
 
 
 def temporary_beside(path: Path) -> Path:

@@ -136,7 +136,7 @@ def _known_files(run_dir: Path) -> pa.Table | None:
         pass
     try:
         rows = read_table(run_dir / "index", IMAGE_PART)
-    except (StoreError, OSError):
+    except (StoreError, FileNotFoundError):
         return None
     if rows["id"].to_pylist() != list(range(len(Thumbs(run_dir / "thumbs.zarr")))):
         return None

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+import dupegrid
 from dupegrid.config import load_config
 from dupegrid.errors import InputError
 from dupegrid.images.discover import Listing, discover
-from tests.conftest import refuse_listing
+from tests.conftest import refuse_listing, save
 
 
 def listed(*roots: Path, **settings: object) -> Listing:
@@ -93,6 +94,18 @@ def test_a_folder_that_cannot_be_listed_is_told(tree: Path, monkeypatch: pytest.
     listing = listed(tree)
     assert listing.unreadable_folders == (str(tree / "sub"),)
     assert len(listing.files) == 3
+
+
+def test_a_file_whose_path_is_too_long_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    for _ in range((4000 - len(os.fsencode(tmp_path))) // 100):
+        os.mkdir("d" * 99)
+        os.chdir("d" * 99)
+    save(Path("a.png"), 1)
+    save(Path("b" * 250 + ".png"), 1)
+    run = dupegrid.index(tmp_path / "deep", out=tmp_path / "run", scheduler="sync", quiet=True)
+    assert run.images["status"].to_pylist() == ["ok", "unreadable"]
 
 
 def test_bad_roots(tree: Path) -> None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dupegrid.arrays import Ints
 from dupegrid.errors import DamagedError, StoreError
-from dupegrid.records import fingerprint, temporary_beside, unread, write_bytes
+from dupegrid.records import fingerprint, read_error, temporary_beside, write_bytes
 
 _CHECKSUM_BYTES: Final = 4
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
@@ -55,14 +55,14 @@ class Chunked:
 
     def file(self, *number: int) -> Path:
         """Where a chunk is: `number` along the first axes, the others have one. Unfinished ones have other names."""
-        return self.path / self._name(number)
+        return Path(self._place(number))
 
-    def _name(self, number: tuple[int, ...]) -> str:
-        return ".".join(["c", *map(str, number), *("0" for _ in self.shape[len(number) :])])
+    def _place(self, number: tuple[int, ...]) -> str:
+        return f"{self.path}/" + ".".join(["c", *map(str, number), *("0" for _ in self.shape[len(number) :])])
 
     def has(self, *number: int) -> bool:
         """Whether a chunk exists."""
-        return os.path.exists(f"{self.path}/{self._name(number)}")
+        return os.path.exists(self._place(number))
 
     def read(self, *number: int) -> npt.NDArray[Any]:
         """One whole chunk, its checksum verified. DamagedError where it is missing or damaged."""
@@ -71,7 +71,7 @@ class Chunked:
         return out
 
     def _read_into(self, out: npt.NDArray[Any], *number: int) -> None:
-        file = f"{self.path}/{self._name(number)}"
+        file = self._place(number)
         body, end = out.reshape(-1).view(np.uint8), np.zeros(_CHECKSUM_BYTES + 1, np.uint8)  # longer files are seen
         try:
             descriptor = os.open(file, os.O_RDONLY)
@@ -80,7 +80,7 @@ class Chunked:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise unread(Path(file), error) from None
+            raise read_error(Path(file), error) from None
         if size != len(body) + _CHECKSUM_BYTES:
             raise DamagedError(Path(file), "it is short" if size < len(body) else "it is too long")
         if google_crc32c.value(body) != int.from_bytes(end[:_CHECKSUM_BYTES], "little"):
@@ -136,7 +136,7 @@ class Chunked:
             if end - begin > many:
                 out[places] = self.read(number)[offsets[begin:end]]
             else:
-                _read_rows(str(self.file(number)), offsets[begin:end].tolist(), places.tolist(), flat)
+                _read_rows(self._place((number,)), offsets[begin:end].tolist(), places.tolist(), flat)
         if sums is not None:
             wrong = np.flatnonzero(row_sums(out) != sums[rows])
             if len(wrong):
@@ -164,7 +164,7 @@ def read_about(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it") from None
     except OSError as error:
-        raise unread(file, error) from None
+        raise read_error(file, error) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedError(file, "it was never finished, or has changed") from None
     if digest != fingerprint(about):
@@ -224,4 +224,4 @@ def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArra
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise unread(Path(file), error) from None
+        raise read_error(Path(file), error) from None

@@ -184,7 +184,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(path.read_bytes())
         digest = value.pop("digest")
     except OSError as error:
-        raise unread(path, error) from None
+        raise read_error(path, error) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedError(path, "it is not what was written there") from None
     if digest != fingerprint(value):
@@ -192,7 +192,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def unread(path: Path, error: OSError) -> DupegridError:
+def read_error(path: Path, error: OSError) -> DupegridError:
     """What to raise where a file cannot be read: it is damaged if it is not there, else it may be read another time."""
     if error.errno in (None, errno.ENOENT, errno.ENOTDIR):  # pyarrow's own say what is wrong with a file, by no number
         return DamagedError(path, error.strerror or " ".join(str(error).split()))
@@ -259,12 +259,13 @@ def read_metadata(path: Path) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
             metadata = pq.read_metadata(file).metadata or {}
-    except (FileNotFoundError, pa.ArrowException, ValueError):
+    except (pa.ArrowException, ValueError):
         return {}
     except OSError as error:
-        if error.errno is None:  # pyarrow's, of what it read
+        reason = read_error(path, error)
+        if isinstance(reason, DamagedError):
             return {}
-        raise unread(path, error) from None
+        raise reason from None
     return {key.decode(): value.decode("utf-8", "replace") for key, value in metadata.items()}
 
 
@@ -280,7 +281,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with open(path, "rb") as file:
             yield file
     except OSError as error:
-        raise unread(path, error) from None
+        raise read_error(path, error) from None
     except (pa.ArrowException, ValueError) as error:  # some damage shows in a name that is no UTF-8
         raise DamagedError(path, " ".join(str(error).split())) from None
 

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ Identity = tuple[int, int]  # device and inode
 Found = tuple[bytes, os.stat_result]
 
 _TOLD_EVERY = 1000  # files
+_UNKNOWN: Final = os.stat_result([stat.S_IFREG] + [0] * 9)  # of a file; indexing says what is wrong with it
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class _Walk:
             try:
                 status = os.stat(path, follow_symlinks=self._follow)
             except OSError:
-                status = os.stat_result([stat.S_IFREG] + [0] * 9)  # indexing says what is wrong with it
+                status = _UNKNOWN
             if stat.S_ISDIR(status.st_mode):
                 raise InputError(f"{printable(file)} names the folder {printable(display_path(path))}: name files only")
             self.links_left_alone += stat.S_ISLNK(status.st_mode)
@@ -125,9 +127,12 @@ class _Walk:
         try:
             status = entry.stat(follow_symlinks=self._follow)
         except OSError as error:
-            if not entry.is_symlink() and not isinstance(error, FileNotFoundError):
-                raise  # nothing can be said of its folder
-            self.links_left_alone += entry.is_symlink()  # to nowhere, or in circles
+            if entry.is_symlink():  # to nowhere, or in circles
+                self.links_left_alone += 1
+            elif entry.is_dir(follow_symlinks=False):
+                self.unreadable.append(os.fsdecode(entry.path))
+            elif entry.is_file(follow_symlinks=False) and not isinstance(error, FileNotFoundError):
+                return _UNKNOWN
             return None
         self.links_left_alone += stat.S_ISLNK(status.st_mode)
         return status

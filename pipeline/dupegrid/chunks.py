@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dupegrid.arrays import Ints
 from dupegrid.errors import DamagedError, StoreError
-from dupegrid.records import fingerprint, read_error, temporary_beside, write_bytes
+from dupegrid.records import fingerprint, read_error, temporary_beside
 
 _CHECKSUM_BYTES: Final = 4
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
@@ -94,14 +94,7 @@ class Chunked:
             whole = np.full(self.chunks, self.fill, self.dtype)
             whole[tuple(slice(length) for length in values.shape)] = values
         data = np.ascontiguousarray(whole).reshape(-1).view(np.uint8)
-        temporary = temporary_beside(file)
-        try:
-            with open(temporary, "wb") as target:
-                target.write(data.data)
-                target.write(google_crc32c.value(data).to_bytes(_CHECKSUM_BYTES, "little"))
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _write(file, data.data, google_crc32c.value(data).to_bytes(_CHECKSUM_BYTES, "little"))
 
     def rows(self, rows: slice) -> npt.NDArray[Any]:
         """Consecutive rows of an array that is chunked along its first axis only."""
@@ -178,7 +171,7 @@ def write_about(path: Path, about: Mapping[str, Any]) -> None:
     about = {**about, "attributes": attributes}
     sealed = {**about, "attributes": {**attributes, _DIGEST: fingerprint(about)}}
     path.mkdir(parents=True, exist_ok=True)
-    write_bytes(path / "zarr.json", json.dumps(sealed, indent=2).encode())
+    _write(path / "zarr.json", json.dumps(sealed, indent=2).encode())
 
 
 def describe_array(
@@ -210,6 +203,18 @@ def describe_array(
 def describe_group(path: Path, attributes: Mapping[str, Any]) -> None:
     """Write the zarr.json of a folder of arrays."""
     write_about(path, {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+
+
+def _write(file: Path, *parts: bytes | memoryview) -> None:
+    """Write a file whole or not at all; not flushed to disk, which takes long: whatever is read is verified."""
+    temporary = temporary_beside(file)
+    try:
+        with open(temporary, "wb") as target:
+            for part in parts:
+                target.write(part)
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:

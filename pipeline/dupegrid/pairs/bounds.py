@@ -183,7 +183,7 @@ def median_splits(projected: Float32s, keys: Ints, block: int) -> tuple[Ints, In
     components until a block is left. `projected` is float32 (n, K), `keys` int64 (n,); returns int64 (n,) and (B,).
     """
     order = np.argsort(keys, kind="stable")
-    points = np.ascontiguousarray(projected[order, :_SPLIT_COMPONENTS])
+    points = heads(projected[order])
     edges = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
     pending = [(start, stop) for start, stop in pairwise(edges) if stop > start]
     starts = []
@@ -192,10 +192,10 @@ def median_splits(projected: Float32s, keys: Ints, block: int) -> tuple[Ints, In
         if stop - start <= block:
             starts.append(start)
             continue
-        here = points[start:stop]
+        here = points[:, start:stop]
         half = max(block, (stop - start) // 2 // block * block)
-        sides = here[:, int(here.var(axis=0).argmax())].argpartition(half)
-        points[start:stop] = here[sides]
+        sides = here[int(here.var(axis=1).argmax())].argpartition(half)
+        points[:, start:stop] = here.take(sides, axis=1)
         order[start:stop] = order[start:stop][sides]
         pending += [(start, start + half), (start + half, stop)]
     return order, np.array(sorted(starts), np.int64)

@@ -6,6 +6,7 @@ pairs of two strips, and one block of the dask array.
 
 import hashlib
 import os
+import uuid
 from pathlib import Path
 from typing import Any, Final
 
@@ -196,8 +197,10 @@ def _blocks(pending: list[tuple[int, int]], job: Job) -> da.Array:
     started = sorted(range(len(pending)), key=str, reverse=True)
     tiles = np.empty((len(pending), 2), np.int64)
     tiles[started] = sorted(pending, key=lambda tile: (tile[0] != tile[1], tile))
-    tiles = da.from_array(tiles, chunks=(1, 2))
-    return tiles.map_blocks(compare_tile, job, dtype=np.int64, chunks=(1, 1), meta=np.empty((0, 1), np.int64))
+    name = uuid.uuid4().hex  # dask would look through all of the job to make one
+    tiles = da.from_array(tiles, chunks=(1, 2), name=f"tiles-{name}")
+    meta = np.empty((0, 1), np.int64)
+    return tiles.map_blocks(compare_tile, job, name=f"compare-{name}", dtype=np.int64, chunks=(1, 1), meta=meta)
 
 
 def _counts(job: Job, mark: str, tiles: Tiles, facts: Facts, settled: Ints) -> dict[str, Any]:

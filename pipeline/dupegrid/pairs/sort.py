@@ -51,28 +51,35 @@ def sort_images(
 def _write(
     path: Path, cells: Arrays, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int
 ) -> tuple[Arrays, Ints, float]:
-    with ThreadPoolExecutor(1) as reader:  # the second level is read while the first is sorted
-        reading = reader.submit(cells.rows, str(SECOND_LEVEL)) if SECOND_LEVEL in levels(side) else None
+    n, has_second = len(ids), SECOND_LEVEL in levels(side)
+    with ThreadPoolExecutor(1) as beside:  # the second level is read and written beside what is done with the first
+        reading = beside.submit(cells.rows, str(SECOND_LEVEL)) if has_second else None
         first = cells.rows(str(FIRST_LEVEL))
-        first = first if len(ids) == len(first) else first[ids]
+        first = first if n == len(first) else first[ids]
         projection = Projection.fit(first, side)
         points = projection(first, ORIENTATIONS[0])
         order, starts = median_splits(points, keys, block)
-        second = None if reading is None else reading.result()
-    n, components = len(ids), projection.basis.shape[1]
-    points_shape = ((n, components), np.float32)
-    shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = dict.fromkeys(orientations, points_shape)
-    shapes["order"] = ((n,), np.int64)
-    if second is not None:
-        shapes[str(SECOND_LEVEL)] = ((n, second.shape[1]), second.dtype)
-    store = Arrays.create(path, shapes, _CHUNK)
-    largest = 0.0
-    for name in orientations:
-        points = (points if name == ORIENTATIONS[0] else projection(first, name))[order]
-        largest = max(largest, float(np.sqrt(np.einsum("nk,nk->n", points, points, dtype=np.float64).max(initial=0))))
-        store.write(name, 0, points)
-    if second is not None:
-        for start in range(0, n, _CHUNK):
-            store.write(str(SECOND_LEVEL), start, second[ids[order[start : start + _CHUNK]]])
-    store.write("order", 0, ids[order])
+        shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
+        shapes = dict.fromkeys(orientations, (points.shape, points.dtype))
+        shapes["order"] = ((n,), np.int64)
+        if reading is not None:
+            second = reading.result()
+            shapes[str(SECOND_LEVEL)] = ((n, second.shape[1]), second.dtype)
+        chunk = max(1, -(-n // max(1, -(-n // _CHUNK))))  # all alike, as the last one is written as long as the others
+        store = Arrays.create(path, shapes, chunk)
+        writing = None if reading is None else beside.submit(_write_sorted, store, second, ids[order], chunk)
+        largest = 0.0
+        for name in orientations:
+            points = (points if name == ORIENTATIONS[0] else projection(first, name))[order]
+            norms = np.einsum("nk,nk->n", points, points, dtype=np.float64)
+            largest = max(largest, float(np.sqrt(norms.max(initial=0))))
+            store.write(name, 0, points)
+        store.write("order", 0, ids[order])
+        if writing is not None:
+            writing.result()
     return store, starts, largest
+
+
+def _write_sorted(store: Arrays, second: npt.NDArray[np.generic], order: Ints, chunk: int) -> None:
+    for start in range(0, len(order), chunk):
+        store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])

@@ -115,7 +115,8 @@ def test_each_outside_library_has_one_door() -> None:
         library = imported.split(".")[0]
         if (module, library) != ("demo", "PIL"):
             assert doors.get(library, module) == module, f"{module} imports {imported}"
-        assert column == 0 or library in ("cupy", "dask"), f"{module} imports {imported} inside a function"
+        late = ("cupy", "dask", "distributed", "zarr")  # what most commands do without, and would wait for
+        assert column == 0 or library in late, f"{module} imports {imported} inside a function"
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.name)

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dask
 import dask.multiprocessing
 import dask.threaded
 from dask.callbacks import Callback
-from distributed import Client, KilledWorker, LocalCluster, as_completed
-from distributed.comm import CommClosedError
 from threadpoolctl import threadpool_limits
 
 from dupegrid.errors import ConfigError, DupegridError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _GO_ON = "what was finished is kept: run the same command again to go on"
 
@@ -60,9 +61,19 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
                     for child in multiprocessing.active_children():
                         child.kill()
                 raise
-    elif scheduler == "local":
+    else:
+        with _client(scheduler, count) as client:
+            yield _Cluster(client)
+
+
+@contextmanager
+def _client(scheduler: str, workers: int) -> Iterator["Client"]:
+    """Of a cluster of our own, or of the user's."""
+    from distributed import Client, LocalCluster  # here, as it takes a while and most runs do without it
+
+    if scheduler == "local":
         options = {
-            "n_workers": count,
+            "n_workers": workers,
             "threads_per_worker": 1,
             "dashboard_address": ":0",
             "silence_logs": logging.ERROR,
@@ -70,18 +81,18 @@ def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
             "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         }
         with LocalCluster(**options) as cluster, Client(cluster) as client:
-            yield _Cluster(client)
-    else:
+            yield client
+        return
+    try:
+        client = Client(scheduler, timeout=5)
+    except (OSError, ValueError):
+        raise ConfigError(f"no dask scheduler answers at {scheduler}: start one with 'dask scheduler'") from None
+    with client:
         try:
-            client = Client(scheduler, timeout=5)
-        except (OSError, ValueError):
-            raise ConfigError(f"no dask scheduler answers at {scheduler}: start one with 'dask scheduler'") from None
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=30)
-            except TimeoutError:
-                raise ConfigError(f"no worker at {scheduler}: start some with 'dask worker {scheduler}'") from None
-            yield _Cluster(client)
+            client.wait_for_workers(1, timeout=30)
+        except TimeoutError:
+            raise ConfigError(f"no worker at {scheduler}: start some with 'dask worker {scheduler}'") from None
+        yield client
 
 
 @contextmanager
@@ -125,11 +136,14 @@ class _Local:
 class _Cluster:
     """A distributed cluster, ours or the user's."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: "Client") -> None:
         self._client = client
         self.workers = sum(client.nthreads().values()) or 1
 
     def compute(self, collection: Any, on_block: Callable[[Any], None]) -> None:
+        from distributed import KilledWorker, as_completed
+        from distributed.comm import CommClosedError
+
         graph = dict(collection.__dask_graph__())
         futures = self._client.get(graph, _flat(collection.__dask_keys__()), sync=False)
         try:

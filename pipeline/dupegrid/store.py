@@ -12,7 +12,6 @@ from typing import Any, Final
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from dupegrid.arrays import Float64s, Ints, Pixels
 from dupegrid.chunks import Chunked, describe_array, describe_group, read_about, write_about
@@ -101,6 +100,8 @@ class Thumbs:
 
     def as_dask(self) -> da.Array:
         """The same array, lazy: uint8 (n, S, S, 3)."""
+        import zarr  # here, as no command needs it, and each would wait for it
+
         return da.from_zarr(zarr.open_array(self.path, mode="r"))
 
 

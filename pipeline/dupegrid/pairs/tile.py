@@ -30,7 +30,7 @@ from dupegrid.pairs.bounds import (
 )
 from dupegrid.pairs.filters import Facts, read_facts
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS, candidates, exact_sse, inverse, left_operand, right_operand, turned
+from dupegrid.pairs.kernel import ORIENTATIONS, candidates, exact_sse, inverse, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.sort import SECOND_LEVEL
 from dupegrid.store import SUMS, Arrays, Thumbs
@@ -38,6 +38,7 @@ from dupegrid.store import SUMS, Arrays, Thumbs
 STRIPS_KEPT: Final = 3
 _COLUMNS_AT_ONCE: Final = 8192  # of a product: its result stays in the cache
 _PAIRS_AT_ONCE: Final = 1 << 18  # refined together; bounds the memory of a tile whatever it holds
+_CELLS_AT_ONCE: Final = 1 << 19  # of cell sums that are compared: what comes of them stays in the cache
 _IMAGES_AT_ONCE: Final = 8192  # pairs of thumbnails decided together: 200 MB of them at 64 pixels
 
 
@@ -244,7 +245,7 @@ def _near(
 ) -> Bools:
     """Whether the bound of level g leaves each pair within the limit."""
     weights = cell_weights(job.side, g)
-    limit, at_once = level_limit(job.limit, len(weights)), max(1, (1 << 19) // len(weights))
+    limit, at_once = level_limit(job.limit, len(weights)), max(1, _CELLS_AT_ONCE // len(weights))
     keep = np.empty(len(x), bool)
     for number, name in enumerate(job.orientations):
         columns = None if name == ORIENTATIONS[0] else turned_columns(g, name)
@@ -252,9 +253,8 @@ def _near(
         for start in range(0, len(mine), at_once):
             part = mine[start : start + at_once]
             rows = second.take(y[part], axis=0)
-            keep[part] = (
-                level_sse(first.take(x[part], axis=0), rows if columns is None else rows[:, columns], weights) <= limit
-            )
+            rows = rows if columns is None else rows.take(columns, axis=1)
+            keep[part] = level_sse(first.take(x[part], axis=0), rows, weights) <= limit
     return keep
 
 
@@ -286,8 +286,13 @@ def _decided(job: Job, first: Ints, second: Ints, turn: Ints) -> tuple[Ints, Int
 
 
 def _sse(images: Pixels, x: Ints, y: Ints, orientation: str) -> Ints:
+    shape, flat = images.shape[1:], images.reshape(len(images), -1)
+    columns = None if orientation == ORIENTATIONS[0] else turned_columns(images.shape[1], orientation)
     out = np.empty(len(x), np.int64)
     for start in range(0, len(x), 16):  # a few at a time stay in the cache
         part = slice(start, start + 16)
-        out[part] = exact_sse(images.take(x[part], axis=0), turned(images.take(y[part], axis=0), orientation))
+        second = flat.take(y[part], axis=0)
+        if columns is not None:  # a turned view has its bytes in threes, and takes three times as long
+            second = second.take(columns, axis=1)
+        out[part] = exact_sse(flat.take(x[part], axis=0).reshape(-1, *shape), second.reshape(-1, *shape))
     return out

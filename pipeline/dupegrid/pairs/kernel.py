@@ -90,20 +90,32 @@ def exact_sse(x: Array, y: Array) -> Array:
     return squares.sum(axis=2, dtype=np.uint32).sum(axis=1, dtype=np.int64)
 
 
-def mse_block(a: Array, b: Array, orientations: tuple[str, ...]) -> Array:
-    """The MSE matrix of two sets of images, uint8 (m, S, S, 3) and (n, S, S, 3) -> float64 (m, n); exact.
+def sse_block(a: Array, b: Array) -> Array:
+    """The SSE of all pairs of two sets of images, uint8 (m, S, S, 3) and (n, S, S, 3) -> float64 (m, n); exact.
 
-    Sums of at most S * S * 3 squared differences of bytes stay far below 2**53, so float64 products are exact.
+    Bytes less 128 are integers of at most 2^7, so 1,024 products of two sum to at most 2^24: float32 holds every such
+    sum, in whatever order it is made. The sums of these, far below 2^53, are exact in float64.
     """
     xp = _module(a)
-    x = _vectors(a).astype(np.float64)
-    x_norms = xp.einsum("nk,nk->n", x, x)
-    least = xp.full((len(a), len(b)), np.inf)
-    for name in orientations:
-        y = _vectors(turned(b, name)).astype(np.float64)
-        y_norms = xp.einsum("nk,nk->n", y, y)
-        xp.minimum(least, x_norms[:, None] + y_norms[None, :] - 2 * (x @ y.T), out=least)
-    return least / x.shape[1]
+    x, y = (xp.subtract(_vectors(images), np.float32(128), dtype=np.float32) for images in (a, b))
+    products = xp.zeros((len(x), len(y)), np.float64)
+    for start in range(0, x.shape[1], 1024):
+        part = slice(start, start + 1024)
+        products += x[:, part] @ y[:, part].T
+    x_norms, y_norms = (xp.einsum("nk,nk->n", points, points, dtype=np.float64) for points in (x, y))
+    products *= -2
+    products += x_norms[:, None]
+    products += y_norms[None, :]
+    return products
+
+
+def mse_block(a: Array, b: Array, orientations: tuple[str, ...]) -> Array:
+    """The MSE matrix of two sets of images, uint8 (m, S, S, 3) and (n, S, S, 3) -> float64 (m, n); exact."""
+    xp = _module(a)
+    least = sse_block(a, turned(b, orientations[0]))
+    for name in orientations[1:]:
+        xp.minimum(least, sse_block(a, turned(b, name)), out=least)
+    return least / math.prod(a.shape[1:])
 
 
 def mae(x: Array, y: Array) -> Array:

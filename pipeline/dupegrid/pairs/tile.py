@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Bools, Float32s, Ints, Pixels
+from dupegrid.arrays import Bools, Float32s, Ints
 from dupegrid.pairs.bounds import (
     box_limit,
     boxes,
@@ -28,18 +28,18 @@ from dupegrid.pairs.bounds import (
     squared_gaps,
     turned_columns,
 )
+from dupegrid.pairs.exact import checksums, crowd_distances, distances
 from dupegrid.pairs.filters import Facts, read_facts
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS, candidates, exact_sse, inverse, left_operand, right_operand
+from dupegrid.pairs.kernel import ORIENTATIONS, candidates, inverse, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.sort import SECOND_LEVEL
-from dupegrid.store import SUMS, Arrays, Thumbs
+from dupegrid.store import Arrays
 
 STRIPS_KEPT: Final = 3
-_COLUMNS_AT_ONCE: Final = 8192  # of a product: its result stays in the cache
-_PAIRS_AT_ONCE: Final = 1 << 18  # refined together; bounds the memory of a tile whatever it holds
+_COLUMNS_AT_ONCE: Final = 8192  # multiplied with a block: bounds the memory of a tile whatever it holds
+_PAIRS_AT_ONCE: Final = 1 << 18  # refined together, or as many as one product gives
 _CELLS_AT_ONCE: Final = 1 << 19  # of cell sums that are compared: what comes of them stays in the cache
-_IMAGES_AT_ONCE: Final = 8192  # pairs of thumbnails decided together: 200 MB of them at 64 pixels
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Pairs:
         """How many different pairs of images these are."""
         if not len(self.x) or not self.turn.any():
             return len(self.x)
-        return len(np.unique(self.x * (int(self.y.max()) + 1) + self.y))
+        keys = np.sort(self.x * (int(self.y.max()) + 1) + self.y)  # np.unique hashes, which takes ten times as long
+        return 1 + int(np.count_nonzero(keys[1:] != keys[:-1]))
 
 
 @dataclass
@@ -99,18 +100,6 @@ def _opened(path: Path, _mark: str) -> Arrays:
     return Arrays(path)
 
 
-@lru_cache(maxsize=2)
-def _opened_thumbs(path: Path, _mark: str) -> Thumbs:
-    return Thumbs(path)
-
-
-@lru_cache(maxsize=2)
-def _sums(run_dir: Path, mark: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """The checksums of thumbnails and of rows of the finest level, for those that are read alone."""
-    thumbs, finest = _opened(run_dir / "levels.zarr", mark).rows(SUMS).T.copy()
-    return thumbs, finest
-
-
 def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
     """Give the pairs at or under the limit to the writer, and count how all were decided."""
     for pairs in _batches(_multiplied(job, first, second, tally)):
@@ -136,29 +125,40 @@ def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) ->
         asked_for = _asked_for(job, facts, first, second, block, skipped, stands_for, tally)
         low, high = first.lows[0][block], first.highs[0][block]
         reached = np.zeros(len(second.ids) - begin, bool)
-        found = []
-        for turn, operand in enumerate(right):
+        near = []
+        for turn in range(len(right)):
             gaps = squared_gaps(low, high, second.lows[turn][skipped:], second.highs[turn][skipped:])
             columns = np.flatnonzero(np.repeat(asked_for & (gaps <= near_enough), sizes)) + begin
-            columns = columns[point_gaps(low, high, second.heads[turn], columns) <= near_enough]
-            reached[columns - begin] = True
-            for cut in range(0, len(columns), _COLUMNS_AT_ONCE):
-                here = columns[cut : cut + _COLUMNS_AT_ONCE]
-                x, y = candidates(left[start:stop], operand.take(here, axis=0), within * within)
-                found.append(Pairs(x + start, here[y], np.full(len(x), turn)))
-        pairs = _joined(found)
+            near.append(columns[point_gaps(low, high, second.heads[turn], columns) <= near_enough])
+            reached[near[turn] - begin] = True
         if second is first:  # an image is near the box of its own block, so all of that block is reached
-            pairs = pairs.only(pairs.x < pairs.y)
             reached_pairs = int(reached[sizes[0] :].sum()) * (stop - start) + int(stands_for[0] * asked_for[0])
         else:
             reached_pairs = int(reached.sum()) * (stop - start)
-        passed = pairs.unique()
         tally["box"] += int(stands_for[asked_for].sum()) - reached_pairs
-        tally["level_4"] += reached_pairs - passed
-        if job.filters.max_aspect is not None:
-            pairs = pairs.only(job.filters.of_sizes(facts, first.ids[pairs.x], second.ids[pairs.y]))
-            tally["filter"] += passed - pairs.unique()
-        yield pairs
+        tally["level_4"] += reached_pairs
+        for part in _parts(near):
+            found = []
+            for turn, columns in enumerate(part):
+                x, y = candidates(left[start:stop], right[turn].take(columns, axis=0), within * within)
+                found.append(Pairs(x + start, columns[y], np.full(len(x), turn)))
+            pairs = _joined(found)
+            if second is first:
+                pairs = pairs.only(pairs.x < pairs.y)
+            passed = pairs.unique()
+            tally["level_4"] -= passed
+            if job.filters.max_aspect is not None:
+                pairs = pairs.only(job.filters.of_sizes(facts, first.ids[pairs.x], second.ids[pairs.y]))
+                tally["filter"] += passed - pairs.unique()
+            yield pairs
+
+
+def _parts(columns: list[Ints]) -> Iterator[list[Ints]]:
+    """The same columns of each orientation in parts of some `_COLUMNS_AT_ONCE` in all; all of an image are in one."""
+    edges = np.sort(np.concatenate(columns))[_COLUMNS_AT_ONCE::_COLUMNS_AT_ONCE]
+    cuts = [[0, *np.searchsorted(some, edges).tolist(), len(some)] for some in columns]
+    for part in range(len(edges) + 1):
+        yield [some[cut[part] : cut[part + 1]] for some, cut in zip(columns, cuts, strict=True)]
 
 
 def _asked_for(
@@ -208,15 +208,20 @@ def _refined(
     job: Job, first: Strip, second: Strip, pairs: Pairs, tally: dict[str, int]
 ) -> tuple[Ints, Ints, Ints, Ints]:
     """Through the finer levels and the integers: ids a < b, SSE and orientation of b (a number into ORIENTATIONS)."""
-    for g in levels(job.side)[1:]:
-        reached = pairs.unique()
-        if g == SECOND_LEVEL:
-            pairs = pairs.only(_within_second_level(job, first, second, pairs))
-        else:
-            pairs = pairs.only(_within_level(job, g, first.ids[pairs.x], second.ids[pairs.y], pairs.turn))
-        tally[f"level_{g}"] += reached - pairs.unique()
-    tally["exact"] += pairs.unique()
-    return _decided(job, first.ids[pairs.x], second.ids[pairs.y], pairs.turn)
+    reached = pairs.unique()
+    pairs = pairs.only(_within_second_level(job, first, second, pairs))
+    left = pairs.unique()
+    tally["level_8"] += reached - left
+    crowded, sse = crowd_distances(job, first.ids, second.ids, pairs.x, pairs.y, pairs.turn)
+    crowd, rest = pairs.only(crowded), pairs.only(~crowded)
+    for g in levels(job.side)[2:]:
+        rest = rest.only(_within_level(job, g, first.ids[rest.x], second.ids[rest.y], rest.turn))
+    pairs = _joined([crowd, rest])
+    sse = np.append(sse, distances(job, first.ids[rest.x], second.ids[rest.y], rest.turn))
+    decided = pairs.unique()
+    tally["level_16"] += left - decided
+    tally["exact"] += decided
+    return _least(job, first, second, pairs, sse)
 
 
 def _within_second_level(job: Job, first: Strip, second: Strip, pairs: Pairs) -> Bools:
@@ -229,7 +234,7 @@ def _within_level(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
     """The same for a level that is not sorted with the images: only the rows that are needed are read."""
     ids, places = np.unique(np.concatenate([a, b]), return_inverse=True)
     cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(
-        str(g), ids, _sums(job.run_dir, job.index_mark)[1]
+        str(g), ids, checksums(job.run_dir, job.index_mark)[1]
     )
     return _near(job, g, cells, cells, places[: len(a)], places[len(a) :], turn)
 
@@ -258,41 +263,21 @@ def _near(
     return keep
 
 
-def _decided(job: Job, first: Ints, second: Ints, turn: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-    """In integers: the pairs (ids) at or under the limit, each once, with its least SSE and that orientation."""
-    thumbs = _opened_thumbs(job.run_dir / "thumbs.zarr", job.index_mark)
-    swapped = first > second
+def _least(job: Job, first: Strip, second: Strip, pairs: Pairs, sse: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Of the pairs with these SSE those (ids) at or under the limit, each once, with the least and its orientation."""
+    near = sse <= job.limit
+    pairs, sse = pairs.only(near), sse[near]
+    x, y = first.ids[pairs.x], second.ids[pairs.y]
+    a, b = np.minimum(x, y), np.maximum(x, y)
     # |x - R y| = |R^-1 x - y|: seen from the other side, the orientation is undone.
     straight = np.array([ORIENTATIONS.index(name) for name in job.orientations])
     undone = np.array([ORIENTATIONS.index(inverse(name)) for name in job.orientations])
-    orientation = np.where(swapped, undone[turn], straight[turn])
-    a, b = np.where(swapped, second, first), np.where(swapped, first, second)
-    sse = np.empty(len(a), np.int64)
-    sums = _sums(job.run_dir, job.index_mark)[0]
-    for number in np.unique(orientation):
-        mine = np.flatnonzero(orientation == number)
-        mine = mine[np.lexsort((b[mine], a[mine]))]
-        for start in range(0, len(mine), _IMAGES_AT_ONCE):
-            part = mine[start : start + _IMAGES_AT_ONCE]
-            ids, places = np.unique(np.concatenate([a[part], b[part]]), return_inverse=True)
-            images = thumbs.take(ids, sums)
-            sse[part] = _sse(images, places[: len(part)], places[len(part) :], ORIENTATIONS[number])
-    keep = np.flatnonzero(sse <= job.limit)
-    keep = keep[np.lexsort((orientation[keep], sse[keep], b[keep], a[keep]))]
-    a, b, sse, orientation = a[keep], b[keep], sse[keep], orientation[keep]
-    first_of_pair = np.ones(len(a), bool)
-    first_of_pair[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-    return a[first_of_pair], b[first_of_pair], sse[first_of_pair], orientation[first_of_pair]
-
-
-def _sse(images: Pixels, x: Ints, y: Ints, orientation: str) -> Ints:
-    shape, flat = images.shape[1:], images.reshape(len(images), -1)
-    columns = None if orientation == ORIENTATIONS[0] else turned_columns(images.shape[1], orientation)
-    out = np.empty(len(x), np.int64)
-    for start in range(0, len(x), 16):  # a few at a time stay in the cache
-        part = slice(start, start + 16)
-        second = flat.take(y[part], axis=0)
-        if columns is not None:  # a turned view has its bytes in threes, and takes three times as long
-            second = second.take(columns, axis=1)
-        out[part] = exact_sse(flat.take(x[part], axis=0).reshape(-1, *shape), second.reshape(-1, *shape))
-    return out
+    orientation = np.where(x > y, undone[pairs.turn], straight[pairs.turn])
+    many, names = int(b.max(initial=0)) + 1, len(ORIENTATIONS)
+    keys = a * many + b
+    order = np.argsort(keys)
+    keys = keys[order]
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    least = (sse * names + orientation)[order]
+    least = np.minimum.reduceat(least, starts) if len(starts) else least
+    return *np.divmod(keys[starts], many), *np.divmod(least, names)

@@ -1,0 +1,94 @@
+"""The last level: what the bounds let through, decided in integers."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dupegrid.arrays import Bools, Ints, Pixels
+from dupegrid.pairs.bounds import turned_columns
+from dupegrid.pairs.job import Job
+from dupegrid.pairs.kernel import ORIENTATIONS, exact_sse, sse_block, turned
+from dupegrid.store import SUMS, Arrays, Thumbs
+
+_AT_ONCE: Final = 8192  # pairs whose thumbnails are read together: 200 MB of them at 64 pixels
+_SQUARE: Final = 512  # images: the sides of what one product decides
+_CROWD: Final = 1024  # pairs in a square, for which a product is thought of
+_PRODUCT_DECIDES: Final = 8  # pairs, in less time than one is decided alone
+
+
+@lru_cache(maxsize=2)
+def checksums(run_dir: Path, _mark: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """The checksums of thumbnails and of rows of the finest level, for those that are read alone."""
+    thumbs, finest = Arrays(run_dir / "levels.zarr").rows(SUMS).T.copy()
+    return thumbs, finest
+
+
+def crowd_distances(job: Job, first: Ints, second: Ints, x: Ints, y: Ints, turn: Ints) -> tuple[Bools, Ints]:
+    """Which of the pairs are so many in a square that a product of it decides them sooner, and the SSE of these.
+
+    A pair is of the images first[x] and second[y], ids, under the orientation job.orientations[turn]: int64 (k,) each
+    -> bool (k,) and int64 (as many as are true,).
+    """
+    crowded, sse = np.zeros(len(x), bool), np.empty(len(x), np.int64)
+    for crowd in _crowds(x, y, turn):
+        rows, i = np.unique(x[crowd], return_inverse=True)
+        columns, j = np.unique(y[crowd], return_inverse=True)
+        if len(rows) * len(columns) <= _PRODUCT_DECIDES * len(crowd):
+            thumbs, sums = _thumbs(job)
+            a, b = thumbs.take(first[rows], sums), thumbs.take(second[columns], sums)
+            sse[crowd] = sse_block(a, turned(b, job.orientations[turn[crowd[0]]]))[i, j]
+            crowded[crowd] = True
+    return crowded, sse[crowded]
+
+
+def distances(job: Job, x: Ints, y: Ints, turn: Ints) -> Ints:
+    """The SSE of pairs of images x and y, ids, one by one, y under job.orientations[turn]: int64 (k,)."""
+    thumbs, sums = _thumbs(job)
+    sse = np.empty(len(x), np.int64)
+    for number, orientation in enumerate(job.orientations):
+        mine = np.flatnonzero(turn == number)
+        mine = mine[np.lexsort((y[mine], x[mine]))]
+        for start in range(0, len(mine), _AT_ONCE):
+            part = mine[start : start + _AT_ONCE]
+            ids, places = np.unique(np.concatenate([x[part], y[part]]), return_inverse=True)
+            sse[part] = _one_by_one(thumbs.take(ids, sums), places[: len(part)], places[len(part) :], orientation)
+    return sse
+
+
+def _thumbs(job: Job) -> tuple[Thumbs, npt.NDArray[np.uint64]]:
+    return _opened(job.run_dir / "thumbs.zarr", job.index_mark), checksums(job.run_dir, job.index_mark)[0]
+
+
+@lru_cache(maxsize=2)
+def _opened(path: Path, _mark: str) -> Thumbs:
+    return Thumbs(path)
+
+
+def _crowds(x: Ints, y: Ints, turn: Ints) -> Iterator[Ints]:
+    """The places of pairs under one orientation in one square of the two strips, where there are many of them."""
+    if len(x) < _CROWD:
+        return
+    across, down = int(x.max()) // _SQUARE + 1, int(y.max()) // _SQUARE + 1
+    square = (turn * across + x // _SQUARE) * down + y // _SQUARE
+    order = np.argsort(square, kind="stable")
+    starts = np.flatnonzero(np.diff(square[order], prepend=-1))
+    stops = np.append(starts[1:], len(order))
+    for crowd in np.flatnonzero(stops - starts >= _CROWD):
+        yield order[starts[crowd] : stops[crowd]]
+
+
+def _one_by_one(images: Pixels, x: Ints, y: Ints, orientation: str) -> Ints:
+    shape, flat = images.shape[1:], images.reshape(len(images), -1)
+    columns = None if orientation == ORIENTATIONS[0] else turned_columns(images.shape[1], orientation)
+    out = np.empty(len(x), np.int64)
+    for start in range(0, len(x), 16):  # a few at a time stay in the cache
+        part = slice(start, start + 16)
+        second = flat.take(y[part], axis=0)
+        if columns is not None:  # a turned view has its bytes in threes, and takes three times as long
+            second = second.take(columns, axis=1)
+        out[part] = exact_sse(flat.take(x[part], axis=0).reshape(-1, *shape), second.reshape(-1, *shape))
+    return out

@@ -7,10 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import dupegrid
 from dupegrid import Run
+from dupegrid.pairs import kernel
 from tests import reference
 from tests.conftest import SHARED, named_matches, save
 
@@ -74,6 +77,32 @@ def test_a_large_set_of_identical_pictures_is_listed_against_its_first(tmp_path:
     assert run.receipt["pairs"]["identical"] > 70
 
 
+@pytest.mark.parametrize("orientations", ["none", "all"])
+@pytest.mark.parametrize("tile", [1000, 30])
+def test_a_crowd_of_near_pictures(
+    tmp_path: Path, orientations: str, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products decide most of them, in large tiles; in small ones many are decided one by one."""
+    random, products = np.random.default_rng(4), []
+    smooth = np.tile(np.linspace(60, 190, 32), (32, 1))[:, :, None]
+    (tmp_path / "crowd").mkdir()
+    for k in range(100):
+        noise = random.normal(0, 4 + 16 * random.random(), (32, 32, 3))
+        pixels = np.clip(np.rot90(smooth, k % 2) * (0.98 + 0.0005 * k) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "crowd" / f"{k:02d}.png")
+
+    def counted(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        products.append(len(a) * len(b))
+        return kernel.sse_block(a, b)
+
+    monkeypatch.setattr("dupegrid.pairs.exact.sse_block", counted)
+    settings = {"orientations": orientations, "tile": tile, "thumb": 32, "threshold": 300, "scheduler": "sync"}
+    run = dupegrid.run(tmp_path / "crowd", out=tmp_path / "run", quiet=True, **settings)
+    assert bool(products) == (tile == 1000)
+    assert 500 < len(run.matches) < 100 * 99 // 2
+    assert_exact(run)
+
+
 def sorted_tables(run: Run) -> tuple[object, ...]:
     return run.images, run.matches, run.clusters
 
@@ -129,6 +158,17 @@ def test_same_tables_whatever_the_scheduler(
     address = request.getfixturevalue("cluster_address") if scheduler == "tcp" else scheduler
     out = tmp_path / "run"
     run = dupegrid.run(pictures, out=out, orientations="all", tile=16, scheduler=address, workers=2, quiet=True)
+    assert sorted_tables(run) == sorted_tables(baseline)
+    assert run.receipt == baseline.receipt
+
+
+@pytest.mark.parametrize("columns", [1, 5, 16])
+def test_same_tables_whatever_is_multiplied_at_once(
+    pictures: Path, tmp_path: Path, baseline: Run, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dupegrid.pairs.tile._COLUMNS_AT_ONCE", columns)
+    out = tmp_path / "run"
+    run = dupegrid.run(pictures, out=out, orientations="all", tile=16, scheduler="sync", quiet=True)
     assert sorted_tables(run) == sorted_tables(baseline)
     assert run.receipt == baseline.receipt
 

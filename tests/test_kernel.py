@@ -33,13 +33,14 @@ def test_candidates_hold_every_pair_of_points_within_the_limit(
 
 
 @pytest.mark.parametrize("side", [4, 5, 64, 255, 256])
-def test_exact_sse_is_exact_in_the_worst_case(side: int) -> None:
+def test_distances_are_exact_in_the_worst_case(side: int) -> None:
     random = np.random.default_rng(side)
     a = random.choice([0, 1, 254, 255], (6, side, side, 3)).astype(np.uint8)
     b = np.zeros_like(a)
     b[1:3] = 255
     a[1], a[2] = 0, 255
     assert kernel.exact_sse(a, b).tolist() == [reference.sse(p, q) for p, q in zip(a, b, strict=True)]
+    assert kernel.sse_block(a, b).tolist() == [[reference.sse(p, q) for q in b] for p in a]
 
 
 @pytest.mark.parametrize("choice", ["none", "rotations", "all"])

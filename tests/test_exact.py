@@ -78,7 +78,7 @@ def test_a_large_set_of_identical_pictures_is_listed_against_its_first(tmp_path:
 
 
 @pytest.mark.parametrize("orientations", ["none", "all"])
-@pytest.mark.parametrize("tile", [1000, 30])
+@pytest.mark.parametrize("tile", [1000, 10])
 def test_a_crowd_of_near_pictures(
     tmp_path: Path, orientations: str, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,14 +34,18 @@ def crowd_distances(job: Job, first: Ints, second: Ints, x: Ints, y: Ints, turn:
     -> bool (k,) and int64 (as many as are true,).
     """
     crowded, sse = np.zeros(len(x), bool), np.empty(len(x), np.int64)
-    for crowd in _crowds(x, y, turn):
-        rows, i = np.unique(x[crowd], return_inverse=True)
-        columns, j = np.unique(y[crowd], return_inverse=True)
-        if len(rows) * len(columns) <= _PRODUCT_DECIDES * len(crowd):
-            thumbs, sums = _thumbs(job)
+    thumbs, sums = _thumbs(job)
+    for square in _crowded_squares(x, y):
+        rows, i = np.unique(x[square], return_inverse=True)
+        columns, j = np.unique(y[square], return_inverse=True)
+        pairs = np.bincount(turn[square], minlength=len(job.orientations))
+        turns = np.flatnonzero(pairs * _PRODUCT_DECIDES >= len(rows) * len(columns))
+        if len(turns):
             a, b = thumbs.take(first[rows], sums), thumbs.take(second[columns], sums)
-            sse[crowd] = sse_block(a, turned(b, job.orientations[turn[crowd[0]]]))[i, j]
-            crowded[crowd] = True
+        for number in turns:
+            here = turn[square] == number
+            sse[square[here]] = sse_block(a, turned(b, job.orientations[number]))[i[here], j[here]]
+            crowded[square[here]] = True
     return crowded, sse[crowded]
 
 
@@ -68,12 +72,11 @@ def _opened(path: Path, _mark: str) -> Thumbs:
     return Thumbs(path)
 
 
-def _crowds(x: Ints, y: Ints, turn: Ints) -> Iterator[Ints]:
-    """The places of pairs under one orientation in one square of the two strips, where there are many of them."""
+def _crowded_squares(x: Ints, y: Ints) -> Iterator[Ints]:
+    """The places of the pairs of each square of the two strips that has many."""
     if len(x) < _CROWD:
         return
-    across, down = int(x.max()) // _SQUARE + 1, int(y.max()) // _SQUARE + 1
-    square = (turn * across + x // _SQUARE) * down + y // _SQUARE
+    square = x // _SQUARE * (int(y.max()) // _SQUARE + 1) + y // _SQUARE
     order = np.argsort(square, kind="stable")
     starts = np.flatnonzero(np.diff(square[order], prepend=-1))
     stops = np.append(starts[1:], len(order))

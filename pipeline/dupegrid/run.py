@@ -184,7 +184,7 @@ def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
 
 
 def _cluster(chosen: Run) -> None:
-    table = find_clusters(chosen.images, chosen.matches, chosen.config.threshold)
+    table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold)
     discard_from(chosen.path, "cluster")
     write_table(chosen.path / "clusters.parquet", table.replace_schema_metadata(chosen.clusters_mark))
 

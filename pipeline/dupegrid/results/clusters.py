@@ -15,8 +15,8 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
 
     The keeper has most pixels, then the largest file, then the first path. An image at or under the threshold from
     its keeper is a 'duplicate'; one that is joined through others only is a 'bridge'. The largest cluster is
-    number 0; ties go by the keeper's path, so the numbers do not depend on ids. `images` and `matches` are tables
-    of schema IMAGES and MATCHES.
+    number 0; ties go by the keeper's path, so the numbers do not depend on ids. `images` is a table
+    of schema IMAGES, `matches` has at least the columns a, b, mse and score of schema MATCHES.
     """
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
     joined = score <= threshold

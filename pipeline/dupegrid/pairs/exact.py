@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.arrays import Bools, Ints, Pixels
+from dupegrid.config import CHANNELS
 from dupegrid.pairs.bounds import turned_columns
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import ORIENTATIONS, exact_sse, sse_block, turned
 from dupegrid.store import SUMS, Arrays, Thumbs
 
-_AT_ONCE: Final = 8192  # pairs whose thumbnails are read together: 200 MB of them at 64 pixels
+_READ_AT_ONCE_BYTES: Final = 200_000_000  # of thumbnails
 _SQUARE: Final = 512  # images: the sides of what one product decides
 _CROWD: Final = 1024  # pairs in a square, for which a product is thought of
 _PRODUCT_DECIDES: Final = 8  # pairs, in less time than one is decided alone
@@ -52,12 +53,12 @@ def crowd_distances(job: Job, first: Ints, second: Ints, x: Ints, y: Ints, turn:
 def distances(job: Job, x: Ints, y: Ints, turn: Ints) -> Ints:
     """The SSE of pairs of images x and y, ids, one by one, y under job.orientations[turn]: int64 (k,)."""
     thumbs, sums = _thumbs(job)
-    sse = np.empty(len(x), np.int64)
+    sse, at_once = np.empty(len(x), np.int64), _READ_AT_ONCE_BYTES // (2 * job.side * job.side * CHANNELS)
     for number, orientation in enumerate(job.orientations):
         mine = np.flatnonzero(turn == number)
         mine = mine[np.lexsort((y[mine], x[mine]))]
-        for start in range(0, len(mine), _AT_ONCE):
-            part = mine[start : start + _AT_ONCE]
+        for start in range(0, len(mine), at_once):
+            part = mine[start : start + at_once]
             ids, places = np.unique(np.concatenate([x[part], y[part]]), return_inverse=True)
             sse[part] = _one_by_one(thumbs.take(ids, sums), places[: len(part)], places[len(part) :], orientation)
     return sse

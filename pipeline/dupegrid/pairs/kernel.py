@@ -97,16 +97,16 @@ def sse_block(a: Array, b: Array) -> Array:
     sum, in whatever order it is made. The sums of these, far below 2^53, are exact in float64.
     """
     xp = _module(a)
-    x, y = (xp.subtract(_vectors(images), np.float32(128), dtype=np.float32) for images in (a, b))
-    products = xp.zeros((len(x), len(y)), np.float64)
+    x, y = _vectors(a), _vectors(b)
+    products, x_norms, y_norms = (xp.zeros(shape, np.float64) for shape in ((len(x), len(y)), len(x), len(y)))
     for start in range(0, x.shape[1], 1024):
-        part = slice(start, start + 1024)
-        products += x[:, part] @ y[:, part].T
-    x_norms, y_norms = (xp.einsum("nk,nk->n", points, points, dtype=np.float64) for points in (x, y))
-    products *= -2
-    products += x_norms[:, None]
-    products += y_norms[None, :]
-    return products
+        left, right = (
+            xp.subtract(values[:, start : start + 1024], np.float32(128), dtype=np.float32) for values in (x, y)
+        )
+        products += left @ right.T
+        x_norms += xp.einsum("nk,nk->n", left, left)
+        y_norms += xp.einsum("nk,nk->n", right, right)
+    return x_norms[:, None] + y_norms[None, :] - 2 * products
 
 
 def mse_block(a: Array, b: Array, orientations: tuple[str, ...]) -> Array:

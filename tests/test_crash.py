@@ -8,11 +8,13 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import dupegrid
-from dupegrid.errors import RunDirError
+from dupegrid.errors import DamagedError, RunDirError
 from dupegrid.lock import locked
+from dupegrid.records import MATCHES
 from tests.conftest import ROOT, save
 
 SETTINGS = {"scheduler": "sync", "quiet": True}
@@ -25,6 +27,7 @@ ARTIFACTS = [
     "index/part-000000.parquet",
     "images.parquet",
     "sorted.zarr/zarr.json",
+    "sorted.zarr/order/zarr.json",
     "sorted.zarr/order/c.0",
     "tiles.zarr/zarr.json",
     "tiles.zarr/c.0.0.0",
@@ -131,3 +134,39 @@ def test_whatever_is_damaged_is_made_again(image_tree: Path, tmp_path: Path, nam
     again = dupegrid.run(out=tmp_path / "run", **settings)
     assert (again.images, again.matches, again.clusters) == (images, matches, clusters)
     assert file.exists() or "settled" in name  # then all is compared
+
+
+@pytest.mark.parametrize("column", MATCHES.names)
+def test_damage_in_any_column_of_the_matches_is_found_and_mended(image_tree: Path, tmp_path: Path, column: str) -> None:
+    """Clusters need some columns only, and a reader of the matches all."""
+    run = dupegrid.run(image_tree, out=tmp_path / "run", **SETTINGS)
+    matches, file = run.matches, next((run.path / "matches.parquet").glob("part-0*"))
+    facts = pq.read_metadata(file).row_group(0).column(MATCHES.names.index(column))
+    data = bytearray(file.read_bytes())
+    start = facts.dictionary_page_offset or facts.data_page_offset
+    data[start + facts.total_compressed_size - 1] ^= 16  # the last byte of its last page
+    file.write_bytes(data)
+    with pytest.raises(DamagedError):
+        _ = dupegrid.open_run(run.path).matches
+    assert dupegrid.run(image_tree, out=run.path, **SETTINGS).matches == matches
+    assert dupegrid.open_run(run.path).matches == matches
+
+
+@pytest.mark.parametrize(
+    "stores", [("sorted.zarr",), ("sorted.zarr", "tiles.zarr"), ("levels.zarr",), ("levels.zarr", "thumbs.zarr")]
+)
+def test_a_power_cut_that_empties_files(image_tree: Path, tmp_path: Path, stores: tuple[str, ...]) -> None:
+    """What was written last is empty then, but for the file that was renamed over another."""
+    for k in range(40):
+        save(image_tree / f"more/{k}.png", 10 + k)
+    run = dupegrid.run(image_tree, out=tmp_path / "run", orientations="all", **SETTINGS)
+    tables = run.images, run.matches, run.clusters
+    written = [file for store in stores for file in sorted((run.path / store).rglob("*")) if file.is_file()]
+    assert len(written) > 3 * len(stores)
+    for file in written:
+        if file.parent.name not in ("sorted.zarr", "levels.zarr"):
+            file.write_bytes(b"")
+    for name in ("clusters.parquet", "report.html"):
+        (run.path / name).unlink()
+    again = dupegrid.run(image_tree, out=tmp_path / "run", orientations="all", **SETTINGS)
+    assert (again.images, again.matches, again.clusters) == tables

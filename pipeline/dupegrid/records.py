@@ -225,17 +225,18 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, whole: bool = False) -> pa.Table:
     """A table from one parquet file or a folder of part files (in the order of their names).
 
-    Names that start with '.' are unfinished and left out. A folder without parts is an empty table.
+    Names that start with '.' are unfinished and left out. A folder without parts is an empty table. With `whole` the
+    other columns are read too, so that damage in them shows, and let go part by part.
     """
     files = sorted(p for p in path.iterdir() if p.name[0] not in "._") if path.is_dir() else [path]
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     if len(files) == 1:
-        return _read_part(files[0], columns, wanted)
+        return _read_part(files[0], wanted, whole)
     with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1) or 1) as pool:
-        tables = list(pool.map(lambda file: _read_part(file, columns, wanted), files))
+        tables = list(pool.map(lambda file: _read_part(file, wanted, whole), files))
     return pa.concat_tables(tables) if tables else wanted.empty_table()
 
 
@@ -269,10 +270,11 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {key.decode(): value.decode("utf-8", "replace") for key, value in metadata.items()}
 
 
-def _read_part(path: Path, columns: list[str] | None, schema: pa.Schema) -> pa.Table:
+def _read_part(path: Path, schema: pa.Schema, whole: bool) -> pa.Table:
+    columns = None if whole else schema.names
     with _opened(path) as file:
         part = pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns, use_threads=False)
-        return part.cast(schema)
+        return part.select(schema.names).cast(schema)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -30,7 +31,7 @@ from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, ope
 from dupegrid.runtime import Runtime, runtime
 from dupegrid.store import stored_fingerprint
 
-_TRIES: Final = 5  # a damaged file is removed and made again so often in one run
+_TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
 
 
@@ -43,20 +44,21 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
     reporter = Reporter(quiet=quiet)
     chosen, listing = _chosen(paths, out, config, settings, reporter)
     with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
-        for tries_left in reversed(range(_TRIES)):
+        damaged: Counter[Path] = Counter()
+        while True:
             try:
                 _index(chosen, listing, workers, reporter)
                 _compare(chosen, workers, reporter)
                 _cluster(chosen)
                 _report(chosen)
-                break
+                return chosen
             except DamagedError as error:
-                if not tries_left:
+                damaged[error.file] += 1
+                if damaged[error.file] > _TRIES:
                     raise
                 reporter.say(f"{shown(error.file)} is damaged ({error.problem}): making it again")
                 remove(error.file)
                 chosen = Run(chosen.path, chosen.config)
-    return chosen
 
 
 def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:

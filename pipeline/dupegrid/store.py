@@ -16,7 +16,7 @@ import numpy.typing as npt
 from dupegrid.arrays import Float64s, Ints, Pixels
 from dupegrid.chunks import Chunked, describe_array, describe_group, read_about, write_about
 from dupegrid.config import CHANNELS
-from dupegrid.errors import StoreError
+from dupegrid.errors import DamagedError, StoreError
 
 NOT_DONE: Final = -1
 SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level
@@ -112,7 +112,10 @@ class Arrays:
         self.path = path
         self._facts = read_about(path)["attributes"]
         names = sorted(folder.name for folder in path.iterdir() if folder.is_dir())
-        self._arrays = {name: Chunked.opened(path / name) for name in names}
+        try:
+            self._arrays = {name: Chunked.opened(path / name) for name in names}
+        except StoreError as error:  # what says that all is whole goes first, so that all is made again
+            raise DamagedError(path / "zarr.json", f"it is of arrays of which one is not whole: {error}") from None
 
     @classmethod
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":

@@ -102,8 +102,8 @@ def collapsed_path(run_dir: Path) -> Path:
 
 
 def read_matches(run_dir: Path, columns: list[str] | None = None) -> pa.Table:
-    """All matches so far, sorted by a and b."""
-    table = read_table(run_dir / "matches.parquet", MATCHES, columns)
+    """All matches so far, sorted by a and b. DamagedError if any column is damaged, asked for or not."""
+    table = read_table(run_dir / "matches.parquet", MATCHES, columns, whole=True)
     return table.sort_by([("a", "ascending"), ("b", "ascending")])
 
 

@@ -38,7 +38,8 @@ from dupegrid.store import Arrays
 
 STRIPS_KEPT: Final = 3
 _COLUMNS_AT_ONCE: Final = 8192  # multiplied with a block: bounds the memory of a tile whatever it holds
-_PAIRS_AT_ONCE: Final = 1 << 18  # refined together, or as many as one product gives
+_PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
+_PAIRS_AT_MOST: Final = 1 << 20  # refined together: some 200 MB
 _CELLS_AT_ONCE: Final = 1 << 19  # of cell sums that are compared: what comes of them stays in the cache
 
 
@@ -50,8 +51,8 @@ class Pairs:
     y: Ints
     turn: Ints
 
-    def only(self, keep: Bools) -> "Pairs":
-        """The pairs for which `keep` is true."""
+    def only(self, keep: Bools | Ints) -> "Pairs":
+        """The pairs for which `keep` is true, or those at the places it names."""
         return Pairs(self.x[keep], self.y[keep], self.turn[keep])
 
     def unique(self) -> int:
@@ -102,8 +103,9 @@ def _opened(path: Path, _mark: str) -> Arrays:
 
 def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
     """Give the pairs at or under the limit to the writer, and count how all were decided."""
-    for pairs in _batches(_multiplied(job, first, second, tally)):
-        writer.add(*_refined(job, first, second, pairs, tally))
+    for batch in _batches(_multiplied(job, first, second, tally)):
+        for pairs in _slices(batch):
+            writer.add(*_refined(job, first, second, pairs, tally))
 
 
 def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
@@ -195,6 +197,19 @@ def _batches(parts: Iterator[Pairs]) -> Iterator[Pairs]:
             waiting, count = [], 0
     if count:
         yield _joined(waiting)
+
+
+def _slices(batch: Pairs) -> Iterator[Pairs]:
+    """The same pairs, so many at once as may be refined; those of an image of the second strip stay together."""
+    count = len(batch.x)
+    if count <= _PAIRS_AT_MOST:
+        yield batch
+        return
+    order = np.argsort(batch.y, kind="stable")
+    edges = np.flatnonzero(np.diff(batch.y[order])) + 1
+    cuts = np.searchsorted(edges, np.arange(_PAIRS_AT_MOST, count, _PAIRS_AT_MOST), side="right") - 1
+    for places in np.split(order, np.unique(edges[cuts[cuts >= 0]])):
+        yield batch.only(places)
 
 
 def _joined(parts: list[Pairs]) -> Pairs:

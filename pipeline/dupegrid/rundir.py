@@ -58,7 +58,7 @@ class Run:
 
     @cached_property
     def match_scores(self) -> pa.Table:
-        """Of `matches` the columns a, b, mse and score, which take a fifth of the memory."""
+        """Of `matches` the columns a, b, mse and score, which take a third of the memory."""
         return self._read_matches(["a", "b", "mse", "score"])
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:

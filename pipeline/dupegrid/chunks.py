@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dupegrid.arrays import Ints
 from dupegrid.errors import DamagedError, StoreError
-from dupegrid.records import fingerprint, read_error, temporary_beside
+from dupegrid.records import fingerprint, read_error, writing_whole
 
 _CHECKSUM_BYTES: Final = 4
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
@@ -171,7 +171,7 @@ def write_about(path: Path, about: Mapping[str, Any]) -> None:
     about = {**about, "attributes": attributes}
     sealed = {**about, "attributes": {**attributes, _DIGEST: fingerprint(about)}}
     path.mkdir(parents=True, exist_ok=True)
-    _write(path / "zarr.json", json.dumps(sealed, indent=2).encode())
+    _write(path / "zarr.json", json.dumps(sealed).encode())
 
 
 def describe_array(
@@ -207,14 +207,9 @@ def describe_group(path: Path, attributes: Mapping[str, Any]) -> None:
 
 def _write(file: Path, *parts: bytes | memoryview) -> None:
     """Write a file whole or not at all; not flushed to disk, which takes long: whatever is read is verified."""
-    temporary = temporary_beside(file)
-    try:
-        with open(temporary, "wb") as target:
-            for part in parts:
-                target.write(part)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing_whole(file, flushed=False) as target:
+        for part in parts:
+            target.write(part)
 
 
 def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:

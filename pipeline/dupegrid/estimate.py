@@ -72,7 +72,8 @@ def _decode_rate(listing: Listing, config: Config, workers: int) -> float:
 def _product_rate(workers: int) -> float:
     """Pairs a second of the product that rules most of them out."""
     points = np.random.default_rng(0).normal(0, 1000, (_POINTS, _COMPONENTS)).astype(np.float32)
-    left, right = left_operand(points), right_operand(points)
+    right = right_operand(points)
+    left = left_operand(right)
     blocks = range(0, _POINTS, 128)
     with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
         list(pool.map(lambda k: candidates(left[k : k + 128], right, 0.0), blocks))

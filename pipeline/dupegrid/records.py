@@ -144,17 +144,26 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a temporary beside it, flushed to disk, renamed into place."""
+@contextmanager
+def writing_whole(path: Path, flushed: bool = True) -> Iterator[BinaryIO]:
+    """A file that is written whole or not at all: a temporary beside it, flushed to disk, renamed into place."""
     temporary = temporary_beside(path)
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            yield file
+            if flushed:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with writing_whole(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -166,16 +175,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def write_table(path: Path, table: pa.Table, row_group_size: int | None = None) -> None:
     """Write one parquet file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "wb") as file:  # a file, as pyarrow takes no path that is not UTF-8
-            # snappy, which is the default: zstd halves the file and takes twice the time.
-            pq.write_table(table, file, write_page_checksum=True, row_group_size=row_group_size)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing_whole(path) as file:  # a file, as pyarrow takes no path that is not UTF-8
+        # snappy, which is the default: zstd halves the file and takes twice the time.
+        pq.write_table(table, file, write_page_checksum=True, row_group_size=row_group_size)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
             f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
         )
     with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
-        write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
+        if chosen.config != opened.config:
+            write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
         _compare(chosen, workers, Reporter(quiet=quiet))
     return chosen
 

@@ -7,14 +7,14 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import dask
 import dask.multiprocessing
 import dask.threaded
 from dask.callbacks import Callback
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from dupegrid.errors import ConfigError, DupegridError
 
@@ -107,8 +107,14 @@ def _unseen_interrupts() -> Iterator[None]:
 
 def one_blas_thread() -> AbstractContextManager[object]:
     """One BLAS thread in each of ours, while the context lasts."""
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    limits: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
     return limits
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """numpy's BLAS among the libraries that are loaded; looking for them takes a while."""
+    return ThreadpoolController()
 
 
 class _Local:
@@ -162,4 +168,4 @@ def _flat(keys: Any) -> list[Any]:
 
 def _start_worker_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; only the parent answers
-    threadpool_limits(1, user_api="blas")
+    one_blas_thread()

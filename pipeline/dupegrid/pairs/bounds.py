@@ -28,7 +28,7 @@ _LEVELS: Final = (4, 8, 16)
 _COMPONENTS: Final = 24  # of 48: of photos they leave 9 % more candidates than 32, for 20 % less work
 _SPLIT_COMPONENTS: Final = 8
 _SAMPLE: Final = 5_000
-_AT_ONCE: Final = 8192
+_AT_ONCE: Final = 1024
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
 
 Cells = npt.NDArray[Any]
@@ -110,10 +110,13 @@ class Projection:
     @classmethod
     def fit(cls, cells: Cells, side: int) -> "Projection":
         """From cell sums of the first level (n, 48), by an evenly spaced sample of them."""
-        sample = cells[:: max(1, len(cells) // _SAMPLE)] * cell_weights(side, FIRST_LEVEL)
-        mean = sample.mean(axis=0) if len(sample) else np.zeros(cells.shape[1])
-        sample = sample - mean
-        _, vectors = np.linalg.eigh(sample.T @ sample)
+        weights = cell_weights(side, FIRST_LEVEL)
+        sample = cells[:: max(1, len(cells) // _SAMPLE)].astype(np.float32)
+        mean = sample.mean(axis=0, dtype=np.float64) if len(sample) else np.zeros(cells.shape[1])
+        sample -= mean.astype(np.float32)
+        # Any orthonormal columns are safe, so float32 will do for what they are found by.
+        _, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64) * np.outer(weights, weights))
+        mean *= weights
         basis = vectors[:, ::-1][:, :_COMPONENTS]
         off = float(np.abs(basis.T @ basis - np.eye(basis.shape[1])).sum())
         if off > _FLOAT64_SLACK:

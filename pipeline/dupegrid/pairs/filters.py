@@ -22,7 +22,7 @@ class Facts:
     heights: Ints
     identical_to: Ints  # -1 where null
 
-    @property
+    @cached_property
     def live(self) -> Ints:
         """The ids that are compared one by one: readable, and not stood for by another."""
         return np.flatnonzero(self.ok & (self.identical_to < 0))

@@ -7,7 +7,7 @@ import numpy as np
 from dupegrid.arrays import Ints
 
 _STRIPS: int = 4  # aimed at: a few workers are kept busy, and little is done per tile
-_LEAST, _MOST = 10_240, 1 << 16  # fewer take one core less than 0.1 s, and two cores no less
+LEAST, _MOST = 10_240, 1 << 16  # images of a strip: fewer take one core less than 0.1 s, and two cores no less
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,5 @@ class Grid:
 
 def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int) -> int:
     """The images of a strip: some four strips in all, of 10,240 to 65,536 images, `held` of them within the memory."""
-    side = max(_LEAST, min(_MOST, -(-images // _STRIPS)))
+    side = max(LEAST, min(_MOST, -(-images // _STRIPS)))
     return max(1, min(side, memory_bytes // (held * bytes_per_image)))

@@ -52,18 +52,20 @@ def product_margin(terms: int) -> float:
     return 2 * tu / (1 - tu) + 2 * UNIT_ROUNDOFF
 
 
-def left_operand(points: Array) -> Array:
-    """float32 (m, K) -> (m, K + 2), whose product with `right_operand` is the squared distance, less the margin."""
-    norms = _scaled_norms(points)[:, None]
-    xp = _module(points)
-    return xp.concatenate([-2 * points, norms, xp.ones_like(norms)], axis=1)
-
-
 def right_operand(points: Array) -> Array:
-    """float32 (n, K) -> (n, K + 2)."""
-    norms = _scaled_norms(points)[:, None]
-    xp = _module(points)
-    return xp.concatenate([points, xp.ones_like(norms), norms], axis=1)
+    """float32 (n, K) -> (n, K + 2): the points, one, and their squared norms less the margin."""
+    xp, k = _module(points), points.shape[1]
+    operand = xp.empty((len(points), k + 2), np.float32)
+    norms = xp.einsum("nk,nk->n", points, points, dtype=np.float64)
+    operand[:, :k], operand[:, k], operand[:, k + 1] = points, 1, norms * (1 - product_margin(k + 2))
+    return operand
+
+
+def left_operand(right: Array) -> Array:
+    """Rows of `right_operand` -> what gives with others of them the squared distances, less the margin: (m, K + 2)."""
+    left, k = _module(right).empty_like(right), right.shape[1] - 2
+    left[:, :k], left[:, k], left[:, k + 1] = -2 * right[:, :k], right[:, k + 1], 1
+    return left
 
 
 def candidates(left: Array, right: Array, limit: float) -> tuple[Array, Array]:
@@ -128,11 +130,6 @@ def mae(x: Array, y: Array) -> Array:
 def inverse(orientation: str) -> str:
     """The orientation that undoes another: mirrored ones undo themselves."""
     return {"rot90": "rot270", "rot270": "rot90"}.get(orientation, orientation)
-
-
-def _scaled_norms(points: Array) -> Array:
-    norms = _module(points).einsum("nk,nk->n", points, points, dtype=np.float64)
-    return (norms * (1 - product_margin(points.shape[1] + 2))).astype(np.float32)
 
 
 def _vectors(images: Array) -> Array:

@@ -104,7 +104,8 @@ def _write_settled(run_dir: Path, live: Ints, config: Config, settings: str, mar
 def _contents(run_dir: Path, live: Ints, config: Config) -> pa.Table:
     """What each image is, as far as comparing goes (schema COMPARED); none whose content is not known."""
     names = ["id", "file_hash", "width", "height", "group", "root"]
-    images = read_table(run_dir / "images.parquet", IMAGES, names).take(pa.array(live))
+    images = read_table(run_dir / "images.parquet", IMAGES, names)
+    images = images if len(live) == len(images) else images.take(pa.array(live))
     roots = pa.array([root.encode("unicode_escape").decode() for root in config.roots], pa.string())
     side = roots.take(images["root"].combine_chunks()) if config.scope != "all" else images["group"].fill_null("")
     images = images.append_column("side", side).select(COMPARED.names)

@@ -1,6 +1,5 @@
 """Put like images beside like: levels.zarr -> sorted.zarr, the order and what the first filters need."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from dupegrid.arrays import Bools, Ints
 from dupegrid.pairs.bounds import FIRST_LEVEL, Projection, levels, median_splits
 from dupegrid.pairs.filters import Facts, Filters
+from dupegrid.pairs.grid import LEAST
 from dupegrid.pairs.kernel import ORIENTATIONS
 from dupegrid.store import Arrays, stored_fingerprint
 
@@ -42,44 +42,46 @@ def sort_images(
         cells = Arrays(run_dir / "levels.zarr")
         keys = filters.keys(facts, ids)
         keys = keys + settled * (keys.max(initial=0) + 1)
-        store, starts, largest = _write(path, cells, side, ids, keys, orientations, block)
-        store.sign(mark, starts=starts.tolist(), largest_norm=largest)
-    stored = Arrays(path)
+        stored, starts, largest = _write(path, cells, side, ids, keys, orientations, block)
+        stored.sign(mark, starts=starts.tolist(), largest_norm=largest)
+    else:
+        stored = Arrays(path)
     return Order(np.array(stored.fact("starts"), np.int64), float(stored.fact("largest_norm")))
 
 
 def _write(
     path: Path, cells: Arrays, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int
 ) -> tuple[Arrays, Ints, float]:
-    n, has_second = len(ids), SECOND_LEVEL in levels(side)
-    with ThreadPoolExecutor(1) as beside:  # the second level is read and written beside what is done with the first
-        reading = beside.submit(cells.rows, str(SECOND_LEVEL)) if has_second else None
-        first = cells.rows(str(FIRST_LEVEL))
-        first = first if n == len(first) else first[ids]
-        projection = Projection.fit(first, side)
-        points = projection(first, ORIENTATIONS[0])
-        order, starts = median_splits(points, keys, block)
-        shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
-        shapes = dict.fromkeys(orientations, (points.shape, points.dtype))
-        shapes["order"] = ((n,), np.int64)
-        if reading is not None:
-            second = reading.result()
-            shapes[str(SECOND_LEVEL)] = ((n, second.shape[1]), second.dtype)
-        chunk = max(1, -(-n // max(1, -(-n // _CHUNK))))  # all alike, as the last one is written as long as the others
-        store = Arrays.create(path, shapes, chunk)
-        writing = None if reading is None else beside.submit(_write_sorted, store, second, ids[order], chunk)
-        largest = 0.0
-        for name in orientations:
-            points = (points if name == ORIENTATIONS[0] else projection(first, name))[order]
-            norms = np.einsum("nk,nk->n", points, points, dtype=np.float64)
-            largest = max(largest, float(np.sqrt(norms.max(initial=0))))
-            store.write(name, 0, points)
-        store.write("order", 0, ids[order])
-        if writing is not None:
-            writing.result()
+    first = _of(cells, FIRST_LEVEL, ids)
+    projection = Projection.fit(first, side)
+    points = projection(first, ORIENTATIONS[0])
+    order, starts = median_splits(points, keys, block)
+    shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
+    shapes = {**dict.fromkeys(orientations, (points.shape, points.dtype)), "order": ((len(ids),), np.int64)}
+    if has_second_level(len(ids), side):
+        second = _of(cells, SECOND_LEVEL, ids)
+        shapes[str(SECOND_LEVEL)] = (second.shape, second.dtype)
+    chunks = max(1, -(-len(ids) // _CHUNK))
+    chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
+    store = Arrays.create(path, shapes, chunk)
+    largest = 0.0
+    for name in orientations:
+        points = (points if name == ORIENTATIONS[0] else projection(first, name))[order]
+        norms = np.einsum("nk,nk->n", points, points, dtype=np.float64)
+        largest = max(largest, float(np.sqrt(norms.max(initial=0))))
+        store.write(name, 0, points)
+    store.write("order", 0, ids[order])
+    if has_second_level(len(ids), side):
+        for start in range(0, len(order), chunk):
+            store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
     return store, starts, largest
 
 
-def _write_sorted(store: Arrays, second: npt.NDArray[np.generic], order: Ints, chunk: int) -> None:
-    for start in range(0, len(order), chunk):
-        store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
+def has_second_level(images: int, side: int) -> bool:
+    """Whether sorted.zarr holds the second level too: one strip reads it sooner than it would be written and read."""
+    return SECOND_LEVEL in levels(side) and images > LEAST
+
+
+def _of(cells: Arrays, g: int, ids: Ints) -> npt.NDArray[np.generic]:
+    rows = cells.rows(str(g))
+    return rows if len(ids) == len(rows) else rows[ids]

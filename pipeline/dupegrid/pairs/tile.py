@@ -7,7 +7,7 @@ passes goes through the finer levels, then integers decide.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +33,11 @@ from dupegrid.pairs.filters import Facts, read_facts
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import ORIENTATIONS, candidates, inverse, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.sort import SECOND_LEVEL
+from dupegrid.pairs.sort import SECOND_LEVEL, has_second_level
 from dupegrid.store import Arrays
 
 STRIPS_KEPT: Final = 3
+_BLOCKS_AT_ONCE: Final = 32
 _COLUMNS_AT_ONCE: Final = 8192  # multiplied with a block: bounds the memory of a tile whatever it holds
 _PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
 _PAIRS_AT_MOST: Final = 1 << 20  # refined together: some 200 MB
@@ -69,15 +70,16 @@ class Strip:
 
     ids: Ints
     starts: Ints  # of the blocks, and the end
-    points: list[Float32s]
+    operands: list[Float32s]  # of the products
     cells: npt.NDArray[np.generic] | None  # of the second level
     lows: list[Float32s] = field(init=False)
     highs: list[Float32s] = field(init=False)
     heads: list[Float32s] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.heads = [heads(points) for points in self.points]
-        corners = [boxes(points, self.starts[:-1]) for points in self.points]
+        points = [operand[:, :-2] for operand in self.operands]
+        self.heads = [heads(some) for some in points]
+        corners = [boxes(some, self.starts[:-1]) for some in points]
         self.lows, self.highs = [low for low, _ in corners], [high for _, high in corners]
 
 
@@ -87,12 +89,13 @@ def read_strip(job: Job, number: int) -> Strip:
     store, rows = _opened(job.run_dir / "sorted.zarr", job.sorted_mark), job.grid.rows(number)
     starts = np.array(store.fact("starts"), np.int64)
     inside = starts[(starts >= rows.start) & (starts < rows.stop)]
-    return Strip(
-        store.rows("order", rows),
-        np.append(inside, rows.stop) - rows.start,
-        [store.rows(name, rows) for name in job.orientations],
-        store.rows(str(SECOND_LEVEL), rows) if SECOND_LEVEL in levels(job.side) else None,
-    )
+    ids, cells = store.rows("order", rows), None
+    if has_second_level(job.grid.bounds[-1], job.side):
+        cells = store.rows(str(SECOND_LEVEL), rows)
+    elif SECOND_LEVEL in levels(job.side):
+        cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(str(SECOND_LEVEL), ids)
+    operands = [right_operand(store.rows(name, rows)) for name in job.orientations]
+    return Strip(ids, np.append(inside, rows.stop) - rows.start, operands, cells)
 
 
 @lru_cache(maxsize=4)
@@ -108,40 +111,14 @@ def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], wr
 
 
 def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
-    """What the boxes and the product of the first level let through, for each block of the first strip.
-
-    A block is multiplied with the images whose own point is near its box, in blocks whose box is.
-    """
-    facts = read_facts(job.run_dir, job.index_mark)
-    within = radius(job.limit, job.largest_norm)
-    near_enough = box_limit(within, first.points[0].shape[1])
-    left = left_operand(first.points[0])
-    right = [right_operand(points) for points in second.points]
-    for block, (start, stop) in enumerate(pairwise(first.starts)):
-        skipped = block if second is first else 0
-        begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
-        stands_for = sizes * (stop - start)
-        if second is first:
-            stands_for[0] = sizes[0] * (sizes[0] - 1) // 2
-        asked_for = _asked_for(job, facts, first, second, block, skipped, stands_for, tally)
-        low, high = first.lows[0][block], first.highs[0][block]
-        reached = np.zeros(len(second.ids) - begin, bool)
-        near = []
-        for turn in range(len(right)):
-            gaps = squared_gaps(low, high, second.lows[turn][skipped:], second.highs[turn][skipped:])
-            columns = np.flatnonzero(np.repeat(asked_for & (gaps <= near_enough), sizes)) + begin
-            near.append(columns[point_gaps(low, high, second.heads[turn], columns) <= near_enough])
-            reached[near[turn] - begin] = True
-        if second is first:  # an image is near the box of its own block, so all of that block is reached
-            reached_pairs = int(reached[sizes[0] :].sum()) * (stop - start) + int(stands_for[0] * asked_for[0])
-        else:
-            reached_pairs = int(reached.sum()) * (stop - start)
-        tally["box"] += int(stands_for[asked_for].sum()) - reached_pairs
-        tally["level_4"] += reached_pairs
-        for part in _parts(near):
-            found = []
-            for turn, columns in enumerate(part):
-                x, y = candidates(left[start:stop], right[turn].take(columns, axis=0), within * within)
+    """What the boxes and the product of the first level let through, for each block of the first strip."""
+    facts, within = read_facts(job.run_dir, job.index_mark), radius(job.limit, job.largest_norm)
+    reached = _reached(job, facts, first, second, within, tally)
+    while blocks := list(islice(reached, _BLOCKS_AT_ONCE)):  # what finds them stays in the cache meanwhile
+        for start, stop, near in blocks:
+            left, found = left_operand(first.operands[0][start:stop]), []
+            for turn, columns in enumerate(near):
+                x, y = candidates(left, second.operands[turn].take(columns, axis=0), within * within)
                 found.append(Pairs(x + start, columns[y], np.full(len(x), turn)))
             pairs = _joined(found)
             if second is first:
@@ -154,8 +131,45 @@ def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) ->
             yield pairs
 
 
+def _reached(
+    job: Job, facts: Facts, first: Strip, second: Strip, within: float, tally: dict[str, int]
+) -> Iterator[tuple[int, int, list[Ints]]]:
+    """Blocks of the first strip, start and stop, and the images of the second that are near them, by orientation.
+
+    A block is multiplied with the images whose own point is near its box, in blocks whose box is. A block that reaches
+    many comes in several parts.
+    """
+    near_enough = box_limit(within, first.lows[0].shape[1])
+    for block, (start, stop) in enumerate(pairwise(first.starts)):
+        skipped = block if second is first else 0
+        begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
+        stands_for = sizes * (stop - start)
+        if second is first:
+            stands_for[0] = sizes[0] * (sizes[0] - 1) // 2
+        asked_for = _asked_for(job, facts, first, second, block, skipped, stands_for, tally)
+        low, high = first.lows[0][block], first.highs[0][block]
+        reached = np.zeros(len(second.ids) - begin, bool)
+        near = []
+        for turn in range(len(job.orientations)):
+            gaps = squared_gaps(low, high, second.lows[turn][skipped:], second.highs[turn][skipped:])
+            columns = np.flatnonzero(np.repeat(asked_for & (gaps <= near_enough), sizes)) + begin
+            near.append(columns[point_gaps(low, high, second.heads[turn], columns) <= near_enough])
+            reached[near[turn] - begin] = True
+        if second is first:  # an image is near the box of its own block, so all of that block is reached
+            reached_pairs = int(reached[sizes[0] :].sum()) * (stop - start) + int(stands_for[0] * asked_for[0])
+        else:
+            reached_pairs = int(reached.sum()) * (stop - start)
+        tally["box"] += int(stands_for[asked_for].sum()) - reached_pairs
+        tally["level_4"] += reached_pairs
+        for part in _parts(near):
+            yield int(start), int(stop), part
+
+
 def _parts(columns: list[Ints]) -> Iterator[list[Ints]]:
     """The same columns of each orientation in parts of some `_COLUMNS_AT_ONCE` in all; all of an image are in one."""
+    if sum(map(len, columns)) <= _COLUMNS_AT_ONCE:
+        yield columns
+        return
     edges = np.sort(np.concatenate(columns))[_COLUMNS_AT_ONCE::_COLUMNS_AT_ONCE]
     cuts = [[0, *np.searchsorted(some, edges).tolist(), len(some)] for some in columns]
     for part in range(len(edges) + 1):

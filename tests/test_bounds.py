@@ -173,7 +173,8 @@ def test_pairs_are_counted_once_whatever_their_turns() -> None:
     assert Pairs(x[:0], y[:0], turn[:0]).unique() == 0
 
 
-@given(st.integers(0, 10**8), st.integers(1, 64), st.integers(1 << 20, 1 << 40))
-def test_strips_fit_the_memory(images: int, held: int, memory: int) -> None:
-    side = strip_side(images, 1000, memory, held)
+@given(st.integers(0, 10**8), st.integers(1, 64), st.integers(1 << 20, 1 << 40), st.floats(0, 1))
+def test_strips_fit_the_memory(images: int, held: int, memory: int, near_share: float) -> None:
+    side = strip_side(images, 1000, memory, held, near_share)
     assert side == 1 or held * side * 1000 <= memory
+    assert side == 1 or side * side * near_share <= 1 << 22

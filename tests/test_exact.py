@@ -103,6 +103,27 @@ def test_a_crowd_of_near_pictures(
     assert_exact(run)
 
 
+def test_a_crowd_is_cut_into_more_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that all cores work at it and progress shows; where few are near nothing is cut."""
+    random = np.random.default_rng(5)
+    folders = tmp_path / "crowd", tmp_path / "few"
+    for k in range(60):
+        noise = random.integers(0, 9, (16, 16, 3), np.uint8)
+        for folder, pixels in zip(folders, (100 + noise, random.integers(0, 256, (16, 16, 3), np.uint8)), strict=True):
+            folder.mkdir(exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{k:02d}.png")
+    monkeypatch.setattr("dupegrid.pairs.compare._BLOCK", 8)
+    monkeypatch.setattr("dupegrid.pairs.grid._NEAR_PAIRS", 300)
+    settings = {"thumb": 16, "threshold": 50, "scheduler": "sync", "quiet": True}
+    crowd, few = (dupegrid.run(folder, out=tmp_path / f"run-{folder.name}", **settings) for folder in folders)
+    assert crowd.receipt["tiles"] == 6  # three strips of at most 24 images
+    assert len(crowd.matches) == 60 * 59 // 2
+    assert few.receipt["tiles"] == 1
+    assert_exact(crowd)
+    again = dupegrid.run(folders[0], out=tmp_path / "run-crowd", **settings)
+    assert again.receipt == crowd.receipt
+
+
 def sorted_tables(run: Run) -> tuple[object, ...]:
     return run.images, run.matches, run.clusters
 

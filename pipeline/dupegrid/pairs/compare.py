@@ -16,7 +16,7 @@ import numpy as np
 from dupegrid.arrays import Bools, Ints
 from dupegrid.config import Config
 from dupegrid.errors import StoreError
-from dupegrid.pairs.bounds import strips
+from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.filters import Facts, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import COUNTS, DECIDED, Job
@@ -123,28 +123,28 @@ def _laid_out(
 ) -> Job:
     """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids."""
     orientations, live = CHOICES[config.orientations], len(facts.live)
-    mark, norm = "", 0.0
+    limit = sse_limit(config.cutoff, config.values_per_thumb)
+    mark, norm, near_share = "", 0.0, 0.0
     if config.metric == FILTERED:
         block = min(_BLOCK, config.tile or _BLOCK)
         keys = (config.orientations, config.scope, len(config.against), config.same_size)
         mark = fingerprint(index_mark, *keys, block, hashlib.blake2b(settled.tobytes()).hexdigest())
         order = sort_images(run_dir, config.thumb, facts, filters, settled, orientations, block, mark)
         starts, norm = order.starts, order.largest_norm
+        near_share = order.near_share(radius(limit, norm))
         bytes_per_image = _BYTES_PER_COMPONENTS * len(orientations) + _BYTES_PER_IMAGE
     else:
         load_metric(config.metric)
         starts = np.arange(live)
         bytes_per_image = 4 * len(orientations) * config.values_per_thumb
-    side = config.tile or strip_side(
-        live, bytes_per_image, config.memory or _half_of_the_machine(), 2 * workers + STRIPS_KEPT
-    )
+    memory = config.memory or _half_of_the_machine()
+    side = config.tile or strip_side(live, bytes_per_image, memory, 2 * workers + STRIPS_KEPT, near_share)
     new = live - int(settled.sum())
     bounds = [
         *strips(starts[starts < new], new, side),
         *(new + strips(starts[starts >= new] - new, live - new, side)[1:]),
     ]
     grid = Grid(tuple(map(int, bounds)), new)
-    limit = sse_limit(config.cutoff, config.values_per_thumb)
     return Job(
         run_dir, index_mark, mark, grid, config.thumb, config.metric, config.cutoff, limit, norm, orientations, filters
     )

@@ -1,5 +1,6 @@
 """Strips of sorted images -> the upper-triangle tiles, and how large a strip may be."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from dupegrid.arrays import Ints
 
 _STRIPS: int = 4  # aimed at: a few workers are kept busy, and little is done per tile
+_NEAR_PAIRS: int = 1 << 22  # of a tile: some seconds
 LEAST, _MOST = 10_240, 1 << 16  # images of a strip: fewer take one core less than 0.1 s, and two cores no less
 
 
@@ -40,7 +42,12 @@ class Grid:
         return tiles[np.array(self.bounds)[tiles[:, 0]] < self.settled_from]
 
 
-def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int) -> int:
-    """The images of a strip: some four strips in all, of 10,240 to 65,536 images, `held` of them within the memory."""
+def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int, near_share: float) -> int:
+    """The images of a strip: some four strips in all, of 10,240 to 65,536 images, `held` of them within the memory.
+
+    Fewer where so large a share of the pairs is near that a tile would be long at refining them.
+    """
     side = max(LEAST, min(_MOST, -(-images // _STRIPS)))
+    if side * side * near_share > _NEAR_PAIRS:
+        side = int(math.sqrt(_NEAR_PAIRS / near_share))
     return max(1, min(side, memory_bytes // (held * bytes_per_image)))

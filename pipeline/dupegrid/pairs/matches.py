@@ -11,7 +11,7 @@ from dupegrid.arrays import Float64s, Ints
 from dupegrid.pairs.kernel import ORIENTATIONS
 from dupegrid.records import IMAGES, MATCHES, read_table, write_table
 
-_ROWS_A_PART: Final = 1 << 20
+_ROWS_A_PART: Final = 1 << 18
 
 
 def sse_limit(mse: float, values: int) -> int:

@@ -7,23 +7,31 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Bools, Ints
+from dupegrid.arrays import Bools, Float32s, Ints
 from dupegrid.pairs.bounds import FIRST_LEVEL, Projection, levels, median_splits
 from dupegrid.pairs.filters import Facts, Filters
 from dupegrid.pairs.grid import LEAST
-from dupegrid.pairs.kernel import ORIENTATIONS
+from dupegrid.pairs.kernel import ORIENTATIONS, candidates, left_operand, right_operand
 from dupegrid.store import Arrays, stored_fingerprint
 
 SECOND_LEVEL: Final = 8
 _CHUNK: Final = 8192
+_SAMPLE: Final = 512
 
 
 @dataclass(frozen=True)
 class Order:
-    """The sorted images: `starts` of the blocks in them, and the largest norm of a projection."""
+    """The sorted images: `starts` of the blocks in them, the largest norm of a projection, and some projections."""
 
     starts: Ints
     largest_norm: float
+    sample: Float32s
+
+    def near_share(self, within: float) -> float:
+        """Which share of the pairs of the sample are within a distance of each other."""
+        right = right_operand(self.sample)
+        x, y = candidates(left_operand(right), right, within * within)
+        return float(np.count_nonzero(x < y)) / max(1, len(right) * (len(right) - 1) // 2)
 
 
 def sort_images(
@@ -46,7 +54,8 @@ def sort_images(
         stored.sign(mark, starts=starts.tolist(), largest_norm=largest)
     else:
         stored = Arrays(path)
-    return Order(np.array(stored.fact("starts"), np.int64), float(stored.fact("largest_norm")))
+    sample = stored.take(ORIENTATIONS[0], np.arange(0, len(ids), max(1, len(ids) // _SAMPLE)))
+    return Order(np.array(stored.fact("starts"), np.int64), float(stored.fact("largest_norm")), sample)
 
 
 def _write(

@@ -38,9 +38,9 @@ from dupegrid.store import Arrays
 
 STRIPS_KEPT: Final = 3
 _BLOCKS_AT_ONCE: Final = 32
-_COLUMNS_AT_ONCE: Final = 8192  # multiplied with a block: bounds the memory of a tile whatever it holds
+_COLUMNS_AT_ONCE: Final = 4096  # multiplied with a block: bounds the memory of a tile whatever it holds
 _PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
-_PAIRS_AT_MOST: Final = 1 << 20  # refined together: some 200 MB
+_PAIRS_AT_MOST: Final = 1 << 19  # refined together: some 100 MB
 _CELLS_AT_ONCE: Final = 1 << 19  # of cell sums that are compared: what comes of them stays in the cache
 
 

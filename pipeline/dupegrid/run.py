@@ -80,14 +80,15 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
             raise UsageError(f"compare cannot change {key!r}, only {', '.join(COMPARE_SETTINGS)}: run again instead")
     opened = open_run(run_dir)
     chosen = Run(opened.path, changed(opened.config, **settings))
-    if images_fingerprint(chosen.path) != chosen.saved["fingerprint"]:
-        raise StoreError(
-            f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
-        )
-    with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
-        if chosen.config != opened.config:
-            write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
-        _compare(chosen, workers, Reporter(quiet=quiet))
+    with locked(chosen.path):
+        if images_fingerprint(chosen.path) != chosen.saved["fingerprint"]:
+            raise StoreError(
+                f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
+            )
+        with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+            if chosen.config != opened.config:
+                write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
+            _compare(chosen, workers, Reporter(quiet=quiet))
     return chosen
 
 

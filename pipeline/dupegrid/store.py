@@ -143,6 +143,9 @@ class Arrays:
             number = (start + begin) // array.chunks[0]
             array.write((number,), values[begin : begin + array.chunks[0]])
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
     def length(self, name: str) -> int:
         """The rows of an array."""
         return self._arrays[name].shape[0]

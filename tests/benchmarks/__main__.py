@@ -17,8 +17,10 @@ with tempfile.TemporaryDirectory() as name:
     rows: list[measure.Row] = []
     if "million" in sys.argv:
         for n in (100_000, 1_000_000):
-            more, _ = measure.compare(make_run(folder / f"run{n}", n), "none", 50, repeats=1)
-            rows += more
+            run = make_run(folder / f"run{n}", n)
+            for orientations in ("none", "rotations"):
+                more, _ = measure.compare(run, orientations, 50, repeats=1)
+                rows += more
     else:
         rows += measure.index(folder)
         for side in (32, 128):

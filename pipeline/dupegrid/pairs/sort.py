@@ -67,7 +67,9 @@ def _write(
     order, starts = median_splits(points, keys, block)
     shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
     shapes = {**dict.fromkeys(orientations, (points.shape, points.dtype)), "order": ((len(ids),), np.int64)}
-    if has_second_level(len(ids), side):
+    # One strip reads the second level sooner where it is than it would be written here and read again.
+    has_second = SECOND_LEVEL in levels(side) and len(ids) > LEAST
+    if has_second:
         second = _of(cells, SECOND_LEVEL, ids)
         shapes[str(SECOND_LEVEL)] = (second.shape, second.dtype)
     chunks = max(1, -(-len(ids) // _CHUNK))
@@ -80,15 +82,10 @@ def _write(
         largest = max(largest, float(np.sqrt(norms.max(initial=0))))
         store.write(name, 0, points)
     store.write("order", 0, ids[order])
-    if has_second_level(len(ids), side):
+    if has_second:
         for start in range(0, len(order), chunk):
             store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
     return store, starts, largest
-
-
-def has_second_level(images: int, side: int) -> bool:
-    """Whether sorted.zarr holds the second level too: one strip reads it sooner than it would be written and read."""
-    return SECOND_LEVEL in levels(side) and images > LEAST
 
 
 def _of(cells: Arrays, g: int, ids: Ints) -> npt.NDArray[np.generic]:

@@ -33,7 +33,7 @@ from dupegrid.pairs.filters import Facts, read_facts
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import ORIENTATIONS, candidates, inverse, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.sort import SECOND_LEVEL, has_second_level
+from dupegrid.pairs.sort import SECOND_LEVEL
 from dupegrid.store import Arrays
 
 STRIPS_KEPT: Final = 3
@@ -89,11 +89,11 @@ def read_strip(job: Job, number: int) -> Strip:
     store, rows = _opened(job.run_dir / "sorted.zarr", job.sorted_mark), job.grid.rows(number)
     starts = np.array(store.fact("starts"), np.int64)
     inside = starts[(starts >= rows.start) & (starts < rows.stop)]
-    ids, cells = store.rows("order", rows), None
-    if has_second_level(job.grid.bounds[-1], job.side):
-        cells = store.rows(str(SECOND_LEVEL), rows)
+    ids, cells, second = store.rows("order", rows), None, str(SECOND_LEVEL)
+    if second in store:
+        cells = store.rows(second, rows)
     elif SECOND_LEVEL in levels(job.side):
-        cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(str(SECOND_LEVEL), ids)
+        cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(second, ids)
     operands = [right_operand(store.rows(name, rows)) for name in job.orientations]
     return Strip(ids, np.append(inside, rows.stop) - rows.start, operands, cells)
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from dupegrid.errors import DamagedError, DupegridError
 
 FORMAT = 1  # of the run directory; a newer one is refused
+_DIGEST = "digest"  # of the other keys, in what is written as JSON or as facts of a table
 
 # Internal to the index stage: what discover found, before any file is opened. Row group k = chunk k of thumbs.zarr.
 FILES = pa.schema(
@@ -168,12 +169,16 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
-    sealed = {**value, "digest": fingerprint(value)}
+    sealed = {**value, _DIGEST: fingerprint(value)}
     write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"))
 
 
-def write_table(path: Path, table: pa.Table, row_group_size: int | None = None) -> None:
-    """Write one parquet file whole or not at all."""
+def write_table(
+    path: Path, table: pa.Table, facts: Mapping[str, str] | None = None, row_group_size: int | None = None
+) -> None:
+    """Write one parquet file whole or not at all, with facts of its rows for `read_metadata`."""
+    if facts is not None:
+        table = table.replace_schema_metadata({**facts, _DIGEST: fingerprint(facts)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing_whole(path) as file:  # a file, as pyarrow takes no path that is not UTF-8
         # snappy, which is the default: zstd halves the file and takes twice the time.
@@ -184,7 +189,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote. DamagedError where it is missing, or was changed since."""
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
-        digest = value.pop("digest")
+        digest = value.pop(_DIGEST)
     except OSError as error:
         raise read_error(path, error) from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -258,10 +263,11 @@ class RowGroups:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The key-value metadata of a parquet file; empty where there is no such file, or a damaged one."""
+    """The facts that a parquet file was written with; empty where there is no such file, or a damaged one."""
     try:
         with open(path, "rb") as file:
             metadata = pq.read_metadata(file).metadata or {}
+        facts = {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}
     except (pa.ArrowException, ValueError):
         return {}
     except OSError as error:
@@ -269,7 +275,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         if isinstance(reason, DamagedError):
             return {}
         raise reason from None
-    return {key.decode(): value.decode("utf-8", "replace") for key, value in metadata.items()}
+    digest = facts.pop(_DIGEST, None)
+    return facts if digest == fingerprint(facts) else {}
 
 
 def _read_part(path: Path, schema: pa.Schema, whole: bool) -> pa.Table:

@@ -78,9 +78,9 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
     for key in settings:
         if key not in COMPARE_SETTINGS:
             raise UsageError(f"compare cannot change {key!r}, only {', '.join(COMPARE_SETTINGS)}: run again instead")
-    opened = open_run(run_dir)
-    chosen = Run(opened.path, changed(opened.config, **settings))
-    with locked(chosen.path):
+    with locked(open_run(run_dir).path):  # opened again, as another run may have been at it
+        opened = open_run(run_dir)
+        chosen = Run(opened.path, changed(opened.config, **settings))
         if images_fingerprint(chosen.path) != chosen.saved["fingerprint"]:
             raise StoreError(
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
@@ -97,16 +97,16 @@ def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
 
     The report goes along, where there was one.
     """
-    opened = open_run(run_dir)
-    if threshold is not None and threshold > opened.config.cutoff:
-        raise UsageError(
-            f"threshold {threshold:g} is above this run's cutoff {opened.config.cutoff:g}: "
-            f"keep more pairs with 'dupegrid compare RUN --cutoff {threshold:g}' first"
-        )
-    chosen = Run(opened.path, changed(opened.config, threshold=threshold))
-    if not chosen.is_compared:
-        raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
-    with locked(chosen.path):
+    with locked(open_run(run_dir).path):
+        opened = open_run(run_dir)
+        if threshold is not None and threshold > opened.config.cutoff:
+            raise UsageError(
+                f"threshold {threshold:g} is above this run's cutoff {opened.config.cutoff:g}: "
+                f"keep more pairs with 'dupegrid compare RUN --cutoff {threshold:g}' first"
+            )
+        chosen = Run(opened.path, changed(opened.config, threshold=threshold))
+        if not chosen.is_compared:
+            raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
         had_report = (chosen.path / "report.html").exists()
         write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
         _cluster(chosen)
@@ -117,9 +117,8 @@ def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
 
 def report(run_dir: StrPath) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
-    opened = open_run(run_dir)
-    with locked(opened.path):
-        return _report(opened)
+    with locked(open_run(run_dir).path):
+        return _report(open_run(run_dir))
 
 
 def status(run_dir: StrPath) -> dict[str, Any]:
@@ -190,7 +189,7 @@ def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
 def _cluster(chosen: Run) -> None:
     table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold)
     discard_from(chosen.path, "cluster")
-    write_table(chosen.path / "clusters.parquet", table.replace_schema_metadata(chosen.clusters_mark))
+    write_table(chosen.path / "clusters.parquet", table, chosen.clusters_mark)
 
 
 def _report(done: Run) -> Path:

@@ -76,7 +76,7 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
             "n_workers": workers,
             "threads_per_worker": 1,
             "dashboard_address": ":0",
-            "silence_logs": logging.ERROR,
+            "silence_logs": logging.CRITICAL,  # what fails is said in one line, here
             # The terminal sends SIGINT to all; only the parent answers.
             "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         }

@@ -67,7 +67,7 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
         "root": np.zeros(n, np.int32),
     }
     table = pa.table({f.name: columns[f.name] if f.name in columns else pa.nulls(n, f.type) for f in IMAGES})
-    write_table(out / "images.parquet", table.cast(IMAGES).replace_schema_metadata({"fingerprint": mark}))
+    write_table(out / "images.parquet", table.cast(IMAGES), {"fingerprint": mark})
     saved = {
         "format": 1,
         "config": config.model_dump(),

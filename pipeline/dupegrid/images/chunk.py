@@ -179,10 +179,10 @@ def _write(
     before = read_metadata(part)
     if before.get("rows") == facts["rows"] and thumbs.has(number) and cells.has(number):
         if before != facts:  # nothing came of what was tried again
-            write_table(part, table.replace_schema_metadata(facts))
+            write_table(part, table, facts)
         return
     thumbs.unmark(number)
-    write_table(part, table.replace_schema_metadata(facts))
+    write_table(part, table, facts)
     write_thumbs(thumbs, cells, number, chunk)
 
 

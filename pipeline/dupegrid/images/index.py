@@ -74,7 +74,7 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
     mark = fingerprint(_thumbs_mark(config), COLLAPSE_OVER, set_keys(config), marks)
     if images_fingerprint(run_dir) != mark:
         table = with_representatives(read_table(run_dir / "index", IMAGE_PART), set_keys(config), COLLAPSE_OVER)
-        write_table(run_dir / "images.parquet", table.replace_schema_metadata({"fingerprint": mark}))
+        write_table(run_dir / "images.parquet", table, {"fingerprint": mark})
     return mark
 
 

@@ -127,10 +127,10 @@ def _laid_out(
     mark, norm, near_share = "", 0.0, 0.0
     if config.metric == FILTERED:
         block = min(_BLOCK, config.tile or _BLOCK)
-        keys = (config.orientations, config.scope, len(config.against), config.same_size)
+        keys = (orientations, config.scope, len(config.against), config.same_size)
         mark = fingerprint(index_mark, *keys, block, hashlib.blake2b(settled.tobytes()).hexdigest())
         order = sort_images(run_dir, config.thumb, facts, filters, settled, orientations, block, mark)
-        starts, norm = order.starts, order.largest_norm
+        mark, starts, norm = order.mark, order.starts, order.largest_norm
         near_share = order.near_share(radius(limit, norm))
         bytes_per_image = _BYTES_PER_COMPONENTS * len(orientations) + _BYTES_PER_IMAGE
     else:
@@ -152,7 +152,7 @@ def _laid_out(
 
 def _opened_or_new(job: Job, pairs: str, config: Config, facts: Facts) -> Tiles:
     path = job.run_dir / "tiles.zarr"
-    mark = f"{pairs}-{fingerprint(job.grid.bounds, job.grid.settled_from)}"
+    mark = f"{pairs}-{fingerprint(job.grid.bounds, job.grid.settled_from, job.order_mark)}"
     with_settled = job.grid.settled_from < job.grid.bounds[-1]
     whole = collapsed_path(job.run_dir).exists() and (are_adopted(job.run_dir, pairs) or not with_settled)
     if stored_fingerprint(path) == mark and whole:

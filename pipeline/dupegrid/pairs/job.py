@@ -18,7 +18,7 @@ class Job:
 
     run_dir: Path
     index_mark: str
-    sorted_mark: str
+    order_mark: str  # of the sorted images; empty where they are not sorted
     grid: Grid
     side: int  # of a thumbnail, pixels
     metric: str

@@ -30,8 +30,8 @@ def settings_mark(thumbs_mark: str | None, config: Config) -> str:
 
 def write_compared(run_dir: Path, live: Ints, config: Config, settings: str, mark: str) -> None:
     """Say that all pairs of these images are decided, of the comparison with this mark."""
-    table = _contents(run_dir, live, config).replace_schema_metadata({"settings": settings, "pairs": mark})
-    write_table(run_dir / "compared.parquet", table)
+    facts = {"settings": settings, "pairs": mark}
+    write_table(run_dir / "compared.parquet", _contents(run_dir, live, config), facts)
 
 
 def settle(run_dir: Path, live: Ints, config: Config, settings: str, mark: str, stored: str) -> Bools:
@@ -96,8 +96,8 @@ def _write_settled(run_dir: Path, live: Ints, config: Config, settings: str, mar
     fresh: dict[str, Any] = {"path_a": paths.take(rows["a"]), "path_b": paths.take(rows["b"])}
     rows = pa.table({name: fresh.get(name, rows[name]) for name in MATCHES.names}, schema=MATCHES)
     waiting, _ = _places(run_dir)
-    write_table(waiting, rows.replace_schema_metadata({"pairs": mark}))
-    write_table(run_dir / "settled.parquet", pa.table({"id": same}).replace_schema_metadata({"pairs": mark}))
+    write_table(waiting, rows, {"pairs": mark})
+    write_table(run_dir / "settled.parquet", pa.table({"id": same}), {"pairs": mark})
     return True
 
 

@@ -1,5 +1,6 @@
 """Put like images beside like: levels.zarr -> sorted.zarr, the order and what the first filters need."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from dupegrid.pairs.bounds import FIRST_LEVEL, Projection, levels, median_splits
 from dupegrid.pairs.filters import Facts, Filters
 from dupegrid.pairs.grid import LEAST
 from dupegrid.pairs.kernel import ORIENTATIONS, candidates, left_operand, right_operand
+from dupegrid.records import fingerprint
 from dupegrid.store import Arrays, stored_fingerprint
 
 SECOND_LEVEL: Final = 8
@@ -21,8 +23,13 @@ _SAMPLE: Final = 512
 
 @dataclass(frozen=True)
 class Order:
-    """The sorted images: `starts` of the blocks in them, the largest norm of a projection, and some projections."""
+    """The sorted images: `starts` of the blocks in them, the largest norm of a projection, and some projections.
 
+    `mark` is equal for equal orders of the same: on another machine, whose arithmetic rounds otherwise, near images may
+    change places.
+    """
+
+    mark: str
     starts: Ints
     largest_norm: float
     sample: Float32s
@@ -50,17 +57,17 @@ def sort_images(
         cells = Arrays(run_dir / "levels.zarr")
         keys = filters.keys(facts, ids)
         keys = keys + settled * (keys.max(initial=0) + 1)
-        stored, starts, largest = _write(path, cells, side, ids, keys, orientations, block)
-        stored.sign(mark, starts=starts.tolist(), largest_norm=largest)
+        stored = _write(path, cells, side, ids, keys, orientations, block, mark)
     else:
         stored = Arrays(path)
     sample = stored.take(ORIENTATIONS[0], np.arange(0, len(ids), max(1, len(ids) // _SAMPLE)))
-    return Order(np.array(stored.fact("starts"), np.int64), float(stored.fact("largest_norm")), sample)
+    starts, largest = np.array(stored.fact("starts"), np.int64), float(stored.fact("largest_norm"))
+    return Order(fingerprint(mark, stored.fact("order")), starts, largest, sample)
 
 
 def _write(
-    path: Path, cells: Arrays, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int
-) -> tuple[Arrays, Ints, float]:
+    path: Path, cells: Arrays, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int, mark: str
+) -> Arrays:
     first = _of(cells, FIRST_LEVEL, ids)
     projection = Projection.fit(first, side)
     points = projection(first, ORIENTATIONS[0])
@@ -85,7 +92,9 @@ def _write(
     if has_second:
         for start in range(0, len(order), chunk):
             store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
-    return store, starts, largest
+    digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
+    store.sign(mark, starts=starts.tolist(), largest_norm=largest, order=digest)
+    return store
 
 
 def _of(cells: Arrays, g: int, ids: Ints) -> npt.NDArray[np.generic]:

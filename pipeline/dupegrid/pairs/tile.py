@@ -86,7 +86,7 @@ class Strip:
 @lru_cache(maxsize=STRIPS_KEPT)
 def read_strip(job: Job, number: int) -> Strip:
     """Load a strip from sorted.zarr; the last few are kept, as neighbouring tasks share them."""
-    store, rows = _opened(job.run_dir / "sorted.zarr", job.sorted_mark), job.grid.rows(number)
+    store, rows = _opened(job.run_dir / "sorted.zarr", job.order_mark), job.grid.rows(number)
     starts = np.array(store.fact("starts"), np.int64)
     inside = starts[(starts >= rows.start) & (starts < rows.stop)]
     ids, cells, second = store.rows("order", rows), None, str(SECOND_LEVEL)

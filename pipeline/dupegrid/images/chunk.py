@@ -23,6 +23,7 @@ from dupegrid.images.thumbnail import Decoded, Reading
 from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
 from dupegrid.records import (
     IMAGE_PART,
+    IMAGES,
     RowGroups,
     display_path,
     fingerprint,
@@ -48,6 +49,11 @@ def reading_of(config: Config) -> Reading:
 def part_path(run_dir: Path, number: int) -> Path:
     """Where the rows of chunk `number` are."""
     return run_dir / "index" / f"part-{number:06d}.parquet"
+
+
+def rows_before(run_dir: Path) -> Path:
+    """Where images.parquet of an earlier run waits while chunks are made again."""
+    return run_dir / "index" / "_images.parquet"
 
 
 def create_stores(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> tuple[Thumbs, Arrays]:
@@ -135,6 +141,7 @@ def _known(
             pass
     elif not pc.any(files["removed"]).as_py():
         return [None] * len(files), chunk
+    before = before or _listed_alike(run_dir, files)
     unknown: list[dict[str, Any]] = [{}] * (len(files) - len(before))
     known: list[Decoded | None] = []
     for file, old in zip(files.to_pylist(), before + unknown, strict=True):
@@ -144,6 +151,18 @@ def _known(
             known.append(_kept(file, old, reading) if thumbs_are_there else None)
     chunk[files["removed"].to_numpy(zero_copy_only=False)] = 0
     return known, chunk
+
+
+def _listed_alike(run_dir: Path, files: pa.Table) -> list[dict[str, Any]]:
+    """What images.parquet of an earlier run says of these files; nothing of those that were others."""
+    try:
+        images = read_table(rows_before(run_dir), IMAGES)
+    except StoreError:
+        return []
+    rows = images.slice(files["id"][0].as_py(), len(files)).to_pylist()
+    listed = files.slice(0, len(rows)).to_pylist()
+    same = (all(file[name] == row[name] for name in LISTED) for file, row in zip(listed, rows, strict=True))
+    return [row if alike else {} for row, alike in zip(rows, same, strict=True)]
 
 
 def _removed(old: dict[str, Any]) -> Decoded:

@@ -3,6 +3,7 @@
 A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
 """
 
+import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from dupegrid.images.chunk import (
     listing_digests,
     part_path,
     reading_of,
+    rows_before,
 )
 from dupegrid.images.discover import Listing
 from dupegrid.images.merge import merge
@@ -63,8 +65,8 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
     files, thumbs = _prepared(listing, config, run_dir)
     pending = _pending(run_dir, files, thumbs, config)
     done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
-    if pending:
-        (run_dir / "images.parquet").unlink(missing_ok=True)
+    if pending and (run_dir / "images.parquet").exists():
+        os.replace(run_dir / "images.parquet", rows_before(run_dir))
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
         if pending:
             opened = fingerprint(_thumbs_mark(config), len(thumbs), uuid.uuid4().hex)
@@ -75,6 +77,7 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
     if images_fingerprint(run_dir) != mark:
         table = with_representatives(read_table(run_dir / "index", IMAGE_PART), set_keys(config), COLLAPSE_OVER)
         write_table(run_dir / "images.parquet", table, {"fingerprint": mark})
+        rows_before(run_dir).unlink(missing_ok=True)
     return mark
 
 

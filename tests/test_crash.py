@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -49,6 +51,28 @@ def test_whatever_happens_the_tables_are_the_same() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("differences") >= 4
+
+
+def test_what_another_run_changed_before_this_one_had_its_turn(
+    image_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """run.json says what the tables are of."""
+    out = dupegrid.run(image_tree, out=tmp_path / "run", **SETTINGS).path
+    waited: list[Path] = []
+
+    @contextmanager
+    def after_another(run_dir: Path) -> Iterator[None]:
+        if not waited:
+            waited.append(run_dir)
+            dupegrid.compare(out, quiet=True, cutoff=900)
+        with locked(run_dir):
+            yield
+
+    monkeypatch.setattr(sys.modules["dupegrid.run"], "locked", after_another)
+    run = dupegrid.compare(out, quiet=True)
+    assert run.is_compared
+    assert run.config.cutoff == dupegrid.open_run(out).config.cutoff == 900
+    assert dupegrid.open_run(out).matches == run.matches
 
 
 def test_a_run_directory_has_one_run_at_a_time(image_tree: Path, tmp_path: Path) -> None:

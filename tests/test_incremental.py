@@ -181,6 +181,25 @@ def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, opened: li
     assert len(dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS).matches) == 1
 
 
+@pytest.mark.parametrize("place", [-1, -6])
+def test_what_is_known_of_removed_files_survives_damage(tmp_path: Path, place: int) -> None:
+    """To the rows of its chunk, which cannot be made again."""
+    folder = tmp_path / "photos"
+    for k in range(6):
+        save(folder / f"{k}.png", k)
+    dupegrid.run(folder, out=tmp_path / "run", **SETTINGS)
+    (folder / "4.png").unlink()
+    before = dupegrid.run(folder, out=tmp_path / "run", **SETTINGS).images
+    assert before["width"].null_count == 0
+    for part in (tmp_path / "run/index").glob("part-*"):
+        data = bytearray(part.read_bytes())
+        data[place] ^= 8
+        part.write_bytes(data)
+    again = dupegrid.run(folder, out=tmp_path / "run", **SETTINGS)
+    assert again.images == before
+    assert not list((tmp_path / "run/index").glob("_*"))
+
+
 def test_files_of_a_folder_that_cannot_be_listed_are_not_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

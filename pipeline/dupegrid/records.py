@@ -293,7 +293,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise read_error(path, error) from None
-    except (pa.ArrowException, ValueError) as error:  # some damage shows in a name that is no UTF-8
+    except (pa.ArrowException, ValueError, KeyError) as error:  # damage may show in the name of a column
         raise DamagedError(path, " ".join(str(error).split())) from None
 
 

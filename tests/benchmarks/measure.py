@@ -120,6 +120,7 @@ def compare_seconds(run: Path, repeats: int = 3, **settings: object) -> float:
         dupegrid.compare(run, quiet=True, cutoff=settings["threshold"], **settings)
 
     again()
+    os.sync()  # what the making of the collection left to be written is not ours
     return seconds(again, repeats)
 
 

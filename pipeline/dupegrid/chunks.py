@@ -20,11 +20,10 @@ import numpy.typing as npt
 
 from dupegrid.arrays import Ints
 from dupegrid.errors import DamagedError, StoreError
-from dupegrid.records import fingerprint, read_error, writing_whole
+from dupegrid.records import DIGEST, fingerprint, read_error, writing_whole
 
 _CHECKSUM_BYTES: Final = 4
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
-_DIGEST: Final = "digest"
 _KEYS: Final = {"name": "default", "configuration": {"separator": "."}}  # of folders, each chunk would need several
 
 
@@ -153,7 +152,7 @@ def read_about(path: Path) -> dict[str, Any]:
     file = path / "zarr.json"
     try:
         about: dict[str, Any] = json.loads(file.read_bytes())
-        digest = about["attributes"].pop(_DIGEST)
+        digest = about["attributes"].pop(DIGEST)
     except FileNotFoundError:
         raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it") from None
     except OSError as error:
@@ -167,9 +166,9 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def write_about(path: Path, about: Mapping[str, Any]) -> None:
     """Write a zarr.json, with a digest of itself; the folder is made if need be."""
-    attributes = {key: value for key, value in about.get("attributes", {}).items() if key != _DIGEST}
+    attributes = {key: value for key, value in about.get("attributes", {}).items() if key != DIGEST}
     about = {**about, "attributes": attributes}
-    sealed = {**about, "attributes": {**attributes, _DIGEST: fingerprint(about)}}
+    sealed = {**about, "attributes": {**attributes, DIGEST: fingerprint(about)}}
     path.mkdir(parents=True, exist_ok=True)
     _write(path / "zarr.json", json.dumps(sealed).encode())
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from dupegrid.errors import DamagedError, DupegridError
 
 FORMAT = 1  # of the run directory; a newer one is refused
-_DIGEST = "digest"  # of the other keys, in what is written as JSON or as facts of a table
+DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
 
 # Internal to the index stage: what discover found, before any file is opened. Row group k = chunk k of thumbs.zarr.
 FILES = pa.schema(
@@ -147,8 +147,11 @@ def printable(text: str) -> str:
 
 @contextmanager
 def writing_whole(path: Path, flushed: bool = True) -> Iterator[BinaryIO]:
-    """A file that is written whole or not at all: a temporary beside it, flushed to disk, renamed into place."""
-    temporary = temporary_beside(path)
+    """A file that is written whole or not at all: a temporary beside it, `flushed` to disk or not, renamed into place.
+
+    lock.py sweeps away what was never renamed.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -169,7 +172,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
-    sealed = {**value, _DIGEST: fingerprint(value)}
+    sealed = {**value, DIGEST: fingerprint(value)}
     write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"))
 
 
@@ -178,7 +181,7 @@ def write_table(
 ) -> None:
     """Write one parquet file whole or not at all, with facts of its rows for `read_metadata`."""
     if facts is not None:
-        table = table.replace_schema_metadata({**facts, _DIGEST: fingerprint(facts)})
+        table = table.replace_schema_metadata({**facts, DIGEST: fingerprint(facts)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing_whole(path) as file:  # a file, as pyarrow takes no path that is not UTF-8
         # snappy, which is the default: zstd halves the file and takes twice the time.
@@ -189,7 +192,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote. DamagedError where it is missing, or was changed since."""
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
-        digest = value.pop(_DIGEST)
+        digest = value.pop(DIGEST)
     except OSError as error:
         raise read_error(path, error) from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -275,7 +278,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         if isinstance(reason, DamagedError):
             return {}
         raise reason from None
-    digest = facts.pop(_DIGEST, None)
+    digest = facts.pop(DIGEST, None)
     return facts if digest == fingerprint(facts) else {}
 
 
@@ -295,8 +298,3 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise read_error(path, error) from None
     except (pa.ArrowException, ValueError, KeyError) as error:  # damage may show in the name of a column
         raise DamagedError(path, " ".join(str(error).split())) from None
-
-
-def temporary_beside(path: Path) -> Path:
-    """A name for a file that is to be renamed to `path`; lock.py sweeps away what was never renamed."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")

@@ -68,7 +68,7 @@ def sort_images(
 def _write(
     path: Path, cells: Arrays, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int, mark: str
 ) -> Arrays:
-    first = _of(cells, FIRST_LEVEL, ids)
+    first = _rows_of(cells, FIRST_LEVEL, ids)
     projection = Projection.fit(first, side)
     points = projection(first, ORIENTATIONS[0])
     order, starts = median_splits(points, keys, block)
@@ -77,7 +77,7 @@ def _write(
     # One strip reads the second level sooner where it is than it would be written here and read again.
     has_second = SECOND_LEVEL in levels(side) and len(ids) > LEAST
     if has_second:
-        second = _of(cells, SECOND_LEVEL, ids)
+        second = _rows_of(cells, SECOND_LEVEL, ids)
         shapes[str(SECOND_LEVEL)] = (second.shape, second.dtype)
     chunks = max(1, -(-len(ids) // _CHUNK))
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
@@ -97,6 +97,6 @@ def _write(
     return store
 
 
-def _of(cells: Arrays, g: int, ids: Ints) -> npt.NDArray[np.generic]:
+def _rows_of(cells: Arrays, g: int, ids: Ints) -> npt.NDArray[np.generic]:
     rows = cells.rows(str(g))
     return rows if len(ids) == len(rows) else rows[ids]

@@ -37,7 +37,7 @@ from dupegrid.pairs.sort import SECOND_LEVEL
 from dupegrid.store import Arrays
 
 STRIPS_KEPT: Final = 3
-_BLOCKS_AT_ONCE: Final = 32
+_BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
 _COLUMNS_AT_ONCE: Final = 4096  # multiplied with a block: bounds the memory of a tile whatever it holds
 _PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
 _PAIRS_AT_MOST: Final = 1 << 19  # refined together: some 100 MB
@@ -114,7 +114,7 @@ def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) ->
     """What the boxes and the product of the first level let through, for each block of the first strip."""
     facts, within = read_facts(job.run_dir, job.index_mark), radius(job.limit, job.largest_norm)
     reached = _reached(job, facts, first, second, within, tally)
-    while blocks := list(islice(reached, _BLOCKS_AT_ONCE)):  # what finds them stays in the cache meanwhile
+    while blocks := list(islice(reached, _BLOCKS_AT_ONCE)):
         for start, stop, near in blocks:
             left, found = left_operand(first.operands[0][start:stop]), []
             for turn, columns in enumerate(near):

@@ -8,6 +8,7 @@ damaged one is an error. zarr.json carries a digest of itself.
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,10 +21,13 @@ import numpy.typing as npt
 
 from dupegrid.arrays import Ints
 from dupegrid.errors import DamagedError, StoreError
-from dupegrid.records import DIGEST, fingerprint, read_error, writing_whole
+from dupegrid.ours import MADE_BY, to_read
+from dupegrid.records import DIGEST, fingerprint, read_bytes, read_error, writing_whole
 
 _CHECKSUM_BYTES: Final = 4
+_LARGEST_CHUNK_BYTES: Final = 1 << 31  # far above any that is written: what says more was made up
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
+_CHUNK_NAME: Final = re.compile(r"c\.(\d{1,9}(?:\.\d{1,9})*)")
 _KEYS: Final = {"name": "default", "configuration": {"separator": "."}}  # of folders, each chunk would need several
 
 
@@ -48,9 +52,15 @@ class Chunked:
             chunks = tuple(about["chunk_grid"]["configuration"]["chunk_shape"])
             dtype = np.dtype(about["data_type"])
             fill = dtype.type(about["fill_value"])
-            return cls(path, tuple(about["shape"]), chunks, dtype, fill, about["attributes"])
+            array = cls(path, tuple(about["shape"]), chunks, dtype, fill, about["attributes"])
+            lengths = zip(array.shape, array.chunks, strict=True)
+            if not all(0 <= length < 1 << 40 and chunk > 0 for length, chunk in lengths):
+                raise ValueError
+            if math.prod(chunks) * dtype.itemsize > _LARGEST_CHUNK_BYTES:
+                raise ValueError
+            return array
         except (KeyError, TypeError, ValueError):
-            raise DamagedError(path / "zarr.json", "it describes no array") from None
+            raise DamagedError(path / "zarr.json", "it describes no array of a run") from None
 
     def file(self, *number: int) -> Path:
         """Where a chunk is: `number` along the first axes, the others have one. Unfinished ones have other names."""
@@ -63,6 +73,43 @@ class Chunked:
         """Whether a chunk exists."""
         return os.path.exists(self._place(number))
 
+    @property
+    def count(self) -> int:
+        """How many chunks there are along the first axis."""
+        return -(-self.shape[0] // self.chunks[0])
+
+    def listed(self) -> set[tuple[int, ...]]:
+        """The numbers along every axis of the chunks that exist within the array, by one listing of the folder."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return set()
+        numbers = (tuple(map(int, match[1].split("."))) for match in map(_CHUNK_NAME.fullmatch, names) if match)
+        ends = [-(-length // chunk) for length, chunk in zip(self.shape, self.chunks, strict=True)]
+        return {
+            number
+            for number in numbers
+            if len(number) == len(ends) and all(k < end for k, end in zip(number, ends, strict=True))
+        }
+
+    def checksum(self, *number: int) -> str:
+        """The checksum that a chunk file ends with, as hex digits; empty where the file is not there or not whole."""
+        size = math.prod(self.chunks) * self.dtype.itemsize
+        try:
+            descriptor = to_read(self._place(number))
+        except OSError:
+            return ""
+        try:
+            end = os.pread(descriptor, _CHECKSUM_BYTES + 1, size)
+        finally:
+            os.close(descriptor)
+        return end.hex() if len(end) == _CHECKSUM_BYTES else ""
+
+    def checksum_of(self, values: npt.NDArray[Any]) -> str:
+        """The checksum of the chunk that these values give."""
+        checksum: int = google_crc32c.value(self._whole(values))
+        return checksum.to_bytes(_CHECKSUM_BYTES, "little").hex()
+
     def read(self, *number: int) -> npt.NDArray[Any]:
         """One whole chunk, its checksum verified. DamagedError where it is missing or damaged."""
         out = np.empty(self.chunks, self.dtype)
@@ -73,7 +120,7 @@ class Chunked:
         file = self._place(number)
         body, end = out.reshape(-1).view(np.uint8), np.zeros(_CHECKSUM_BYTES + 1, np.uint8)  # longer files are seen
         try:
-            descriptor = os.open(file, os.O_RDONLY)
+            descriptor = to_read(file)
             try:
                 size = os.preadv(descriptor, [body.data, end.data], 0)
             finally:
@@ -87,13 +134,16 @@ class Chunked:
 
     def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
         """Write one chunk whole or not at all, with its checksum; what lies beyond the array is filled."""
-        file = self.file(*number)
+        data = self._whole(values)
+        _write(self.file(*number), data.data, google_crc32c.value(data).to_bytes(_CHECKSUM_BYTES, "little"))
+
+    def _whole(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """The bytes of the chunk that these values give."""
         whole = values
         if values.shape != self.chunks or values.dtype != self.dtype:
             whole = np.full(self.chunks, self.fill, self.dtype)
             whole[tuple(slice(length) for length in values.shape)] = values
-        data = np.ascontiguousarray(whole).reshape(-1).view(np.uint8)
-        _write(file, data.data, google_crc32c.value(data).to_bytes(_CHECKSUM_BYTES, "little"))
+        return np.ascontiguousarray(whole).reshape(-1).view(np.uint8)
 
     def rows(self, rows: slice) -> npt.NDArray[Any]:
         """Consecutive rows of an array that is chunked along its first axis only."""
@@ -151,13 +201,12 @@ def read_about(path: Path) -> dict[str, Any]:
     """What the zarr.json in a folder says. StoreError where there is none, DamagedError where it was not sealed so."""
     file = path / "zarr.json"
     try:
-        about: dict[str, Any] = json.loads(file.read_bytes())
+        if not file.exists():
+            raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it")
+        about: dict[str, Any] = json.loads(read_bytes(file))
         digest = about["attributes"].pop(DIGEST)
-    except FileNotFoundError:
-        raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it") from None
-    except OSError as error:
-        raise read_error(file, error) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+        about["attributes"].pop("made_by")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(file, "it was never finished, or has changed") from None
     if digest != fingerprint(about):
         raise DamagedError(file, "its checksum does not match")
@@ -168,8 +217,8 @@ def write_about(path: Path, about: Mapping[str, Any]) -> None:
     """Write a zarr.json, with a digest of itself; the folder is made if need be."""
     attributes = {key: value for key, value in about.get("attributes", {}).items() if key != DIGEST}
     about = {**about, "attributes": attributes}
-    sealed = {**about, "attributes": {**attributes, DIGEST: fingerprint(about)}}
-    path.mkdir(parents=True, exist_ok=True)
+    sealed = {**about, "attributes": {"made_by": MADE_BY.decode(), **attributes, DIGEST: fingerprint(about)}}
+    path.mkdir(exist_ok=True)
     _write(path / "zarr.json", json.dumps(sealed).encode())
 
 
@@ -215,7 +264,7 @@ def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArra
     """The bytes of rows of one uncompressed chunk file, each to its place in `out`."""
     size = out.shape[1]
     try:
-        descriptor = os.open(file, os.O_RDONLY)
+        descriptor = to_read(file)
         try:
             for offset, place in zip(offsets, places, strict=True):
                 if os.preadv(descriptor, [out[place]], offset * size) != size:

@@ -28,7 +28,9 @@ from dupegrid.lines import (
     summary_lines,
 )
 from dupegrid.options import OF_RUN, OPTIONS, Option, settings
-from dupegrid.records import printable, write_bytes
+from dupegrid.ours import check_picture
+from dupegrid.records import write_bytes
+from dupegrid.text import printable
 
 app = typer.Typer(
     add_completion=False,
@@ -129,6 +131,7 @@ def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
     done = api.open_run(run_dir)
     found = done.explain(a, b)
     picture = done.path / f"explain-{found.a['id']}-{found.b['id']}.png"
+    check_picture(picture)
     write_bytes(picture, found.picture)
     _print({**found.as_dict(), "picture": str(picture)}, as_json, explain_lines)
 

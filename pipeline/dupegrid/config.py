@@ -12,6 +12,7 @@ from dupegrid.errors import ConfigError
 
 SCHEDULERS = "sync, threads, processes, local or tcp://HOST:PORT"
 CHANNELS = 3
+_YAML_CHARACTERS = 1 << 20  # read of a file of settings
 
 
 def _known_scheduler(name: str) -> str:
@@ -144,9 +145,19 @@ def _validated(values: dict[str, Any], where: str) -> Config:
         raise ConfigError(where + _first_problem(error)) from None
 
 
+class _Plain(yaml.SafeLoader):
+    """YAML without aliases: ten lines of them can stand for billions of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name) is not taken: write the value out")
+        return super().compose_node(parent, index)
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        with open(file, encoding="utf-8") as text:
+            values = yaml.load(text.read(_YAML_CHARACTERS), _Plain)
     except OSError as error:
         raise ConfigError(
             f"cannot read the configuration {file}: {error.strerror}; give --config an existing file"

@@ -3,6 +3,7 @@
     DupegridError            exit code 1
     ├── StoreError           what a run directory should hold is missing
     │   └── DamagedError     a file of it is damaged
+    ├── SupersededError      another run has the run directory now
     └── UsageError           exit code 2: the call can be put right by the caller
         ├── ConfigError      a setting is unknown, out of range or contradicts another
         ├── InputError       a PATH does not exist or cannot be read
@@ -35,6 +36,10 @@ class DamagedError(StoreError):
     def __str__(self) -> str:
         shown = str(self.file).encode("unicode_escape", "surrogateescape").decode()
         return f"{shown} is damaged ({self.problem}): run 'dupegrid run' again to make it again"
+
+
+class SupersededError(DupegridError):
+    """Raised when a run that has lost its run directory, to another run or to whoever moved it, is about to write."""
 
 
 class UsageError(DupegridError):

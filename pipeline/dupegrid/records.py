@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dupegrid.errors import DamagedError, DupegridError
+from dupegrid.errors import DamagedError, DupegridError, RunDirError
+from dupegrid.hold import check_hold
+from dupegrid.ours import MADE_BY, parts_in, remove, to_read, to_write
+from dupegrid.text import printable
 
-FORMAT = 1  # of the run directory; a newer one is refused
+FORMAT = 2  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
+_MADE_BY = "made_by"
+_LARGEST_BYTES = 1 << 28  # of a JSON file: 100,000 folders that could not be listed take a tenth of it
 
 # Internal to the index stage: what discover found, before any file is opened. Row group k = chunk k of thumbs.zarr.
 FILES = pa.schema(
@@ -135,29 +141,20 @@ STATUSES = (
 )
 
 
-def display_path(path_raw: bytes) -> str:
-    r"""A path for people: UTF-8, with every other byte as \xNN."""
-    return path_raw.decode("utf-8", "backslashreplace")
-
-
-def printable(text: str) -> str:
-    """Text for a terminal or a log: control, bidirectional and other unprintable characters escaped, one line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
 @contextmanager
 def writing_whole(path: Path, flushed: bool = True) -> Iterator[BinaryIO]:
     """A file that is written whole or not at all: a temporary beside it, `flushed` to disk or not, renamed into place.
 
-    lock.py sweeps away what was never renamed.
+    lock.py sweeps away what was never renamed. SupersededError where another run has the run directory by then.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb", opener=to_write) as file:
             yield file
             if flushed:
                 file.flush()
                 os.fsync(file.fileno())
+        check_hold()
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -172,7 +169,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
-    sealed = {**value, DIGEST: fingerprint(value)}
+    sealed = {_MADE_BY: MADE_BY.decode(), **value, DIGEST: fingerprint(value)}
     write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"))
 
 
@@ -180,9 +177,8 @@ def write_table(
     path: Path, table: pa.Table, facts: Mapping[str, str] | None = None, row_group_size: int | None = None
 ) -> None:
     """Write one parquet file whole or not at all, with facts of its rows for `read_metadata`."""
-    if facts is not None:
-        table = table.replace_schema_metadata({**facts, DIGEST: fingerprint(facts)})
-    path.parent.mkdir(parents=True, exist_ok=True)
+    sealed = {} if facts is None else {**facts, DIGEST: fingerprint(facts)}
+    table = table.replace_schema_metadata({**sealed, _MADE_BY: MADE_BY})
     with writing_whole(path) as file:  # a file, as pyarrow takes no path that is not UTF-8
         # snappy, which is the default: zstd halves the file and takes twice the time.
         pq.write_table(table, file, write_page_checksum=True, row_group_size=row_group_size)
@@ -191,19 +187,32 @@ def write_table(
 def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote. DamagedError where it is missing, or was changed since."""
     try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
+        value: dict[str, Any] = json.loads(read_bytes(path))
+        value.pop(_MADE_BY)
         digest = value.pop(DIGEST)
-    except OSError as error:
-        raise read_error(path, error) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(path, "it is not what was written there") from None
     if digest != fingerprint(value):
         raise DamagedError(path, "it was changed since it was written")
     return value
 
 
+def read_bytes(path: Path) -> bytes:
+    """All of a file of ours. DamagedError where it is missing, or larger than any that we write."""
+    try:
+        with open(path, "rb", opener=to_read) as file:
+            data = file.read(_LARGEST_BYTES + 1)
+    except OSError as error:
+        raise read_error(path, error) from None
+    if len(data) > _LARGEST_BYTES:
+        raise DamagedError(path, "it is larger than any that was written there")
+    return data
+
+
 def read_error(path: Path, error: OSError) -> DupegridError:
     """What to raise where a file cannot be read: it is damaged if it is not there, else it may be read another time."""
+    if error.errno == errno.ELOOP:
+        return RunDirError(f"{printable(str(path))} is a link, which dupegrid does not follow: move it away")
     if error.errno in (None, errno.ENOENT, errno.ENOTDIR):  # pyarrow's own say what is wrong with a file, by no number
         return DamagedError(path, error.strerror or " ".join(str(error).split()))
     return DupegridError(
@@ -227,27 +236,56 @@ def discard_from(run_dir: Path, stage: str, keep: Sequence[str] = ()) -> None:
                 remove(path)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, or a folder with all in it, or nothing if it is not there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, whole: bool = False) -> pa.Table:
     """A table from one parquet file or a folder of part files (in the order of their names).
 
-    Names that start with '.' are unfinished and left out. A folder without parts is an empty table. With `whole` the
+    Files that are no part files of ours are left out. A folder without parts is an empty table. With `whole` the
     other columns are read too, so that damage in them shows, and let go part by part.
     """
-    files = sorted(p for p in path.iterdir() if p.name[0] not in "._") if path.is_dir() else [path]
+    files = parts_in(path) if path.is_dir() else [path]
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     if len(files) == 1:
         return _read_part(files[0], wanted, whole)
     with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1) or 1) as pool:
         tables = list(pool.map(lambda file: _read_part(file, wanted, whole), files))
     return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def check_images(path: Path, images: pa.Table) -> pa.Table:
+    """The same rows of images.parquet. DamagedError where one says what no run would: somebody made it up.
+
+    Looks at those columns that are there.
+    """
+    count = len(images)
+    if "id" in images.column_names and not np.array_equal(images["id"].to_numpy(), np.arange(count)):
+        raise DamagedError(path, "its ids are not 0, 1, 2, ...")
+    for name in ("identical_to", "link_of"):
+        if name in images.column_names:
+            check_ids(path, images, (name,), count)
+    if {"status", "width", "height"} <= set(images.column_names):
+        read = images.filter(pc.equal(images["status"], "ok"))
+        sides = pc.min_element_wise(read["width"].fill_null(0), read["height"].fill_null(0))
+        if len(read) and pc.min(sides).as_py() < 1:
+            raise DamagedError(path, "a picture in it has no size")
+    for name in ("path", "path_raw", "size_bytes", "status"):
+        if name in images.column_names and images[name].null_count:
+            raise DamagedError(path, f"it has images without a {name}")
+    return images
+
+
+def check_ids(path: Path, table: pa.Table, names: Sequence[str], count: int) -> pa.Table:
+    """The same table. DamagedError where one of these columns names an image that is not one of `count`."""
+    for name in names:
+        ends = pc.min_max(table[name]).as_py()
+        if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] < count:
+            raise DamagedError(path, f"it names image {ends['min'] if ends['min'] < 0 else ends['max']} of {count}")
+    return table
+
+
+def row_count(path: Path) -> int:
+    """How many rows a parquet file has."""
+    with _opened(path) as file:
+        return int(pq.read_metadata(file).num_rows)
 
 
 class RowGroups:
@@ -268,9 +306,10 @@ class RowGroups:
 def read_metadata(path: Path) -> dict[str, str]:
     """The facts that a parquet file was written with; empty where there is no such file, or a damaged one."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=to_read) as file:
             metadata = pq.read_metadata(file).metadata or {}
         facts = {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}
+        facts.pop(_MADE_BY, None)
     except (pa.ArrowException, ValueError):
         return {}
     except OSError as error:
@@ -285,14 +324,16 @@ def read_metadata(path: Path) -> dict[str, str]:
 def _read_part(path: Path, schema: pa.Schema, whole: bool) -> pa.Table:
     columns = None if whole else schema.names
     with _opened(path) as file:
-        part = pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns, use_threads=False)
-        return part.select(schema.names).cast(schema)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        if parquet.metadata.num_rows > os.fstat(file.fileno()).st_size:  # a row takes some bytes in all of our tables
+            raise DamagedError(path, "it claims more rows than it can hold")
+        return parquet.read(columns=columns, use_threads=False).select(schema.names).cast(schema)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=to_read) as file:
             yield file
     except OSError as error:
         raise read_error(path, error) from None

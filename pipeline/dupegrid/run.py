@@ -19,12 +19,13 @@ from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import images_fingerprint, index_progress
 from dupegrid.images.index import index as index_stage
 from dupegrid.lock import locked
+from dupegrid.ours import remove
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.measure import FILTERED, load_metric
 from dupegrid.progress import Reporter
-from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, remove, write_bytes, write_json, write_table
+from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
 from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, open_run, shown, write_run_json

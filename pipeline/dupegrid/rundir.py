@@ -15,16 +15,27 @@ import pyarrow.compute as pc
 from dupegrid.arrays import Ints, Pixels
 from dupegrid.config import Config, load_config
 from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
-from dupegrid.lock import is_of_a_lock
-from dupegrid.pairs.compare import holds_matches_of, pairs_mark
+from dupegrid.ours import is_known, is_of_a_lock, leftovers, refuse_links
+from dupegrid.pairs.compare import pairs_mark
 from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import mse_matrix
-from dupegrid.records import CLUSTERS, FORMAT, IMAGES, printable, read_json, read_metadata, read_table, write_json
+from dupegrid.records import (
+    CLUSTERS,
+    FORMAT,
+    IMAGES,
+    check_ids,
+    check_images,
+    read_json,
+    read_metadata,
+    read_table,
+    write_json,
+)
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
-from dupegrid.store import SUMS, Arrays, Thumbs
+from dupegrid.store import SUMS, Arrays, Thumbs, stored_fingerprint
+from dupegrid.text import printable
 
 StrPath = str | os.PathLike[str]
 _TABLES: Final = ("images", "matches", "clusters")
@@ -49,7 +60,8 @@ class Run:
     @cached_property
     def images(self) -> pa.Table:
         """One row a file found; row number = id = row in `thumbs`."""
-        return read_table(self.existing("images.parquet", "index"), IMAGES)
+        path = self.existing("images.parquet", "index")
+        return check_images(path, read_table(path, IMAGES))
 
     @cached_property
     def matches(self) -> pa.Table:
@@ -63,9 +75,16 @@ class Run:
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
         self.existing("matches.parquet", "compare")
-        if not holds_matches_of(self.path, self.pairs_mark):
+        key = stored_fingerprint(self.path / "tiles.zarr") or ""
+        if not key.startswith(self.pairs_mark):
             raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
-        return read_matches(self.path, columns)
+        matches = read_matches(self.path, key, columns)
+        if self.is_compared and len(matches) != self.receipt["matches"]:
+            raise StoreError(
+                f"{shown(self.path)} holds {len(matches):,} of {self.receipt['matches']:,} matches: "
+                "run 'dupegrid run' again to make them"
+            )
+        return matches
 
     @cached_property
     def clusters(self) -> pa.Table:
@@ -73,7 +92,11 @@ class Run:
         path = self.existing("clusters.parquet", "cluster")
         if not self.is_clustered:
             raise StoreError(f"{shown(path)} is of other settings: make it again with 'dupegrid cluster'")
-        return read_table(path, CLUSTERS)
+        rows = check_ids(path, read_table(path, CLUSTERS), ("image", "keeper"), len(self.images))
+        number = rows["cluster"].to_numpy()
+        if len(rows) and (number[0] != 0 or not np.isin(np.diff(number), (0, 1)).all()):
+            raise DamagedError(path, "its clusters are not numbered 0, 1, 2, ...")
+        return rows
 
     def at(self, threshold: float) -> "Cut":
         """The matches and clusters of another threshold, up to the cutoff, without comparing again or writing."""
@@ -247,10 +270,15 @@ def open_run(run_dir: StrPath) -> Run:
         raise RunDirError(
             f"{text} is no run directory (it has no run.json): make one with 'dupegrid run PATH... --out RUN'"
         )
+    refuse_links(path)
     try:
         saved = read_json(path / "run.json")
         if saved["format"] > FORMAT:
             raise RunDirError(f"{text} was made by a newer dupegrid (format {saved['format']}): upgrade dupegrid")
+        if saved["format"] < FORMAT:
+            raise RunDirError(
+                f"{text} was made by an older dupegrid (format {saved['format']}): delete it or choose another --out"
+            )
         if not isinstance(saved["fingerprint"], str):
             raise ValueError("it names no fingerprint")
         return Run(path, load_config(None, **saved["config"]))
@@ -259,10 +287,19 @@ def open_run(run_dir: StrPath) -> Run:
 
 
 def known_config(path: Path) -> Config | None:
-    """The settings of an earlier run in a folder; None where there is none, or they are damaged."""
+    """The settings of an earlier run in a folder; None where there is none, or they are damaged.
+
+    RunDirError where the folder is a run of another format, or holds a run.json that is not ours.
+    """
     try:
         return open_run(path).config if (path / "run.json").exists() else None
     except DamagedError:
+        if not is_known(path / "run.json"):
+            raise RunDirError(
+                f"--out {shown(path)} has other files in it, and its run.json is not one of dupegrid's: "
+                "choose a new or empty folder"
+            ) from None
+        leftovers(path)  # raises where something else in it is not ours
         return None
 
 

@@ -4,7 +4,6 @@ One task writes one whole chunk, so a chunk that exists was finished. chunks.py 
 out; any reader of zarr opens them.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,9 @@ from dupegrid.arrays import Float64s, Ints, Pixels
 from dupegrid.chunks import Chunked, describe_array, describe_group, read_about, write_about
 from dupegrid.config import CHANNELS
 from dupegrid.errors import DamagedError, StoreError
+from dupegrid.hold import check_hold
+from dupegrid.ours import remove
+from dupegrid.records import fingerprint as fingerprint_of
 
 NOT_DONE: Final = -1
 SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level
@@ -36,7 +38,7 @@ class Thumbs:
     @classmethod
     def create(cls, path: Path, images: int, side: int, chunk: int, fingerprint: str) -> "Thumbs":
         """An empty store for this many images, in place of whatever was there."""
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path)
         cls.describe(path, images, side, chunk, fingerprint)
         return cls(path)
 
@@ -69,7 +71,7 @@ class Thumbs:
 
     def done(self) -> set[int]:
         """The numbers of the chunks that exist."""
-        return {k for k in range(self.chunks) if self.has(k)}
+        return {number[0] for number in self._array.listed()}
 
     def has(self, number: int) -> bool:
         """Whether chunk `number` exists."""
@@ -77,6 +79,7 @@ class Thumbs:
 
     def unmark(self, number: int) -> None:
         """Remove chunk `number`, if it exists: what it vouches for is about to change."""
+        check_hold()
         self._array.file(number).unlink(missing_ok=True)
 
     def grow(self, images: int) -> None:
@@ -111,19 +114,19 @@ class Arrays:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._facts = read_about(path)["attributes"]
-        names = sorted(folder.name for folder in path.iterdir() if folder.is_dir())
         try:
-            self._arrays = {name: Chunked.opened(path / name) for name in names}
+            self._arrays = {name: Chunked.opened(path / name) for name in self._facts["arrays"]}
         except StoreError as error:  # what says that all is whole goes first, so that all is made again
             raise DamagedError(path / "zarr.json", f"it is of arrays of which one is not whole: {error}") from None
 
     @classmethod
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path)
+        path.mkdir(exist_ok=True)
         for name, (shape, dtype) in shapes.items():
             describe_array(path / name, shape, (chunk, *shape[1:]), dtype, 0, {})
-        describe_group(path, {})
+        describe_group(path, {"arrays": list(shapes)})
         return cls(path)
 
     def sign(self, fingerprint: str, **facts: Any) -> None:
@@ -161,7 +164,13 @@ class Arrays:
     def is_whole(self) -> bool:
         """Whether every chunk of every array exists."""
         arrays = self._arrays.values()
-        return all(array.has(k) for array in arrays for k in range(-(-array.shape[0] // array.chunks[0])))
+        return all(len(array.listed()) == array.count for array in arrays)
+
+    def checksum(self, number: int | None = None) -> str:
+        """A digest of the checksums that chunk `number` of every array ends with, or all chunks of every array."""
+        names = sorted(self._arrays)
+        numbers = range(self._arrays[names[0]].count) if number is None else [number]
+        return fingerprint_of([[self._arrays[name].checksum(k) for k in numbers] for name in names])
 
     def grow(self, rows: int) -> None:
         """Make room for more rows in every array."""
@@ -190,8 +199,7 @@ class Matrix:
 
     def done(self) -> set[tuple[int, int]]:
         """The chunks that exist."""
-        side = range(-(-self._array.shape[0] // self._array.chunks[0]))
-        return {(i, j) for i in side for j in side if self._array.has(i, j)}
+        return {(number[0], number[1]) for number in self._array.listed()}
 
     def write(self, i: int, j: int, block: Float64s) -> None:
         """Write chunk (i, j) whole."""
@@ -213,8 +221,7 @@ class Tiles:
 
     def done(self) -> set[tuple[int, int]]:
         """The tiles whose mark exists."""
-        side = range(self.strips)
-        return {(i, j) for i in side for j in side[i:] if self._array.has(i, j)}
+        return {(number[0], number[1]) for number in self._array.listed() if number[0] <= number[1]}
 
     def counts(self, i: int, j: int) -> Ints:
         """The counts of a tile that is marked: int64 array of shape (k,). DamagedError if the mark is damaged."""
@@ -246,7 +253,7 @@ def chunk_size(images: int, size_bytes: int) -> int:
 def _create(
     path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: npt.DTypeLike, fill: float, fingerprint: str
 ) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+    remove(path)
     describe_array(path, shape, chunks, dtype, fill, {"fingerprint": fingerprint})
 
 

@@ -5,6 +5,7 @@ but for the files in it that have not.
 """
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,21 +19,15 @@ from dupegrid.arrays import Pixels
 from dupegrid.chunks import row_sums
 from dupegrid.config import CHANNELS, Config
 from dupegrid.errors import StoreError
+from dupegrid.hold import Hold, check_hold, writing_for
 from dupegrid.images.sandbox import File, decode_files
 from dupegrid.images.thumbnail import Decoded, Reading
 from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
-from dupegrid.records import (
-    IMAGE_PART,
-    IMAGES,
-    RowGroups,
-    display_path,
-    fingerprint,
-    read_metadata,
-    read_table,
-    write_table,
-)
+from dupegrid.records import IMAGE_PART, IMAGES, RowGroups, fingerprint, read_metadata, read_table, write_table
 from dupegrid.store import SUMS, Arrays, Thumbs
+from dupegrid.text import display_path
 
+_LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
 _TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed
 _BY_SETTINGS: Final = ("too_large", "timeout")  # may be well with other settings
 _IDENTITY: Final = ("size_bytes", "mtime_ns", "device", "inode")
@@ -70,11 +65,16 @@ def create_levels(run_dir: Path, images: int, side: int, chunk: int, mark: str) 
     return cells
 
 
-def index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, number: int) -> int:
+def index_chunk(hold: Hold, mark: str, reading: Reading, timeout_s: float, number: int) -> int:
     """Decode the files of chunk `number`, write its rows and then its thumbnails. Returns how many files it has.
 
-    `mark` changes whenever the stores do.
+    `mark` changes whenever the stores do. SupersededError as soon as another run has the run directory.
     """
+    with writing_for(hold):
+        return _index_chunk(hold.run_dir, mark, reading, timeout_s, number)
+
+
+def _index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, number: int) -> int:
     listing, thumbs, cells = _opened(run_dir, mark)
     files = listing.read(number)
     known, chunk = _known(run_dir, thumbs, number, files, reading)
@@ -82,7 +82,11 @@ def index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, nu
     listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
     wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
     chunk[missing] = 0
+    looked_s = time.monotonic()
     for at, decoded in decode_files(wanted, reading, timeout_s):
+        if time.monotonic() - looked_s > _LOOKS_EVERY_S:
+            check_hold()
+            looked_s = time.monotonic()
         known[missing[at]] = decoded
         if decoded.thumb is not None:
             chunk[missing[at]] = decoded.thumb

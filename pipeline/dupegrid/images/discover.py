@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from dupegrid.config import Config
 from dupegrid.errors import InputError
-from dupegrid.records import FILES, display_path, printable
+from dupegrid.records import FILES
+from dupegrid.text import display_path, printable
 
 Identity = tuple[int, int]  # device and inode
 Found = tuple[bytes, os.stat_result]

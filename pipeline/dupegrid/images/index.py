@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from dupegrid.config import Config
 from dupegrid.errors import DamagedError, StoreError
+from dupegrid.hold import current
 from dupegrid.images.chunk import (
     LISTED,
     create_levels,
@@ -70,7 +71,7 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
         if pending:
             opened = fingerprint(_thumbs_mark(config), len(thumbs), uuid.uuid4().hex)
-            task = partial(index_chunk, run_dir, opened, reading_of(config), config.file_timeout)
+            task = partial(index_chunk, current(), opened, reading_of(config), config.file_timeout)
             runtime.compute(db.from_sequence(pending, partition_size=1).map(task), lambda counts: advance(sum(counts)))
     marks = [_rows_mark(part_path(run_dir, k)) for k in range(thumbs.chunks)]
     mark = fingerprint(_thumbs_mark(config), COLLAPSE_OVER, set_keys(config), marks)
@@ -126,7 +127,7 @@ def _prepared(listing: Listing, config: Config, run_dir: Path) -> tuple[pa.Table
 def _created(files: pa.Table, config: Config, run_dir: Path, mark: str) -> Thumbs:
     discard_from(run_dir, "index")
     chunk = chunk_size(len(files), pc.sum(files["size_bytes"]).as_py() or 0)
-    (run_dir / "index").mkdir()
+    (run_dir / "index").mkdir(exist_ok=True)
     write_table(run_dir / "files.parquet", files, row_group_size=chunk)
     return create_stores(run_dir, len(files), config.thumb, chunk, mark)[0]
 

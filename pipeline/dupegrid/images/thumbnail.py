@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pillow_heif
 from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.arrays import Pixels, signed64
 
@@ -206,9 +207,10 @@ def is_flat(thumb: Pixels) -> bool:
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """Pixels, uint8 (height, width, 3), as a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    """Pixels, uint8 (height, width, 3), as a PNG file that says it was drawn by dupegrid."""
+    buffer, about = io.BytesIO(), PngInfo()
+    about.add_text("Software", "dupegrid")
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=about)
     return buffer.getvalue()
 
 

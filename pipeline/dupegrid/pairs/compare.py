@@ -7,6 +7,7 @@ pairs of two strips, and one block of the dask array.
 import hashlib
 import os
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,12 +17,21 @@ import numpy as np
 from dupegrid.arrays import Bools, Ints
 from dupegrid.config import Config
 from dupegrid.errors import StoreError
+from dupegrid.hold import Hold, current, writing_for
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.filters import Facts, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
-from dupegrid.pairs.job import COUNTS, DECIDED, Job
+from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
 from dupegrid.pairs.kernel import CHOICES
-from dupegrid.pairs.matches import PartWriter, collapsed_path, part_path, sse_limit, write_collapsed
+from dupegrid.pairs.matches import (
+    PartWriter,
+    collapsed_path,
+    is_part_of,
+    part_path,
+    remove_other_parts,
+    sse_limit,
+    write_collapsed,
+)
 from dupegrid.pairs.measure import FILTERED, load_metric, measure_tile
 from dupegrid.pairs.settled import (
     adopt,
@@ -58,6 +68,8 @@ def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, re
     with reporter.stage("sort", len(facts.live), "images") as advance:
         job = _laid_out(index_mark, config, run_dir, runtime.workers, facts, filters, settled)
         advance(len(facts.live))
+    key = f"{mark}-{fingerprint(job.grid.bounds, job.grid.settled_from, job.order_mark)}"
+    job = replace(job, key=key, token=current().token)
     tiles = _opened_or_new(job, mark, config, facts)
     done = _done(run_dir, tiles)
     pending = [(i, j) for i, j in job.grid.tiles().tolist() if (i, j) not in done]
@@ -79,14 +91,16 @@ def compare_tile(tile: Ints, job: Job) -> Ints:
         return np.zeros((0, 1), np.int64)
     i, j = tile[0].tolist()
     tally = dict.fromkeys(COUNTS, 0)
-    writer = PartWriter(job.run_dir, i, j, job.side * job.side * 3, job.index_mark)
-    if job.metric == FILTERED:
-        first = read_strip(job, i)
-        filter_tile(job, first, first if i == j else read_strip(job, j), tally, writer)
-    else:
-        measure_tile(job, i, j, tally, writer)
-    tally |= {"parts": writer.close(), "matches": writer.rows}
-    Tiles(job.run_dir / "tiles.zarr").mark(i, j, np.array([tally[name] for name in COUNTS], np.int64))
+    with writing_for(Hold(job.run_dir, job.token)):
+        writer = PartWriter(job, i, j)
+        if job.metric == FILTERED:
+            first = read_strip(job, i)
+            filter_tile(job, first, first if i == j else read_strip(job, j), tally, writer)
+        else:
+            measure_tile(job, i, j, tally, writer)
+        tally |= {"parts": writer.close(), "matches": writer.rows, "comparison": number_of(job.key)}
+        counts = np.array([tally[name] for name in COUNTS], np.int64)
+        Tiles(job.run_dir / "tiles.zarr").mark(i, j, counts)
     return np.array([[job.grid.pairs(i, j)]], np.int64)
 
 
@@ -152,18 +166,18 @@ def _laid_out(
 
 def _opened_or_new(job: Job, pairs: str, config: Config, facts: Facts) -> Tiles:
     path = job.run_dir / "tiles.zarr"
-    mark = f"{pairs}-{fingerprint(job.grid.bounds, job.grid.settled_from, job.order_mark)}"
     with_settled = job.grid.settled_from < job.grid.bounds[-1]
-    whole = collapsed_path(job.run_dir).exists() and (are_adopted(job.run_dir, pairs) or not with_settled)
-    if stored_fingerprint(path) == mark and whole:
+    whole = is_part_of(collapsed_path(job.run_dir), job.key) and (are_adopted(job.run_dir, pairs) or not with_settled)
+    if stored_fingerprint(path) == job.key and whole:
+        remove_other_parts(job.run_dir, job.key)
         return Tiles(path)
     discard_from(job.run_dir, "compare", keep=set_aside(job.run_dir, pairs) if with_settled else ())
-    (job.run_dir / "matches.parquet").mkdir()
+    (job.run_dir / "matches.parquet").mkdir(exist_ok=True)
     if with_settled:
         adopt(job.run_dir, pairs)
     members, representatives = _collapsed(job, facts)
-    write_collapsed(job.run_dir, representatives, members, config.values_per_thumb, job.index_mark)
-    return Tiles.create(path, job.grid.strips, len(COUNTS), mark)
+    write_collapsed(job, representatives, members)
+    return Tiles.create(path, job.grid.strips, len(COUNTS), job.key)
 
 
 def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints]:
@@ -175,15 +189,18 @@ def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints]:
 
 
 def _done(run_dir: Path, tiles: Tiles) -> set[tuple[int, int]]:
-    """The tiles that are marked and whose part files, if they have any, are there."""
-    parts = COUNTS.index("parts")
+    """The tiles with a mark of this comparison whose part files, if they have any, are there."""
+    parts, comparison = COUNTS.index("parts"), COUNTS.index("comparison")
+    key = stored_fingerprint(run_dir / "tiles.zarr") or ""
 
     def is_whole(i: int, j: int) -> bool:
         try:
-            count = int(tiles.counts(i, j)[parts])
+            counts = tiles.counts(i, j)
         except StoreError:
             return False
-        return all(part_path(run_dir, i, j, part).exists() for part in range(count))
+        if len(counts) != len(COUNTS) or counts[comparison] != number_of(key):
+            return False
+        return all(is_part_of(part_path(run_dir, i, j, part), key) for part in range(int(counts[parts])))
 
     return {(i, j) for i, j in tiles.done() if is_whole(i, j)}
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from dupegrid.arrays import Bools, Ints
 from dupegrid.config import Config
-from dupegrid.records import IMAGES, read_table
+from dupegrid.records import IMAGES, check_images, read_table
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Facts:
 @lru_cache(maxsize=2)
 def read_facts(run_dir: Path, _fingerprint: str) -> Facts:
     """The facts of a run directory whose images.parquet has this fingerprint."""
-    table = read_table(run_dir / "images.parquet", IMAGES, ["status", "root", "width", "height", "identical_to"])
+    path = run_dir / "images.parquet"
+    table = check_images(path, read_table(path, IMAGES, ["status", "root", "width", "height", "identical_to"]))
 
     def numbers(name: str, null: int = 0) -> Ints:
         return pc.fill_null(table[name], null).to_numpy().astype(np.int64)  # type: ignore[no-any-return]

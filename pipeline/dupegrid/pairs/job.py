@@ -1,5 +1,6 @@
 """What the task of a tile needs to know; small, as it travels to every worker."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,12 @@ from dupegrid.pairs.grid import Grid
 
 # How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
 DECIDED: Final = ("other_group", "filter", "box", "level_4", "level_8", "level_16", "exact")
-COUNTS: Final = (*DECIDED, "matches", "parts")
+COUNTS: Final = (*DECIDED, "matches", "parts", "comparison")  # the last is the number of the comparison's key
+
+
+def number_of(key: str) -> int:
+    """A key as an int64, for what holds numbers only."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 @dataclass(frozen=True)
@@ -27,3 +33,5 @@ class Job:
     largest_norm: float  # of a projected image
     orientations: tuple[str, ...]
     filters: Filters
+    key: str = ""  # of the comparison: its parts and marks carry it
+    token: str = ""  # of the run that has the run directory (hold.py)

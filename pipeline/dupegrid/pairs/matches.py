@@ -8,9 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from dupegrid.arrays import Float64s, Ints
+from dupegrid.config import CHANNELS
+from dupegrid.errors import DamagedError
+from dupegrid.ours import parts_in, remove
+from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import ORIENTATIONS
-from dupegrid.records import IMAGES, MATCHES, read_table, write_table
+from dupegrid.records import IMAGES, MATCHES, check_ids, read_metadata, read_table, row_count, write_table
 
+_KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18
 
 
@@ -27,10 +32,10 @@ def sse_limit(mse: float, values: int) -> int:
 class PartWriter:
     """Collects the matches of one tile and writes them as part files, none of which grows without bound."""
 
-    def __init__(self, run_dir: Path, i: int, j: int, values: int, index_mark: str) -> None:
+    def __init__(self, job: Job, i: int, j: int) -> None:
         self.rows = 0
-        self._run_dir, self._tile = run_dir, (i, j)
-        self._values, self._index_mark = values, index_mark
+        self._job, self._tile = job, (i, j)
+        self._values = job.side * job.side * CHANNELS
         self._waiting: list[tuple[Ints, Ints, Ints, Ints, Float64s]] = []
         self._waiting_rows = 0
         self._parts = 0
@@ -53,10 +58,11 @@ class PartWriter:
 
     def _write(self) -> None:
         a, b, sse, orientation, score = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
-        paths = _paths(self._run_dir, self._index_mark)
+        paths = _paths(self._job.run_dir, self._job.index_mark)
         write_table(
-            part_path(self._run_dir, *self._tile, self._parts),
+            part_path(self._job.run_dir, *self._tile, self._parts),
             match_rows(a, b, sse, orientation, score, paths, self._values),
+            {_KEY: self._job.key},
         )
         self._parts += 1
         self._waiting, self._waiting_rows = [], 0
@@ -86,14 +92,14 @@ def part_path(run_dir: Path, i: int, j: int, part: int) -> Path:
     return run_dir / "matches.parquet" / f"part-{i:05d}-{j:05d}-{part:03d}.parquet"
 
 
-def write_collapsed(run_dir: Path, a: Ints, b: Ints, values: int, index_mark: str) -> None:
+def write_collapsed(job: Job, a: Ints, b: Ints) -> None:
     """Write the pairs of images with the representative of their identical thumbnails.
 
     Without any it is an empty table, so that matches.parquet has its columns for every reader.
     """
-    nothing = np.zeros(len(a), np.int64)
-    rows = match_rows(a, b, nothing, nothing, nothing / values, _paths(run_dir, index_mark), values)
-    write_table(collapsed_path(run_dir), rows)
+    nothing, values = np.zeros(len(a), np.int64), job.side * job.side * CHANNELS
+    rows = match_rows(a, b, nothing, nothing, nothing / values, _paths(job.run_dir, job.index_mark), values)
+    write_table(collapsed_path(job.run_dir), rows, {_KEY: job.key})
 
 
 def collapsed_path(run_dir: Path) -> Path:
@@ -101,9 +107,34 @@ def collapsed_path(run_dir: Path) -> Path:
     return run_dir / "matches.parquet" / "part-identical.parquet"
 
 
-def read_matches(run_dir: Path, columns: list[str] | None = None) -> pa.Table:
-    """All matches so far, sorted by a and b. DamagedError if any column is damaged, asked for or not."""
+def is_part_of(path: Path, key: str) -> bool:
+    """Whether a part file is there and of the comparison with this key."""
+    return read_metadata(path).get(_KEY) == key
+
+
+def remove_other_parts(run_dir: Path, key: str) -> None:
+    """Remove the parts of other comparisons: a folder that was copied while it changed may hold some."""
+    for path in parts_in(run_dir / "matches.parquet"):
+        if path != settled_path(run_dir) and not is_part_of(path, key):
+            remove(path)
+
+
+def settled_path(run_dir: Path) -> Path:
+    """Where the matches among settled images are."""
+    return run_dir / "matches.parquet" / "part-settled.parquet"
+
+
+def read_matches(run_dir: Path, key: str, columns: list[str] | None = None) -> pa.Table:
+    """All matches so far of the comparison with this key, sorted by a and b.
+
+    DamagedError if any column is damaged, asked for or not, or if a part is of another comparison.
+    """
+    for path in parts_in(run_dir / "matches.parquet"):
+        if path != settled_path(run_dir) and not is_part_of(path, key):
+            raise DamagedError(path, "it is of another comparison")
     table = read_table(run_dir / "matches.parquet", MATCHES, columns, whole=True)
+    path = run_dir / "matches.parquet"
+    check_ids(path, table, ("a", "b"), row_count(run_dir / "images.parquet"))
     return table.sort_by([("a", "ascending"), ("b", "ascending")])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dupegrid.arrays import Bools, Ints
 from dupegrid.errors import UsageError
+from dupegrid.hold import Hold, current, writing_for
 from dupegrid.pairs.filters import read_facts
 from dupegrid.pairs.kernel import CHOICES, mse_block
 from dupegrid.progress import Reporter, size_text
@@ -50,7 +51,6 @@ def store_matrix(index_mark: str, orientations: str, run_dir: Path, runtime: Run
     """
     path, n, mark = run_dir / "mse.zarr", len(Thumbs(run_dir / "thumbs.zarr")), f"{index_mark}-{orientations}"
     if stored_fingerprint(path) != mark:
-        shutil.rmtree(path, ignore_errors=True)
         need, room = 8 * n * n, shutil.disk_usage(run_dir).free
         if need > room:
             raise UsageError(
@@ -66,23 +66,24 @@ def store_matrix(index_mark: str, orientations: str, run_dir: Path, runtime: Run
     with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
         if pending:
             names = CHOICES[orientations]
-            tiles = da.from_array(np.array(pending, np.int64), chunks=(1, 2))
+            tiles, meta = da.from_array(np.array(pending, np.int64), chunks=(1, 2)), np.empty((0, 1), np.int64)
             blocks = tiles.map_blocks(
-                _store_chunk, run_dir, index_mark, names, dtype=np.int64, chunks=(1, 1), meta=np.empty((0, 1), np.int64)
+                _store_chunk, current(), index_mark, names, dtype=np.int64, chunks=(1, 1), meta=meta
             )
             runtime.compute(blocks, lambda block: advance(len(block)))
 
 
-def _store_chunk(pending: Ints, run_dir: Path, index_mark: str, orientations: tuple[str, ...]) -> Ints:
+def _store_chunk(pending: Ints, hold: Hold, index_mark: str, orientations: tuple[str, ...]) -> Ints:
     """One chunk of the matrix and its mirror image, each written whole."""
     if len(pending):
         i, j = pending[0].tolist()
-        thumbs, ok = Thumbs(run_dir / "thumbs.zarr"), read_facts(run_dir, index_mark).ok
+        thumbs, ok = Thumbs(hold.run_dir / "thumbs.zarr"), read_facts(hold.run_dir, index_mark).ok
         a, b = (slice(k * _SIDE, min(len(thumbs), (k + 1) * _SIDE)) for k in (i, j))
         block = _masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations)
-        matrix = Matrix(run_dir / "mse.zarr")
-        matrix.write(i, j, block)
-        matrix.write(j, i, block.T)
+        matrix = Matrix(hold.run_dir / "mse.zarr")
+        with writing_for(hold):
+            matrix.write(i, j, block)
+            matrix.write(j, i, block.T)
     return np.ones((len(pending), 1), np.int64)
 
 

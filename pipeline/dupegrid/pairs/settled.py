@@ -7,7 +7,7 @@ down for the next: settled.parquet and the rows beside it, both with the mark of
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,8 @@ import pyarrow.compute as pc
 from dupegrid.arrays import Bools, Ints
 from dupegrid.config import Config
 from dupegrid.errors import StoreError
-from dupegrid.pairs.matches import read_matches
+from dupegrid.pairs.matches import read_matches, settled_path
 from dupegrid.records import COMPARED, IMAGES, MATCHES, fingerprint, read_json, read_metadata, read_table, write_table
-
-_ROWS: Final = "part-settled.parquet"
 
 
 def settings_mark(thumbs_mark: str | None, config: Config) -> str:
@@ -82,7 +80,7 @@ def _write_settled(run_dir: Path, live: Ints, config: Config, settings: str, mar
     try:
         before = read_table(run_dir / "compared.parquet", COMPARED)
         same = before.join(_contents(run_dir, live, config), keys=COMPARED.names, join_type="inner")["id"].sort()
-        matches = read_matches(run_dir)
+        matches = read_matches(run_dir, stored)
         whole = read_json(run_dir / "receipt.json")["matches"] == len(matches)
     except (StoreError, OSError, ValueError, KeyError):
         whole = False
@@ -114,7 +112,7 @@ def _contents(run_dir: Path, live: Ints, config: Config) -> pa.Table:
 
 def _places(run_dir: Path) -> tuple[Path, Path]:
     """Where the matches among settled images wait, and where they go."""
-    return run_dir / "settled-matches.parquet", run_dir / "matches.parquet" / _ROWS
+    return run_dir / "settled-matches.parquet", settled_path(run_dir)
 
 
 def _is_of(path: Path, mark: str) -> bool:

@@ -53,7 +53,7 @@ def sort_images(
 ) -> Order:
     """Make sorted.zarr, unless it is there with this mark: of the live images first those that are not settled."""
     path, ids = run_dir / "sorted.zarr", facts.live
-    if stored_fingerprint(path) != mark or not Arrays(path).is_whole():
+    if stored_fingerprint(path) != mark or not _is_as_signed(Arrays(path)):
         cells = Arrays(run_dir / "levels.zarr")
         keys = filters.keys(facts, ids)
         keys = keys + settled * (keys.max(initial=0) + 1)
@@ -93,8 +93,13 @@ def _write(
         for start in range(0, len(order), chunk):
             store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
-    store.sign(mark, starts=starts.tolist(), largest_norm=largest, order=digest)
+    store.sign(mark, starts=starts.tolist(), largest_norm=largest, order=digest, chunks=store.checksum())
     return store
+
+
+def _is_as_signed(store: Arrays) -> bool:
+    """Whether all chunks are there, and are those that were there when the arrays were finished."""
+    return store.is_whole() and store.fact("chunks") == store.checksum()
 
 
 def _rows_of(cells: Arrays, g: int, ids: Ints) -> npt.NDArray[np.generic]:

@@ -1,0 +1,208 @@
+"""What in a run directory is ours. Only that is opened for writing, replaced or removed, and no link is followed.
+
+A run directory may come from a stranger, or lie where others write. What is ours goes by its place (`_PLACES` names
+every one that a run writes to) and, for the files beside run.json, by what the file holds. Whatever else is in the
+folder is left alone.
+"""
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from dupegrid.errors import RunDirError
+from dupegrid.text import printable
+
+LOCK: Final = "lock"
+MADE_BY: Final = b"dupegrid"  # in what we write beside run.json and in every zarr.json, so that it is known again
+
+_ARRAY: Final = r"(zarr\.json|c(\.\d+)+)"
+_GROUP: Final = rf"({_ARRAY}|\w+|\w+/{_ARRAY})"
+_FOLDERS: Final = {
+    "index": r"(part-\d{6,}|_images)\.parquet",
+    "matches.parquet": r"part-(\d+-\d+-\d+|identical|settled)\.parquet",
+    "thumbs.zarr": _ARRAY,
+    "tiles.zarr": _ARRAY,
+    "mse.zarr": _ARRAY,
+    "levels.zarr": _GROUP,
+    "sorted.zarr": _GROUP,
+}
+_FILES: Final = (
+    "run.json",
+    "receipt.json",
+    "files.parquet",
+    "images.parquet",
+    "compared.parquet",
+    "settled.parquet",
+    "settled-matches.parquet",
+    "clusters.parquet",
+    "report.html",
+)
+_PLACES: Final = re.compile(
+    "|".join([*map(re.escape, _FILES), *(rf"{re.escape(name)}(/{inside})?" for name, inside in _FOLDERS.items())])
+)
+_UNFINISHED: Final = re.compile(r"((?:.*/)?)\.([^/]+)\.[0-9a-f]{32}")
+_PICTURE: Final = re.compile(r"explain-\d+-\d+\.png")
+
+_EDGE_BYTES: Final = 1 << 14  # of a file, at either end
+
+
+def to_read(path: str | Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file of a run directory, an opener for `open`: no link is followed, no pipe waited for.
+
+    Raises OSError where it cannot be opened, RunDirError where it is no regular file.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise _refused(path, "is no regular file")
+
+
+def to_write(path: str | Path, flags: int) -> int:
+    """A descriptor of a file that was not there before, an opener for `open`."""
+    return os.open(path, flags | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+
+
+def refuse_links(run_dir: Path) -> None:
+    """Raise RunDirError, naming the place, where something beside run.json is a link or of another kind than ours is.
+
+    Enough for a reader, as `to_read` follows no link either.
+    """
+    for _ in _entries(run_dir, inside=False):
+        pass
+
+
+def leftovers(run_dir: Path) -> list[Path]:
+    """The temporary files that killed writers left at places of ours.
+
+    Raises RunDirError, naming the place, where something is at a place of ours that is a link, belongs to another user
+    or was not written by dupegrid.
+    """
+    if os.stat(run_dir).st_uid != os.geteuid():
+        raise RunDirError(
+            f"{printable(str(run_dir))} belongs to another user, who may change it at any time: "
+            "name a folder of your own, or a new one inside it"
+        )
+    found = []
+    for place, entry in _entries(run_dir):
+        if _UNFINISHED.fullmatch(place):
+            found.append(Path(entry.path))
+            continue
+        if "/" not in place and entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+            raise _refused(entry.path, "belongs to another user")
+        if (place in _FILES or place.endswith("/zarr.json")) and not is_known(entry.path):
+            raise _refused(entry.path, "was not written by dupegrid")
+    return found
+
+
+def remove(path: Path) -> None:
+    """Remove a file of ours, or all files of ours in a folder and the folder if that leaves it empty.
+
+    Does nothing where there is none. RunDirError where a link or another kind of file is in its place.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(mode):
+        if not stat.S_ISREG(mode):
+            raise _refused(path, "is a link" if stat.S_ISLNK(mode) else "is no regular file")
+        path.unlink(missing_ok=True)
+        return
+    if path.name not in _FOLDERS:
+        raise _refused(path, "is a folder")
+    folders = [path]
+    for place, entry in _entries(path.parent, only=path.name):
+        if "/" in place:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            else:
+                os.unlink(entry.path)
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):  # something is in it that is not ours
+            os.rmdir(folder)
+
+
+def is_place(name: str) -> bool:
+    """Whether a file or folder of this name in a run directory is one that a run writes."""
+    return _PLACES.fullmatch(name) is not None
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """The files of ours in a folder of part files, in the order of their names."""
+    pattern = re.compile(_FOLDERS[folder.name])
+    return sorted(folder / name for name in os.listdir(folder) if pattern.fullmatch(name) and name[0] != "_")
+
+
+def is_of_a_lock(name: str) -> bool:
+    """Whether a file is the lock, or an unfinished one that its next holder sweeps away."""
+    unfinished = _UNFINISHED.fullmatch(name)
+    return name == LOCK or (unfinished is not None and (is_place(unfinished[2]) or is_picture(unfinished[2])))
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is a picture of `explain`."""
+    return _PICTURE.fullmatch(name) is not None
+
+
+def check_picture(path: Path) -> None:
+    """Raise RunDirError where a picture of `explain` would take the place of something that it did not draw."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode) or not is_known(path):
+            raise _refused(path, "was not drawn by dupegrid")
+
+
+def is_known(path: str | Path) -> bool:
+    """Whether a file is empty, one that we wrote, or one that may have been ours before it was damaged."""
+    with open(path, "rb", opener=to_read) as file:
+        head = file.read(_EDGE_BYTES)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _EDGE_BYTES))
+        tail = file.read(_EDGE_BYTES)
+    if not head or MADE_BY in head or MADE_BY in tail:
+        return True
+    kind = os.path.splitext(path)[1]
+    if kind == ".parquet":
+        return head.startswith(b"PAR1") and not tail.endswith(b"PAR1")
+    return os.path.basename(path) == "zarr.json" and not tail.rstrip().endswith(b"}")
+
+
+def _entries(run_dir: Path, inside: bool = True, only: str | None = None) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Whatever is at a place of ours: the place, relative to the run directory, and its entry; folders first.
+
+    RunDirError where it is a link, or a folder where a file should be or the reverse.
+    """
+    waiting = [""] if only is None else [f"{only}/"]
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(run_dir / folder) as entries:
+            for entry in entries:
+                place = folder + entry.name
+                unfinished = _UNFINISHED.fullmatch(place)
+                final = unfinished[1] + unfinished[2] if unfinished else place
+                if not (_PLACES.fullmatch(final) or (unfinished and is_picture(final))):
+                    continue
+                if entry.is_symlink():
+                    raise _refused(entry.path, "is a link")
+                is_folder = entry.is_dir(follow_symlinks=False)
+                if is_folder != _is_folder(place) or not (is_folder or entry.is_file(follow_symlinks=False)):
+                    raise _refused(entry.path, "is no folder" if _is_folder(place) else "is no regular file")
+                yield place, entry
+                if is_folder and inside:
+                    waiting.append(f"{place}/")
+
+
+def _is_folder(place: str) -> bool:
+    """Whether a place of ours is a folder: an artifact that holds files, or an array of a group."""
+    name, _, inner = place.partition("/")
+    return name in _FOLDERS and (not inner or (_FOLDERS[name] == _GROUP and re.fullmatch(r"\w+", inner) is not None))
+
+
+def _refused(path: str | Path, problem: str) -> RunDirError:
+    return RunDirError(
+        f"{printable(os.fspath(path))} {problem}, and dupegrid changes nothing that is not its own: "
+        "move it away, or choose another --out"
+    )

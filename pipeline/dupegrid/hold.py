@@ -31,9 +31,13 @@ _current: ContextVar[Hold | None] = ContextVar("hold", default=None)
 
 @contextmanager
 def writing_for(hold: Hold) -> Iterator[None]:
-    """Have all that is written meanwhile, in this thread, go to a run directory only while `hold` lasts."""
+    """Have all that is written meanwhile, in this thread, go to a run directory only while `hold` lasts.
+
+    SupersededError where it has ended already.
+    """
     before = _current.set(hold)
     try:
+        check_hold()
         yield
     finally:
         _current.reset(before)

@@ -338,7 +338,7 @@ def main(short: bool) -> None:
         for kind in ("first", "incremental"):
             folder = Path(name) / kind
             case = Case(folder, incremental=kind == "incremental")
-            points, bad = kill_at_every_write(case, folder, *((47, 5) if short else (1, 1)))
+            points, bad = kill_at_every_write(case, folder, *((37, 5) if short else (1, 1)))
             found(f"{kind} run killed at its writes: {points} points, {bad} differences", not bad and points > 4)
             kills, bad = kill_at_random(case, folder, 2 if short else 50, 1)
             found(f"{kind} run killed at random: {kills} kills, {bad} differences", not bad)

@@ -81,7 +81,8 @@ class Chunked:
     def listed(self) -> set[tuple[int, ...]]:
         """The numbers along every axis of the chunks that exist within the array, by one listing of the folder."""
         try:
-            names = os.listdir(self.path)
+            with os.scandir(self.path) as entries:
+                names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         except FileNotFoundError:
             return set()
         numbers = (tuple(map(int, match[1].split("."))) for match in map(_CHUNK_NAME.fullmatch, names) if match)
@@ -148,7 +149,10 @@ class Chunked:
     def rows(self, rows: slice) -> npt.NDArray[Any]:
         """Consecutive rows of an array that is chunked along its first axis only."""
         start, stop, _ = rows.indices(self.shape[0])
-        out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
+        try:
+            out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
+        except MemoryError:
+            raise DamagedError(self.path / "zarr.json", "it describes more than memory can hold") from None
         length = self.chunks[0]
         for number in range(start // length, -(-stop // length)):
             begin = number * length

@@ -118,6 +118,8 @@ class Arrays:
             self._arrays = {name: Chunked.opened(path / name) for name in self._facts["arrays"]}
         except StoreError as error:  # what says that all is whole goes first, so that all is made again
             raise DamagedError(path / "zarr.json", f"it is of arrays of which one is not whole: {error}") from None
+        if len({array.shape[0] for array in self._arrays.values()}) > 1:
+            raise DamagedError(path / "zarr.json", "its arrays have different lengths")
 
     @classmethod
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":

@@ -11,7 +11,7 @@ from PIL import Image
 from dupegrid.config import load_config
 from dupegrid.demo import drawn
 from dupegrid.images.chunk import create_stores, write_thumbs
-from dupegrid.records import IMAGES, write_json, write_table
+from dupegrid.records import FORMAT, IMAGES, write_json, write_table
 from dupegrid.run import versions
 from tests.conftest import SHARED
 
@@ -53,6 +53,7 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
     """A run directory that is indexed, of n images that never were files."""
     config = load_config(paths=["/nowhere"], **settings)
     mark = f"benchmark of {n}"
+    out.mkdir(parents=True, exist_ok=True)
     thumbs, cells = create_stores(out, n, config.thumb, CHUNK, mark)
     for number, chunk in chunks(n, config.thumb):
         write_thumbs(thumbs, cells, number, chunk)
@@ -69,7 +70,7 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
     table = pa.table({f.name: columns[f.name] if f.name in columns else pa.nulls(n, f.type) for f in IMAGES})
     write_table(out / "images.parquet", table.cast(IMAGES), {"fingerprint": mark})
     saved = {
-        "format": 1,
+        "format": FORMAT,
         "config": config.model_dump(),
         "fingerprint": mark,
         "versions": versions(),

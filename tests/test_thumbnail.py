@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dupegrid.images.thumbnail import MID_GREY, Decoded, OpenedFile, Reading, decode, decode_file, is_flat
+from dupegrid.images.opening import OpenedFile
+from dupegrid.images.thumbnail import MID_GREY, Decoded, Reading, decode, decode_file, is_flat
 from dupegrid.records import STATUSES
 from tests.conftest import picture, save
 

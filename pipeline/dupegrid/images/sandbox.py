@@ -191,7 +191,7 @@ class _Process:
             place = self._place()
             if place != self._at:
                 self._at, self._spent_s = place, 0.0
-            limit_s = timeout_s if place >= 0 else max(timeout_s, _START_WITHIN_S)
+            limit_s = timeout_s if place >= 0 else _START_WITHIN_S
             tick_s = min(_TICK_S, limit_s - self._spent_s)
             if tick_s <= 0:
                 self._late = True

@@ -252,7 +252,11 @@ def _taken() -> _Process:
     try:
         return _idle.pop()
     except IndexError:
+        pass
+    try:
         return _Process()
+    except OSError as error:
+        raise DupegridError(f"a process that decodes cannot be started: {error.strerror}") from None
 
 
 @atexit.register

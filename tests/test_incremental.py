@@ -11,10 +11,12 @@ import pytest
 import dupegrid
 from dupegrid.images import chunk as chunk_module
 from dupegrid.images import index as index_module
+from dupegrid.images import sandbox
 from dupegrid.images.sandbox import File
 from tests import reference
 from tests.conftest import picture, refuse_listing, save
 from tests.test_resume import by_path
+from tests.test_sandbox import MISBEHAVING
 
 SETTINGS = {"scheduler": "sync", "quiet": True, "cutoff": 400.0}
 
@@ -256,6 +258,87 @@ def test_a_timeout_is_tried_again_with_more_time(tmp_path: Path) -> None:
     settings = {**SETTINGS, "out": tmp_path / "run"}
     assert dupegrid.run(tmp_path / "photos", file_timeout=1e-6, **settings).images["status"].to_pylist() == ["timeout"]
     assert dupegrid.run(tmp_path / "photos", file_timeout=60.0, **settings).images["status"].to_pylist() == ["ok"]
+
+
+@pytest.fixture
+def trouble(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Has decoders do what pictures that end in MISBEHAVE say, as they would on a machine in trouble, or not."""
+    start = sandbox._START
+
+    def set_to(there: bool) -> None:
+        for process in sandbox._idle:
+            process.close()
+        monkeypatch.setattr(sandbox, "_idle", [])
+        troubled = start.replace("serve()\n", MISBEHAVING + "\nserve()\n", 1)
+        monkeypatch.setattr(sandbox, "_START", troubled if there else start)
+
+    return set_to
+
+
+def misbehaving(folder: Path, how: bytes) -> dict[str, object]:
+    """Four pictures, of which one, b.png, is whole but its decoder gets into trouble; settings of a run of them."""
+    for k, name in enumerate(("a", "b", "c", "d")):
+        save(folder / f"photos/{name}.png", k)
+    with open(folder / "photos/b.png", "ab") as file:
+        file.write(b"MISBEHAVE " + how)
+    return {**SETTINGS, "out": folder / "run", "file_timeout": 0.7}
+
+
+PASSING = [(b"sleep", "timeout"), (b"crash", "decode_error")]
+
+
+@pytest.mark.parametrize(("how", "status"), PASSING)
+def test_l1_l2_what_a_passing_trouble_cost_is_got_back_by_the_next_run(
+    tmp_path: Path, opened: list[str], trouble: Callable[[bool], None], how: bytes, status: str
+) -> None:
+    settings = misbehaving(tmp_path, how)
+    for there, expected, found in ((True, ["a", "b", "c", "d"], status), (False, ["b"], "ok"), (False, [], "ok")):
+        trouble(there)
+        opened.clear()
+        run = dupegrid.run(tmp_path / "photos", **settings)
+        assert [name.removesuffix(".png") for name in opened] == expected
+        assert run.images["status"].to_pylist() == ["ok", found, "ok", "ok"]
+    assert run.images["width"].to_pylist() == [96] * 4
+
+
+@pytest.mark.parametrize(("how", "status"), PASSING)
+def test_l1_l2_what_fails_in_two_runs_is_left_alone(
+    tmp_path: Path, opened: list[str], trouble: Callable[[bool], None], how: bytes, status: str
+) -> None:
+    """Until the file changes, or, if it took too long, the settings do; not when others beside it are new."""
+    settings = misbehaving(tmp_path, how)
+    trouble(True)
+    late = status == "timeout"
+
+    def longer() -> None:
+        settings["file_timeout"] = 0.8
+
+    def change() -> None:
+        with open(tmp_path / "photos/b.png", "ab") as file:
+            file.write(b" MISBEHAVE " + how)
+
+    steps: list[tuple[Callable[[], object], list[str]]] = [
+        (lambda: None, ["a.png", "b.png", "c.png", "d.png"]),
+        (lambda: None, ["b.png"]),
+        (lambda: None, []),
+        (lambda: save(tmp_path / "photos/e.png", 7), ["e.png"]),
+        (lambda: save(tmp_path / "photos/a.png", 8), ["a.png"]),
+        (lambda: None, []),
+        (longer, ["b.png"] if late else []),
+        (lambda: None, []),
+        (change, ["b.png"]),
+        (lambda: None, ["b.png"]),
+        (lambda: None, []),
+    ]
+    images = None
+    for number, (act, expected) in enumerate(steps):
+        opened.clear()
+        act()
+        run = dupegrid.run(tmp_path / "photos", **settings)
+        assert sorted(opened) == expected, number
+        assert run.images["status"].to_pylist()[:4] == ["ok", status, "ok", "ok"]
+        assert number != 2 or run.images == images
+        images = run.images
 
 
 def test_a_lower_limit_holds_for_broken_pictures_too(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """A decoder that hangs, dies, eats memory or talks costs one file, and one row says why."""
 
+import contextlib
 import io
 import os
 import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -22,17 +24,26 @@ from tests.conftest import picture, save
 
 READING = Reading(32)
 
-# A decoder for the tests: what a file of "MISBEHAVE <how>" does to the process that opens it.
+# A decoder for the tests: what a file that ends in "MISBEHAVE <how>" does to the process that decodes it.
 MISBEHAVING = """
-import os, resource, signal
+import os, resource, signal, time
 from dupegrid.images import thumbnail
 
 decode = thumbnail.decode
 
 def misbehave(data, reading):
-    if data.startswith(b"MISBEHAVE"):
-        how = data.split()[1]
-        if how == b"hang":
+    if b"MISBEHAVE" in data:
+        how = data.split()[-1]
+        if how.startswith(b"slow="):
+            open(how[5:], "w").close()
+            time.sleep(1)
+            return decode(b"", reading)
+        if how == b"deaf":
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            signal.signal(signal.SIGPROF, signal.SIG_IGN)
+        if how == b"stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if how in (b"hang", b"deaf"):
             while True:
                 pass
         if how == b"sleep":
@@ -75,6 +86,29 @@ def files(folder: Path, *contents: bytes | int) -> list[File]:
     return found
 
 
+def apart(folder: Path, contents: list[bytes | int], timeout_s: float, first: str = "", last: str = "") -> list[str]:
+    """What becomes of files in a program of its own, which is ended if it hangs; what it says goes to the folder."""
+    script = f"""
+import os, resource, signal, subprocess, sys
+from dupegrid.images import sandbox
+sandbox._START = sandbox._START.replace("serve()\\n", {MISBEHAVING!r} + "\\nserve()\\n", 1)
+{first}
+wanted = [sandbox.File(*fields) for fields in {[tuple(file) for file in files(folder, *contents)]!r}]
+found = dict(sandbox.decode_files(wanted, sandbox.Reading(32), {timeout_s}))
+print(*[found[place].status for place in sorted(found)], sep="\\n", flush=True)
+{last}
+"""
+    with open(folder / "said", "wb") as said:
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=said, start_new_session=True)
+    try:
+        process.wait(40)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # all have ended
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return (folder / "said").read_text().split()
+
+
 def statuses(wanted: list[File], timeout_s: float = 30.0) -> list[Decoded]:
     found = dict(decode_files(wanted, READING, timeout_s))
     assert sorted(found) == list(range(len(wanted)))
@@ -92,6 +126,131 @@ def test_an_endless_decoder_is_ended(tmp_path: Path, misbehaving: None, how: byt
     found = statuses(files(tmp_path, 1, b"MISBEHAVE " + how, 2, b"MISBEHAVE " + how, 3), timeout_s=1.0)
     assert [decoded.status for decoded in found] == ["ok", "timeout", "ok", "timeout", "ok"]
     assert found[1].error == "not decoded within 1 s"
+
+
+@pytest.mark.parametrize("how", [b"deaf", b"stop"])
+def test_h2_a_decoder_that_nothing_ends_but_a_kill_is_one_timeout(tmp_path: Path, how: bytes) -> None:
+    """One that hears no signal; one that is stopped, as in an open() that hangs in the kernel."""
+    found = apart(tmp_path, [1, b"MISBEHAVE " + how, 2, b"MISBEHAVE " + how, 3], timeout_s=1.0)
+    assert found == ["ok", "timeout", "ok", "timeout", "ok"]
+
+
+def test_h2_a_decoder_that_not_even_a_kill_ends_is_left_to_itself(tmp_path: Path) -> None:
+    found = apart(tmp_path, [1, b"MISBEHAVE stop", 2], 1.0, first="subprocess.Popen.kill = lambda self: None")
+    assert found == ["ok", "timeout", "ok"]
+
+
+def test_h2_a_file_that_cannot_be_opened_in_time_costs_no_other(tmp_path: Path) -> None:
+    """Though files are opened before their turn."""
+    hang = """
+import os, signal
+os_open = os.open
+def hanging(path, *rest, **more):
+    if path == HANGS:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return os_open(path, *rest, **more)
+os.open = hanging
+""".replace("HANGS", repr(os.fsencode(tmp_path / "2.png")))
+    first = f"sandbox._START = sandbox._START.replace('serve()\\n', {hang!r} + '\\nserve()\\n')"
+    assert apart(tmp_path, [0, 1, 2, 3, 4, 5], 1.0, first) == ["ok", "ok", "timeout", "ok", "ok", "ok"]
+
+
+def test_h2_a_process_that_was_stopped_while_it_was_idle_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "_START_WITHIN_S", 6.0)
+    wanted = files(tmp_path, *range(3))
+    first = statuses(wanted)
+    os.kill(sandbox._idle[-1]._process.pid, signal.SIGSTOP)
+    assert [decoded.status for decoded in first + statuses(wanted)] == ["ok"] * 6
+
+
+@pytest.mark.parametrize("what", ["all", "parent"])
+def test_l1_a_program_that_is_stopped_longer_than_the_limit_loses_nothing(tmp_path: Path, what: str) -> None:
+    """Ctrl-Z, `docker pause`: stopped 3 s while decoding, which takes 1 s of the 2 s it may."""
+    at_work = tmp_path / "at-work"
+
+    def stop() -> None:
+        wait_until(at_work.exists)
+        parent = int((tmp_path / "said").read_text())
+        tell = os.killpg if what == "all" else os.kill
+        tell(parent, signal.SIGSTOP)
+        time.sleep(3)
+        tell(parent, signal.SIGCONT)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    said = apart(
+        tmp_path, [1, b"MISBEHAVE slow=" + os.fsencode(at_work), 2], 2.0, first="print(os.getpid(), flush=True)"
+    )
+    stopper.join()
+    assert said[1:] == ["ok", "empty", "ok"]
+
+
+STRANGERS = "random pickle subprocess tempfile signal struct hashlib types threading resource select zlib " + (
+    "numpy PIL pillow_heif dupegrid sitecustomize usercustomize olefile defusedxml cffi"
+)
+
+
+@pytest.fixture
+def strangers(tmp_path: Path) -> Path:
+    """A folder with modules that leave word when they are executed."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    for name in STRANGERS.split():
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'a').write({name + ' '!r})\n")
+    return folder
+
+
+@pytest.mark.parametrize("how", ["current folder", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "folder of the script"])
+def test_s3_a_module_among_the_pictures_is_not_executed(
+    tmp_path: Path, strangers: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(sandbox, "_idle", [])
+    monkeypatch.chdir(strangers)
+    if how == "folder of the script":
+        monkeypatch.setattr(sys, "path", [str(strangers), *sys.path])
+    elif how.startswith("PYTHON"):
+        monkeypatch.setenv(how, str(strangers / "random.py" if how == "PYTHONSTARTUP" else strangers))
+    found = statuses(files(strangers, 1, 2))
+    assert not (tmp_path / "executed").exists(), (tmp_path / "executed").read_text()
+    assert [decoded.status for decoded in found] == ["ok", "ok"]
+
+
+def test_s3_a_run_in_a_folder_of_modules_executes_none(tmp_path: Path, strangers: Path) -> None:
+    files(strangers, 1, 2)
+    command = [sys.executable, "-P", "-m", "dupegrid", "run", ".", "--out", str(tmp_path / "run")]
+    subprocess.run(command, cwd=strangers, check=True, capture_output=True)
+    assert not (tmp_path / "executed").exists(), (tmp_path / "executed").read_text()
+
+
+def test_libraries_that_only_this_process_finds_are_found_by_decoders(tmp_path: Path) -> None:
+    """As with pip's --user, or PYTHONPATH: the interpreter itself has none of them."""
+    script = f"""
+from dupegrid.images import sandbox
+wanted = [sandbox.File(*fields) for fields in {[tuple(file) for file in files(tmp_path, 1)]!r}]
+print(*[decoded.status for _, decoded in sandbox.decode_files(wanted, sandbox.Reading(32), 30.0)])
+"""
+    found = subprocess.run(
+        [getattr(sys, "_base_executable", sys.executable), "-s", "-c", script],
+        env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout.split() == ["ok"], found.stderr
+
+
+def test_a_relative_path_is_of_the_folder_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = files(tmp_path, 1)
+    monkeypatch.chdir(tmp_path)
+    assert [decoded.status for decoded in statuses([file._replace(path_raw=b"0.png")])] == ["ok"]
+
+
+def test_decoders_do_not_raise_the_limit_of_memory_that_they_were_given(tmp_path: Path) -> None:
+    given = "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))"
+    found = "print(resource.prlimit(sandbox._idle[0]._process.pid, resource.RLIMIT_AS)[0])"
+    assert apart(tmp_path, [1, 2], 30.0, first=given, last=found) == ["ok", "ok", str(2 << 30)]
 
 
 @pytest.mark.parametrize(("how", "reason"), [(b"crash", "SIGSEGV"), (b"exit", "exit code 3")])

@@ -1,14 +1,19 @@
 """One file -> one thumbnail, or the right reason."""
 
+import hashlib
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dupegrid.images.thumbnail import MID_GREY, Decoded, OpenedFile, Reading, decode, decode_file, is_flat
+import dupegrid
+from dupegrid.images.opening import OpenedFile, open_listed
+from dupegrid.images.thumbnail import MID_GREY, Decoded, Reading, decode, decode_file, is_flat
 from dupegrid.records import STATUSES
 from tests.conftest import picture, save
 
@@ -172,6 +177,85 @@ def test_a_large_file_that_is_no_picture_is_not_read_to_the_end(
     large = save(tmp_path / "large.bmp", 1)
     assert decoded_file(video, seen(video)).status == "unidentified"
     assert decoded_file(large, seen(large)).status == "ok"
+
+
+def test_open_listed_opens_regular_files_only(tmp_path: Path) -> None:
+    """Neither waits for a pipe, nor opens a device, nor follows a link that has taken the place of a file."""
+    file = save(tmp_path / "x.png", 1)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(file)
+    (tmp_path / "to-zero").symlink_to("/dev/zero")
+    for path in (file, tmp_path / "link"):
+        descriptor = open_listed(os.fsencode(path), follow_symlinks=path != file)
+        assert os.read(descriptor, 4) == b"\x89PNG"
+        os.close(descriptor)
+    for path, follow in (("pipe", False), ("link", False), ("to-zero", True), (".", False), ("nowhere", True)):
+        with pytest.raises(OSError):  # noqa: PT011
+            open_listed(os.fsencode(tmp_path / path), follow)
+    assert decoded_file(tmp_path / "pipe", seen(tmp_path / "pipe")).status == "changed"
+
+
+@pytest.mark.parametrize("format", ["GBR", "QOI", "PNG"])
+def test_m5_a_side_that_no_column_holds_is_too_large(tmp_path: Path, format: str) -> None:
+    """120 bytes that promise a picture 3e9 pixels wide, where --max-pixels would allow it."""
+    header = {
+        "GBR": struct.pack(">5I", 38, 2, 3_000_000_000, 1, 4) + b"GIMP" + struct.pack(">I", 10) + bytes(90),
+        "QOI": b"qoif" + struct.pack(">IIBB", 3_000_000_000, 1, 3, 0) + bytes(100),
+        "PNG": b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 3_000_000_000, 1, 8, 2, 0, 0, 0))
+        + png_chunk(b"IDAT", bytes(10))
+        + png_chunk(b"IEND", b""),
+    }
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/wide.png").write_bytes(header[format])
+    save(tmp_path / "photos/fine.png", 1)
+    run = dupegrid.index(tmp_path / "photos", out=tmp_path / "run", max_pixels=4_000_000_000, quiet=True)
+    assert run.images["status"].to_pylist() == ["ok", "too_large"]
+    assert run.images["width"].to_pylist() == [96, None]
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_frames_that_take_too_long_to_count_cost_no_picture() -> None:
+    image = picture(1, (8, 8)).quantize(4)
+    gif = encoded(image, "GIF")
+    frame = gif[gif.rindex(b",\0\0\0\0") : -1]
+    few, many = (decode(gif[:-1] + frame * more + b";", READING) for more in (4, 200_000))
+    assert (few.status, few.frames) == ("ok", 5)
+    assert (many.status, many.frames) == ("ok", None)
+    assert many.thumb is not None
+    assert mse(many.thumb, thumb(image.convert("RGB"))) == 0
+
+
+@pytest.mark.filterwarnings("ignore:IM image format")
+def test_a_number_of_frames_that_no_column_holds_costs_no_picture(tmp_path: Path) -> None:
+    im = encoded(picture(1, (8, 8)).convert("L"), "IM")
+    count = im.index(b"File size (no of images): 1")
+    line = b"File size (no of images): 1000000000000\r\n"
+    end = im.index(b"\r\n", count) + 2
+    (tmp_path / "photos").mkdir()
+    header = im[:count] + line + im[end:511].rstrip(b"\0")
+    (tmp_path / "photos/a.im").write_bytes(header[:511].ljust(511, b"\0") + im[511:])
+    run = dupegrid.index(tmp_path / "photos", out=tmp_path / "run", quiet=True)
+    assert run.images["status"].to_pylist() == ["ok"]
+    assert run.images["frames"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt", b"tEXt"])
+@pytest.mark.parametrize("where", ["before the picture", "after it"])
+def test_text_that_unpacks_to_too_much_costs_no_picture(kind: bytes, where: str) -> None:
+    bomb = b"k\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0") + zlib.compress(bytes(50_000_000), 9)
+    text = b"".join(png_chunk(kind, b"k\0" + bytes(900_000)) for _ in range(80))
+    png = encoded(picture(1))
+    at = 33 if where == "before the picture" else len(png) - 12
+    data = png[:at] + (text if kind == b"tEXt" else png_chunk(kind, bomb)) + png[at:]
+    decoded = decode(data, READING)
+    assert (decoded.status, decoded.width, decoded.height) == ("ok", 96, 72)
+    assert decoded.file_hash == hashlib.blake2b(data, digest_size=16).hexdigest()
+    assert decoded.thumb is not None
+    assert mse(decoded.thumb, thumb(picture(1))) == 0
 
 
 def test_flat() -> None:

@@ -40,7 +40,11 @@ OPTIONS: Final = {
     "follow_symlinks": Option(bool, "Follow symbolic links; loops end.", "--follow-symlinks"),
     "exact_decode": Option(bool, "Decode all of each picture, without shortcuts: slower.", "--exact-decode"),
     "max_pixels": Option(int, "Larger pictures are not decoded.  [default: 250000000]"),
-    "file_timeout": Option(float, "Seconds for one file; then it is given up.  [default: 60]", metavar="SECONDS"),
+    "file_timeout": Option(
+        float,
+        "Seconds a decoder may take for one file; while all is stopped none pass.  [default: 60]",
+        metavar="SECONDS",
+    ),
     "extensions": Option(str, "Look at files with these endings only.  [default: at every file]", metavar=".jpg,.png"),
     "ignore_name": Option(list[str], "Leave out files and folders of this name.", metavar="GLOB"),
     "ignore_path": Option(list[str], "Leave out this file or folder.", metavar="PATH"),

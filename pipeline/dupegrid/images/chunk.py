@@ -20,7 +20,7 @@ from dupegrid.chunks import row_sums
 from dupegrid.config import CHANNELS, Config
 from dupegrid.errors import StoreError
 from dupegrid.hold import Hold, check_hold, writing_for
-from dupegrid.images.sandbox import File, decode_files
+from dupegrid.images.sandbox import File, decode_files, may_pass
 from dupegrid.images.thumbnail import Decoded, Reading
 from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
 from dupegrid.records import IMAGE_PART, IMAGES, RowGroups, fingerprint, read_metadata, read_table, write_table
@@ -28,7 +28,7 @@ from dupegrid.store import SUMS, Arrays, Thumbs
 from dupegrid.text import display_path
 
 _LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
-_TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed
+_TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed, in every run; what `may_pass`, in one
 _BY_SETTINGS: Final = ("too_large", "timeout")  # may be well with other settings
 _IDENTITY: Final = ("size_bytes", "mtime_ns", "device", "inode")
 # Columns of a chunk's rows that come from the listing; and those that decoding found.
@@ -77,7 +77,8 @@ def index_chunk(hold: Hold, mark: str, reading: Reading, timeout_s: float, numbe
 def _index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, number: int) -> int:
     listing, thumbs, cells = _opened(run_dir, mark)
     files = listing.read(number)
-    known, chunk = _known(run_dir, thumbs, number, files, reading)
+    settings = _settings_mark(reading, timeout_s)
+    known, chunk, failed = _known(run_dir, thumbs, number, files, reading, settings)
     missing = [place for place, decoded in enumerate(known) if decoded is None]
     listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
     wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
@@ -91,7 +92,7 @@ def _index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, n
         if decoded.thumb is not None:
             chunk[missing[at]] = decoded.thumb
     table = _rows(files, [decoded for decoded in known if decoded is not None])
-    _write(run_dir, number, table, chunk, _facts(files, table, _settings_mark(reading, timeout_s)), thumbs, cells)
+    _write(run_dir, number, table, chunk, _facts(files, table, settings, failed), thumbs, cells)
     return len(files)
 
 
@@ -118,7 +119,9 @@ def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bo
     if not facts or facts["files"] != listing:
         return False
     other = facts["settings"] != _settings_mark(reading_of(config), config.file_timeout)
-    retry = again and (facts["tried_again"] != "0" or (other and facts["by_settings"] != "0"))
+    retry = again and (
+        facts["tried_again"] != "0" or bool(facts.get("once")) or (other and facts["by_settings"] != "0")
+    )
     return not retry and int(facts["largest"]) <= config.max_pixels
 
 
@@ -129,9 +132,12 @@ def _opened(run_dir: Path, _mark: str) -> tuple[RowGroups, Thumbs, Arrays]:
 
 
 def _known(
-    run_dir: Path, thumbs: Thumbs, number: int, files: pa.Table, reading: Reading
-) -> tuple[list[Decoded | None], Pixels]:
-    """What an earlier run found of the files of a chunk, None for those to be decoded; and their thumbnails."""
+    run_dir: Path, thumbs: Thumbs, number: int, files: pa.Table, reading: Reading, settings: str
+) -> tuple[list[Decoded | None], Pixels, set[int]]:
+    """What an earlier run found of the files of a chunk, None for those to be decoded; and their thumbnails.
+
+    And the places of those that failed then, but may pass.
+    """
     chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
     before: list[dict[str, Any]] = []
     thumbs_are_there = False
@@ -144,17 +150,24 @@ def _known(
         except StoreError:  # damaged
             pass
     elif not pc.any(files["removed"]).as_py():
-        return [None] * len(files), chunk
+        return [None] * len(files), chunk, set()
+    facts = read_metadata(part)
+    once, other = set(map(int, facts.get("once", "").split())), facts.get("settings") != settings
     before = before or _listed_alike(run_dir, files)
     unknown: list[dict[str, Any]] = [{}] * (len(files) - len(before))
     known: list[Decoded | None] = []
-    for file, old in zip(files.to_pylist(), before + unknown, strict=True):
+    failed = set()
+    for place, (file, old) in enumerate(zip(files.to_pylist(), before + unknown, strict=True)):
+        if old and may_pass(old["status"], old["error"]) and _is_same(file, old):
+            failed.add(place)
         if file["removed"]:
             known.append(_removed(old))
+        elif not thumbs_are_there or place in once or (other and old.get("status") in _BY_SETTINGS):
+            known.append(None)
         else:
-            known.append(_kept(file, old, reading) if thumbs_are_there else None)
+            known.append(_kept(file, old, reading))
     chunk[files["removed"].to_numpy(zero_copy_only=False)] = 0
-    return known, chunk
+    return known, chunk, failed
 
 
 def _listed_alike(run_dir: Path, files: pa.Table) -> list[dict[str, Any]]:
@@ -177,14 +190,17 @@ def _removed(old: dict[str, Any]) -> Decoded:
 
 def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:
     """What was found of a file, if it is the same and would be read alike; else None."""
-    if not old or old["status"] in (*_TRIED_AGAIN, *_BY_SETTINGS, "removed"):
-        return None
-    moved_here = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
-    if not moved_here and any(file[name] != old[name] for name in _IDENTITY):
+    if not old or old["status"] in (*_TRIED_AGAIN, "removed") or not _is_same(file, old):
         return None
     if (old["width"] or 0) * (old["height"] or 0) > reading.max_pixels:
         return None
     return Decoded(**{name: old[name] for name in _FOUND})
+
+
+def _is_same(file: dict[str, Any], old: dict[str, Any]) -> bool:
+    """Whether a file is the one that was found, maybe under another name."""
+    moved_here = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
+    return moved_here or all(file[name] == old[name] for name in _IDENTITY)
 
 
 def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
@@ -209,15 +225,20 @@ def _write(
     write_thumbs(thumbs, cells, number, chunk)
 
 
-def _facts(files: pa.Table, table: pa.Table, settings: str) -> dict[str, str]:
-    """What the metadata of a chunk's rows says: what they were made from, what they are, what may be tried again."""
-    status = table["status"].to_pylist()
+def _facts(files: pa.Table, table: pa.Table, settings: str, failed: set[int]) -> dict[str, str]:
+    """What the metadata of a chunk's rows says: what they were made from, what they are, what may be tried again.
+
+    `failed` are the places of files that failed before, and are not tried once more if they failed again.
+    """
+    status, error = table["status"].to_pylist(), table["error"].to_pylist()
+    once = [place for place, row in enumerate(zip(status, error, strict=True)) if may_pass(*row)]
     decoded = pc.invert(pc.is_in(table["status"], pa.array([*_BY_SETTINGS, "removed"])))
     pixels = pc.multiply(table["width"].cast(pa.int64()), table["height"].cast(pa.int64()))
     return {
         "files": listing_digests(files, len(files))[0],
         "rows": _digests(table, len(table))[0],
         "tried_again": str(sum(name in _TRIED_AGAIN for name in status)),
+        "once": " ".join(str(place) for place in once if place not in failed),
         "by_settings": str(sum(name in _BY_SETTINGS for name in status)),
         "settings": settings,
         "largest": str(pc.max(pixels.filter(decoded)).as_py() or 0),

@@ -2,13 +2,18 @@
 
 One process serves one thread of a worker, file after file, and is kept for the next. A file that takes longer than its
 time or kills its process costs that file only: the process is replaced and goes on with the next one.
+
+That time is the decoder's own, by two clocks, neither of which goes on while the machine or the program is stopped: the
+system's of what the process computes, and the parent's, which ticks while it waits for an answer.
 """
 
 import atexit
 import contextlib
+import math
 import os
 import pickle
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -18,28 +23,40 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from dupegrid.errors import DupegridError
-from dupegrid.images.thumbnail import Decoded, OpenedFile, Reading, decode_file, refuse_larger
+from dupegrid.images.opening import OpenedFile
+from dupegrid.images.thumbnail import Decoded, Reading, decode_file, limit_decoders
 
 _TRIES: Final = 2  # of a file whose process dies: what killed it may have been something else
 _AHEAD: Final = 4  # files opened before their turn, so that a slow disk reads while we decode
 _ANSWERS_AT_ONCE: Final = 16
 _ANSWER_WITHIN_S: Final = 0.1  # what was not answered when a process dies is decoded again
+_TICK_S: Final = 0.1  # of the parent's clock: one that took longer, as all was stopped, counts as one
+_START_WITHIN_S: Final = 60.0
+_END_WITHIN_S: Final = 2.0  # where SIGKILL does not end a process, as the kernel hangs, it is left to itself
+_DIED: Final = "its decoder died"
 _BASE_BYTES: Final = 1 << 30  # address space of a process without pictures
 _BYTES_PER_PIXEL: Final = 16  # of the largest picture, with all copies that a decoder makes
 
 # The package's own __init__ imports all of it, which takes a second; a process that decodes needs little of it.
+# Python finds what it imports among its own and installed modules (-I); the libraries that this process found
+# elsewhere come last, so that nothing beside them, nor in the current folder, takes the place of a module.
 _START: Final = """
-import sys, types
+import sys
+sys.path += [folder for folder in sys.argv[3:] if folder not in sys.path]
+import types
 package = types.ModuleType("dupegrid")
 package.__path__ = [sys.argv[1]]
 sys.modules["dupegrid"] = package
 from dupegrid.images.sandbox import serve
 serve()
 """
+_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_LIBRARIES: Final = [
+    os.path.dirname(os.path.abspath(sys.modules[name].__path__[0])) for name in ("numpy", "PIL", "pillow_heif")
+]
 
 
 class File(NamedTuple):
@@ -58,12 +75,18 @@ class _Order:
     timeout_s: float
 
 
+class _Death(NamedTuple):
+    place: int  # of the file it was at; -1 before the first
+    late: bool  # it was ended, as its time for that file was up
+    reason: str
+
+
 def decode_files(files: Sequence[File], reading: Reading, timeout_s: float) -> Iterator[tuple[int, Decoded]]:
     """Decode files in a process of its own: (place in `files`, what became of it), each once, in any order.
 
     A file that takes longer than `timeout_s` has status 'timeout'; one whose decoder dies, 'decode_error'.
     """
-    left = dict(enumerate(files))
+    left = {place: file._replace(path_raw=_absolute(file.path_raw)) for place, file in enumerate(files)}
     deaths = dict.fromkeys(left, 0)
     while left:
         process = _taken()
@@ -77,72 +100,144 @@ def decode_files(files: Sequence[File], reading: Reading, timeout_s: float) -> I
         if not left:
             _idle.append(process)
             return
-        place, how, noise = process.buried()
-        if place not in left:  # it died between two files
-            place = next(iter(left))
+        death = process.buried()
+        if death.place < 0 and process.served:  # while it was idle
+            continue
+        between = death.place not in left  # two files
+        place = next(iter(left)) if between else death.place
         deaths[place] += 1
-        if how == -signal.SIGALRM:
+        if death.late and not between:
             del left[place]
-            yield place, Decoded("timeout", f"not decoded within {timeout_s:g} s")
+            yield place, _timed_out(timeout_s)
         elif deaths[place] == _TRIES:
             del left[place]
-            yield place, Decoded("decode_error", f"its decoder died ({noise or _name(how)})")
+            yield place, Decoded("decode_error", f"{_DIED} ({death.reason})")
+
+
+def may_pass(status: str, error: str | None) -> bool:
+    """Whether the machine may have been to blame for a failure: it took too long, or the decoder was killed."""
+    return status == "timeout" or (status == "decode_error" and (error or "").startswith(_DIED))
+
+
+def _timed_out(timeout_s: float) -> Decoded:
+    return Decoded("timeout", f"not decoded within {timeout_s:g} s")
+
+
+def _absolute(path_raw: bytes) -> bytes:
+    return path_raw if os.path.isabs(path_raw) else os.path.join(os.getcwdb(), path_raw)
 
 
 class _Process:
     """A process that decodes, as its parent sees it."""
 
     def __init__(self) -> None:
-        # Where the process says which file it is at, and what decoders write to descriptor 2.
-        self._place, self._noise = _scratch("place"), _scratch("noise")
+        # Where the process says which file it is at and finds its order, and what decoders write to descriptor 2.
+        self._shared, self._noise = _scratch("order"), _scratch("noise")
+        strangers = {name for name in os.environ if name.startswith("PYTHON")}
+        own = {name: value for name, value in os.environ.items() if name not in strangers}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, Path(__file__).parent.parent, str(self._place.fileno())],
+            [sys.executable, "-I", "-c", _START, _PACKAGE, str(self._shared.fileno()), *_LIBRARIES],
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._noise,
-            pass_fds=[self._place.fileno()],
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            pass_fds=[self._shared.fileno()],
+            cwd="/",
+            env={**own, "OPENBLAS_NUM_THREADS": "1"},
         )
+        self._unread = bytearray()
+        self._at, self._spent_s, self._late = -1, 0.0, False
+        self.served = False
 
     def answers(self, order: _Order) -> Iterator[tuple[int, Decoded]]:
-        """Answers to an order until it is done or the process dies."""
-        orders, answers = self._process.stdin, self._process.stdout
-        assert orders is not None
-        assert answers is not None
-        os.pwrite(self._place.fileno(), _packed(-1), 0)
+        """Answers to an order until it is done, the process dies or a file takes it too long."""
+        data = pickle.dumps(order)
+        self._shared.seek(0)
+        self._shared.write(_packed(-1) + data)
+        self._shared.flush()
+        self._at, self._spent_s = -1, 0.0
         missing = len(order.files)
         try:
-            pickle.dump(order, orders)
-            orders.flush()
+            assert self._process.stdin is not None
+            self._process.stdin.write(_packed(len(data)))
             while missing:
-                found = pickle.load(answers)
+                size = int.from_bytes(self._received(8, order.timeout_s), "little")
+                found = pickle.loads(self._received(size, order.timeout_s))
+                self.served = True
                 missing -= len(found)
                 yield from found
         except (EOFError, OSError, pickle.UnpicklingError):
             return
 
-    def buried(self) -> tuple[int, int, str]:
-        """The place of the file a dead process was at, its exit code and last words.
+    def _received(self, size: int, timeout_s: float) -> bytes:
+        """The next bytes that the process writes; EOFError when it does not."""
+        assert self._process.stdout is not None
+        source = self._process.stdout.fileno()
+        while len(self._unread) < size:
+            self._wait_for(source, timeout_s)
+            data = os.read(source, 1 << 20)
+            if not data:
+                raise EOFError
+            self._unread += data
+        found = bytes(self._unread[:size])
+        del self._unread[:size]
+        return found
 
-        DupegridError if it never came to life.
-        """
-        how = self._process.wait()
-        place = int.from_bytes(os.pread(self._place.fileno(), 8, 0), "little", signed=True)
+    def _wait_for(self, source: int, timeout_s: float) -> None:
+        """Wait until there is something to read; EOFError once the process has been at one file for too long."""
+        readable = select.poll()
+        readable.register(source, select.POLLIN)
+        while True:
+            place = self._place()
+            if place != self._at:
+                self._at, self._spent_s = place, 0.0
+            limit_s = timeout_s if place >= 0 else _START_WITHIN_S
+            tick_s = min(_TICK_S, limit_s - self._spent_s)
+            if tick_s <= 0:
+                self._late = True
+                raise EOFError
+            began_s = time.monotonic()
+            ready = readable.poll(math.ceil(tick_s * 1000))
+            self._spent_s += min(time.monotonic() - began_s, tick_s)
+            if ready:
+                return
+
+    def _place(self) -> int:
+        return int.from_bytes(os.pread(self._shared.fileno(), 8, 0), "little", signed=True)
+
+    def buried(self) -> _Death:
+        """How a process ended, which is ended first if it took too long. DupegridError if it never came to life."""
+        how = self._ended()
+        place = self._at if self._late else self._place()
         self._noise.seek(0)
         lines = self._noise.read().decode(errors="replace").strip().splitlines()
         self.close()
-        if place < 0 and how > 0:
-            raise DupegridError(f"the process that decodes does not start: {lines[-1] if lines else _name(how)}")
-        return place, how, lines[-1] if lines else ""
+        reason = lines[-1] if lines else _name(how)
+        if place < 0 and not self.served and (self._late or how > 0):
+            reason = f"nothing was heard of it for {_START_WITHIN_S:g} s" if self._late else reason
+            raise DupegridError(f"the process that decodes does not start: {reason}")
+        return _Death(place, self._late or how == -signal.SIGPROF, reason)
+
+    def _ended(self) -> int:
+        """Its exit code, or that of SIGKILL if it does not end by itself."""
+        if self._late:
+            self._process.kill()
+        for _ in range(2):
+            try:
+                return self._process.wait(_END_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        return -signal.SIGKILL
 
     def close(self) -> None:
         """End the process."""
-        for stream in (self._process.stdin, self._process.stdout, self._place, self._noise):
+        for stream in (self._process.stdin, self._process.stdout, self._shared, self._noise):
             if stream is not None:
                 with contextlib.suppress(OSError):  # it was not told all
                     stream.close()
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_WITHIN_S)
 
 
 def _scratch(name: str) -> IO[bytes]:
@@ -157,7 +252,11 @@ def _taken() -> _Process:
     try:
         return _idle.pop()
     except IndexError:
+        pass
+    try:
         return _Process()
+    except OSError as error:
+        raise DupegridError(f"a process that decodes cannot be started: {error.strerror}") from None
 
 
 @atexit.register
@@ -170,50 +269,53 @@ os.register_at_fork(after_in_child=_idle.clear)  # they serve the parent
 
 
 def serve() -> None:
-    """The process that decodes: orders on standard input, answers on standard output, until the input ends."""
+    """The process that decodes: told of orders on standard input, answers on standard output, until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent answers
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever its decoder is at
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever its decoder is at
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    place = int(sys.argv[2])
-    orders, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    shared = int(sys.argv[2])
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # no decoder gets between our answers
-    while True:
-        try:
-            order: _Order = pickle.load(orders)
-        except EOFError:
-            return
-        refuse_larger(order.reading.max_pixels)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    while size := os.read(0, 8):
+        order: _Order = pickle.loads(os.pread(shared, int.from_bytes(size, "little"), 8))
+        limit_decoders(order.reading.max_pixels)
         most = _BASE_BYTES + _BYTES_PER_PIXEL * order.reading.max_pixels
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-        _serve(order, place, answers)
+        resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
+        _serve(order, shared, answers)
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process soon after its parent, whatever it decodes; a decoder that keeps Python's lock, at the alarm."""
+    """End this process soon after its parent, whatever it decodes; a decoder that keeps Python's lock, in its time."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
 
 
-def _serve(order: _Order, place_file: int, answers: IO[bytes]) -> None:
+def _serve(order: _Order, shared: int, answers: IO[bytes]) -> None:
     waiting: list[tuple[int, Decoded]] = []
     answered_s = time.monotonic()
     opened: deque[OpenedFile] = deque()
     for number, (place, file) in enumerate(order.files):
-        os.pwrite(place_file, _packed(place), 0)
-        signal.setitimer(signal.ITIMER_REAL, order.timeout_s)
+        began_s = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, order.timeout_s)
         while len(opened) < _AHEAD and number + len(opened) < len(order.files):
-            opened.append(OpenedFile(order.files[number + len(opened)][1].path_raw, order.reading.follow_symlinks))
+            ahead, other = order.files[number + len(opened)]
+            os.pwrite(shared, _packed(ahead), 0)  # to open it may take for ever
+            opened.append(OpenedFile(other.path_raw, order.reading.follow_symlinks))
+        os.pwrite(shared, _packed(place), 0)
         decoded = decode_file(opened.popleft(), file.size_bytes, file.mtime_ns, file.inode, order.reading)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        if time.process_time() - began_s > order.timeout_s:  # the system's timer is no finer than its ticks
+            decoded = _timed_out(order.timeout_s)
         noise = _noise()
         if decoded.thumb is None and noise:
             decoded = replace(decoded, error=f"{decoded.error} ({noise})")
         waiting.append((place, decoded))
         late = time.monotonic() - answered_s > _ANSWER_WITHIN_S
         if late or len(waiting) == _ANSWERS_AT_ONCE or number == len(order.files) - 1:
-            pickle.dump(waiting, answers, pickle.HIGHEST_PROTOCOL)
+            data = pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL)
+            answers.write(_packed(len(data)) + data)
             answers.flush()
             waiting, answered_s = [], time.monotonic()
 

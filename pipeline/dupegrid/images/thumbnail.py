@@ -5,11 +5,9 @@ four times the thumbnail; cells of pixels averaged down to no less than twice th
 square; orientation applied once; alpha over mid-grey.
 """
 
-import contextlib
 import hashlib
 import io
 import os
-import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +16,11 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 import pillow_heif
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.arrays import Pixels, signed64
+from dupegrid.images.opening import NotRegularError, OpenedFile
 
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
 
@@ -71,6 +70,9 @@ FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
 # A larger file is read only when it is a picture: not every video, disk image, ...
 _READ_AT_ONCE_BYTES: Final = 1 << 24
 _HEAD_BYTES: Final = 1 << 12
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_INT32_MAX: Final = (1 << 31) - 1  # what the columns of images.parquet hold
+_READS_FOR_FRAMES: Final = 1 << 19  # two seconds at most; reads, as a clock would not give the same each time
 _PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
 
 pillow_heif.register_heif_opener()
@@ -116,24 +118,6 @@ class Decoded:
     file_hash: str | None = None
 
 
-class OpenedFile:
-    """A file opened before its turn, so that the system reads ahead; `descriptor` is None where that failed."""
-
-    def __init__(self, path_raw: bytes, follow_symlinks: bool = False) -> None:
-        # A pipe or device that took the file's place must neither be waited for nor opened through a link.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_symlinks else os.O_NOFOLLOW)
-        self.descriptor: int | None = None
-        self.error: OSError | None = None
-        try:
-            self.descriptor = os.open(path_raw, flags)
-        except OSError as error:
-            self.error = error
-            return
-        if hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError):  # a pipe
-                os.posix_fadvise(self.descriptor, 0, _READ_AT_ONCE_BYTES, os.POSIX_FADV_WILLNEED)
-
-
 def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, inode: int, reading: Reading) -> Decoded:
     """The thumbnail of one file, (side, side, 3) uint8, or the reason why there is none; closes the file.
 
@@ -144,57 +128,109 @@ def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, inode: int, 
     if opened.descriptor is None:
         if isinstance(opened.error, FileNotFoundError):
             return Decoded("changed", "the file is gone")
+        if isinstance(opened.error, NotRegularError):
+            return Decoded("changed", "the file is not the one that was listed")
         return Decoded("unreadable", str(opened.error and opened.error.strerror))
     seen = (size_bytes, mtime_ns, inode)
     with open(opened.descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(opened.descriptor).st_mode) or _identity(opened.descriptor) != seen:
-            return Decoded("changed", "the file is not the one that was listed")
         try:
+            if _identity(opened.descriptor) != seen:
+                return Decoded("changed", "the file is not the one that was listed")
             # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
             data = file.read() if size_bytes <= _READ_AT_ONCE_BYTES or _is_picture(file) else file.read(_HEAD_BYTES)
+            if _identity(opened.descriptor) != seen:
+                return Decoded("changed", "the file changed while it was read")
         except OSError as error:
             return Decoded("unreadable", error.strerror)
         except MemoryError:
             return Decoded("too_large", "the file does not fit the memory for one")
-        if _identity(opened.descriptor) != seen:
-            return Decoded("changed", "the file changed while it was read")
     return decode(data, reading)
 
 
-def refuse_larger(pixels: int) -> None:
-    """Have Pillow refuse pictures of more pixels, in all of this process, from the header."""
+def limit_decoders(pixels: int) -> None:
+    """Have decoders refuse pictures of more pixels, from the header, and work in one thread; in all of this process."""
     Image.MAX_IMAGE_PIXELS = pixels
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    pillow_heif.options.DECODE_THREADS = 1
     warnings.simplefilter("ignore")  # remarks on odd files; what matters is in the rows
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def decode(data: bytes, reading: Reading) -> Decoded:
-    """The thumbnail of a picture file's bytes, (side, side, 3) uint8, or the reason why there is none. Never raises."""
+    """The thumbnail of a picture file's bytes, (side, side, 3) uint8, or the reason why there is none. Never raises.
+
+    `frames` is None where counting them takes too long; the thumbnail, of the first, is there all the same.
+    """
     if not data:
         return Decoded("empty", "the file has no bytes")
     facts: dict[str, Any] = {}
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            orientation = _exif_orientation(image)
-            still_to_turn = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself, size included
-            width, height = image.size[::-1] if still_to_turn >= 5 else image.size
-            facts = {
-                "width": width,
-                "height": height,
-                "format": image.format,
-                "mode": image.mode,
-                "exif_orientation": orientation,
-                "has_alpha": image.has_transparency_data,
-            }
-            if width * height > reading.max_pixels:
-                return Decoded("too_large", f"{width * height:,} pixels, over --max-pixels", **facts)
-            thumb = _thumbnail(image, reading, still_to_turn)
-            facts["frames"] = _frames(image)
+        try:
+            thumb = _picture(data, reading, facts)
+        except ValueError:
+            bare = _without_text(data)  # Pillow refuses text that unpacks to too much, and the picture with it
+            if len(bare) == len(data):
+                raise
+            thumb = _picture(bare, reading, facts)
         facts |= {"flat": is_flat(thumb), "file_hash": hashlib.blake2b(data, digest_size=16).hexdigest()}
         return Decoded("ok", thumb=thumb, thumb_hash=hashlib.blake2b(thumb.tobytes(), digest_size=16).digest(), **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files
         status, reason = _failure(error, data)
         return Decoded(status, reason, **facts)
+
+
+def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
+    """The thumbnail of a picture; what is known of it goes to `facts`, as far as it came."""
+    file = _File(data)
+    with Image.open(file, formats=FORMATS) as image:
+        facts |= {"format": image.format, "mode": image.mode}
+        if max(image.size) > _INT32_MAX:
+            raise Image.DecompressionBombError(f"a side of {max(image.size):,} pixels, more than is counted")
+        orientation = _exif_orientation(image)
+        still_to_turn = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself, size included
+        width, height = image.size[::-1] if still_to_turn >= 5 else image.size
+        facts |= {
+            "width": width,
+            "height": height,
+            "exif_orientation": orientation,
+            "has_alpha": image.has_transparency_data,
+        }
+        if width * height > reading.max_pixels:
+            raise Image.DecompressionBombError(f"{width * height:,} pixels, over --max-pixels")
+        thumb = _thumbnail(image, reading, still_to_turn)
+        file.reads_left = _READS_FOR_FRAMES
+        facts["frames"] = _frames(image)
+        return thumb
+
+
+class _File(io.BytesIO):
+    """A file's bytes, which may be read from so many times; None: for ever."""
+
+    reads_left: int | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.reads_left is not None:
+            if not self.reads_left:
+                raise _CountingTooLongError
+            self.reads_left -= 1
+        return super().read(size)
+
+
+class _CountingTooLongError(Exception):
+    pass
+
+
+def _without_text(data: bytes) -> bytes:
+    """A PNG file without its text and colour profile; other files as they are."""
+    if not data.startswith(_PNG):
+        return data
+    kept, at = [_PNG], len(_PNG)
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def is_flat(thumb: Pixels) -> bool:
@@ -266,11 +302,14 @@ def _exif_orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def _frames(image: Image.Image) -> int:
+def _frames(image: Image.Image) -> int | None:
     try:
-        return int(getattr(image, "n_frames", 1))
+        frames = int(getattr(image, "n_frames", 1))
+    except _CountingTooLongError:
+        return None
     except Exception:  # a damaged later frame is no reason to lose the first
         return 1
+    return frames if frames <= _INT32_MAX else None
 
 
 def _thumbnail(image: Image.Image, reading: Reading, orientation: int) -> Pixels:

@@ -1,0 +1,44 @@
+"""The one way to open a file that was listed: what has taken its place since is neither waited for nor followed."""
+
+import contextlib
+import os
+import stat
+from typing import Final
+
+_READ_AHEAD_BYTES: Final = 1 << 24
+
+
+class NotRegularError(OSError):
+    """A pipe, device, socket or folder lies where a file was listed."""
+
+
+def open_listed(path_raw: bytes, follow_symlinks: bool) -> int:
+    """Open a listed file for reading. Returns its descriptor, which is of a regular file; the caller closes it.
+
+    OSError where the system refuses, NotRegularError where it is no file any more.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow_symlinks else os.O_NOFOLLOW)
+    descriptor = os.open(path_raw, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotRegularError("it is no regular file any more")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+class OpenedFile:
+    """A file opened before its turn, so that the system reads ahead; `descriptor` is None where that failed."""
+
+    def __init__(self, path_raw: bytes, follow_symlinks: bool = False) -> None:
+        self.descriptor: int | None = None
+        self.error: OSError | None = None
+        try:
+            self.descriptor = open_listed(path_raw, follow_symlinks)
+        except OSError as error:
+            self.error = error
+            return
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):  # a file system that cannot
+                os.posix_fadvise(self.descriptor, 0, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)

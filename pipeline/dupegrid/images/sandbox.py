@@ -298,6 +298,7 @@ def _serve(order: _Order, shared: int, answers: IO[bytes]) -> None:
     opened: deque[OpenedFile] = deque()
     for number, (place, file) in enumerate(order.files):
         began_s = time.process_time()
+        os.pwrite(shared, _packed(place), 0)  # before its time runs, so that none dies without a place
         signal.setitimer(signal.ITIMER_PROF, order.timeout_s)
         while len(opened) < _AHEAD and number + len(opened) < len(order.files):
             ahead, other = order.files[number + len(opened)]

@@ -35,9 +35,10 @@ from dupegrid.store import SUMS, Arrays, Thumbs
 
 _TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed
 _BY_SETTINGS: Final = ("too_large", "timeout")  # may be well with other settings
-_IDENTITY: Final = ("size_bytes", "mtime_ns", "device", "inode")
+_IDENTITY: Final = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode")
+_LEFT_OUT: Final = "left out by --extensions, --ignore-name, --ignore-path or for want of --follow-symlinks"
 # Columns of a chunk's rows that come from the listing; and those that decoding found.
-LISTED: Final = ("id", "path_raw", "root", "group", *_IDENTITY)
+LISTED: Final = ("id", "path_raw", "root", "group", "link_kind", *_IDENTITY)
 _FOUND: Final = tuple(name for name in IMAGE_PART.names if name not in (*LISTED, "path"))
 
 
@@ -87,7 +88,7 @@ def index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, nu
         if decoded.thumb is not None:
             chunk[missing[at]] = decoded.thumb
     table = _rows(files, [decoded for decoded in known if decoded is not None])
-    _write(run_dir, number, table, chunk, _facts(files, table, _settings_mark(reading, timeout_s)), thumbs, cells)
+    _write(run_dir, number, table, chunk, facts_of(files, table, _settings_mark(reading, timeout_s)), thumbs, cells)
     return len(files)
 
 
@@ -103,7 +104,7 @@ def write_thumbs(thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels) -> N
 
 def listing_digests(files: pa.Table, length: int) -> list[str]:
     """A digest for each chunk of `length` files of a listing (schema FILES): equal when nothing in it differs."""
-    return _digests(files.select([*LISTED, "removed"]), length)
+    return _digests(files.select([*LISTED, "removed", "left_out"]), length)
 
 
 def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bool) -> bool:
@@ -146,7 +147,7 @@ def _known(
     known: list[Decoded | None] = []
     for file, old in zip(files.to_pylist(), before + unknown, strict=True):
         if file["removed"]:
-            known.append(_removed(old))
+            known.append(_removed(old, file["left_out"]))
         else:
             known.append(_kept(file, old, reading) if thumbs_are_there else None)
     chunk[files["removed"].to_numpy(zero_copy_only=False)] = 0
@@ -161,22 +162,26 @@ def _listed_alike(run_dir: Path, files: pa.Table) -> list[dict[str, Any]]:
         return []
     rows = images.slice(files["id"][0].as_py(), len(files)).to_pylist()
     listed = files.slice(0, len(rows)).to_pylist()
-    same = (all(file[name] == row[name] for name in LISTED) for file, row in zip(listed, rows, strict=True))
+    same = (
+        all(file[name] == row[name] for name in ("path_raw", *_IDENTITY))
+        for file, row in zip(listed, rows, strict=True)
+    )
     return [row if alike else {} for row, alike in zip(rows, same, strict=True)]
 
 
-def _removed(old: dict[str, Any]) -> Decoded:
-    """What is kept of a file that is gone."""
+def _removed(old: dict[str, Any], left_out: bool) -> Decoded:
+    """What is kept of a file that is gone, or not looked at any more."""
     found = {name: old[name] for name in _FOUND if name in old}
-    return Decoded(**found | {"status": "removed", "error": None, "flat": None, "thumb_hash": None})
+    error = _LEFT_OUT if left_out else None
+    return Decoded(**found | {"status": "removed", "error": error, "flat": None, "thumb_hash": None})
 
 
 def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:
     """What was found of a file, if it is the same and would be read alike; else None."""
     if not old or old["status"] in (*_TRIED_AGAIN, *_BY_SETTINGS, "removed"):
         return None
-    moved_here = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
-    if not moved_here and any(file[name] != old[name] for name in _IDENTITY):
+    known = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
+    if not known and (file["ctime_ns"] == 0 or any(file[name] != old[name] for name in _IDENTITY)):
         return None
     if (old["width"] or 0) * (old["height"] or 0) > reading.max_pixels:
         return None
@@ -205,7 +210,7 @@ def _write(
     write_thumbs(thumbs, cells, number, chunk)
 
 
-def _facts(files: pa.Table, table: pa.Table, settings: str) -> dict[str, str]:
+def facts_of(files: pa.Table, table: pa.Table, settings: str) -> dict[str, str]:
     """What the metadata of a chunk's rows says: what they were made from, what they are, what may be tried again."""
     status = table["status"].to_pylist()
     decoded = pc.invert(pc.is_in(table["status"], pa.array([*_BY_SETTINGS, "removed"])))

@@ -48,7 +48,6 @@ class File(NamedTuple):
     path_raw: bytes
     size_bytes: int
     mtime_ns: int
-    inode: int
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ def _serve(order: _Order, place_file: int, answers: IO[bytes]) -> None:
         signal.setitimer(signal.ITIMER_REAL, order.timeout_s)
         while len(opened) < _AHEAD and number + len(opened) < len(order.files):
             opened.append(OpenedFile(order.files[number + len(opened)][1].path_raw, order.reading.follow_symlinks))
-        decoded = decode_file(opened.popleft(), file.size_bytes, file.mtime_ns, file.inode, order.reading)
+        decoded = decode_file(opened.popleft(), file.size_bytes, file.mtime_ns, order.reading)
         signal.setitimer(signal.ITIMER_REAL, 0)
         noise = _noise()
         if decoded.thumb is None and noise:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pillow_heif
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from dupegrid.arrays import Pixels, signed64
+from dupegrid.arrays import Pixels, clamped64
 
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
 
@@ -133,10 +133,10 @@ class OpenedFile:
                 os.posix_fadvise(self.descriptor, 0, _READ_AT_ONCE_BYTES, os.POSIX_FADV_WILLNEED)
 
 
-def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, inode: int, reading: Reading) -> Decoded:
+def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, reading: Reading) -> Decoded:
     """The thumbnail of one file, (side, side, 3) uint8, or the reason why there is none; closes the file.
 
-    Never raises for what a file holds. `size_bytes`, `mtime_ns` and `inode` are what discover saw: a file that
+    Never raises for what a file holds. `size_bytes` and `mtime_ns` (0: says nothing) are what discover saw: a file that
     differs when opened, or changes while it is read, has status 'changed'. The hash covers what a picture's file
     holds; files that are no picture are not read to the end and have none.
     """
@@ -144,9 +144,10 @@ def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, inode: int, 
         if isinstance(opened.error, FileNotFoundError):
             return Decoded("changed", "the file is gone")
         return Decoded("unreadable", str(opened.error and opened.error.strerror))
-    seen = (size_bytes, mtime_ns, inode)
+    # No inode: some file systems give another each time. What has another change time by now is found by it next time.
+    seen = (size_bytes, mtime_ns)
     with open(opened.descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(opened.descriptor).st_mode) or _identity(opened.descriptor) != seen:
+        if not stat.S_ISREG(os.fstat(opened.descriptor).st_mode) or _stamps(opened.descriptor, mtime_ns) != seen:
             return Decoded("changed", "the file is not the one that was listed")
         try:
             # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
@@ -155,7 +156,7 @@ def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, inode: int, 
             return Decoded("unreadable", error.strerror)
         except MemoryError:
             return Decoded("too_large", "the file does not fit the memory for one")
-        if _identity(opened.descriptor) != seen:
+        if _stamps(opened.descriptor, mtime_ns) != seen:
             return Decoded("changed", "the file changed while it was read")
     return decode(data, reading)
 
@@ -219,9 +220,9 @@ def encode_jpeg(thumb: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _identity(descriptor: int) -> tuple[int, int, int]:
+def _stamps(descriptor: int, listed_ns: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
-    return status.st_size, status.st_mtime_ns, signed64(status.st_ino)
+    return status.st_size, clamped64(status.st_mtime_ns) if listed_ns else 0
 
 
 def _is_picture(file: BinaryIO) -> bool:

@@ -49,8 +49,8 @@ def refuse_listing(monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
     """Have the system refuse to list folders of this name."""
     scandir = os.scandir
 
-    def refuse(path: bytes) -> object:
-        if os.path.basename(os.fsencode(path)) == name:
+    def refuse(path: bytes | int) -> object:
+        if not isinstance(path, int) and os.path.basename(os.fsencode(path)) == name:
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 

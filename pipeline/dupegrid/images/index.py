@@ -14,7 +14,9 @@ from typing import Final
 import dask.bag as db
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from dupegrid.arrays import Ints
 from dupegrid.config import Config
 from dupegrid.errors import DamagedError, StoreError
 from dupegrid.images.chunk import (
@@ -186,12 +188,20 @@ def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, aga
     if not whole:
         return list(range(thumbs.chunks))
     listings = listing_digests(files, thumbs.chunk)
+    if again:
+        whole -= set((_unproven(files) // thumbs.chunk).tolist())
 
     def is_done(number: int) -> bool:
         facts = read_metadata(part_path(run_dir, number)) if number in whole else {}
         return is_current(facts, listings[number], config, again)
 
     return [number for number in range(thumbs.chunks) if not is_done(number)]
+
+
+def _unproven(files: pa.Table) -> Ints:
+    """The ids of files that may have changed without a trace in the listing, and that no hash proves."""
+    there = pc.and_(pc.invert(files["removed"]), pc.is_null(files["known_hash"]))
+    return np.flatnonzero(pc.and_(there, pc.equal(files["ctime_ns"], 0)).to_numpy())
 
 
 def _rows_mark(part: Path) -> str:

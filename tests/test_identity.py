@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,8 +17,8 @@ import dupegrid
 from dupegrid.config import load_config
 from dupegrid.errors import DupegridError, InputError
 from dupegrid.images import chunk as chunk_module
+from dupegrid.images import hashing, layout
 from dupegrid.images import index as index_module
-from dupegrid.images import layout
 from dupegrid.images.discover import Listing, _Walk, discover
 from dupegrid.images.merge import merge
 from tests.conftest import refuse_listing
@@ -377,7 +378,8 @@ def test_what_takes_the_place_of_a_listed_file_is_not_read_for_its_hash(
     for k in range(3):
         noise(photos / f"{k}.bmp", k)
     dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
-    moved = (photos / "1.bmp").rename(photos / "moved.bmp")
+    moved = Path(shutil.copy2(photos / "1.bmp", photos / "moved.bmp"))
+    (photos / "1.bmp").unlink()
 
     def listed(*arguments: object) -> Listing:
         listing = discover(*arguments)
@@ -400,10 +402,31 @@ def test_what_takes_the_place_of_a_listed_file_is_not_read_for_its_hash(
         target=lambda: done.append(dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)), daemon=True
     )
     work.start()
-    work.join(60)
+    work.join(30)
     assert done, "it hangs"
     assert statuses(done[0])["moved.bmp"] in ("changed", "unreadable")
     assert statuses(done[0])["1.bmp"] == "removed"
+
+
+def test_a_read_that_hangs_is_given_up_and_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H3: the pool was waited for, whatever signal came."""
+    hangs = threading.Event()
+    monkeypatch.setattr(hashing, "_hash", lambda path, *_: path == b"well" or hangs.wait())
+    files = [(b"well", 1), (b"hangs", 1)]
+    assert hashing.hashes_of(files, False, 0.2, lambda _: None) == [True, None]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            hashing.hashes_of(files, False, 600.0, lambda _: None)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        hangs.set()
 
 
 def test_only_files_that_may_be_known_are_read_for_their_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

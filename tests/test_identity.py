@@ -1,4 +1,4 @@
-"""Which file is which: stamps that agree, inodes that are used again or made up, links, roots, spellings of paths."""
+"""Which file is which: stamps that agree, times at the ends, inodes that are used again or made up, hashes."""
 
 import hashlib
 import os
@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,42 +14,13 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid.config import load_config
-from dupegrid.errors import DupegridError, InputError
-from dupegrid.images import chunk as chunk_module
-from dupegrid.images import hashing, layout
+from dupegrid.images import hashing
 from dupegrid.images import index as index_module
 from dupegrid.images.discover import Listing, _Walk, discover
-from dupegrid.images.merge import merge
-from tests.conftest import refuse_listing
+from tests.conftest import noise
 from tests.test_resume import by_path
 
 SETTINGS = {"scheduler": "sync", "quiet": True, "thumb": 16}
-Opened = list[str]
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
-    """The names of the files that are decoded."""
-    names: Opened = []
-    decode_files = chunk_module.decode_files
-
-    def watched(files: list, *rest: object) -> object:
-        names.extend(os.path.basename(os.fsdecode(file.path_raw)) for file in files)
-        return decode_files(files, *rest)
-
-    monkeypatch.setattr(chunk_module, "decode_files", watched)
-    return names
-
-
-def noise(path: Path, seed: int, mtime_s: int | None = None) -> Path:
-    """A picture in a file whose size does not depend on the seed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    if mtime_s is not None:
-        os.utime(path, (mtime_s, mtime_s))
-    return path
 
 
 def statuses(run: dupegrid.Run) -> dict[str, str]:
@@ -129,7 +100,7 @@ def test_a_file_changed_in_place_whose_time_was_put_back_is_noticed(tmp_path: Pa
     assert again.images["ctime_ns"].to_pylist()[1] == (photos / "1.bmp").stat().st_ctime_ns
 
 
-def test_another_mode_or_name_or_place_costs_no_decoding(tmp_path: Path, opened: Opened) -> None:
+def test_another_mode_or_name_or_place_costs_no_decoding(tmp_path: Path, opened: list[str]) -> None:
     """All of these change the change time, or the path: the file is read, and known by its hash."""
     photos = tmp_path / "photos"
     for k in range(5):
@@ -154,7 +125,7 @@ def test_another_mode_or_name_or_place_costs_no_decoding(tmp_path: Path, opened:
 
 
 @pytest.mark.parametrize("mtime_s", [10_413_792_000, -3_000_000_000, 2**33])
-def test_any_time_is_a_row(tmp_path: Path, opened: Opened, mtime_s: int) -> None:
+def test_any_time_is_a_row(tmp_path: Path, opened: list[str], mtime_s: int) -> None:
     """C1: nanoseconds after 2262 are more than an int64 holds."""
     photos = tmp_path / "photos"
     noise(photos / "a.png", 1)
@@ -181,7 +152,7 @@ def test_any_size_time_and_inode_is_a_row(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_inodes_that_differ_at_each_look_cost_nothing(
-    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """L4: all files were 'changed', in every run."""
     photos = tmp_path / "photos"
@@ -205,7 +176,7 @@ def test_inodes_that_differ_at_each_look_cost_nothing(
 
 @pytest.mark.parametrize("fields", [["st_ctime_ns"], ["st_mtime_ns", "st_ctime_ns"]])
 def test_times_that_differ_at_each_look_say_nothing(
-    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch, fields: list[str]
+    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch, fields: list[str]
 ) -> None:
     """L4: then the hash says which file it is."""
     photos = tmp_path / "photos"
@@ -237,133 +208,6 @@ def test_one_inode_for_all_makes_no_links(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(run.images) == 5
     assert run.images["link_of"].null_count == run.images["link_kind"].null_count == 5
     assert run.summary["duplicate_bytes"] == 4 * (photos / "a.bmp").stat().st_size
-
-
-# Links
-
-
-@pytest.mark.parametrize("listed", [False, True])
-def test_a_link_is_never_kept_over_its_target(tmp_path: Path, listed: bool) -> None:
-    """L3: who deletes duplicates would lose the file."""
-    photos = tmp_path / "photos"
-    noise(photos / "original.png", 1)
-    (photos / "a-link.png").symlink_to("original.png")
-    (tmp_path / "a-way").symlink_to("photos")
-    places: tuple[Path, ...] = (photos,)
-    settings: dict[str, object] = {"follow_symlinks": True}
-    names = ["a-link.png", "original.png"]
-    if listed:
-        (tmp_path / "list").write_text(f"{tmp_path}/a-way/original.png\n{photos}/original.png\n")
-        places, settings, names = (), {"files_from": tmp_path / "list"}, ["original.png", "original.png"]
-    run = dupegrid.run(*places, out=tmp_path / "run", **settings, **SETTINGS)
-    rows = run.images.to_pylist()
-    assert [os.path.basename(row["path"]) for row in rows] == names
-    assert [(row["link_kind"], row["link_of"]) for row in rows] == [("symbolic", 1), (None, None)]
-    assert {row["image"]: row["role"] for row in run.clusters.to_pylist()} == {0: "duplicate", 1: "keep"}
-    assert run.summary["duplicate_bytes"] == 0
-
-
-def test_hard_and_symbolic_links_are_told_apart(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    noise(photos / "b.png", 1)
-    (photos / "c.png").hardlink_to(photos / "b.png")
-    (photos / "a.png").symlink_to("c.png")
-    (tmp_path / "far").mkdir()
-    noise(tmp_path / "far/z.png", 1)
-    (photos / "way").symlink_to(tmp_path / "far")
-    run = dupegrid.run(photos, out=tmp_path / "run", follow_symlinks=True, **SETTINGS)
-    rows = [(os.path.basename(row["path"]), row["link_kind"], row["link_of"]) for row in run.images.to_pylist()]
-    assert rows == [
-        ("a.png", "symbolic", 1),
-        ("b.png", "hard", None),
-        ("c.png", "hard", 1),
-        ("z.png", "symbolic", None),
-    ]
-    assert run.clusters["image"][0].as_py() == 1
-    assert dupegrid.run(photos, out=tmp_path / "run", follow_symlinks=True, **SETTINGS).images == run.images
-
-
-# Paths
-
-
-@pytest.fixture
-def crossing(tmp_path: Path) -> Path:
-    """A folder in which link/../pics is real/pics, though pics lies beside link."""
-    noise(tmp_path / "real/pics/right.png", 1)
-    (tmp_path / "real/inner").mkdir()
-    noise(tmp_path / "pics/wrong.png", 2)
-    (tmp_path / "link").symlink_to("real/inner")
-    return tmp_path
-
-
-@pytest.mark.parametrize("relative", [False, True])
-def test_two_dots_after_a_link_lead_where_the_system_goes(
-    crossing: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
-) -> None:
-    """M1: in PATH, --against, --out, --ignore-path and --files-from."""
-    monkeypatch.chdir(crossing)
-    start = "" if relative else f"{crossing}/"
-    run = dupegrid.run(f"{start}link/../pics", out=f"{start}link/../run", **SETTINGS)
-    assert [os.path.basename(path) for path in run.images["path"].to_pylist()] == ["right.png"]
-    assert (crossing / "real/run/run.json").exists()
-    (crossing / "list").write_text(f"{start}link/../pics/right.png\n{start}nowhere/../x.png\n")
-    listing = discover(load_config(files_from=str(crossing / "list")))
-    assert os.fsencode(crossing / "real/pics/right.png") in listing.files["path_raw"].to_pylist()
-    assert len(listing.files) == 2
-    config = load_config(paths=["pics"], against=[f"{start}link/../pics"], ignore_path=[f"{start}link/../pics"])
-    assert config.against == config.ignore_path == (str(crossing / "real/pics"),)
-
-
-def test_photos_reached_through_a_link_keep_that_name(crossing: Path) -> None:
-    (crossing / "way").symlink_to("real")
-    listing = discover(load_config(paths=[f"{crossing}/way/./pics/"]))
-    assert listing.files["path_raw"].to_pylist() == [os.fsencode(crossing / "way/pics/right.png")]
-
-
-@pytest.mark.parametrize(
-    "refused",
-    [
-        lambda photos, out: dupegrid.run("s3://bucket/photos", out=out),
-        lambda photos, out: dupegrid.run(photos, out="s3://bucket/run"),
-        lambda photos, out: dupegrid.run(photos, against="gs://bucket", out=out),
-        lambda photos, out: dupegrid.run(files_from="https://host/list", out=out),
-        lambda photos, out: dupegrid.run(files_from=photos / "list", out=out),
-        lambda photos, out: dupegrid.run("photos\0", out=out),
-        lambda photos, out: dupegrid.run(photos, out="run\0"),
-        lambda photos, out: dupegrid.run([photos, photos], out=out),
-        lambda photos, out: dupegrid.run(photos, out=[out]),
-        lambda photos, out: dupegrid.run(5, out=out),
-        lambda photos, out: dupegrid.run(f"{photos}/nowhere/../../photos", out=out),
-        lambda photos, out: dupegrid.open_run(None),
-    ],
-)
-def test_what_is_no_path_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[[Path, Path], object]
-) -> None:
-    """D3 and more: `--out s3://...` made a folder of that name."""
-    monkeypatch.chdir(tmp_path)
-    noise(tmp_path / "photos/a.png", 1)
-    (tmp_path / "photos/list").write_text("photos/a.png\ns3://bucket/a.png\n")
-    with pytest.raises(DupegridError) as raised:
-        refused(tmp_path / "photos", tmp_path / "run")
-    assert raised.value.exit_code == 2
-    assert len(str(raised.value).splitlines()) == 1
-    assert os.listdir(tmp_path) == ["photos"]
-
-
-def test_paths_of_bytes_and_thresholds_of_text_are_understood(tmp_path: Path) -> None:
-    noise(tmp_path / "photos/\udcff.png", 1)
-    noise(tmp_path / "photos/b.png", 1)
-    run = dupegrid.run(os.fsencode(tmp_path / "photos"), out=os.fsencode(tmp_path / "run"), **SETTINGS)
-    assert run.config.paths == (str(tmp_path / "photos"),)
-    assert len(run.at("50").clusters) == 2
-    assert dupegrid.cluster(run.path, "20").config.threshold == 20
-    assert run.explain(b"\xff.png", os.fsencode(tmp_path / "photos/b.png")).mse["identity"] == 0
-    for wrong in ("much", [1]):
-        with pytest.raises(DupegridError, match="give a number"):
-            run.at(wrong)
-        with pytest.raises(DupegridError, match="give a number"):
-            dupegrid.cluster(run.path, wrong)
 
 
 # Reading for a hash
@@ -451,166 +295,3 @@ def test_only_files_that_may_be_known_are_read_for_their_hash(tmp_path: Path, mo
     Image.new("RGB", (9, 9)).save(photos / "other-size.bmp")
     dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
     assert read == [b"x.bmp"]
-
-
-# Roots
-
-
-def sides_of(run: dupegrid.Run) -> dict[str, tuple[str, str | None]]:
-    roots = run.config.roots
-    return {
-        row["path"]: (roots[row["root"]], row["group"]) for row in run.images.to_pylist() if row["root"] is not None
-    }
-
-
-def test_files_of_a_folder_that_cannot_be_listed_stay_under_their_root(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """W5: roots were kept by number, which changes when a PATH is added or two change places."""
-    p, q, s = (tmp_path / name for name in "pqs")
-    for k, folder in enumerate((p, q, s)):
-        noise(folder / "a.png", k)
-        noise(folder / "shut/b.png", 7)
-    settings = {"against": s, "out": tmp_path / "run", **SETTINGS}
-    before = sides_of(dupegrid.run(p, q, **settings))
-    new = noise(tmp_path / "new/c.png", 20)
-    refuse_listing(monkeypatch, b"shut")
-    swapped = dupegrid.run(q, new.parent, p, **settings)
-    assert sides_of(swapped) == before | {str(new): (str(new.parent), "a")}
-    across = dupegrid.run(p, q, out=tmp_path / "across", scope="across", **SETTINGS)
-    assert sides_of(across) == {str(folder / "a.png"): (str(folder), None) for folder in (p, q)}
-
-
-def test_removed_files_have_the_root_they_would_be_under_now(tmp_path: Path) -> None:
-    p, q = tmp_path / "p", tmp_path / "q"
-    for folder in (p, q):
-        noise(folder / "a.png", 1)
-        noise(folder / "b.png", 2)
-    dupegrid.run(p, out=tmp_path / "run", **SETTINGS)
-    (p / "b.png").unlink()
-    run = dupegrid.run(q, p, out=tmp_path / "run", **SETTINGS)
-    assert {path: root for path, (root, _) in sides_of(run).items()}[str(p / "b.png")] == str(p)
-    (tmp_path / "list").write_text(f"{q}/a.png\n")
-    dupegrid.run(files_from=tmp_path / "list", out=tmp_path / "listed", **SETTINGS)
-    run = dupegrid.run(p, out=tmp_path / "listed", **SETTINGS)
-    assert {row["path"]: row["root"] for row in run.images.to_pylist()} == {f"{q}/a.png": None, f"{p}/a.png": 0}
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"extensions": [".png"]}, {"ignore_name": ["sub"]}, {"ignore_path": ["sub"]}, {"follow_symlinks": False}],
-)
-def test_files_that_the_settings_leave_out_are_told_from_those_that_are_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object]
-) -> None:
-    photos = tmp_path / "photos"
-    noise(photos / "a.png", 1)
-    monkeypatch.chdir(photos)
-    noise(photos / "gone.png", 2)
-    noise(photos / "sub/b.bmp", 3)
-    noise(tmp_path / "far/c.png", 4)
-    (photos / "sub/c.png").symlink_to(tmp_path / "far/c.png")
-    first = dupegrid.run(photos, out=tmp_path / "run", **{"follow_symlinks": True}, **SETTINGS)
-    (photos / "gone.png").unlink()
-    run = dupegrid.run(photos, out=tmp_path / "run", **({"follow_symlinks": True} | settings), **SETTINGS)
-    rows = {os.path.basename(row["path"]): row for row in run.images.to_pylist() if row["status"] == "removed"}
-    assert rows.pop("gone.png")["error"] is None
-    assert rows
-    assert all("left out by" in row["error"] for row in rows.values())
-    whole = dupegrid.run(photos, out=tmp_path / "run", **{"follow_symlinks": True}, **SETTINGS)
-    assert whole.clusters == first.clusters
-    assert {row["status"] for row in whole.images.to_pylist() if "gone" not in row["path"]} == {"ok"}
-
-
-# Chunks
-
-
-def parts(run_dir: Path) -> int:
-    return len(list((run_dir / "index").glob("part-*")))
-
-
-def test_a_run_that_began_small_has_not_more_files_than_another(tmp_path: Path, opened: Opened) -> None:
-    """M2."""
-    photos = tmp_path / "photos"
-    noise(photos / "0.bmp", 0)
-    dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
-    for many in (40, 400):
-        for k in range(many):
-            noise(photos / f"{k}.bmp", k)
-        opened.clear()
-        (photos / "39.bmp").unlink()
-        run = dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
-    fresh = dupegrid.run(photos, out=tmp_path / "fresh", **SETTINGS)
-    assert by_path(run) == by_path(fresh)
-    assert parts(run.path) <= 2 * parts(fresh.path)
-    assert not (run.path / "relaid").exists()
-    assert (run.thumbs_of(np.array([0, 5]))[0] == fresh.thumbs_of(np.array([0]))[0]).all()
-
-
-def test_laying_out_again_is_finished_by_the_next_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Opened
-) -> None:
-    """Killed anywhere in it: nothing is decoded twice or lost, a row that cannot be made again neither."""
-    photos, whole = tmp_path / "photos", tmp_path / "whole"
-    for k in range(10):
-        noise(photos / f"{k}.bmp", k)
-    dupegrid.run(photos, out=whole, **SETTINGS)
-    (photos / "3.bmp").unlink()
-    before = dupegrid.run(photos, out=whole, **SETTINGS)
-    rows = before.images
-    monkeypatch.setattr(index_module, "chunk_size", lambda *_: 16)
-    noise(photos / "new.bmp", 50)
-    for stop_at in range(1000):
-        opened.clear()
-        out = tmp_path / f"run{stop_at}"
-        shutil.copytree(whole, out)
-        with monkeypatch.context() as patch:
-            steps = iter(range(1000))
-            for name in ("remove", "write_table", "write_thumbs", "create_stores"):
-                patch.setattr(layout, name, stopping(getattr(layout, name), steps, stop_at))
-            patch.setattr(os, "replace", stopping(os.replace, steps, stop_at))
-            patch.setattr(index_module, "merge", lambda *args: (patch.undo(), merge(*args))[1])
-            try:
-                dupegrid.run(photos, out=out, **SETTINGS)
-                finished = True
-            except KeyboardInterrupt:
-                finished = False
-        monkeypatch.setattr(index_module, "chunk_size", lambda *_: 16)
-        again = dupegrid.run(photos, out=out, **SETTINGS)
-        assert opened == ["new.bmp"], stop_at
-        assert again.images.slice(0, 10) == rows
-        assert_every_row_is_of_its_file(again)
-        assert parts(out) == 1
-        assert sorted(os.listdir(out)) == sorted(os.listdir(whole))
-        if finished:
-            break
-    assert stop_at > 20
-
-
-def stopping(act: Callable[..., object], steps: Iterator[int], stop_at: int) -> Callable[..., object]:
-    """A function that stops the run before or after it has acted, at the step with this number."""
-
-    def call(*arguments: object, **options: object) -> object:
-        if next(steps) == stop_at:
-            raise KeyboardInterrupt
-        result = act(*arguments, **options)
-        if next(steps) == stop_at:
-            raise KeyboardInterrupt
-        return result
-
-    return call
-
-
-def test_chunks_stay_countable() -> None:
-    """A million photos of 3 MB were 1.5 million files."""
-    for images, size in ((1_000_000, 3_000_000), (100_000, 50_000_000), (8_000_000, 10)):
-        assert images / index_module.chunk_size(images, images * size) <= 16_384
-    assert index_module.chunk_size(100, 100 * 20_000_000) == 4
-    assert index_module.chunk_size(20_000_000, 1) == 512
-
-
-def test_lines_of_a_list_that_are_addresses_are_refused(tmp_path: Path) -> None:
-    """D3."""
-    (tmp_path / "list").write_text("s3://bucket/a.png\n")
-    with pytest.raises(InputError, match="only folders and files of this machine"):
-        discover(load_config(files_from=str(tmp_path / "list")))

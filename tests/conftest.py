@@ -9,6 +9,7 @@ from hypothesis import settings
 from PIL import Image
 
 from dupegrid import Run, demo
+from dupegrid.images import chunk as chunk_module
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -45,12 +46,26 @@ def data() -> Path:
     return folder
 
 
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are decoded."""
+    names: list[str] = []
+    decode_files = chunk_module.decode_files
+
+    def watched(files: list, *rest: object) -> object:
+        names.extend(os.path.basename(os.fsdecode(file.path_raw)) for file in files)
+        return decode_files(files, *rest)
+
+    monkeypatch.setattr(chunk_module, "decode_files", watched)
+    return names
+
+
 def refuse_listing(monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
     """Have the system refuse to list folders of this name."""
     scandir = os.scandir
 
-    def refuse(path: bytes) -> object:
-        if os.path.basename(os.fsencode(path)) == name:
+    def refuse(path: bytes | int) -> object:
+        if not isinstance(path, int) and os.path.basename(os.fsencode(path)) == name:
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
@@ -67,6 +82,16 @@ def save(path: Path, seed: int, **options: object) -> Path:
     """Draw and save a picture, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture(seed).save(path, **options)
+    return path
+
+
+def noise(path: Path, seed: int, mtime_s: int | None = None) -> Path:
+    """A picture in a file whose size does not depend on the seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    if mtime_s is not None:
+        os.utime(path, (mtime_s, mtime_s))
     return path
 
 

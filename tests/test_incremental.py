@@ -9,30 +9,14 @@ import numpy as np
 import pytest
 
 import dupegrid
-from dupegrid.images import chunk as chunk_module
 from dupegrid.images import index as index_module
 from dupegrid.images import sandbox
-from dupegrid.images.sandbox import File
 from tests import reference
 from tests.conftest import picture, refuse_listing, save
 from tests.test_resume import by_path
 from tests.test_sandbox import MISBEHAVING
 
 SETTINGS = {"scheduler": "sync", "quiet": True, "cutoff": 400.0}
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are decoded."""
-    names: list[str] = []
-    decode_files = chunk_module.decode_files
-
-    def watched(files: list[File], *rest: object) -> object:
-        names.extend(os.path.basename(os.fsdecode(file.path_raw)) for file in files)
-        return decode_files(files, *rest)
-
-    monkeypatch.setattr(chunk_module, "decode_files", watched)
-    return names
 
 
 class Folder:

@@ -82,7 +82,7 @@ def files(folder: Path, *contents: bytes | int) -> list[File]:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         status = path.stat()
-        found.append(File(os.fsencode(path), status.st_size, status.st_mtime_ns, status.st_ino))
+        found.append(File(os.fsencode(path), status.st_size, status.st_mtime_ns))
     return found
 
 
@@ -336,7 +336,7 @@ def test_heic_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.heic"
     picture(1, (200, 150)).save(path, "HEIF", quality=95)
     status = path.stat()
-    (found,) = statuses([File(os.fsencode(path), status.st_size, status.st_mtime_ns, status.st_ino)])
+    (found,) = statuses([File(os.fsencode(path), status.st_size, status.st_mtime_ns)])
     assert (found.status, found.format, found.width, found.height) == ("ok", "HEIF", 200, 150)
 
 
@@ -355,11 +355,11 @@ def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
     script = f"""
 from dupegrid.images import sandbox
 sandbox._START = sandbox._START.replace("serve()\\n", {MISBEHAVING!r} + "\\nserve()\\n", 1)
-wanted = [sandbox.File({os.fsencode(tmp_path / "hang")!r}, 14, 1, 0)]
+wanted = [sandbox.File({os.fsencode(tmp_path / "hang")!r}, 14, 1)]
 import os
 open(wanted[0].path_raw, "wb").write(b"MISBEHAVE hang")
 status = os.stat(wanted[0].path_raw)
-wanted = [sandbox.File(wanted[0].path_raw, status.st_size, status.st_mtime_ns, status.st_ino)]
+wanted = [sandbox.File(wanted[0].path_raw, status.st_size, status.st_mtime_ns)]
 process = sandbox._taken()
 sandbox._idle.append(process)
 print(process._process.pid, flush=True)

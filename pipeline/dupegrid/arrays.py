@@ -10,6 +10,6 @@ Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 
 
-def signed64(number: int) -> int:
-    """An unsigned 64-bit number (some file systems use all of it for inodes) as the int64 with the same bits."""
-    return number - (1 << 64) if number >= 1 << 63 else number
+def clamped64(number: int) -> int:
+    """A number as the nearest int64: file systems know times that have no nanoseconds in it, from 2262 on."""
+    return max(-(1 << 63), min(number, (1 << 63) - 1))

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -13,6 +13,7 @@ from dupegrid.errors import ConfigError
 SCHEDULERS = "sync, threads, processes, local or tcp://HOST:PORT"
 CHANNELS = 3
 _YAML_CHARACTERS = 1 << 20  # read of a file of settings
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def _known_scheduler(name: str) -> str:
@@ -21,14 +22,31 @@ def _known_scheduler(name: str) -> str:
     raise ValueError(f"is {name!r}: use {SCHEDULERS}")
 
 
-def _absolute(path: Any) -> Any:
-    if path == "":
-        raise ValueError("is '': name a folder")
-    return os.path.abspath(os.path.expanduser(path)) if isinstance(path, str | os.PathLike) else path
+def resolved(path: Any) -> str:
+    """An absolute path of what the system finds under a path, in its own spelling where it holds no '..'.
+
+    `link/../pics` lies beside what the link leads to. Raises ValueError for what names no place on a file system.
+    """
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise ValueError(f"is {path!r}: give one path")
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise ValueError(f"is {text!r}: name a folder")
+    if _URL.match(text):
+        raise ValueError(f"is {text!r}: only folders and files of this machine can be named, so mount it first")
+    parts = os.path.expanduser(text).split("/")
+    if ".." not in parts:
+        return os.path.abspath("/".join(parts))
+    tail = len(parts) - parts[::-1].index("..")
+    try:
+        head = os.path.realpath("/".join(parts[:tail]), strict=True)
+    except OSError as error:
+        raise ValueError(f"is {text!r}: {error.strerror}, before its last '..'") from None
+    return os.path.normpath("/".join([head, *parts[tail:]]))
 
 
 def _one_or_several(value: Any) -> Any:
-    return [value] if isinstance(value, str | os.PathLike) else value
+    return [value] if isinstance(value, str | bytes | os.PathLike) else value
 
 
 def _extension(name: str) -> str:
@@ -45,8 +63,8 @@ def _bytes(size: Any) -> Any:
 
 
 SizeBytes = Annotated[int, BeforeValidator(_bytes)]
-FolderPath = Annotated[str, BeforeValidator(_absolute)]
-OneFile = Annotated[str, BeforeValidator(_absolute)]
+FolderPath = Annotated[str, BeforeValidator(resolved)]
+OneFile = Annotated[str, BeforeValidator(resolved)]
 Extension = Annotated[str, AfterValidator(_extension)]
 Extensions = Annotated[tuple[Extension, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
 Folders = Annotated[tuple[FolderPath, ...], BeforeValidator(_one_or_several)]

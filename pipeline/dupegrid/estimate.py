@@ -37,7 +37,7 @@ def estimate(listing: Listing, config: Config) -> dict[str, Any]:
     sorted_bytes = files * (4 * _COMPONENTS * len(CHOICES[config.orientations]) + 400)
     return {
         "images": files,
-        "bytes_read": int(np.sum(listing.files["size_bytes"].to_numpy())),
+        "bytes_read": int(np.sum(listing.files["size_bytes"].to_numpy(), dtype=np.float64)),
         "pairs": pairs,
         "images_per_s": round(files_per_s, 1),
         "pairs_per_s": round(pairs_per_s),

@@ -15,7 +15,7 @@ from typing import Final
 
 from dupegrid.errors import RunDirError
 from dupegrid.hold import Hold, writing_for
-from dupegrid.ours import LOCK, leftovers
+from dupegrid.ours import LOCK, leftovers, remove
 from dupegrid.text import printable
 
 _KEYS: Final = {"host", "pid", "since", "token"}
@@ -38,14 +38,14 @@ def locked(run_dir: Path) -> Iterator[Hold]:
         _write(descriptor, hold.token)
         try:
             for file in unfinished:
-                file.unlink(missing_ok=True)
+                remove(file)
             with writing_for(hold):
                 yield hold
         except BaseException:
             os.ftruncate(descriptor, 0)
             with suppress(OSError, RunDirError):  # tasks may be at work still: what they would rename goes (hold.py)
                 for file in leftovers(run_dir):
-                    file.unlink(missing_ok=True)
+                    remove(file)
             raise
         finally:
             os.ftruncate(descriptor, 0)

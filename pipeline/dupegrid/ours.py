@@ -30,6 +30,7 @@ _FOLDERS: Final = {
     "levels.zarr": _GROUP,
     "sorted.zarr": _GROUP,
 }
+ASIDE: Final = "relaid"  # a folder of stores that are made aside, to be put in place when whole
 _FILES: Final = (
     "run.json",
     "receipt.json",
@@ -42,7 +43,9 @@ _FILES: Final = (
     "report.html",
 )
 _PLACES: Final = re.compile(
-    "|".join([*map(re.escape, _FILES), *(rf"{re.escape(name)}(/{inside})?" for name, inside in _FOLDERS.items())])
+    rf"{ASIDE}|({ASIDE}/)?("
+    + "|".join([*map(re.escape, _FILES), *(rf"{re.escape(name)}(/{inside})?" for name, inside in _FOLDERS.items())])
+    + ")"
 )
 _UNFINISHED: Final = re.compile(r"((?:.*/)?)\.([^/]+)\.[0-9a-f]{32}")
 _PICTURE: Final = re.compile(r"explain-\d+-\d+\.png")
@@ -112,6 +115,13 @@ def remove(path: Path) -> None:
         if not stat.S_ISREG(mode):
             raise _refused(path, "is a link" if stat.S_ISLNK(mode) else "is no regular file")
         path.unlink(missing_ok=True)
+        return
+    unfinished = _UNFINISHED.fullmatch(path.name)
+    if path.name == ASIDE or (unfinished and unfinished[2] == ASIDE):
+        for name in filter(is_place, os.listdir(path)):
+            remove(path / name)
+        with contextlib.suppress(OSError):  # something is in it that is not ours
+            os.rmdir(path)
         return
     if path.name not in _FOLDERS:
         raise _refused(path, "is a folder")
@@ -188,17 +198,20 @@ def _entries(run_dir: Path, inside: bool = True, only: str | None = None) -> Ite
                 if entry.is_symlink():
                     raise _refused(entry.path, "is a link")
                 is_folder = entry.is_dir(follow_symlinks=False)
-                if is_folder != _is_folder(place) or not (is_folder or entry.is_file(follow_symlinks=False)):
-                    raise _refused(entry.path, "is no folder" if _is_folder(place) else "is no regular file")
+                should_be = _is_folder(final) if not unfinished else final == ASIDE
+                if is_folder != should_be or not (is_folder or entry.is_file(follow_symlinks=False)):
+                    raise _refused(entry.path, "is no folder" if should_be else "is no regular file")
                 yield place, entry
-                if is_folder and inside:
+                if is_folder and inside and not unfinished:
                     waiting.append(f"{place}/")
 
 
 def _is_folder(place: str) -> bool:
     """Whether a place of ours is a folder: an artifact that holds files, or an array of a group."""
-    name, _, inner = place.partition("/")
-    return name in _FOLDERS and (not inner or (_FOLDERS[name] == _GROUP and re.fullmatch(r"\w+", inner) is not None))
+    name, _, inner = place.removeprefix(f"{ASIDE}/").partition("/")
+    if inner:
+        return _FOLDERS[name] == _GROUP and re.fullmatch(r"\w+", inner) is not None
+    return name == ASIDE or name in _FOLDERS
 
 
 def _refused(path: str | Path, problem: str) -> RunDirError:

@@ -31,13 +31,16 @@ FILES = pa.schema(
     [
         ("id", pa.int64()),
         ("path_raw", pa.binary()),
-        ("root", pa.int32()),  # which of paths + against it was found under
+        ("root", pa.int32()),  # which of Config.roots it was found under; null if it is gone and so is that
         ("group", pa.string()),  # 'a' (paths) or 'b' (against) in an A-versus-B run, else null
         ("size_bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),
+        ("mtime_ns", pa.int64()),  # 0 where the file system gives another at each look
+        ("ctime_ns", pa.int64()),  # likewise
         ("device", pa.int64()),
         ("inode", pa.int64()),
+        ("link_kind", pa.string()),
         ("removed", pa.bool_()),  # was there in an earlier run
+        ("left_out", pa.bool_()),  # removed, as the settings leave it out now
         ("known_hash", pa.string()),  # of a file that moved here: what it holds is known under its id
     ]
 )
@@ -50,6 +53,7 @@ IMAGES = pa.schema(
         ("group", pa.string()),
         ("size_bytes", pa.int64()),
         ("mtime_ns", pa.int64()),
+        ("ctime_ns", pa.int64()),
         ("device", pa.int64()),
         ("inode", pa.int64()),
         ("width", pa.int32()),  # after the EXIF orientation
@@ -65,7 +69,8 @@ IMAGES = pa.schema(
         ("status", pa.string()),
         ("error", pa.string()),
         ("root", pa.int32()),
-        ("link_of", pa.int64()),  # the lowest id of the same file under other names (hard links), null on that one
+        ("link_of", pa.int64()),  # the name that a file of several goes by, null on that one
+        ("link_kind", pa.string()),  # 'symbolic': this name leads over a link; 'hard': the file has several; null
     ]
 )
 
@@ -112,7 +117,16 @@ CLUSTERS = pa.schema(
 # What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
 # believed to be there that has been taken away.
 ARTIFACTS = {
-    "index": ("mse.zarr", "thumbs.zarr", "levels.zarr", "sorted.zarr", "images.parquet", "index", "files.parquet"),
+    "index": (
+        "mse.zarr",
+        "relaid",
+        "thumbs.zarr",
+        "levels.zarr",
+        "sorted.zarr",
+        "images.parquet",
+        "index",
+        "files.parquet",
+    ),
     "compare": (
         "receipt.json",
         "compared.parquet",

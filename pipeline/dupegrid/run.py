@@ -1,6 +1,5 @@
 """The public API: one function a verb; each takes or gives a `Run`."""
 
-import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from dupegrid.progress import Reporter
 from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
-from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, open_run, shown, write_run_json
+from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, number_of, open_run, shown, write_run_json
 from dupegrid.runtime import Runtime, runtime
 from dupegrid.store import stored_fingerprint
 
@@ -100,6 +99,7 @@ def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
     """
     with locked(open_run(run_dir).path):
         opened = open_run(run_dir)
+        threshold = None if threshold is None else number_of(threshold)
         if threshold is not None and threshold > opened.config.cutoff:
             raise UsageError(
                 f"threshold {threshold:g} is above this run's cutoff {opened.config.cutoff:g}: "
@@ -141,7 +141,7 @@ def status(run_dir: StrPath) -> dict[str, Any]:
 
 def estimate(*paths: StrPath, config: StrPath | None = None, **settings: Any) -> dict[str, Any]:
     """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing."""
-    given = {"paths": [os.fspath(path) for path in paths]} if paths else {}
+    given = {"paths": list(paths)} if paths else {}
     chosen = load_config(config, -1.0, **given, **settings)
     return reckon(discover(chosen), chosen)
 
@@ -153,7 +153,7 @@ def _chosen(
     run_dir = absolute(out)
     before = known_config(run_dir)
     kept_cutoff = before.cutoff if before else -1.0
-    given = {"paths": [os.fspath(path) for path in paths]} if paths else {}
+    given = {"paths": list(paths)} if paths else {}
     chosen = load_config(config, kept_cutoff, **given, **settings)
     check_out(run_dir, chosen, before)
     if chosen.metric != FILTERED:

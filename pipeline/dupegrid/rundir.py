@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.arrays import Ints, Pixels
-from dupegrid.config import Config, load_config
+from dupegrid.config import Config, load_config, resolved
 from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
+from dupegrid.images.representatives import file_names
 from dupegrid.ours import is_known, is_of_a_lock, leftovers, refuse_links
 from dupegrid.pairs.compare import pairs_mark
 from dupegrid.pairs.kernel import CHOICES
@@ -100,6 +101,7 @@ class Run:
 
     def at(self, threshold: float) -> "Cut":
         """The matches and clusters of another threshold, up to the cutoff, without comparing again or writing."""
+        threshold = number_of(threshold)
         if not 0 <= threshold <= self.config.cutoff:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
         near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
@@ -115,8 +117,12 @@ class Run:
     def _id_of(self, image: int | StrPath) -> int:
         if str(image).isdecimal() and int(str(image)) < len(self.images):
             return int(str(image))
-        paths = self.images["path_raw"]
-        for wanted in (os.fsencode(absolute(str(image))), b"/" + os.fsencode(str(image))):
+        paths, end = self.images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))
+        try:
+            whole = os.fsencode(resolved(end[1:]))
+        except ValueError as error:
+            raise UsageError(f"the image {error}") from None
+        for wanted in (whole, end):
             exact = pc.index(paths, wanted).as_py()
             found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()
             if len(found) == 1:
@@ -215,10 +221,10 @@ class Run:
 
     def _bytes_of(self, ids: pa.ChunkedArray) -> int:
         """The bytes that images take: a file under several names once, and not if one of its names is a keeper."""
-        kept = self.images.take(self.clusters["keeper"].unique()).select(["device", "inode"])
-        files = self.images.take(ids).select(["device", "inode", "size_bytes"])
-        alone = files.join(kept, ["device", "inode"], join_type="left anti").group_by(["device", "inode"])
-        return pc.sum(alone.aggregate([("size_bytes", "max")])["size_bytes_max"]).as_py() or 0
+        name = file_names(self.images)[0]
+        name = np.where(name >= 0, name, np.arange(len(name)))
+        files = np.setdiff1d(name[ids.to_numpy()], name[self.clusters["keeper"].to_numpy()])
+        return pc.sum(self.images["size_bytes"].take(pa.array(files))).as_py() or 0
 
     @property
     def _already_there(self) -> dict[str, int]:
@@ -349,9 +355,18 @@ def write_run_json(path: Path, saved: Mapping[str, Any]) -> None:
 
 def absolute(path: StrPath) -> Path:
     """A path as a Run keeps it."""
-    if not os.fspath(path):
-        raise RunDirError("the run directory is '': name a folder")
-    return Path(os.path.abspath(os.path.expanduser(path)))
+    try:
+        return Path(resolved(path))
+    except ValueError as error:
+        raise RunDirError(f"the run directory {error}") from None
+
+
+def number_of(threshold: Any) -> float:
+    """A threshold as a number. UsageError where it is none."""
+    try:
+        return float(threshold)
+    except (TypeError, ValueError):
+        raise UsageError(f"threshold is {threshold!r}: give a number") from None
 
 
 def shown(path: Path) -> str:

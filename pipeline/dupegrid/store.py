@@ -24,6 +24,7 @@ NOT_DONE: Final = -1
 SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level
 _CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding,
 _FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so many bytes of a large one
+_MOST_CHUNKS: Final = 1 << 14
 
 
 class Thumbs:
@@ -246,9 +247,11 @@ def stored_fingerprint(path: Path) -> str | None:
 def chunk_size(images: int, size_bytes: int) -> int:
     """Images a chunk, for files of so many bytes in all: a power of two from 4 to 512.
 
-    Small where there are few images or large ones, so that every core is busy to the end.
+    Small where there are few images or large ones, so that every core is busy to the end; but the chunks are not more
+    than _MOST_CHUNKS while that can be, as each is several files.
     """
     by_size = _CHUNK_READS_BYTES * images // max(1, size_bytes + images * _FILE_COSTS_BYTES)
+    by_size = max(by_size, images // _MOST_CHUNKS)
     return int(max(4, min(512, 1 << (images // 32).bit_length(), 1 << by_size.bit_length())))
 
 

@@ -30,9 +30,10 @@ from dupegrid.text import display_path
 _LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
 _TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed, in every run; what `may_pass`, in one
 _BY_SETTINGS: Final = ("too_large", "timeout")  # may be well with other settings
-_IDENTITY: Final = ("size_bytes", "mtime_ns", "device", "inode")
+_IDENTITY: Final = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode")
+_LEFT_OUT: Final = "left out by --extensions, --ignore-name, --ignore-path or for want of --follow-symlinks"
 # Columns of a chunk's rows that come from the listing; and those that decoding found.
-LISTED: Final = ("id", "path_raw", "root", "group", *_IDENTITY)
+LISTED: Final = ("id", "path_raw", "root", "group", "link_kind", *_IDENTITY)
 _FOUND: Final = tuple(name for name in IMAGE_PART.names if name not in (*LISTED, "path"))
 
 
@@ -92,7 +93,7 @@ def _index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, n
         if decoded.thumb is not None:
             chunk[missing[at]] = decoded.thumb
     table = _rows(files, [decoded for decoded in known if decoded is not None])
-    _write(run_dir, number, table, chunk, _facts(files, table, settings, failed), thumbs, cells)
+    _write(run_dir, number, table, chunk, facts_of(files, table, settings, failed), thumbs, cells)
     return len(files)
 
 
@@ -108,7 +109,7 @@ def write_thumbs(thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels) -> N
 
 def listing_digests(files: pa.Table, length: int) -> list[str]:
     """A digest for each chunk of `length` files of a listing (schema FILES): equal when nothing in it differs."""
-    return _digests(files.select([*LISTED, "removed"]), length)
+    return _digests(files.select([*LISTED, "removed", "left_out"]), length)
 
 
 def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bool) -> bool:
@@ -161,7 +162,7 @@ def _known(
         if old and may_pass(old["status"], old["error"]) and _is_same(file, old):
             failed.add(place)
         if file["removed"]:
-            known.append(_removed(old))
+            known.append(_removed(old, file["left_out"]))
         elif not thumbs_are_there or place in once or (other and old.get("status") in _BY_SETTINGS):
             known.append(None)
         else:
@@ -178,14 +179,18 @@ def _listed_alike(run_dir: Path, files: pa.Table) -> list[dict[str, Any]]:
         return []
     rows = images.slice(files["id"][0].as_py(), len(files)).to_pylist()
     listed = files.slice(0, len(rows)).to_pylist()
-    same = (all(file[name] == row[name] for name in LISTED) for file, row in zip(listed, rows, strict=True))
+    same = (
+        all(file[name] == row[name] for name in ("path_raw", *_IDENTITY))
+        for file, row in zip(listed, rows, strict=True)
+    )
     return [row if alike else {} for row, alike in zip(rows, same, strict=True)]
 
 
-def _removed(old: dict[str, Any]) -> Decoded:
-    """What is kept of a file that is gone."""
+def _removed(old: dict[str, Any], left_out: bool) -> Decoded:
+    """What is kept of a file that is gone, or not looked at any more."""
     found = {name: old[name] for name in _FOUND if name in old}
-    return Decoded(**found | {"status": "removed", "error": None, "flat": None, "thumb_hash": None})
+    error = _LEFT_OUT if left_out else None
+    return Decoded(**found | {"status": "removed", "error": error, "flat": None, "thumb_hash": None})
 
 
 def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:
@@ -199,8 +204,8 @@ def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decode
 
 def _is_same(file: dict[str, Any], old: dict[str, Any]) -> bool:
     """Whether a file is the one that was found, maybe under another name."""
-    moved_here = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
-    return moved_here or all(file[name] == old[name] for name in _IDENTITY)
+    by_hash = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
+    return by_hash or (file["ctime_ns"] != 0 and all(file[name] == old[name] for name in _IDENTITY))
 
 
 def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
@@ -225,7 +230,7 @@ def _write(
     write_thumbs(thumbs, cells, number, chunk)
 
 
-def _facts(files: pa.Table, table: pa.Table, settings: str, failed: set[int]) -> dict[str, str]:
+def facts_of(files: pa.Table, table: pa.Table, settings: str, failed: set[int]) -> dict[str, str]:
     """What the metadata of a chunk's rows says: what they were made from, what they are, what may be tried again.
 
     `failed` are the places of files that failed before, and are not tried once more if they failed again.

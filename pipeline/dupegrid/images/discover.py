@@ -1,26 +1,20 @@
 """Walk the roots: every regular file once, in an order that does not depend on the file system."""
 
-import fnmatch
 import os
 import stat
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
-from dupegrid.config import Config
+from dupegrid.config import Config, resolved
 from dupegrid.errors import InputError
-from dupegrid.records import FILES
+from dupegrid.images.listing import Found, Rows, has_extension, is_ignored
 from dupegrid.text import display_path, printable
 
-Identity = tuple[int, int]  # device and inode
-Found = tuple[bytes, os.stat_result]
-
-_TOLD_EVERY = 1000  # files
+Identity = tuple[int, int] | bytes  # of a folder: device and inode, or where these say nothing its real path
 _UNKNOWN: Final = os.stat_result([stat.S_IFREG] + [0] * 9)  # of a file; indexing says what is wrong with it
 
 
@@ -51,7 +45,7 @@ def discover(config: Config, found: Callable[[int], None] = lambda _more: None) 
             if known < config.first_against <= number:
                 raise InputError(f"{printable(root)} is both a PATH and --against: name it once")
     walk = _Walk(config, set(first))
-    rows = _Rows()
+    rows = Rows()
     for number, root in enumerate(config.roots):
         if number == the_list:
             rows.add(number, walk.named(root, rows.paths()), found)
@@ -72,7 +66,7 @@ def _checked_root(root: str) -> Identity:
         raise InputError(f"{shown} does not exist: check the spelling of the PATH") from None
     except OSError as error:
         raise InputError(f"cannot list {shown}: {error.strerror}; check its permissions") from None
-    return status.st_dev, status.st_ino
+    return _folder(root, status)
 
 
 class _Walk:
@@ -87,26 +81,27 @@ class _Walk:
         self._names = config.ignore_name
         self._ignored_files = set(map(os.fsencode, config.ignore_path))
         self._ignored_folders = {_identity(path) for path in config.ignore_path}
-        self._extensions = None if config.extensions is None else tuple(map(os.fsencode, config.extensions))
+        self._config = config
 
     def files(self, root: bytes) -> Iterator[Found]:
         """The regular files below a folder, with their status; in no order."""
-        folders = [] if _identity(root) in self._ignored_folders else [root]
+        folders = [] if _identity(root) in self._ignored_folders else [(root, False)]
         while folders:
-            folder = folders.pop()
+            folder, over_link = folders.pop()
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        if self._names and self._is_ignored(os.fsdecode(entry.name)):
+                        if self._names and is_ignored(os.fsdecode(entry.name), self._names):
                             continue
                         status = self._status(entry)
                         if status is None:
                             continue
+                        links = over_link or (self._follow and entry.is_symlink())
                         if stat.S_ISDIR(status.st_mode):
-                            if self._is_new(status):
-                                folders.append(entry.path)
+                            if self._is_new(_folder(entry.path, status)):
+                                folders.append((entry.path, links))
                         elif stat.S_ISREG(status.st_mode) and self._wanted(entry.path):
-                            yield entry.path, status
+                            yield entry.path, status, links
             except OSError:
                 self.unreadable.append(os.fsdecode(folder))
 
@@ -122,7 +117,7 @@ class _Walk:
             self.links_left_alone += stat.S_ISLNK(status.st_mode)
             if stat.S_ISREG(status.st_mode) and path not in seen and self._wanted(path):
                 seen.add(path)
-                yield path, status
+                yield path, status, self._follow and os.path.islink(path)
 
     def _status(self, entry: os.DirEntry[bytes]) -> os.stat_result | None:
         try:
@@ -138,66 +133,13 @@ class _Walk:
         self.links_left_alone += stat.S_ISLNK(status.st_mode)
         return status
 
-    def _is_ignored(self, name: str) -> bool:
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._names)
-
-    def _is_new(self, status: os.stat_result) -> bool:
-        identity = (status.st_dev, status.st_ino)
+    def _is_new(self, identity: Identity) -> bool:
         new = identity not in self._roots and identity not in self._ignored_folders and identity not in self._been
         self._been.add(identity)
         return new
 
     def _wanted(self, path: bytes) -> bool:
-        right_ending = self._extensions is None or path.lower().endswith(self._extensions)
-        return right_ending and path not in self._ignored_files
-
-
-class _Rows:
-    """What was found, in columns: a million files took 412 MB with the table."""
-
-    def __init__(self) -> None:
-        self._paths: list[bytes] = []
-        self._roots = array("i")
-        kinds = {"size_bytes": "q", "mtime_ns": "q", "device": "Q", "inode": "Q"}
-        self._numbers = {name: array(kind) for name, kind in kinds.items()}
-        self._order: list[int] = []
-
-    def add(self, root: int, files: Iterator[Found], found: Callable[[int], None]) -> None:
-        """Take the files of a root, to be listed by the bytes of their paths."""
-        start = len(self._paths)
-        sizes, times, devices, inodes = self._numbers.values()
-        for count, (path, status) in enumerate(files, 1):
-            self._paths.append(path)
-            self._roots.append(root)
-            sizes.append(status.st_size)
-            times.append(status.st_mtime_ns or 0)
-            devices.append(status.st_dev)
-            inodes.append(status.st_ino)
-            if count % _TOLD_EVERY == 0:
-                found(_TOLD_EVERY)
-        found((len(self._paths) - start) % _TOLD_EVERY)
-        self._order += sorted(range(start, len(self._paths)), key=self._paths.__getitem__)
-
-    def paths(self) -> set[bytes]:
-        """The paths found so far."""
-        return set(self._paths)
-
-    def table(self, config: Config) -> pa.Table:
-        """All of it, schema FILES."""
-        order = np.array(self._order, np.int64)
-        roots = np.array(self._roots, np.int32)[order]
-        sides = np.where(roots < config.first_against, "a", "b") if config.against else np.full(len(roots), None)
-        columns = {
-            "id": np.arange(len(order)),
-            "path_raw": pa.array(self._paths, pa.binary()).take(pa.array(order)),
-            "root": roots,
-            "group": pa.array(sides, pa.string()),
-            # Some file systems use all 64 bits of an inode: the same bits as int64 (`signed64`).
-            **{name: np.array(values).view(np.int64)[order] for name, values in self._numbers.items()},
-            "removed": np.zeros(len(order), bool),
-            "known_hash": pa.nulls(len(order), pa.string()),
-        }
-        return pa.table(columns, schema=FILES)
+        return has_extension(path, self._config) and path not in self._ignored_files
 
 
 def _paths_in(file: str) -> Iterator[bytes]:
@@ -208,14 +150,37 @@ def _paths_in(file: str) -> Iterator[bytes]:
         raise InputError(
             f"cannot read {printable(file)}: {error.strerror}; give --files-from a file of paths"
         ) from None
-    for path in data.split(b"\0" if b"\0" in data else b"\n"):
-        if path:
-            yield os.path.abspath(path)
+    for line in data.split(b"\0" if b"\0" in data else b"\n"):
+        if line:
+            yield _absolute(line, file)
+
+
+def _absolute(line: bytes, file: str) -> bytes:
+    """The path that a line of a file names, as `resolved` has it; of a file that is not there, as it stands."""
+    if b".." not in line and b"://" not in line:
+        return os.path.abspath(line)
+    here = os.path.join(os.getcwdb(), line)
+    try:
+        return os.fsencode(resolved(line if b"://" in line else here))
+    except ValueError as error:
+        if b"://" in line:
+            raise InputError(f"a path in {printable(file)} {printable(str(error))}") from None
+        return here
 
 
 def _identity(path: str | bytes) -> Identity | None:
     try:
-        status = os.stat(path)
+        return _folder(path, os.stat(path))
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+
+
+def _folder(path: str | bytes, status: os.stat_result) -> Identity:
+    """What two paths of one folder, by links or mounts, have in common."""
+    identity = (status.st_dev, status.st_ino)
+    try:
+        above = os.stat(os.fsencode(path) + b"/..")
+    except OSError:  # it may be listed and not entered
+        return identity
+    # A folder is not in itself: its file system has one inode for all.
+    return os.path.realpath(os.fsencode(path)) if (above.st_dev, above.st_ino) == identity else identity

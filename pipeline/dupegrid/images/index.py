@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Final
 
 import dask.bag as db
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.arrays import Ints
 from dupegrid.config import Config
 from dupegrid.errors import DamagedError, StoreError
 from dupegrid.hold import current
 from dupegrid.images.chunk import (
-    LISTED,
     create_levels,
     create_stores,
     index_chunk,
@@ -30,7 +31,10 @@ from dupegrid.images.chunk import (
     rows_before,
 )
 from dupegrid.images.discover import Listing
-from dupegrid.images.merge import merge
+from dupegrid.images.hashing import hashes_of
+from dupegrid.images.layout import GROWN, files_of, lay_out_again, put_in_place
+from dupegrid.images.listing import with_left_out, with_roots
+from dupegrid.images.merge import Read, merge
 from dupegrid.images.representatives import set_keys, with_representatives
 from dupegrid.images.thumbnail import RECIPE
 from dupegrid.progress import Reporter
@@ -63,7 +67,7 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
 
     Returns the index mark, the fingerprint of images.parquet: equal when all rows are.
     """
-    files, thumbs = _prepared(listing, config, run_dir)
+    files, thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
     pending = _pending(run_dir, files, thumbs, config)
     done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
     if pending and (run_dir / "images.parquet").exists():
@@ -101,8 +105,9 @@ def _thumbs_mark(config: Config) -> str:
     return fingerprint(config.thumb, config.exact_decode, RECIPE)
 
 
-def _prepared(listing: Listing, config: Config, run_dir: Path) -> tuple[pa.Table, Thumbs]:
+def _prepared(listing: Listing, config: Config, run_dir: Path, read: Read) -> tuple[pa.Table, Thumbs]:
     """files.parquet and the stores for a listing: those of an earlier run with what is new, or new ones."""
+    put_in_place(run_dir)
     path, mark = run_dir / "thumbs.zarr", _thumbs_mark(config)
     if stored_fingerprint(path) is None and stored_fingerprint(run_dir / "levels.zarr") == mark and path.exists():
         cells = Arrays(run_dir / "levels.zarr")
@@ -110,8 +115,12 @@ def _prepared(listing: Listing, config: Config, run_dir: Path) -> tuple[pa.Table
     known = _known_files(run_dir) if stored_fingerprint(path) == mark else None
     if known is None:
         return listing.files, _created(listing.files, config, run_dir, mark)
+    if _chunk_for(listing.files) >= GROWN * Thumbs(path).chunk:
+        lay_out_again(run_dir, known, _chunk_for(listing.files))
     thumbs = Thumbs(path)
-    files = merge(known, listing.files, listing.unreadable_folders, partial(_hashes, run_dir, thumbs.chunk))
+    before, hashes = with_roots(known, config), partial(_hashes, run_dir, thumbs.chunk)
+    files = merge(before, listing.files, listing.unreadable_folders, hashes, read)
+    files = with_left_out(files, config)
     if files != known:
         write_table(run_dir / "files.parquet", files, row_group_size=thumbs.chunk)
     try:
@@ -126,10 +135,22 @@ def _prepared(listing: Listing, config: Config, run_dir: Path) -> tuple[pa.Table
 
 def _created(files: pa.Table, config: Config, run_dir: Path, mark: str) -> Thumbs:
     discard_from(run_dir, "index")
-    chunk = chunk_size(len(files), pc.sum(files["size_bytes"]).as_py() or 0)
+    chunk = _chunk_for(files)
     (run_dir / "index").mkdir(exist_ok=True)
     write_table(run_dir / "files.parquet", files, row_group_size=chunk)
     return create_stores(run_dir, len(files), config.thumb, chunk, mark)[0]
+
+
+def _chunk_for(files: pa.Table) -> int:
+    return chunk_size(len(files), int(files["size_bytes"].to_numpy().sum(dtype=np.float64)))
+
+
+def _read(config: Config, reporter: Reporter, files: Sequence[tuple[bytes, int]]) -> list[str | None]:
+    """The hashes of files that may be known ones."""
+    if not files:
+        return []
+    with reporter.stage("recognize", len(files), "files") as advance:
+        return hashes_of(files, config.follow_symlinks, config.file_timeout, advance)
 
 
 def _known_files(run_dir: Path) -> pa.Table | None:
@@ -144,9 +165,7 @@ def _known_files(run_dir: Path) -> pa.Table | None:
         return None
     if rows["id"].to_pylist() != list(range(len(Thumbs(run_dir / "thumbs.zarr")))):
         return None
-    columns = {name: rows[name] for name in LISTED}
-    columns |= {"removed": pc.equal(rows["status"], "removed"), "known_hash": pa.nulls(len(rows), pa.string())}
-    files = pa.table({name: columns[name] for name in FILES.names}, schema=FILES)
+    files = files_of(rows)
     write_table(run_dir / "files.parquet", files, row_group_size=Thumbs(run_dir / "thumbs.zarr").chunk)
     return files
 
@@ -170,12 +189,20 @@ def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, aga
     if not whole:
         return list(range(thumbs.chunks))
     listings = listing_digests(files, thumbs.chunk)
+    if again:
+        whole -= set((_unproven(files) // thumbs.chunk).tolist())
 
     def is_done(number: int) -> bool:
         facts = read_metadata(part_path(run_dir, number)) if number in whole else {}
         return is_current(facts, listings[number], config, again)
 
     return [number for number in range(thumbs.chunks) if not is_done(number)]
+
+
+def _unproven(files: pa.Table) -> Ints:
+    """The ids of files that may have changed without a trace in the listing, and that no hash proves."""
+    there = pc.and_(pc.invert(files["removed"]), pc.is_null(files["known_hash"]))
+    return np.flatnonzero(pc.and_(there, pc.equal(files["ctime_ns"], 0)).to_numpy())
 
 
 def _rows_mark(part: Path) -> str:

@@ -1,28 +1,28 @@
 """A new listing and what is known from earlier runs -> one table of files in which every known file keeps its id."""
 
-import hashlib
 import os
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from dupegrid.arrays import Ints
+from dupegrid.arrays import Bools, Ints
 from dupegrid.records import FILES
 
 Hashes = Callable[[Sequence[int]], list[str | None]]
+Read = Callable[[Sequence[tuple[bytes, int]]], list[str | None]]
 
-_READ_AT_ONCE_BYTES = 1 << 20
+_CONTENT: Final = ("hash", "size_bytes", "root", "group")
 
 
-def merge(known: pa.Table, listed: pa.Table, unreadable_folders: Sequence[str], hashes: Hashes) -> pa.Table:
+def merge(known: pa.Table, listed: pa.Table, unreadable_folders: Sequence[str], hashes: Hashes, read: Read) -> pa.Table:
     """The files of `known` by their ids, as they are now, and after them those that are new; schema FILES.
 
-    A file is known by its path; else, if the known one is gone, by device, inode, size and mtime; else by its bytes,
-    where size and either mtime or name agree: `hashes` gives those of ids, None where there is none. Files that are
-    gone are 'removed', unless their folder could not be listed.
+    A file is known by its path, if size and times are those it had; else by its bytes, at that path, or at another if
+    the known one is gone. `hashes` gives those of ids, `read` those of files by path and size, each None where there
+    is none. Files that are gone are 'removed', unless their folder could not be listed.
     """
     place = {path: row for row, path in enumerate(listed["path_raw"].to_pylist())}
     known_paths = known["path_raw"].to_pylist()
@@ -31,8 +31,8 @@ def merge(known: pa.Table, listed: pa.Table, unreadable_folders: Sequence[str], 
     new[source[source >= 0]] = False
     hidden = tuple(os.fsencode(folder) + b"/" for folder in unreadable_folders)
     gone = [id for id in np.flatnonzero(source < 0).tolist() if not (hidden and known_paths[id].startswith(hidden))]
-    proven = _moved(known, listed, gone, np.flatnonzero(new), hashes)
-    for id, (row, _) in proven.items():
+    proven, moved = _proven(known, listed, source, _may_have_moved(known, listed, gone, new), hashes, read)
+    for id, row in moved.items():
         source[id], new[row] = row, False
     removed = np.array(known["removed"].to_numpy(zero_copy_only=False))
     removed[gone] = True
@@ -44,72 +44,97 @@ def merge(known: pa.Table, listed: pa.Table, unreadable_folders: Sequence[str], 
     columns = {
         "id": np.arange(len(rows)),
         "removed": np.concatenate([removed, np.zeros(int(new.sum()), bool)]),
-        "known_hash": _known_hashes(known, table, {id: proof for id, (_, proof) in proven.items()}),
+        "known_hash": pa.array(proven + [None] * int(new.sum()), pa.string()),
     }
     return pa.table({name: columns.get(name, table[name]) for name in FILES.names}, schema=FILES)
 
 
-def _known_hashes(known: pa.Table, now: pa.Table, proven: dict[int, str | None]) -> pa.Array:
-    """The hashes that moved files are known by: just proven, or from before where the file is the same still."""
-    same = np.ones(len(known), bool)
-    for name in ("device", "inode", "size_bytes", "mtime_ns"):
-        same &= known[name].to_numpy() == now[name].to_numpy()[: len(known)]
-    before = known["known_hash"].to_pylist()
-    kept = [proven.get(id) or (before[id] if same[id] else None) for id in range(len(known))]
-    return pa.array(kept + [None] * (len(now) - len(known)), pa.string())
+def _may_have_moved(
+    known: pa.Table, listed: pa.Table, gone: Sequence[int], new: Bools
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The files that are gone and the new ones among which one may be the other: of one size, under one root."""
+    gone_sizes = known["size_bytes"].to_numpy()[gone]
+    rows = np.flatnonzero(new & np.isin(listed["size_bytes"].to_numpy(), gone_sizes))
+    ids = np.array(gone, np.int64)[np.isin(gone_sizes, listed["size_bytes"].to_numpy()[rows])]
+    there = listed.take(pa.array(rows)).set_column(0, "id", pa.array(rows)).to_pylist()
+    return known.take(pa.array(ids)).to_pylist(), there
 
 
-def _moved(
-    known: pa.Table, listed: pa.Table, gone: Sequence[int], new: Ints, hashes: Hashes
-) -> dict[int, tuple[int, str | None]]:
-    """Ids of files that are gone -> the new row that is the same file, and the hash that proved it, if one had to."""
-    if not gone or not len(new):
-        return {}
-    there = listed.take(pa.array(new)).to_pylist()
-    found: dict[int, tuple[int, str | None]] = {}
-    by_inode = defaultdict(list)
-    by_size = defaultdict(list)
-    for row, file in zip(new.tolist(), there, strict=True):
-        by_inode[_inode(file)].append(row)
-        by_size[file["size_bytes"]].append((row, file))
-    taken = set()
-    candidates: list[tuple[int, int, bytes]] = []
-    for id, old in zip(gone, known.take(pa.array(gone, pa.int64())).to_pylist(), strict=True):
-        same = [row for row in by_inode[_inode(old)] if row not in taken]
-        if same:
-            found[id] = (same[0], None)
-            taken.add(same[0])
-            continue
-        for row, file in by_size[old["size_bytes"]]:
-            alike = file["mtime_ns"] == old["mtime_ns"] or _name(file) == _name(old)
-            if alike and (file["root"], file["group"]) == (old["root"], old["group"]):
-                candidates.append((id, row, file["path_raw"]))
-    wanted = dict(zip(ids := sorted({id for id, _, _ in candidates}), hashes(ids), strict=True))
-    to_read = sorted({path for id, _, path in candidates if wanted[id]})
-    with ThreadPoolExecutor() as pool:
-        hash_of = dict(zip(to_read, pool.map(_hash, to_read), strict=True))
-    for id, row, path in candidates:
-        if id not in found and row not in taken and wanted[id] and wanted[id] == hash_of[path]:
-            found[id] = (row, wanted[id])
-            taken.add(row)
+def _proven(
+    known: pa.Table,
+    listed: pa.Table,
+    source: Ints,
+    candidates: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+    hashes: Hashes,
+    read: Read,
+) -> tuple[list[str | None], dict[int, int]]:
+    """The hash by which each known file is known to be the same, if need be; and the rows of those that moved."""
+    trusted, doubtful, other = _by_stamps(known, listed, source)
+    gone, there = candidates
+    asked = sorted({*trusted, *doubtful, *(file["id"] for file in gone)})
+    hash_of = dict(zip(asked, hashes(asked), strict=True))
+    gone = [file | {"hash": hash_of[file["id"]]} for file in gone if hash_of[file["id"]]]
+    kinds = {_kind(file) for file in gone}
+    there = [file for file in there if _kind(file) in kinds]
+    in_doubt = [id for id in doubtful if hash_of[id]]
+    paths, sizes = listed["path_raw"], listed["size_bytes"]
+    rows = [*(file["id"] for file in there), *(int(source[id]) for id in in_doubt)]
+    found = dict(zip(rows, read([(paths[row].as_py(), sizes[row].as_py()) for row in rows]), strict=True))
+    moved = _assigned(gone, [file | {"hash": found[file["id"]]} for file in there])
+    proven: list[str | None] = known["known_hash"].to_pylist()
+    for id in other:
+        proven[id] = None
+    for id in (*trusted, *moved, *(id for id in in_doubt if found[int(source[id])] == hash_of[id])):
+        proven[id] = hash_of[id]
+    return proven, moved
+
+
+def _by_stamps(known: pa.Table, listed: pa.Table, source: Ints) -> tuple[list[int], list[int], list[int]]:
+    """Of the ids whose path is there still: those of the same file, those that may be it, and all that differ at all.
+
+    A change time cannot be set, so it proves a file whatever its device and inode, which some file systems give anew
+    each time; but not where it is only another name for the time of modification, as it is for all files of a device
+    then, nor where it is 0.
+    """
+    ids = np.flatnonzero((source >= 0) & ~known["removed"].to_numpy(zero_copy_only=False))
+    rows = source[ids]
+
+    def same(*names: str) -> Bools:
+        agree = np.ones(len(ids), bool)
+        for name in names:
+            agree &= known[name].to_numpy()[ids] == listed[name].to_numpy()[rows]
+        return agree
+
+    changed, modified, device = (listed[name].to_numpy() for name in ("ctime_ns", "mtime_ns", "device"))
+    telling = np.isin(device, np.unique(device[(changed != modified) & (changed != 0)]))[rows]
+    alike = same("size_bytes", "mtime_ns")
+    unchanged = alike & same("ctime_ns") & (changed[rows] != 0)
+    sure = unchanged & same("device", "inode")
+    trusted = unchanged & ~sure & telling
+    return ids[trusted].tolist(), ids[alike & ~sure & ~trusted].tolist(), ids[~sure].tolist()
+
+
+def _assigned(gone: Sequence[dict[str, Any]], there: Sequence[dict[str, Any]]) -> dict[int, int]:
+    """Ids of files that are gone -> the new one of the same bytes: of several one of the same inode or name first."""
+    found: dict[int, int] = {}
+    taken = set[int]()
+    for names in (("device", "inode"), ("name",), ()):
+        rows = defaultdict[tuple[Any, ...], deque[int]](deque)
+        for file in there:
+            if file["id"] not in taken:
+                rows[_key(file, names)].append(file["id"])
+        for file in gone:
+            places = rows[_key(file, names)]
+            if file["id"] not in found and places:
+                found[file["id"]] = places.popleft()
+                taken.add(found[file["id"]])
     return found
 
 
-def _inode(file: dict[str, object]) -> tuple[object, ...]:
-    return tuple(file[name] for name in ("device", "inode", "size_bytes", "mtime_ns", "root", "group"))
+def _key(file: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
+    named = file | {"name": os.path.basename(file["path_raw"])}
+    return tuple(named[name] for name in (*_CONTENT, *names))
 
 
-def _name(file: dict[str, bytes]) -> bytes:
-    return os.path.basename(file["path_raw"])
-
-
-def _hash(path: bytes) -> str | None:
-    """As in images.parquet; None where the file cannot be read."""
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with open(path, "rb") as file:
-            while data := file.read(_READ_AT_ONCE_BYTES):
-                digest.update(data)
-    except OSError:
-        return None
-    return digest.hexdigest()
+def _kind(file: dict[str, Any]) -> tuple[Any, ...]:
+    return file["size_bytes"], file["root"], file["group"]

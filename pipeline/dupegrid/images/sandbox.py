@@ -65,7 +65,6 @@ class File(NamedTuple):
     path_raw: bytes
     size_bytes: int
     mtime_ns: int
-    inode: int
 
 
 @dataclass(frozen=True)
@@ -305,7 +304,7 @@ def _serve(order: _Order, shared: int, answers: IO[bytes]) -> None:
             os.pwrite(shared, _packed(ahead), 0)  # to open it may take for ever
             opened.append(OpenedFile(other.path_raw, order.reading.follow_symlinks))
         os.pwrite(shared, _packed(place), 0)
-        decoded = decode_file(opened.popleft(), file.size_bytes, file.mtime_ns, file.inode, order.reading)
+        decoded = decode_file(opened.popleft(), file.size_bytes, file.mtime_ns, order.reading)
         signal.setitimer(signal.ITIMER_PROF, 0)
         if time.process_time() - began_s > order.timeout_s:  # the system's timer is no finer than its ticks
             decoded = _timed_out(order.timeout_s)

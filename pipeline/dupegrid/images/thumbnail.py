@@ -19,7 +19,7 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from dupegrid.arrays import Pixels, signed64
+from dupegrid.arrays import Pixels, clamped64
 from dupegrid.images.opening import NotRegularError, OpenedFile
 
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
@@ -118,10 +118,10 @@ class Decoded:
     file_hash: str | None = None
 
 
-def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, inode: int, reading: Reading) -> Decoded:
+def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, reading: Reading) -> Decoded:
     """The thumbnail of one file, (side, side, 3) uint8, or the reason why there is none; closes the file.
 
-    Never raises for what a file holds. `size_bytes`, `mtime_ns` and `inode` are what discover saw: a file that
+    Never raises for what a file holds. `size_bytes` and `mtime_ns` (0: says nothing) are what discover saw: a file that
     differs when opened, or changes while it is read, has status 'changed'. The hash covers what a picture's file
     holds; files that are no picture are not read to the end and have none.
     """
@@ -131,14 +131,15 @@ def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, inode: int, 
         if isinstance(opened.error, NotRegularError):
             return Decoded("changed", "the file is not the one that was listed")
         return Decoded("unreadable", str(opened.error and opened.error.strerror))
-    seen = (size_bytes, mtime_ns, inode)
+    # No inode: some file systems give another each time. What has another change time by now is found by it next time.
+    seen = (size_bytes, mtime_ns)
     with open(opened.descriptor, "rb") as file:
         try:
-            if _identity(opened.descriptor) != seen:
+            if _stamps(opened.descriptor, mtime_ns) != seen:
                 return Decoded("changed", "the file is not the one that was listed")
             # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
             data = file.read() if size_bytes <= _READ_AT_ONCE_BYTES or _is_picture(file) else file.read(_HEAD_BYTES)
-            if _identity(opened.descriptor) != seen:
+            if _stamps(opened.descriptor, mtime_ns) != seen:
                 return Decoded("changed", "the file changed while it was read")
         except OSError as error:
             return Decoded("unreadable", error.strerror)
@@ -257,9 +258,9 @@ def encode_jpeg(thumb: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _identity(descriptor: int) -> tuple[int, int, int]:
+def _stamps(descriptor: int, listed_ns: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
-    return status.st_size, status.st_mtime_ns, signed64(status.st_ino)
+    return status.st_size, clamped64(status.st_mtime_ns) if listed_ns else 0
 
 
 def _is_picture(file: BinaryIO) -> bool:

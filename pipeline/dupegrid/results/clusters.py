@@ -13,10 +13,10 @@ from dupegrid.records import CLUSTERS
 def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
     """Connected components of the pairs at or under `threshold`, one row an image (schema CLUSTERS).
 
-    The keeper has most pixels, then the largest file, then the first path. An image at or under the threshold from
-    its keeper is a 'duplicate'; one that is joined through others only is a 'bridge'. The largest cluster is
-    number 0; ties go by the keeper's path, so the numbers do not depend on ids. `images` is a table
-    of schema IMAGES, `matches` has at least the columns a, b, mse and score of schema MATCHES.
+    The keeper is no symbolic link, if there is another, has most pixels, then the largest file, then the first path.
+    An image at or under the threshold from its keeper is a 'duplicate'; one that is joined through others only is a
+    'bridge'. The largest cluster is number 0; ties go by the keeper's path, so the numbers do not depend on ids.
+    `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse and score of schema MATCHES.
     """
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
     joined = score <= threshold
@@ -96,7 +96,8 @@ def _path_rank(images: pa.Table) -> Ints:
 def _keeper_rank(images: pa.Table) -> Ints:
     """Every image's place among all, the best keeper first."""
     pixels = (images["width"].cast(pa.int64()).fill_null(0).to_numpy()) * images["height"].fill_null(0).to_numpy()
-    order = np.lexsort((_path_rank(images), -images["size_bytes"].to_numpy(), -pixels))
+    symbolic = pc.equal(images["link_kind"], "symbolic").fill_null(False).to_numpy()  # last: never over their targets
+    order = np.lexsort((_path_rank(images), -images["size_bytes"].to_numpy(), -pixels, symbolic))
     rank = np.empty(len(images), np.int64)
     rank[order] = np.arange(len(images))
     return rank

@@ -1,0 +1,79 @@
+"""Stores of small chunks -> the same in larger ones: a run that began small would else have many files.
+
+The new stores are made aside, whole, and then put in place of the old ones one by one; a killed run goes on with that.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.errors import StoreError
+from dupegrid.images.chunk import LISTED, create_stores, facts_of, part_path, write_thumbs
+from dupegrid.ours import remove
+from dupegrid.records import FILES, IMAGE_PART, read_metadata, read_table, write_table
+from dupegrid.store import Thumbs
+
+GROWN: Final = 4  # times: chunks that ought to be so much larger are laid out again
+_STORES: Final = ("files.parquet", "index", "levels.zarr", "thumbs.zarr")
+
+
+def lay_out_again(run_dir: Path, known: pa.Table, chunk: int) -> None:
+    """Have chunks of so many images in the stores of a finished index, of the files `known`; others stay as they are.
+
+    Nothing is decoded again.
+    """
+    aside = run_dir / f".relaid.{uuid.uuid4().hex}"  # swept away where it is not finished
+    (aside / "index").mkdir(parents=True)
+    try:
+        _make(run_dir, aside, known, chunk)
+    except (StoreError, ValueError):  # not finished, or damaged: which is seen to chunk by chunk
+        remove(aside)
+        return
+    os.replace(aside, run_dir / "relaid")
+    put_in_place(run_dir)
+
+
+def put_in_place(run_dir: Path) -> None:
+    """Put stores that were laid out again in place of the old ones, as far as they are not there yet."""
+    relaid = run_dir / "relaid"
+    if not relaid.exists():
+        return
+    for name in _STORES:
+        if (relaid / name).exists():
+            remove(run_dir / name)
+            os.replace(relaid / name, run_dir / name)
+    remove(relaid)
+
+
+def files_of(rows: pa.Table) -> pa.Table:
+    """The files that rows of the index (schema IMAGE_PART) were made from: schema FILES."""
+    columns = {name: rows[name] for name in LISTED}
+    removed = pc.equal(rows["status"], "removed")
+    columns |= {
+        "removed": removed,
+        "left_out": pc.and_(removed, pc.is_valid(rows["error"])),
+        "known_hash": pa.nulls(len(rows), pa.string()),
+    }
+    return pa.table({name: columns[name] for name in FILES.names}, schema=FILES)
+
+
+def _make(run_dir: Path, aside: Path, known: pa.Table, chunk: int) -> None:
+    """Raises StoreError or ValueError where the old stores are not whole."""
+    old = Thumbs(run_dir / "thumbs.zarr")
+    rows = read_table(run_dir / "index", IMAGE_PART)
+    old_facts = [read_metadata(part_path(run_dir, number)) for number in range(old.chunks)]
+    if rows["id"].to_pylist() != list(range(len(old))) or not all(old_facts):
+        raise ValueError("rows are missing")
+    thumbs, cells = create_stores(aside, len(old), old.side, chunk, old.fingerprint)
+    for number in range(thumbs.chunks):
+        here = slice(number * chunk, (number + 1) * chunk)
+        table = rows.slice(here.start, chunk)
+        settings = {facts["settings"] for facts in old_facts[here.start // old.chunk : -(-here.stop // old.chunk)]}
+        facts = facts_of(files_of(table), table, settings.pop() if len(settings) == 1 else "several", set())
+        write_table(part_path(aside, number), table, facts)
+        write_thumbs(thumbs, cells, number, old.rows(here))
+    write_table(aside / "files.parquet", known, row_group_size=chunk)

@@ -1,0 +1,179 @@
+"""What a walk found, as a table: which names are of one file, which times say something, which root a path is under."""
+
+import contextlib
+import fnmatch
+import os
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.arrays import Ints, clamped64
+from dupegrid.config import Config
+from dupegrid.records import FILES
+
+Found = tuple[bytes, os.stat_result, bool]  # path, status, whether a symbolic link was followed to get there
+
+_SAMPLE = 8  # files of a device that are looked at twice
+_TOLD_EVERY = 1000  # files
+
+
+class Rows:
+    """What was found, in columns: a million files took 412 MB with the table."""
+
+    def __init__(self) -> None:
+        self._paths: list[bytes] = []
+        self._roots = array("i")
+        kinds = {"size_bytes": "q", "mtime_ns": "q", "ctime_ns": "q", "device": "Q", "inode": "Q"}
+        self._numbers = {name: array(kind) for name, kind in kinds.items()}
+        self._names = array("Q")  # of each file, by its own account
+        self._over_link = array("b")
+        self._order: list[int] = []
+
+    def add(self, root: int, files: Iterator[Found], found: Callable[[int], None]) -> None:
+        """Take the files of a root, to be listed by the bytes of their paths."""
+        start = len(self._paths)
+        sizes, modified, changed, devices, inodes = self._numbers.values()
+        for count, (path, status, over_link) in enumerate(files, 1):
+            self._paths.append(path)
+            self._roots.append(root)
+            sizes.append(clamped64(status.st_size))
+            modified.append(clamped64(status.st_mtime_ns or 0))
+            changed.append(clamped64(status.st_ctime_ns or 0))
+            devices.append(status.st_dev)
+            inodes.append(status.st_ino)
+            self._names.append(status.st_nlink)
+            self._over_link.append(over_link)
+            if count % _TOLD_EVERY == 0:
+                found(_TOLD_EVERY)
+        found((len(self._paths) - start) % _TOLD_EVERY)
+        self._order += sorted(range(start, len(self._paths)), key=self._paths.__getitem__)
+
+    def paths(self) -> set[bytes]:
+        """The paths found so far."""
+        return set(self._paths)
+
+    def table(self, config: Config) -> pa.Table:
+        """All of it, schema FILES."""
+        order = np.array(self._order, np.int64)
+        roots = np.array(self._roots, np.int64)[order]
+        # Some file systems use all 64 bits of an inode: the same bits as int64.
+        numbers = {name: np.array(values).view(np.int64) for name, values in self._numbers.items()}
+        for name in ("mtime_ns", "ctime_ns"):
+            numbers[name][np.isin(numbers["device"], self._unsteady(name, numbers, config.follow_symlinks))] = 0
+        kinds = self._link_kinds(numbers, spelled=config.follow_symlinks or config.files_from is not None)
+        columns = {
+            "id": np.arange(len(order)),
+            "path_raw": pa.array(self._paths, pa.binary()).take(pa.array(order)),
+            "root": roots.astype(np.int32),
+            "group": sides(config, roots),
+            **{name: values[order] for name, values in numbers.items()},
+            "link_kind": pa.array(kinds, pa.string()).take(pa.array(order)),
+            "removed": np.zeros(len(order), bool),
+            "left_out": np.zeros(len(order), bool),
+            "known_hash": pa.nulls(len(order), pa.string()),
+        }
+        return pa.table(columns, schema=FILES)
+
+    def _unsteady(self, name: str, numbers: dict[str, Ints], follow: bool) -> list[int]:
+        """The devices of which every file that is looked at again has another time now: it says nothing there."""
+        unsteady = []
+        for device in np.unique(numbers["device"]).tolist():
+            here = np.flatnonzero(numbers["device"] == device)
+            differ = []
+            for row in here[:: -(-len(here) // _SAMPLE)].tolist():
+                with contextlib.suppress(OSError):
+                    status = os.stat(self._paths[row], follow_symlinks=follow)
+                    differ.append(clamped64(getattr(status, f"st_{name}")) != numbers[name][row])
+            if differ and all(differ):
+                unsteady.append(device)
+        return unsteady
+
+    def _link_kinds(self, numbers: dict[str, Ints], spelled: bool) -> list[str | None]:
+        """Of each file the link_kind of images.parquet; `spelled` if one may have been found by several spellings."""
+        kinds: list[str | None] = [None] * len(self._paths)
+        for kind, of in (("hard", np.array(self._names) > 1), ("symbolic", np.array(self._over_link, bool))):
+            for row in np.flatnonzero(of).tolist():
+                kinds[row] = kind
+        order = np.lexsort((numbers["inode"], numbers["device"]))
+        apart = [np.diff(numbers[name][order]) != 0 for name in ("device", "inode")]
+        cuts = np.concatenate([[0], np.flatnonzero(apart[0] | apart[1]) + 1, [len(order)]])
+        for group in np.flatnonzero(np.diff(cuts) > 1).tolist():
+            self._tell_apart(order[cuts[group] : cuts[group + 1]].tolist(), kinds, spelled)
+        return kinds
+
+    def _tell_apart(self, rows: Sequence[int], kinds: list[str | None], spelled: bool) -> None:
+        """Of the paths of one inode, call spellings of another 'symbolic', and no more 'hard' than there are names.
+
+        Where there are more, the inode is no proof: some file systems give the same to all files.
+        """
+        spellings = defaultdict(list)
+        for row in rows:
+            path = self._paths[row]
+            spellings[os.path.realpath(path) if spelled else path].append(row)
+        for real, same in spellings.items():
+            same.sort(key=lambda row: (self._over_link[row], self._paths[row] != real, self._paths[row]))
+            for row in same[1:]:
+                kinds[row] = "symbolic"
+        for row in rows:
+            if kinds[row] == "hard" and len(spellings) > self._names[row]:
+                kinds[row] = None
+
+
+def sides(config: Config, roots: Ints) -> pa.Array:
+    """The group of files under these roots, by number, -1 for none."""
+    if not config.against:
+        return pa.nulls(len(roots), pa.string())
+    return pa.array(np.where(roots < config.first_against, "a", "b"), pa.string(), mask=roots < 0)
+
+
+def with_roots(files: pa.Table, config: Config) -> pa.Table:
+    """Files of an earlier run under the roots of this one, by their paths: schema FILES.
+
+    A file is under the innermost folder; else named by the list of paths, where there is one; else its root is null.
+    """
+    the_list = len(config.paths) if config.files_from else -1
+    roots = np.full(len(files), the_list)
+    for number, folder in sorted(_folders(config), key=lambda entry: len(entry[1])):
+        roots[pc.starts_with(files["path_raw"], folder).to_numpy()] = number
+    columns = {"root": pa.array(roots.astype(np.int32), mask=roots < 0), "group": sides(config, roots)}
+    return pa.table({name: columns.get(name, files[name]) for name in FILES.names}, schema=FILES)
+
+
+def with_left_out(files: pa.Table, config: Config) -> pa.Table:
+    """Say of the removed ones among files (schema FILES) whether the settings leave them out."""
+    left_out = np.zeros(len(files), bool)
+    removed = np.flatnonzero(files["removed"].to_numpy(zero_copy_only=False))
+    folders = dict(_folders(config))
+    ignored = tuple(os.fsencode(path).rstrip(b"/") + b"/" for path in config.ignore_path)
+    for row, file in zip(removed.tolist(), files.take(pa.array(removed)).to_pylist(), strict=True):
+        path = file["path_raw"]
+        names = os.fsdecode(path[len(folders[file["root"]]) :]).split("/") if file["root"] in folders else []
+        left_out[row] = (
+            not has_extension(path, config)
+            or (file["link_kind"] == "symbolic" and not config.follow_symlinks)
+            or (path + b"/").startswith(ignored)
+            or any(is_ignored(name, config.ignore_name) for name in names)
+        )
+    return files.set_column(files.column_names.index("left_out"), "left_out", pa.array(left_out))
+
+
+def has_extension(path: bytes, config: Config) -> bool:
+    """Whether a path ends as one of --extensions, if there are any."""
+    return config.extensions is None or path.lower().endswith(tuple(map(os.fsencode, config.extensions)))
+
+
+def is_ignored(name: str, patterns: Iterable[str]) -> bool:
+    """Whether the name of a file or folder is one of those that --ignore-name leaves out."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _folders(config: Config) -> Iterator[tuple[int, bytes]]:
+    """The folders among the roots, each with its number and as its paths begin; of one named twice, the first."""
+    the_list = len(config.paths) if config.files_from else -1
+    for number, root in reversed(list(enumerate(config.roots))):
+        if number != the_list:
+            yield number, os.fsencode(root).rstrip(b"/") + b"/"

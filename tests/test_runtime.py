@@ -3,9 +3,11 @@
 import json
 import multiprocessing
 import os
+import pty
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import dupegrid
+from dupegrid.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.estimate import _product_rate
 from dupegrid.runtime import Runtime, one_blas_thread, runtime
 from tests.conftest import save
@@ -153,16 +156,17 @@ def test_a_task_that_does_not_end_is_left_when_the_user_interrupts() -> None:
         if item:
             forever.wait()
 
-    def stop(_block: object) -> None:
-        raise KeyboardInterrupt
-
     start = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt), runtime("threads", 2) as workers:
-            workers.compute(db.from_sequence([0, 1], partition_size=1).map(task), stop)
+            workers.compute(db.from_sequence([0, 1], partition_size=1).map(task), interrupt)
         assert time.monotonic() - start < 30
     finally:
         forever.set()
+
+
+def interrupt(_block: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_error_ends_the_pool_of_processes_and_no_other_process() -> None:
@@ -170,8 +174,7 @@ def test_an_error_ends_the_pool_of_processes_and_no_other_process() -> None:
     ours.start()
     try:
         with pytest.raises(KeyboardInterrupt), runtime("processes", 1) as workers:
-            assert computed(workers, abs, [1]) == [1]
-            raise KeyboardInterrupt
+            workers.compute(db.from_sequence([1], partition_size=1).map(abs), interrupt)
         assert multiprocessing.active_children() == [ours]
     finally:
         ours.kill()
@@ -247,8 +250,8 @@ def test_a_script_that_would_run_again_in_each_process_is_told_so(
     few: Path, tmp_path: Path, scheduler: str, way: str
 ) -> None:
     text = (
-        "import dupegrid\ntry:\n"
-        f"    dupegrid.run({str(few)!r}, out={str(tmp_path / 'run')!r}, scheduler={scheduler!r}, workers=1, quiet=True)\n"
+        f"import dupegrid\nsettings = dict(scheduler={scheduler!r}, workers=1, quiet=True)\ntry:\n"
+        f"    dupegrid.run({str(few)!r}, out={str(tmp_path / 'run')!r}, **settings)\n"
         "except dupegrid.DupegridError as error:\n    print(error)\n"
     )
     script = written(tmp_path / "script.py", text)
@@ -297,8 +300,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def dask_worker(address: str, folder: Path, preload: str = "pass") -> AbstractContextManager[subprocess.Popen]:
-    """A worker in which this Python text, which cannot be empty, was run first."""
+def dask_worker(address: str, folder: Path, before: str = "pass") -> AbstractContextManager[subprocess.Popen]:
+    """A worker in which this Python text is run first."""
+    preload = "def dask_setup(worker):\n" + textwrap.indent(before, "    ")
     words = ["--host", "127.0.0.1", "--no-nanny", "--nthreads", "1", "--no-dashboard", "--preload", preload]
     return started("distributed.cli.dask_worker", address, *words, cwd=folder)
 
@@ -352,9 +356,9 @@ builtins.open = other
     ids=["without dupegrid", "another Pillow", "another recipe", "no pictures", "another run directory"],
 )
 def test_a_worker_that_differs_is_refused(few: Path, tmp_path: Path, address: str, preload: str, problem: str) -> None:
-    with dask_worker(address, tmp_path, preload):
-        with pytest.raises(ConfigError, match=rf"the worker at tcp://127\.0\.0\.1:\d+ {problem}") as raised:
-            dupegrid.run(few, out=tmp_path / "run", scheduler=address, quiet=True)
+    whole = rf"the worker at tcp://127\.0\.0\.1:\d+ {problem}"
+    with dask_worker(address, tmp_path, preload), pytest.raises(ConfigError, match=whole) as raised:
+        dupegrid.run(few, out=tmp_path / "run", scheduler=address, quiet=True)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run/run.json").exists()
 
@@ -378,13 +382,24 @@ def test_a_worker_that_comes_late_and_differs_is_refused(tmp_path: Path, address
             computed(workers, task, list(range(500)))
 
 
+CANNOT_OPEN = """
+import pathlib
+real = pathlib.Path.open
+def hidden(path, *given, **named):
+    if path.name == "table":
+        raise OSError(5, "hidden")
+    return real(path, *given, **named)
+pathlib.Path.open = hidden
+"""
+
+
 def test_a_file_that_is_damaged_for_a_worker_alone_is_not_removed_here(tmp_path: Path, address: str) -> None:
     file = written(tmp_path / "table", "whole")
 
     def task(_item: int) -> None:
         raise DamagedError(file, "torn")
 
-    for preload, error in (("pass", DamagedError), ("import io\nio.open = None", DupegridError)):
+    for preload, error in (("pass", DamagedError), (CANNOT_OPEN, DupegridError)):
         with dask_worker(address, tmp_path, preload), runtime(address) as workers:
             workers.check(tmp_path)
             with pytest.raises(DupegridError) as raised:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import dask
-from dask._task_spec import Task
+from dask._task_spec import Task, TaskRef, convert_legacy_graph
 
 from dupegrid.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.lock import LOCK
@@ -59,7 +59,9 @@ class DaskCluster:
         # Text, as a worker that lacks dupegrid cannot be sent one of our functions.
         answers = self._client.run(eval, as_expression(places), {}, on_error="return")
         for address, there in answers.items():
-            _refuse(address, str(there) if isinstance(there, Exception) else difference(places, here, there))
+            _refuse(
+                address, f"cannot look ({there})" if isinstance(there, Exception) else difference(places, here, there)
+            )
         self._seen = (places, here)
 
     def compute(self, collection: Any, on_block: Callable[[Any], None]) -> None:
@@ -67,7 +69,8 @@ class DaskCluster:
         from distributed import KilledWorker, as_completed
         from distributed.comm import CommClosedError
 
-        graph = {key: self._checked(task) for key, task in dict(collection.__dask_graph__()).items()}
+        graph = convert_legacy_graph(dict(collection.__dask_graph__()))
+        graph = {key: self._checked(task) for key, task in graph.items()}
         futures = []
         try:
             futures = self._client.get(graph, flat(collection.__dask_keys__()), sync=False)
@@ -89,9 +92,10 @@ class DaskCluster:
 
     def _checked(self, task: Any) -> Any:
         """A task that looks before its process' first work."""
-        if type(task) is not Task or self._seen is None:
+        if not isinstance(task, Task) or self._seen is None:
             return task
-        return Task(task.key, partial(_work, self._seen, task.func), *task.args, **task.kwargs)
+        needs = tuple(task.dependencies)
+        return Task(task.key, partial(_work, self._seen, task, needs), *map(TaskRef, needs))
 
 
 class _DamagedThereError(Exception):
@@ -109,14 +113,14 @@ def flat(keys: Any) -> list[Any]:
     return [keys]
 
 
-def _work(seen: tuple[Places, Sight], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function in a worker that has looked."""
+def _work(seen: tuple[Places, Sight], task: Task, needs: tuple[Any, ...], *values: Any) -> Any:
+    """Do a task, which needs these keys with these values, in a worker that has looked."""
     from distributed import get_worker
 
     address = get_worker().address
     _refuse(address, _difference_here(seen))
     try:
-        return function(*args, **kwargs)
+        return task(dict(zip(needs, values, strict=True)))
     except DamagedError as error:
         raise _DamagedThereError(error.file, error.problem, address, _digest(error.file)) from None
 

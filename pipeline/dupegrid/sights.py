@@ -4,6 +4,7 @@ The text of this file is sent to workers that may lack dupegrid, so it needs the
 """
 
 import os
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,7 @@ def look(places: Places) -> Sight:
     lock, samples = places
     seen: dict[str, Any] = {name: _version(name) for name in _PACKAGES}
     try:
-        from dupegrid.images.thumbnail import RECIPE
-
-        seen["recipe"] = RECIPE
+        seen["recipe"] = import_module("dupegrid.images.thumbnail").RECIPE
     except Exception as error:  # whatever an installation may raise
         if seen["dupegrid"] is not None:
             seen["dupegrid"] = f"{seen['dupegrid']} that does not load ({type(error).__name__}: {error})"

@@ -6,6 +6,7 @@ The only file that knows distributed.
 import hashlib
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
@@ -165,7 +166,14 @@ def _own_client(workers: int) -> Iterator["Client"]:
         with safe_path(), dask.config.set({_WORKERS_START_WITH: variables}):
             cluster = LocalCluster(**options)
         with cluster, _closed(Client(cluster, set_as_default=False)) as client:
-            yield client
+            try:
+                yield client
+            except BaseException as error:
+                if not isinstance(error, Exception):  # a signal: workers would be asked to end, and waited for
+                    for nanny in cluster.workers.values():
+                        with suppress(ProcessLookupError, TypeError):  # it has none for now
+                            os.kill(nanny.pid, signal.SIGKILL)
+                raise
 
 
 @contextmanager

@@ -291,7 +291,7 @@ def dask_scheduler(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     file = folder / "scheduler.json"
     words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
     with started("distributed.cli.dask_scheduler", *words, cwd=folder) as process:
-        waited_until(file.exists)
+        waited_until(lambda: file.exists() and file.read_text().rstrip().endswith("}"))  # not half of it
         yield json.loads(file.read_text())["address"], process
 
 

@@ -1,5 +1,6 @@
 """The command `dupegrid`: one verb a function of run.py. Results go to standard output, all else to standard error."""
 
+import contextlib
 import inspect
 import io
 import json
@@ -181,6 +182,7 @@ def main() -> NoReturn:
     except _Stopped as stopped:
         code = _fail("stopped; what was finished is kept: run the same command again to go on", 128 + stopped.number)
         _leave(code)
+    _drop_unwritten()
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -199,16 +201,32 @@ def _leave(code: int) -> NoReturn:
     """End now: threads still at work would be waited for, and nothing they could leave unfinished does harm."""
     for child in multiprocessing.active_children():
         child.kill()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _drop_unwritten()
     os._exit(code)
 
 
+def _drop_unwritten() -> None:
+    """Write what waits in the standard streams; where that fails, Python would say so again when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _fail(message: str, code: int) -> int:
-    print(f"dupegrid: {printable(message)}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it
+        print(f"dupegrid: {printable(message)}", file=sys.stderr, flush=True)
     return code
 
 
 def _print(result: dict[str, Any], as_json: bool, lines: Any) -> None:
     text = json.dumps(result, indent=2) if as_json else "\n".join(printable(line) for line in lines(result))
-    print(text)
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise DupegridError(
+            f"cannot write the result to standard output ({error.strerror}); all else is done"
+        ) from None

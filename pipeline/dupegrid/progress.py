@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -19,7 +19,7 @@ class Reporter:
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False, line_every_s: float = 5.0) -> None:
         stream = stream or sys.stderr  # None where it was closed
-        self._console = Console(file=stream, highlight=False)
+        self._console = Console(file=stream and cast(IO[str], _Unfailing(stream)), highlight=False)
         self._quiet = quiet or stream is None
         self._line_every_s = line_every_s
 
@@ -97,6 +97,31 @@ class Reporter:
         """One line for a person."""
         if not self._quiet:
             self._console.print(line, markup=False, soft_wrap=True)
+
+
+class _Unfailing:
+    """A stream that writes nothing more once it cannot be written: nobody reads what a run says on its way."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_open = True
+
+    def write(self, text: str) -> int:
+        self._tried(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._tried(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _tried(self, act: Callable[[], object]) -> None:
+        try:
+            if self._is_open:
+                act()
+        except (OSError, ValueError):  # gone, full; or closed
+            self._is_open = False
 
 
 def quantity(number: float) -> str:

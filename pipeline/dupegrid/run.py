@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +31,7 @@ from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
 from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, number_of, open_run, shown, write_run_json
 from dupegrid.runtime import Runtime, runtime
+from dupegrid.spawned import end_probe
 from dupegrid.store import stored_fingerprint
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
@@ -78,6 +81,7 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
     for key in settings:
         if key not in COMPARE_SETTINGS:
             raise UsageError(f"compare cannot change {key!r}, only {', '.join(COMPARE_SETTINGS)}: run again instead")
+    end_probe()
     with locked(open_run(run_dir).path):  # opened again, as another run may have been at it
         opened = open_run(run_dir)
         chosen = Run(opened.path, changed(opened.config, **settings))
@@ -150,6 +154,7 @@ def _chosen(
     paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any], reporter: Reporter
 ) -> tuple[Run, Listing]:
     """The run as it will be, and its files; nothing is written yet."""
+    end_probe()
     run_dir = absolute(out)
     before = known_config(run_dir)
     kept_cutoff = before.cutoff if before else -1.0
@@ -163,6 +168,7 @@ def _chosen(
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
+    workers.check(chosen.path, _samples(listing))
     saved = {
         "format": FORMAT,
         "config": chosen.config.model_dump(),
@@ -176,7 +182,16 @@ def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) 
     write_run_json(chosen.path, {**saved, "fingerprint": mark})
 
 
+def _samples(listing: Listing) -> tuple[tuple[bytes, ...], ...]:
+    """Three paths of each root: the first, the middle and the last."""
+    roots, paths = listing.files["root"].to_numpy(), listing.files["path_raw"]
+    ends = np.flatnonzero(np.diff(roots, prepend=-1, append=-1))
+    spans = [(int(first), int(last) - 1) for first, last in pairwise(ends)] if len(roots) else []
+    return tuple(tuple(paths[k].as_py() for k in (i, (i + j) // 2, j)) for i, j in spans)
+
+
 def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
+    workers.check(chosen.path)
     saved = chosen.saved
     counts = compare_stage(saved["fingerprint"], chosen.config, chosen.path, workers, reporter)
     write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved))

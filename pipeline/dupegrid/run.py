@@ -21,6 +21,7 @@ from dupegrid.images.index import index as index_stage
 from dupegrid.lock import locked
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
+from dupegrid.pairs.filters import Filters
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.measure import FILTERED, load_metric
 from dupegrid.progress import Reporter
@@ -187,7 +188,7 @@ def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
 
 
 def _cluster(chosen: Run) -> None:
-    table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold)
+    table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold, Filters.of(chosen.config))
     discard_from(chosen.path, "cluster")
     write_table(chosen.path / "clusters.parquet", table, chosen.clusters_mark)
 

@@ -17,6 +17,7 @@ from dupegrid.config import Config, load_config
 from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.lock import is_of_a_lock
 from dupegrid.pairs.compare import holds_matches_of, pairs_mark
+from dupegrid.pairs.filters import Filters
 from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import mse_matrix
@@ -58,8 +59,8 @@ class Run:
 
     @cached_property
     def match_scores(self) -> pa.Table:
-        """Of `matches` the columns a, b, mse and score, which take a third of the memory."""
-        return self._read_matches(["a", "b", "mse", "score"])
+        """Of `matches` the columns a, b, mse, orientation and score, which take half of the memory."""
+        return self._read_matches(["a", "b", "mse", "orientation", "score"])
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
         self.existing("matches.parquet", "compare")
@@ -80,7 +81,7 @@ class Run:
         if not 0 <= threshold <= self.config.cutoff:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
         near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
-        return Cut(threshold, near, clusters(self.images, self.matches, threshold))
+        return Cut(threshold, near, clusters(self.images, self.matches, threshold, Filters.of(self.config)))
 
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""

@@ -168,7 +168,9 @@ def _listed_alike(run_dir: Path, files: pa.Table) -> list[dict[str, Any]]:
 def _removed(old: dict[str, Any]) -> Decoded:
     """What is kept of a file that is gone."""
     found = {name: old[name] for name in _FOUND if name in old}
-    return Decoded(**found | {"status": "removed", "error": None, "flat": None, "thumb_hash": None})
+    return Decoded(
+        **found | {"status": "removed", "error": None, "flat": None, "transparent": None, "thumb_hash": None}
+    )
 
 
 def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:

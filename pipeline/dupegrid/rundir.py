@@ -118,7 +118,8 @@ class Run:
     @property
     def pairs_mark(self) -> str:
         """The fingerprint of the matches that belong to these settings."""
-        return pairs_mark(self.saved["fingerprint"], self.config)
+        saved = self.saved
+        return pairs_mark(saved["fingerprint"], self.config, saved.get("metric_code", ""))
 
     @property
     def clusters_mark(self) -> dict[str, str]:

@@ -86,14 +86,19 @@ def part_path(run_dir: Path, i: int, j: int, part: int) -> Path:
     return run_dir / "matches.parquet" / f"part-{i:05d}-{j:05d}-{part:03d}.parquet"
 
 
-def write_collapsed(run_dir: Path, a: Ints, b: Ints, values: int, index_mark: str) -> None:
-    """Write the pairs of images with the representative of their identical thumbnails.
+def write_collapsed(
+    run_dir: Path, columns: tuple[Ints, Ints, Ints, Ints, Float64s], values: int, index_mark: str
+) -> None:
+    """Write the pairs of images with the representative of their identical thumbnails: columns as `match_rows` has.
 
     Without any it is an empty table, so that matches.parquet has its columns for every reader.
     """
-    nothing = np.zeros(len(a), np.int64)
-    rows = match_rows(a, b, nothing, nothing, nothing / values, _paths(run_dir, index_mark), values)
-    write_table(collapsed_path(run_dir), rows)
+    write_table(collapsed_path(run_dir), match_rows(*columns, _paths(run_dir, index_mark), values))
+
+
+def collapsed_matches(run_dir: Path) -> int:
+    """How many pairs of images with the representative of their identical thumbnails are listed."""
+    return len(read_table(collapsed_path(run_dir), MATCHES, ["a"]))
 
 
 def collapsed_path(run_dir: Path) -> Path:

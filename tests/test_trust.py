@@ -70,7 +70,7 @@ def command(*words: object) -> subprocess.CompletedProcess[str]:
     """As a user would, with the current folder in the path, which python -m puts there."""
     environment = {**os.environ, "PYTHONPATH": os.fspath(ROOT / "pipeline")}
     line = [sys.executable, "-m", "dupegrid", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment, timeout=60)
 
 
 def assert_readable(run: dupegrid.Run) -> None:

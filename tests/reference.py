@@ -1,5 +1,9 @@
-"""A brute-force oracle: every pair of thumbnails, one by one, in Python integers. Shares no code with the package."""
+"""A brute-force oracle: every pair of thumbnails, one by one, in Python integers. Shares no code with the package.
 
+Which image stands for others is worked out here too, and the product's own columns are held against it.
+"""
+
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,7 @@ ORIENTATIONS = {
     "rotations": ["identity", "rot90", "rot180", "rot270"],
     "all": ["identity", "rot90", "rot180", "rot270", "flip", "flip_rot90", "flip_rot180", "flip_rot270"],
 }
+COLLAPSE_OVER = 64  # equal thumbnails
 
 
 def turn(image: np.ndarray, orientation: str) -> np.ndarray:
@@ -33,9 +38,43 @@ def best(a: np.ndarray, b: np.ndarray, choice: str) -> tuple[int, str]:
     return least, name
 
 
-def expected_matches(images: pa.Table, thumbs: np.ndarray, config: dict[str, Any]) -> dict[tuple[int, int], Any]:
-    """(a, b) -> (SSE, orientation) of every pair that must be listed, from the definitions in the documents alone."""
+def representatives(
+    images: pa.Table, thumbs: np.ndarray, config: dict[str, Any]
+) -> tuple[list[int | None], list[int | None]]:
+    """What identical_to and link_of must hold, from the thumbnails, the hashes and what files and sides they are of.
+
+    A set never spans the two sides of an --against run nor, where it matters, two roots or two sizes.
+    """
     rows = images.to_pylist()
+    ok = [id for id, row in enumerate(rows) if row["status"] == "ok"]
+
+    def side(row: dict[str, Any]) -> tuple[Hashable, ...]:
+        by_root = row["root"] if config["scope"] != "all" else None
+        by_size = config["same_size"] or config["max_aspect"] is not None
+        return row["group"], by_root, (row["width"], row["height"]) if by_size else None
+
+    def firsts(keys: Iterable[Hashable], over: int) -> dict[int, int]:
+        sets: dict[Hashable, list[int]] = {}
+        for id, key in zip(ok, keys, strict=True):
+            sets.setdefault(key, []).append(id)
+        return {id: ids[0] for ids in sets.values() if len(ids) > over for id in ids[1:]}
+
+    files = [(row["device"], row["inode"], row["file_hash"], *side(row)) for row in (rows[id] for id in ok)]
+    links = firsts(files, 1)
+    alike = firsts([(thumbs[id].tobytes(), *side(rows[id])) for id in ok], COLLAPSE_OVER)
+    stand_ins = {**links, **alike}
+    return [stand_ins.get(id) for id in range(len(rows))], [links.get(id) for id in range(len(rows))]
+
+
+def expected_matches(images: pa.Table, thumbs: np.ndarray, config: dict[str, Any]) -> dict[tuple[int, int], Any]:
+    """(a, b) -> (SSE, orientation) of every pair that must be listed, from the definitions in the documents alone.
+
+    Holds the columns identical_to and link_of to those definitions too.
+    """
+    rows = images.to_pylist()
+    identical_to, link_of = representatives(images, thumbs, config)
+    assert images["identical_to"].to_pylist() == identical_to
+    assert images["link_of"].to_pylist() == link_of
     values = thumbs[0].size if len(thumbs) else 1
     found = {}
     for a, first in enumerate(rows):
@@ -48,8 +87,7 @@ def expected_matches(images: pa.Table, thumbs: np.ndarray, config: dict[str, Any
             same_root = first["root"] == second["root"]
             if (config["scope"] == "across" and same_root) or (config["scope"] == "within" and not same_root):
                 continue
-            stands_in = second["identical_to"] == a
-            if not stands_in and (first["identical_to"] is not None or second["identical_to"] is not None):
+            if identical_to[b] != a and (identical_to[a] is not None or identical_to[b] is not None):
                 continue
             least, orientation = best(thumbs[a], thumbs[b], config["orientations"])
             if least / values <= config["cutoff"]:

@@ -137,6 +137,7 @@ def prepared(
         Grid((0, n), n),
         side,
         "mse",
+        "",
         0.0,
         limit,
         order.largest_norm,

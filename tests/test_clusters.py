@@ -5,10 +5,13 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dupegrid.config import Config
+from dupegrid.pairs.filters import Filters
 from dupegrid.records import IMAGES, MATCHES
 from dupegrid.results.clusters import clusters
 
 Edge = tuple[int, int, float]
+EVERY_PAIR = Filters.of(Config(paths=["photos"]))
 
 
 def images_table(sizes: list[tuple[int, int]], identical_to: dict[int, int] | None = None) -> pa.Table:
@@ -19,7 +22,7 @@ def images_table(sizes: list[tuple[int, int]], identical_to: dict[int, int] | No
             "path": f"/{len(sizes) - k:03d}",
             "path_raw": f"/{len(sizes) - k:03d}".encode(),
             "width": pixels,
-            "height": 1,
+            "height": pixels,
             "size_bytes": size,
             "status": "ok",
             "identical_to": (identical_to or {}).get(k),
@@ -45,7 +48,7 @@ def graphs(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[Edge]]:
 @given(graphs())
 def test_clusters_are_the_connected_components(graph: tuple[list[tuple[int, int]], list[Edge]]) -> None:
     sizes, edges = graph
-    table = clusters(images_table(sizes), matches_table(edges), threshold=50).to_pylist()
+    table = clusters(images_table(sizes), matches_table(edges), threshold=50, filters=EVERY_PAIR).to_pylist()
     mse = {frozenset((a, b)): value for a, b, value in edges}
     found: dict[int, set[int]] = {}
     for row in table:
@@ -66,6 +69,7 @@ def test_clusters_are_the_connected_components(graph: tuple[list[tuple[int, int]
         assert row["mse_to_keeper"] == direct
         near = direct is not None and direct <= 50
         assert row["role"] == ("keep" if row["image"] == keeper else "duplicate" if near else "bridge")
+        assert row["reason"] == ("chain" if row["role"] == "bridge" else None)
 
 
 def test_images_that_another_stands_for_are_members() -> None:
@@ -73,20 +77,24 @@ def test_images_that_another_stands_for_are_members() -> None:
         images_table([(1, 1), (1, 1), (9, 1), (1, 1), (1, 1)], identical_to={1: 0, 2: 0, 4: 3}),
         matches_table([(0, 1, 0.0), (0, 2, 0.0)]),
         threshold=50,
+        filters=EVERY_PAIR,
     ).to_pylist()
     assert {row["image"]: row["role"] for row in table} == {0: "duplicate", 1: "duplicate", 2: "keep"}
     assert {row["mse_to_keeper"] for row in table} == {0.0}
 
 
 def test_no_matches_no_clusters() -> None:
-    assert len(clusters(images_table([(1, 1)] * 3), matches_table([]), 50)) == 0
-    assert len(clusters(images_table([]), matches_table([]), 50)) == 0
+    assert len(clusters(images_table([(1, 1)] * 3), matches_table([]), 50, EVERY_PAIR)) == 0
+    assert len(clusters(images_table([]), matches_table([]), 50, EVERY_PAIR)) == 0
 
 
 def test_a_chain_is_one_cluster_with_bridges() -> None:
     n = 1000
     table = clusters(
-        images_table([(n - k, 1) for k in range(n)]), matches_table([(k, k + 1, 1.0) for k in range(n - 1)]), 50
+        images_table([(n - k, 1) for k in range(n)]),
+        matches_table([(k, k + 1, 1.0) for k in range(n - 1)]),
+        50,
+        EVERY_PAIR,
     )
     assert np.unique(table["cluster"]).tolist() == [0]
     roles = table["role"].to_pylist()

@@ -124,6 +124,18 @@ def test_a_crowd_is_cut_into_more_tiles(tmp_path: Path, monkeypatch: pytest.Monk
     assert again.receipt == crowd.receipt
 
 
+@pytest.mark.parametrize(("column", "values"), [("identical_to", [None, 0]), ("link_of", [None, 0])])
+def test_the_oracle_does_not_believe_who_stands_for_whom(tmp_path: Path, column: str, values: list[int | None]) -> None:
+    save(tmp_path / "photos/a.png", 1)
+    save(tmp_path / "photos/b.png", 1)
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=16, quiet=True)
+    place = run.images.column_names.index(column)
+    wrong = run.images.set_column(place, column, [values])
+    with pytest.raises(AssertionError):
+        reference.expected_matches(wrong, run.thumbs.compute(), run.config.model_dump())
+    assert_exact(run)
+
+
 def sorted_tables(run: Run) -> tuple[object, ...]:
     return run.images, run.matches, run.clusters
 

@@ -60,7 +60,7 @@ def test_a_metric_that_is_none_is_named(pictures: Path, tmp_path: Path) -> None:
     for metric in ("tests.test_features:nothing", "no.such:thing", "tests.test_features:NAMES", "ssim"):
         with pytest.raises(ConfigError, match="metric"):
             dupegrid.run(pictures, out=tmp_path / "run", metric=metric, quiet=True)
-    with pytest.raises(ValueError, match="returned shape"):
+    with pytest.raises(ConfigError, match="wrong_shape' returned shape"):
         dupegrid.run(pictures, out=tmp_path / "run", metric="tests.test_features:wrong_shape", quiet=True)
 
 

@@ -116,6 +116,7 @@ def test_a_set_of_identical_pictures_that_grows_and_loses_its_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_module, "COLLAPSE_OVER", 3)
+    monkeypatch.setattr(reference, "COLLAPSE_OVER", 3)
     folder = Folder(tmp_path / "a", 7)
     for round_number in range(5):
         again = dupegrid.run(folder.path, out=tmp_path / "run", **SETTINGS)

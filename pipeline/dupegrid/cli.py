@@ -101,7 +101,7 @@ def index(out: Out, paths: Paths = None, *, as_json: bool, **flags: Any) -> None
 
 
 @app.command()
-@_takes("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", of_run=True)
+@_takes("threshold", "cutoff", "orientations", "metric", "scheduler", "workers", "memory", of_run=True)
 def compare(run_dir: RunDir, *, as_json: bool, **flags: Any) -> None:
     """Compare all images of RUN with all; settings not given are those of RUN."""
     _print(api.compare(run_dir, **settings(flags)).receipt, as_json, receipt_lines)

@@ -11,13 +11,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from dupegrid.errors import ConfigError
 
 SCHEDULERS = "sync, threads, processes, local or tcp://HOST:PORT"
+SCHEDULERS_HERE = ("sync", "threads", "processes", "local")  # on this machine, connecting to nothing
 CHANNELS = 3
 _YAML_CHARACTERS = 1 << 20  # read of a file of settings
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def _known_scheduler(name: str) -> str:
-    if name in ("sync", "threads", "processes", "local") or name.startswith("tcp://"):
+    if name in SCHEDULERS_HERE or name.startswith("tcp://"):
         return name
     raise ValueError(f"is {name!r}: use {SCHEDULERS}")
 

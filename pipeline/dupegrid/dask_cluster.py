@@ -18,7 +18,7 @@ import dask
 from dask._task_spec import Task, TaskRef, convert_legacy_graph
 
 from dupegrid.errors import ConfigError, DamagedError, DupegridError
-from dupegrid.lock import LOCK
+from dupegrid.ours import LOCK
 from dupegrid.sights import Places, Sight, as_expression, difference, look
 from dupegrid.spawned import SAFE_PATH, check_main, kept_environment, safe_path
 

@@ -61,8 +61,11 @@ OF_RUN: Final = {
     "threshold": Option(float, "Pairs with an MSE at or under it are duplicates.  [default: RUN's]"),
     "cutoff": Option(float, "Keep pairs up to this MSE.  [default: RUN's]"),
     "orientations": Option(str, "Turns that count as the same.  [default: RUN's]", metavar="none|rotations|all"),
+    "metric": Option(str, "RUN's metric again, where that is code of yours.", metavar="MODULE:FUNCTION"),
     "scheduler": Option(
-        str, "Where the work is done.  [default: RUN's]", metavar="sync|threads|processes|local|tcp://..."
+        str,
+        "Where the work is done.  [default: RUN's, unless that is an address]",
+        metavar="sync|threads|processes|local|tcp://...",
     ),
 }
 

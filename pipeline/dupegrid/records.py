@@ -71,6 +71,7 @@ IMAGES = pa.schema(
         ("root", pa.int32()),
         ("link_of", pa.int64()),  # the name that a file of several goes by, null on that one
         ("link_kind", pa.string()),  # 'symbolic': this name leads over a link; 'hard': the file has several; null
+        ("transparent", pa.bool_()),  # every pixel has alpha 0; null where not decoded
     ]
 )
 
@@ -111,8 +112,19 @@ CLUSTERS = pa.schema(
         ("role", pa.string()),  # 'keep', 'duplicate' or 'bridge'
         ("keeper", pa.int64()),
         ("mse_to_keeper", pa.float64()),  # null where the two were not compared, or are further apart than the cutoff
+        ("reason", pa.string()),  # of a 'bridge', the first that holds of REASONS; else null
     ]
 )
+
+# Why an image in a cluster is no duplicate of the keeper, and the words for it.
+REASONS = {
+    "not_asked_for": "not compared with the one to keep",  # by --against, --scope, --same-size or --max-aspect
+    "chain": "joined through others only",
+    "transparent": "transparent throughout",  # it or the keeper
+    "flat": "one colour, or nearly",  # it or the keeper
+    "frames": "another number of frames",
+    "aspect": "other proportions",  # by a factor over 1.1, or over --max-aspect
+}
 
 # What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
 # believed to be there that has been taken away.

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.config import changed, load_config
+from dupegrid.config import SCHEDULERS_HERE, Config, changed, load_config
 from dupegrid.errors import DamagedError, StoreError, UsageError
 from dupegrid.estimate import estimate as reckon
 from dupegrid.images.discover import Listing, discover
@@ -23,16 +23,26 @@ from dupegrid.lock import locked
 from dupegrid.ours import remove
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
+from dupegrid.pairs.filters import Filters
 from dupegrid.pairs.matrix import store_matrix
-from dupegrid.pairs.measure import FILTERED, load_metric
+from dupegrid.pairs.metric import is_built_in, metric_code
 from dupegrid.progress import Reporter
-from dupegrid.records import FORMAT, IMAGES, discard_from, read_table, write_bytes, write_json, write_table
+from dupegrid.records import (
+    FORMAT,
+    IMAGES,
+    discard_from,
+    read_table,
+    write_bytes,
+    write_json,
+    write_table,
+)
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
 from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, number_of, open_run, shown, write_run_json
 from dupegrid.runtime import Runtime, runtime
 from dupegrid.spawned import end_probe
 from dupegrid.store import stored_fingerprint
+from dupegrid.text import printable
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
@@ -76,22 +86,26 @@ def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: b
 def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
     """Compare all pairs of an indexed run: matches.parquet and receipt.json.
 
-    `settings` change those of the run: any of COMPARE_SETTINGS; the others were settled by the index.
+    `settings` change those of the run: any of COMPARE_SETTINGS; the others were settled by the index. What runs code or
+    connects is not taken from a run directory: the address of a cluster, and as `metric` a function, are given again.
     """
     for key in settings:
-        if key not in COMPARE_SETTINGS:
-            raise UsageError(f"compare cannot change {key!r}, only {', '.join(COMPARE_SETTINGS)}: run again instead")
+        if key not in (*COMPARE_SETTINGS, "metric"):
+            raise _cannot_change(key)
     end_probe()
     with locked(open_run(run_dir).path):  # opened again, as another run may have been at it
         opened = open_run(run_dir)
+        _check_trusted(opened.config, settings)
+        code = metric_code(opened.config.metric)
         chosen = Run(opened.path, changed(opened.config, **settings))
         if images_fingerprint(chosen.path) != chosen.saved["fingerprint"]:
             raise StoreError(
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
         with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
-            if chosen.config != opened.config:
-                write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
+            if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
+                saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}
+                write_run_json(chosen.path, saved)
             _compare(chosen, workers, Reporter(quiet=quiet))
     return chosen
 
@@ -161,10 +175,27 @@ def _chosen(
     given = {"paths": list(paths)} if paths else {}
     chosen = load_config(config, kept_cutoff, **given, **settings)
     check_out(run_dir, chosen, before)
-    if chosen.metric != FILTERED:
-        load_metric(chosen.metric)
+    metric_code(chosen.metric)  # a metric that is none shows before the work begins
     with reporter.stage("list", None, "files") as advance:
         return Run(run_dir, chosen), discover(chosen, advance)
+
+
+def _check_trusted(config: Config, settings: Mapping[str, Any]) -> None:
+    """Refuse what would run code or connect only because a run directory says so."""
+    metric, scheduler = config.metric, printable(config.scheduler)
+    if settings.get("metric") not in (None, metric):
+        raise _cannot_change("metric")
+    if settings.get("metric") is None and not is_built_in(metric):
+        raise UsageError(f"this run was made with --metric {metric}, which is code: give --metric {metric} again")
+    if settings.get("scheduler") is None and config.scheduler not in SCHEDULERS_HERE:
+        raise UsageError(
+            f"this run was made with --scheduler {scheduler}: give --scheduler {scheduler} again, "
+            "or --scheduler threads"
+        )
+
+
+def _cannot_change(key: str) -> UsageError:
+    return UsageError(f"compare cannot change {key!r}, only {', '.join(COMPARE_SETTINGS)}: run again instead")
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
@@ -173,6 +204,7 @@ def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) 
         "format": FORMAT,
         "config": chosen.config.model_dump(),
         "fingerprint": "",  # none while it is not known what images.parquet will hold
+        "metric_code": metric_code(chosen.config.metric),
         "versions": versions(),
         "unreadable_folders": list(listing.unreadable_folders),
         "links_left_alone": listing.links_left_alone,
@@ -193,7 +225,8 @@ def _samples(listing: Listing) -> tuple[tuple[bytes, ...], ...]:
 def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
     workers.check(chosen.path)
     saved = chosen.saved
-    counts = compare_stage(saved["fingerprint"], chosen.config, chosen.path, workers, reporter)
+    marks = saved["fingerprint"], saved.get("metric_code", "")
+    counts = compare_stage(marks, chosen.config, chosen.path, workers, reporter)
     write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved))
     matrix = chosen.path / "mse.zarr"
     if not (stored_fingerprint(matrix) or saved["fingerprint"]).startswith(saved["fingerprint"]):
@@ -203,7 +236,7 @@ def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
 
 
 def _cluster(chosen: Run) -> None:
-    table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold)
+    table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold, Filters.of(chosen.config))
     discard_from(chosen.path, "cluster")
     write_table(chosen.path / "clusters.parquet", table, chosen.clusters_mark)
 

@@ -18,6 +18,7 @@ from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.images.representatives import file_names
 from dupegrid.ours import is_known, is_of_a_lock, leftovers, refuse_links
 from dupegrid.pairs.compare import pairs_mark
+from dupegrid.pairs.filters import Filters
 from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import mse_matrix
@@ -71,8 +72,8 @@ class Run:
 
     @cached_property
     def match_scores(self) -> pa.Table:
-        """Of `matches` the columns a, b, mse and score, which take a third of the memory."""
-        return self._read_matches(["a", "b", "mse", "score"])
+        """Of `matches` the columns a, b, mse, orientation and score, which take half of the memory."""
+        return self._read_matches(["a", "b", "mse", "orientation", "score"])
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
         self.existing("matches.parquet", "compare")
@@ -105,7 +106,7 @@ class Run:
         if not 0 <= threshold <= self.config.cutoff:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
         near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
-        return Cut(threshold, near, clusters(self.images, self.matches, threshold))
+        return Cut(threshold, near, clusters(self.images, self.matches, threshold, Filters.of(self.config)))
 
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
@@ -146,7 +147,8 @@ class Run:
     @property
     def pairs_mark(self) -> str:
         """The fingerprint of the matches that belong to these settings."""
-        return pairs_mark(self.saved["fingerprint"], self.config)
+        saved = self.saved
+        return pairs_mark(saved["fingerprint"], self.config, saved.get("metric_code", ""))
 
     @property
     def clusters_mark(self) -> dict[str, str]:

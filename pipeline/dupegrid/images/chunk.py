@@ -190,7 +190,8 @@ def _removed(old: dict[str, Any], left_out: bool) -> Decoded:
     """What is kept of a file that is gone, or not looked at any more."""
     found = {name: old[name] for name in _FOUND if name in old}
     error = _LEFT_OUT if left_out else None
-    return Decoded(**found | {"status": "removed", "error": error, "flat": None, "thumb_hash": None})
+    gone = {"status": "removed", "error": error, "flat": None, "transparent": None, "thumb_hash": None}
+    return Decoded(**found | gone)
 
 
 def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:

@@ -101,8 +101,8 @@ def index_progress(run_dir: Path, config: Config) -> Progress:
 
 
 def _thumbs_mark(config: Config) -> str:
-    """The fingerprint of thumbs.zarr: equal when the same file has the same thumbnail."""
-    return fingerprint(config.thumb, config.exact_decode, RECIPE)
+    """The fingerprint of thumbs.zarr: equal when the same file has the same thumbnail, and rows the same columns."""
+    return fingerprint(config.thumb, config.exact_decode, RECIPE, IMAGE_PART.names)
 
 
 def _prepared(listing: Listing, config: Config, run_dir: Path, read: Read) -> tuple[pa.Table, Thumbs]:

@@ -108,6 +108,7 @@ class Decoded:
     thumb: Pixels | None = None
     thumb_hash: bytes | None = None
     flat: bool | None = None
+    transparent: bool | None = None
     width: int | None = None
     height: int | None = None
     format: str | None = None
@@ -173,7 +174,7 @@ def decode(data: bytes, reading: Reading) -> Decoded:
             if len(bare) == len(data):
                 raise
             thumb = _picture(bare, reading, facts)
-        facts |= {"flat": is_flat(thumb), "file_hash": hashlib.blake2b(data, digest_size=16).hexdigest()}
+        facts["file_hash"] = hashlib.blake2b(data, digest_size=16).hexdigest()
         return Decoded("ok", thumb=thumb, thumb_hash=hashlib.blake2b(thumb.tobytes(), digest_size=16).digest(), **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files
         status, reason = _failure(error, data)
@@ -199,6 +200,9 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         if width * height > reading.max_pixels:
             raise Image.DecompressionBombError(f"{width * height:,} pixels, over --max-pixels")
         thumb = _thumbnail(image, reading, still_to_turn)
+        flat = is_flat(thumb)
+        transparent = flat and image.has_transparency_data and _is_transparent(image)
+        facts |= {"flat": flat, "transparent": transparent}
         file.reads_left = _READS_FOR_FRAMES
         facts["frames"] = _frames(image)
         return thumb
@@ -358,6 +362,16 @@ def _composited(band: Image.Image) -> Image.Image:
     rgba = band.convert("RGBA")
     backdrop = Image.new("RGBA", rgba.size, (*MID_GREY, 255))
     return Image.alpha_composite(backdrop, rgba).convert("RGB")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether every pixel of a picture with transparency has alpha 0."""
+    rows = max(1, _PIXELS_AT_ONCE // image.width)
+    bands = (image.crop((0, top, image.width, min(image.height, top + rows))) for top in range(0, image.height, rows))
+    if image.mode == "F" or image.mode.startswith("I"):  # deep grey, of which one value is transparent
+        value = image.info["transparency"]
+        return all(band.getextrema() == (value, value) for band in bands)
+    return all(band.convert("RGBA").getchannel("A").getextrema() == (0, 0) for band in bands)
 
 
 def _range(image: Image.Image) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import dask.array as da
 import numpy as np
 
-from dupegrid.arrays import Bools, Ints
+from dupegrid.arrays import Bools, Float64s, Ints
 from dupegrid.config import Config
 from dupegrid.errors import StoreError
 from dupegrid.hold import Hold, current, writing_for
@@ -25,6 +25,7 @@ from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
 from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import (
     PartWriter,
+    collapsed_matches,
     collapsed_path,
     is_part_of,
     part_path,
@@ -32,7 +33,8 @@ from dupegrid.pairs.matches import (
     sse_limit,
     write_collapsed,
 )
-from dupegrid.pairs.measure import FILTERED, load_metric, measure_tile
+from dupegrid.pairs.measure import measure_equal, measure_tile
+from dupegrid.pairs.metric import FILTERED
 from dupegrid.pairs.settled import (
     adopt,
     adopted_matches,
@@ -54,19 +56,24 @@ _BYTES_PER_COMPONENTS: Final = 300  # of an image's projection under one orienta
 _BYTES_PER_IMAGE: Final = 600  # its second level, ids and the like
 
 
-def compare(index_mark: str, config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter) -> dict[str, Any]:
-    """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches."""
+def compare(
+    marks: tuple[str, str], config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter
+) -> dict[str, Any]:
+    """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches.
+
+    `marks` are that of the index and what the code of the metric is known by.
+    """
+    index_mark, code = marks
     facts = read_facts(run_dir, index_mark)
-    filters = Filters.of(config)
     thumbs = Thumbs(run_dir / "thumbs.zarr")
     thumbs.check_whole()
-    settings, mark = settings_mark(thumbs.fingerprint, config), pairs_mark(index_mark, config)
+    settings, mark = settings_mark(thumbs.fingerprint, config), pairs_mark(index_mark, config, code)
     settled = np.zeros(len(facts.live), bool)
     if config.metric == FILTERED:
         stored = stored_fingerprint(run_dir / "tiles.zarr") or ""
         settled = settle(run_dir, facts.live, config, settings, mark, stored)
     with reporter.stage("sort", len(facts.live), "images") as advance:
-        job = _laid_out(index_mark, config, run_dir, runtime.workers, facts, filters, settled)
+        job = _laid_out(marks, config, run_dir, runtime.workers, facts, settled)
         advance(len(facts.live))
     key = f"{mark}-{fingerprint(job.grid.bounds, job.grid.settled_from, job.order_mark)}"
     job = replace(job, key=key, token=current().token)
@@ -104,7 +111,7 @@ def compare_tile(tile: Ints, job: Job) -> Ints:
     return np.array([[job.grid.pairs(i, j)]], np.int64)
 
 
-def pairs_mark(index_mark: str, config: Config) -> str:
+def pairs_mark(index_mark: str, config: Config, metric_code: str) -> str:
     """The fingerprint of matches.parquet: equal when the same pairs would be in it."""
     return fingerprint(
         index_mark,
@@ -115,6 +122,7 @@ def pairs_mark(index_mark: str, config: Config) -> str:
         config.same_size,
         config.max_aspect,
         config.metric,
+        metric_code,
     )
 
 
@@ -132,11 +140,10 @@ def compare_progress(run_dir: Path) -> tuple[int, int]:
     return len(_done(run_dir, tiles)), tiles.strips * (tiles.strips + 1) // 2
 
 
-def _laid_out(
-    index_mark: str, config: Config, run_dir: Path, workers: int, facts: Facts, filters: Filters, settled: Bools
-) -> Job:
+def _laid_out(marks: tuple[str, str], config: Config, run_dir: Path, workers: int, facts: Facts, settled: Bools) -> Job:
     """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids."""
-    orientations, live = CHOICES[config.orientations], len(facts.live)
+    index_mark, code = marks
+    orientations, live, filters = CHOICES[config.orientations], len(facts.live), Filters.of(config)
     limit = sse_limit(config.cutoff, config.values_per_thumb)
     mark, norm, near_share = "", 0.0, 0.0
     if config.metric == FILTERED:
@@ -148,7 +155,6 @@ def _laid_out(
         near_share = order.near_share(radius(limit, norm))
         bytes_per_image = _BYTES_PER_COMPONENTS * len(orientations) + _BYTES_PER_IMAGE
     else:
-        load_metric(config.metric)
         starts = np.arange(live)
         bytes_per_image = 4 * len(orientations) * config.values_per_thumb
     memory = config.memory or _half_of_the_machine()
@@ -159,9 +165,8 @@ def _laid_out(
         *(new + strips(starts[starts >= new] - new, live - new, side)[1:]),
     ]
     grid = Grid(tuple(map(int, bounds)), new)
-    return Job(
-        run_dir, index_mark, mark, grid, config.thumb, config.metric, config.cutoff, limit, norm, orientations, filters
-    )
+    measure = (config.metric, code, config.cutoff, limit)
+    return Job(run_dir, index_mark, mark, grid, config.thumb, *measure, norm, orientations, filters)
 
 
 def _opened_or_new(job: Job, pairs: str, config: Config, facts: Facts) -> Tiles:
@@ -175,17 +180,23 @@ def _opened_or_new(job: Job, pairs: str, config: Config, facts: Facts) -> Tiles:
     (job.run_dir / "matches.parquet").mkdir(exist_ok=True)
     if with_settled:
         adopt(job.run_dir, pairs)
-    members, representatives = _collapsed(job, facts)
-    write_collapsed(job, representatives, members)
+    write_collapsed(job, _collapsed(job, facts))
     return Tiles.create(path, job.grid.strips, len(COUNTS), job.key)
 
 
-def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints]:
-    """The images that another stands for, and those, where the two are to be compared at all."""
-    members = np.flatnonzero(facts.identical_to >= 0)
-    representatives = facts.identical_to[members]
-    keep = job.filters.of_roots(facts, representatives, members)
-    return members[keep], representatives[keep]
+def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints, Ints, Ints, Float64s]:
+    """The matches (a, b, sse, orientation, score) of images with those that stand for them, where asked for at all."""
+    b: Ints = np.flatnonzero(facts.identical_to >= 0)
+    a = facts.identical_to[b]
+    keep = job.filters.of_roots(facts, a, b)
+    a, b = a[keep], b[keep]
+    if job.metric == FILTERED:
+        return a, b, np.zeros(len(a), np.int64), np.zeros(len(a), np.int64), np.zeros(len(a))
+    first, place = np.unique(a, return_inverse=True)
+    sse, orientation, score = measure_equal(job, first)
+    near = score[place] <= job.cutoff
+    a, b, place = a[near], b[near], place[near]
+    return a, b, sse[place], orientation[place], score[place]
 
 
 def _done(run_dir: Path, tiles: Tiles) -> set[tuple[int, int]]:
@@ -231,7 +242,7 @@ def _counts(job: Job, mark: str, tiles: Tiles, facts: Facts, settled: Ints) -> d
     earlier = job.filters.asked_for(facts, settled)
     decided = {name: counts[name] for name in DECIDED} | {"other_group": total - asked_for}
     decided |= {"identical": identical, "earlier": earlier}
-    matches = counts["matches"] + len(_collapsed(job, facts)[0]) + adopted_matches(job.run_dir, mark)
+    matches = counts["matches"] + collapsed_matches(job.run_dir) + adopted_matches(job.run_dir, mark)
     return {"pairs": {"total": total, **decided}, "tiles": len(job.grid.tiles()), "matches": matches}
 
 

@@ -5,6 +5,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.arrays import Bools, Ints
@@ -31,14 +32,19 @@ class Facts:
 @lru_cache(maxsize=2)
 def read_facts(run_dir: Path, _fingerprint: str) -> Facts:
     """The facts of a run directory whose images.parquet has this fingerprint."""
+    names = ["status", "root", "width", "height", "identical_to"]
     path = run_dir / "images.parquet"
-    table = check_images(path, read_table(path, IMAGES, ["status", "root", "width", "height", "identical_to"]))
+    return facts_of(check_images(path, read_table(path, IMAGES, names)))
+
+
+def facts_of(images: pa.Table) -> Facts:
+    """The facts of a table of schema IMAGES."""
 
     def numbers(name: str, null: int = 0) -> Ints:
-        return pc.fill_null(table[name], null).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+        return pc.fill_null(images[name], null).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
     return Facts(
-        pc.equal(table["status"], "ok").to_numpy(),
+        pc.equal(images["status"], "ok").to_numpy(),
         numbers("root"),
         numbers("width"),
         numbers("height"),

@@ -28,6 +28,7 @@ class Job:
     grid: Grid
     side: int  # of a thumbnail, pixels
     metric: str
+    metric_code: str  # what its code is known by
     cutoff: float  # largest score kept
     limit: int  # the same as an SSE
     largest_norm: float  # of a projected image

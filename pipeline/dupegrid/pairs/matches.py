@@ -92,14 +92,18 @@ def part_path(run_dir: Path, i: int, j: int, part: int) -> Path:
     return run_dir / "matches.parquet" / f"part-{i:05d}-{j:05d}-{part:03d}.parquet"
 
 
-def write_collapsed(job: Job, a: Ints, b: Ints) -> None:
-    """Write the pairs of images with the representative of their identical thumbnails.
+def write_collapsed(job: Job, columns: tuple[Ints, Ints, Ints, Ints, Float64s]) -> None:
+    """Write the pairs of images with the representative of their identical thumbnails: columns as `match_rows` has.
 
     Without any it is an empty table, so that matches.parquet has its columns for every reader.
     """
-    nothing, values = np.zeros(len(a), np.int64), job.side * job.side * CHANNELS
-    rows = match_rows(a, b, nothing, nothing, nothing / values, _paths(job.run_dir, job.index_mark), values)
+    rows = match_rows(*columns, _paths(job.run_dir, job.index_mark), job.side * job.side * CHANNELS)
     write_table(collapsed_path(job.run_dir), rows, {_KEY: job.key})
+
+
+def collapsed_matches(run_dir: Path) -> int:
+    """How many pairs of images with the representative of their identical thumbnails are listed."""
+    return len(read_table(collapsed_path(run_dir), MATCHES, ["a"]))
 
 
 def collapsed_path(run_dir: Path) -> Path:

@@ -3,54 +3,29 @@
 The same tiles, marks and tables as for MSE; strips are of images in the order of their ids.
 """
 
-import importlib
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from dupegrid.arrays import Pixels
+from dupegrid.arrays import Float64s, Ints, Pixels
 from dupegrid.errors import ConfigError
 from dupegrid.pairs.filters import read_facts
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS, exact_sse, mae, turned
+from dupegrid.pairs.kernel import ORIENTATIONS, exact_sse, turned
 from dupegrid.pairs.matches import PartWriter
+from dupegrid.pairs.metric import Metric, load_metric, metric_code, said
 from dupegrid.store import Thumbs
 
-Metric = Callable[[Pixels, Pixels], npt.NDArray[Any]]
-
-FILTERED: Final = "mse"  # the one that pairs/tile.py filters
-_BUILT_IN: Final[dict[str, Metric]] = {"mae": mae}
 _ROWS_AT_ONCE: Final = 64
-
-
-def load_metric(name: str) -> Metric:
-    """The block function of a name or 'package.module:function': uint8 (m, D), (n, D) -> (m, n), less is more alike.
-
-    ConfigError when there is none.
-    """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        known = ", ".join([FILTERED, *_BUILT_IN])
-        raise ConfigError(f"no metric {name!r} ({error}): use {known} or package.module:function") from None
-    if not callable(found):
-        raise ConfigError(f"metric {name!r} is a {type(found).__name__}, not a function")
-    metric: Metric = found
-    return metric
 
 
 def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
     """Measure the pairs of a tile and give the matches to the writer.
 
-    A pair's score is the least over the orientations of image b, the one with the higher id. ValueError if the metric
-    returns another shape than it was asked for.
+    A pair's score is the least over the orientations of image b, the one with the higher id. ConfigError if the metric
+    fails or returns anything but real numbers, one a pair.
     """
-    metric, facts = load_metric(job.metric), read_facts(job.run_dir, job.index_mark)
+    metric, facts = _loaded(job), read_facts(job.run_dir, job.index_mark)
     thumbs = Thumbs(job.run_dir / "thumbs.zarr")
     first, second = facts.live[job.grid.rows(i)], facts.live[job.grid.rows(j)]
     b = thumbs.take(second)
@@ -66,26 +41,59 @@ def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
         tally["other_group"] += int(upper.sum() - of_roots.sum())
         tally["filter"] += int(of_roots.sum() - asked_for.sum())
         tally["exact"] += int(asked_for.sum())
+        _refuse_nan(scores.reshape(len(turns), -1)[:, asked_for], job.metric)
         keep = np.flatnonzero(asked_for & (scores.min(axis=0).ravel() <= job.cutoff))
         x, y = x[keep], y[keep]
         turn = scores[:, x, y].argmin(axis=0)
-        orientation = np.array([ORIENTATIONS.index(name) for name in job.orientations], np.int64)[turn]
         sse = np.array(
             [_one_sse(a[p], b[q], job.orientations[t]) for p, q, t in zip(x, y, turn, strict=True)], np.int64
         )
-        writer.add(ids[x], second[y], sse, orientation, scores[turn, x, y].astype(np.float64))
+        writer.add(ids[x], second[y], sse, _orientations(job)[turn], scores[turn, x, y])
 
 
-def _scores(metric: Metric, name: str, x: Pixels, y: Pixels) -> npt.NDArray[Any]:
+def measure_equal(job: Job, ids: Ints) -> tuple[Ints, Ints, Float64s]:
+    """What the metric gives for images, ids (k,), and copies of them: the columns sse, orientation and score; (k,)."""
+    metric, thumbs = _loaded(job), Thumbs(job.run_dir / "thumbs.zarr")
+    turn, sse, score = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64), np.empty(len(ids), np.float64)
+    for start in range(0, len(ids), _ROWS_AT_ONCE):
+        for k, image in enumerate(thumbs.take(ids[start : start + _ROWS_AT_ONCE]), start):
+            turns = [turned(image[None], name) for name in job.orientations]
+            scores = np.array([_scores(metric, job.metric, image.reshape(1, -1), y.reshape(1, -1)) for y in turns])
+            _refuse_nan(scores, job.metric)
+            turn[k] = scores.argmin()
+            score[k], sse[k] = scores.min(), _one_sse(image, image, job.orientations[turn[k]])
+    return sse, _orientations(job)[turn], score
+
+
+def _loaded(job: Job) -> Metric:
+    """The metric of a comparison; ConfigError where its code is other here than where the comparison was begun."""
+    metric = load_metric(job.metric)
+    if metric_code(job.metric) != job.metric_code:
+        raise ConfigError(f"the code of metric {job.metric!r} is other where a tile is measured: restart the workers")
+    return metric
+
+
+def _orientations(job: Job) -> Ints:
+    """The numbers of the orientations of a comparison."""
+    return np.array([ORIENTATIONS.index(name) for name in job.orientations], np.int64)
+
+
+def _scores(metric: Metric, name: str, x: Pixels, y: Pixels) -> Float64s:
     try:
         scores = np.asarray(metric(x, y))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"metric {name!r} failed ({said(error)}): it takes uint8 (m, D), (n, D)") from None
+    if scores.shape != (len(x), len(y)) or scores.dtype.kind not in "biuf":
         raise ConfigError(
-            f"metric {name!r} failed ({type(error).__name__}: {error}): it takes (m, D), (n, D)"
-        ) from None
-    if scores.shape != (len(x), len(y)):
-        raise ValueError(f"metric {name!r} returned shape {scores.shape} for {len(x)} and {len(y)} images")
-    return scores
+            f"metric {name!r} returned shape {scores.shape} of {scores.dtype} for {len(x)} and {len(y)} images: "
+            f"it has to return ({len(x)}, {len(y)}) real numbers"
+        )
+    return scores.astype(np.float64)
+
+
+def _refuse_nan(scores: Float64s, name: str) -> None:
+    if np.isnan(scores).any():
+        raise ConfigError(f"metric {name!r} returned NaN for a pair: it has to return real numbers")
 
 
 def _one_sse(a: Pixels, b: Pixels, orientation: str) -> int:

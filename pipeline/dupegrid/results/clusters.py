@@ -1,22 +1,31 @@
 """Pairs -> clusters and their keepers. Pure: tables in, a table out."""
 
+from typing import Final
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dupegrid.arrays import Bools, Float64s, Ints
+from dupegrid.pairs.filters import Facts, Filters, facts_of
 from dupegrid.records import CLUSTERS
 
+_MAX_ASPECT: Final = 1.1  # where the run has none of its own
+_QUARTER_TURNS: Final = ("rot90", "rot270", "flip_rot90", "flip_rot270")
 
-def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
+
+def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Filters) -> pa.Table:
     """Connected components of the pairs at or under `threshold`, one row an image (schema CLUSTERS).
 
-    The keeper is no symbolic link, if there is another, has most pixels, then the largest file, then the first path.
-    An image at or under the threshold from its keeper is a 'duplicate'; one that is joined through others only is a
-    'bridge'. The largest cluster is number 0; ties go by the keeper's path, so the numbers do not depend on ids.
-    `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse and score of schema MATCHES.
+    The keeper is no symbolic link, if there is another, is of the archive (group 'b') where there is one, has most
+    pixels, then the largest file, then the first path. An image at or under the threshold from its keeper is a
+    'duplicate', unless the MSE of a square says little of the two; then it is a 'bridge', as are those that are joined
+    through others only, and `reason` says why. The largest cluster is number 0; ties go by the keeper's path, so the
+    numbers do not depend on ids. `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse,
+    orientation and score of schema MATCHES; `filters` are the pairs that were asked for.
     """
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
     joined = score <= threshold
@@ -40,11 +49,12 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
     sizes = np.diff(first, append=len(label))
     keeper = np.repeat(image[first], sizes)
     number = _numbers(sizes, _path_rank(images)[image[first]])
-    x, y = stands_for[image], stands_for[keeper]
-    row = _rows_of(x, y, a, b, len(images))
-    distance = _values_of(row, x == y, matches["mse"].to_numpy())
-    role = np.where(_values_of(row, x == y, score) <= threshold, "duplicate", "bridge").astype(object)
-    role[image == keeper] = "keep"
+    row = _rows_of(*_listed(image, keeper, stands_for), a, b, len(images))
+    is_keeper = image == keeper
+    distance = _values_of(row, is_keeper, matches["mse"].to_numpy())
+    near = _values_of(row, is_keeper, score) <= threshold
+    reason = _reasons(images, (image, keeper), near, matches["orientation"].take(pa.array(row, mask=row < 0)), filters)
+    role = np.where(is_keeper, "keep", np.where(reason == "", "duplicate", "bridge"))
     table = pa.table(
         {
             "cluster": np.repeat(number, sizes),
@@ -53,6 +63,7 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
             "role": pa.array(role, pa.string()),
             "keeper": keeper,
             "mse_to_keeper": pa.array(distance, mask=np.isinf(distance)),
+            "reason": pa.array(reason, pa.string(), mask=reason == ""),
         },
         schema=CLUSTERS,
     )
@@ -87,6 +98,63 @@ def _stands_for(images: pa.Table) -> Ints:
     return np.where(representative >= 0, representative, np.arange(len(images)))
 
 
+def _listed(image: Ints, keeper: Ints, stands_for: Ints) -> tuple[Ints, Ints]:
+    """The pairs whose rows say how far images are from their keepers.
+
+    Those are of the images that stand for the two; of one set, any two are as far apart as each is from the first.
+    """
+    x, y = stands_for[image], stands_for[keeper]
+    return x, np.where(x != y, y, np.where(image != x, image, keeper))
+
+
+def _reasons(
+    images: pa.Table, pairs: tuple[Ints, Ints], near: Bools, orientation: pa.ChunkedArray, filters: Filters
+) -> npt.NDArray[np.str_]:
+    """Why each image is no duplicate of its keeper, though in one cluster with it; '' for one that is.
+
+    `near` says which pairs (image, keeper) are at or under the threshold, `orientation` under which they are.
+    """
+    facts = facts_of(images)
+    asked_for = filters.of_roots(facts, *pairs) & filters.of_sizes(facts, *pairs)
+
+    def both(name: str) -> list[pa.ChunkedArray]:
+        return [images[name].take(pa.array(ids)) for ids in pairs]
+
+    def where(known: pa.ChunkedArray) -> Bools:
+        return known.fill_null(False).to_numpy()  # type: ignore[no-any-return]
+
+    return np.select(
+        [
+            pairs[0] == pairs[1],
+            ~asked_for,
+            ~near,
+            where(pc.equal(*both("file_hash"))),
+            where(pc.or_kleene(*both("transparent"))),
+            where(pc.or_kleene(*both("flat"))),
+            where(pc.not_equal(*(frames.fill_null(1) for frames in both("frames")))),
+            ~_alike_in_aspect(facts, pairs, orientation, filters),
+        ],
+        ["", "not_asked_for", "chain", "", "transparent", "flat", "frames", "aspect"],
+        "",
+    )
+
+
+def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], orientation: pa.ChunkedArray, filters: Filters) -> Bools:
+    """Whether the aspects of two images are near each other, one of them turned as the match says."""
+    (width, its_width), (height, its_height) = (
+        [sides[ids] for ids in pairs] for sides in (facts.widths, facts.heights)
+    )
+    most = filters.max_aspect or _MAX_ASPECT
+
+    def alike(a: Ints, b: Ints) -> Bools:
+        return np.maximum(a, b) <= most * np.minimum(a, b)
+
+    upright, swapped = alike(width * its_height, its_width * height), alike(width * its_width, its_height * height)
+    unknown = pc.is_null(orientation).to_numpy()
+    turned = pc.is_in(orientation, pa.array(_QUARTER_TURNS)).to_numpy()
+    return np.where(unknown, upright | (swapped & filters.turning), np.where(turned, swapped, upright))
+
+
 def _path_rank(images: pa.Table) -> Ints:
     rank = np.empty(len(images), np.int64)
     rank[pc.sort_indices(images["path_raw"]).to_numpy()] = np.arange(len(images))
@@ -97,7 +165,8 @@ def _keeper_rank(images: pa.Table) -> Ints:
     """Every image's place among all, the best keeper first."""
     pixels = (images["width"].cast(pa.int64()).fill_null(0).to_numpy()) * images["height"].fill_null(0).to_numpy()
     symbolic = pc.equal(images["link_kind"], "symbolic").fill_null(False).to_numpy()  # last: never over their targets
-    order = np.lexsort((_path_rank(images), -images["size_bytes"].to_numpy(), -pixels, symbolic))
+    of_the_archive = pc.equal(images["group"], "b").fill_null(False).to_numpy()
+    order = np.lexsort((_path_rank(images), -images["size_bytes"].to_numpy(), -pixels, ~of_the_archive, symbolic))
     rank = np.empty(len(images), np.int64)
     rank[order] = np.arange(len(images))
     return rank

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from dupegrid.arrays import Ints, Pixels
 from dupegrid.images.thumbnail import encode_jpeg
 from dupegrid.progress import counted, quantity, size_text
+from dupegrid.records import REASONS
 from dupegrid.text import display_path, printable
 
 ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
@@ -124,16 +125,14 @@ def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) ->
     path_raw: bytes = image["path_raw"]
     width, height = image["width"], image["height"]
     scale = _LONGER_SIDE_PX / max(width, height)
-    mse = row["mse_to_keeper"]
-    away = (
-        "" if row["role"] == "keep" else "no match of its own with the one to keep" if mse is None else f"MSE {mse:.1f}"
-    )
-    size = f"{width} × {height}, {size_text(image['size_bytes'])}"
-    if image["link_of"] is not None:
-        size += ", another name of one file"
+    mse, reason = row["mse_to_keeper"], row["reason"]
+    caption = [f"{width} × {height}", size_text(image["size_bytes"])]
+    caption += ["another name of one file"] if image["link_of"] is not None else []
+    caption += [f"MSE {mse:.1f}"] if mse is not None and row["role"] != "keep" else []
+    caption += [REASONS[reason]] if reason is not None else []
     return Picture(
         role=row["role"],
-        caption=f"{size}, {away}" if away else size,
+        caption=", ".join(caption),
         folder=printable(display_path(path_raw.rsplit(b"/", 1)[0])),
         name=printable(display_path(path_raw.rsplit(b"/", 1)[-1])),
         path=printable(display_path(path_raw)),

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -246,18 +246,17 @@ def test_a_timeout_is_tried_again_with_more_time(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def trouble(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+def trouble(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
     """Has decoders do what pictures that end in MISBEHAVE say, as they would on a machine in trouble, or not."""
     start = sandbox._START
 
     def set_to(there: bool) -> None:
-        for process in sandbox._idle:
-            process.close()
-        monkeypatch.setattr(sandbox, "_idle", [])
+        sandbox._close_idle()
         troubled = start.replace("serve()\n", MISBEHAVING + "\nserve()\n", 1)
         monkeypatch.setattr(sandbox, "_START", troubled if there else start)
 
-    return set_to
+    yield set_to
+    sandbox._close_idle()
 
 
 def misbehaving(folder: Path, how: bytes) -> dict[str, object]:

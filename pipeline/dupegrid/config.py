@@ -92,6 +92,7 @@ class Config(BaseModel):
     )
     follow_symlinks: bool = Field(False, description="follow symbolic links; loops end")
     exact_decode: bool = Field(False, description="decode all of each picture, without the shortcuts of the recipe")
+    decode_again: bool = Field(False, description="decode again what other versions of the decoders decoded")
     max_pixels: int = Field(250_000_000, ge=1, le=4_000_000_000, description="larger pictures are not decoded")
     file_timeout: float = Field(60.0, gt=0, le=86_400, description="seconds a decoder may take for one file")
     extensions: Extensions | None = Field(None, description="only these; default: every file is looked at")

@@ -39,6 +39,7 @@ OPTIONS: Final = {
     "files_from": Option(Path, "Take the files named in this file too, one a line or ended by NUL.", metavar="FILE"),
     "follow_symlinks": Option(bool, "Follow symbolic links; loops end.", "--follow-symlinks"),
     "exact_decode": Option(bool, "Decode all of each picture, without shortcuts: slower.", "--exact-decode"),
+    "decode_again": Option(bool, "Decode again what other versions of the decoders decoded.", "--decode-again"),
     "max_pixels": Option(int, "Larger pictures are not decoded.  [default: 250000000]"),
     "file_timeout": Option(
         float,

@@ -102,6 +102,7 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
             raise StoreError(
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
+        _ = chosen.stored_thumbs  # raises where they are of another moment
         with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
             if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}
@@ -274,5 +275,5 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
 @cache
 def versions() -> dict[str, str]:
     """The versions of what a run was made with."""
-    names = ("dupegrid", "dask", "numpy", "pillow", "pyarrow", "scipy", "zarr")
+    names = ("dupegrid", "dask", "numpy", "pillow", "pillow-heif", "pyarrow", "scipy", "zarr")
     return {"python": platform.python_version()} | {name: version(name) for name in names}

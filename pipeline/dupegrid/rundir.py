@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from dupegrid.arrays import Ints, Pixels
 from dupegrid.config import Config, load_config, resolved
 from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
+from dupegrid.images.index import check_seals
 from dupegrid.images.representatives import file_names
 from dupegrid.ours import is_known, is_of_a_lock, leftovers, refuse_links
 from dupegrid.pairs.compare import pairs_mark
@@ -63,6 +64,8 @@ class Run:
     def images(self) -> pa.Table:
         """One row a file found; row number = id = row in `thumbs`."""
         path = self.existing("images.parquet", "index")
+        if self.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
+            raise StoreError(f"{shown(path)} is not the one that run.json is of: run 'dupegrid run' again to make it")
         return check_images(path, read_table(path, IMAGES))
 
     @cached_property
@@ -241,11 +244,12 @@ class Run:
         stands_for = pc.fill_null(pc.coalesce(self.images["identical_to"], self.images["id"]), 0).to_numpy()
         return {"pictures_of_path": int(first.sum()), "already_there": int((first & matched[stands_for]).sum())}
 
-    @property
+    @cached_property
     def stored_thumbs(self) -> Thumbs:
         """thumbs.zarr; StoreError unless it is whole."""
         thumbs = Thumbs(self.existing("thumbs.zarr", "index"))
         thumbs.check_whole()
+        check_seals(self.path, thumbs)
         return thumbs
 
     @property

@@ -78,6 +78,14 @@ class Thumbs:
         """Whether chunk `number` exists."""
         return self._array.has(number)
 
+    def checksum(self, number: int) -> str:
+        """The checksum that chunk `number` ends with; empty where it does not exist whole."""
+        return self._array.checksum(number)
+
+    def checksum_of(self, thumbs: Pixels) -> str:
+        """The checksum of the chunk that these thumbnails give."""
+        return self._array.checksum_of(thumbs)
+
     def unmark(self, number: int) -> None:
         """Remove chunk `number`, if it exists: what it vouches for is about to change."""
         check_hold()
@@ -174,6 +182,10 @@ class Arrays:
         names = sorted(self._arrays)
         numbers = range(self._arrays[names[0]].count) if number is None else [number]
         return fingerprint_of([[self._arrays[name].checksum(k) for k in numbers] for name in names])
+
+    def checksum_of(self, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+        """What `checksum` gives of the chunks that these values, one chunk of every array, give."""
+        return fingerprint_of([[self._arrays[name].checksum_of(arrays[name])] for name in sorted(self._arrays)])
 
     def grow(self, rows: int) -> None:
         """Make room for more rows in every array."""

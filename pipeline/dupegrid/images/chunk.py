@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,7 +22,7 @@ from dupegrid.config import CHANNELS, Config
 from dupegrid.errors import StoreError
 from dupegrid.hold import Hold, check_hold, writing_for
 from dupegrid.images.sandbox import File, decode_files, may_pass
-from dupegrid.images.thumbnail import Decoded, Reading
+from dupegrid.images.thumbnail import DECODERS, Decoded, Reading
 from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
 from dupegrid.records import IMAGE_PART, IMAGES, RowGroups, fingerprint, read_metadata, read_table, write_table
 from dupegrid.store import SUMS, Arrays, Thumbs
@@ -39,7 +40,7 @@ _FOUND: Final = tuple(name for name in IMAGE_PART.names if name not in (*LISTED,
 
 def reading_of(config: Config) -> Reading:
     """How the files of a run are read."""
-    return Reading(config.thumb, config.exact_decode, config.max_pixels, config.follow_symlinks)
+    return Reading(config.thumb, config.exact_decode, config.max_pixels, config.follow_symlinks, config.decode_again)
 
 
 def part_path(run_dir: Path, number: int) -> Path:
@@ -93,18 +94,37 @@ def _index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, n
         if decoded.thumb is not None:
             chunk[missing[at]] = decoded.thumb
     table = _rows(files, [decoded for decoded in known if decoded is not None])
-    _write(run_dir, number, table, chunk, facts_of(files, table, settings, failed), thumbs, cells)
+    facts = facts_of(files, table, settings, failed)
+    before = read_metadata(part_path(run_dir, number)).get("decoders", "") if len(missing) < len(files) else ""
+    facts["decoders"] = _together(before, DECODERS if missing else "", reading.decode_again)
+    _write(run_dir, number, table, chunk, facts, (thumbs, cells))
     return len(files)
 
 
-def write_thumbs(thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels) -> None:
-    """Write a chunk of thumbnails, what is reckoned from them first: cell sums, and checksums of rows read alone."""
+def reckoned(chunk: Pixels) -> dict[str, npt.NDArray[Any]]:
+    """What levels.zarr holds of thumbnails, uint8 (n, S, S, 3): cell sums, and checksums of the rows read alone."""
     levels_of = all_cell_sums(chunk)
-    for g, sums in levels_of.items():
-        cells.write(str(g), number * thumbs.chunk, sums)
     checks = np.stack([row_sums(chunk), row_sums(levels_of[max(levels_of)])], axis=1)
-    cells.write(SUMS, number * thumbs.chunk, checks)
+    return {**{str(g): sums for g, sums in levels_of.items()}, SUMS: checks}
+
+
+def write_thumbs(
+    thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels, arrays: Mapping[str, npt.NDArray[Any]] | None = None
+) -> None:
+    """Write a chunk of thumbnails, what is `reckoned` from them first."""
+    for name, values in (arrays or reckoned(chunk)).items():
+        cells.write(name, number * thumbs.chunk, values)
     thumbs.write_chunk(number, chunk)
+
+
+def seal_of(thumbs: Thumbs, cells: Arrays, chunk: Pixels, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """The seal of a chunk that holds these thumbnails and what is reckoned from them: equal for equal bytes."""
+    return f"{thumbs.checksum_of(chunk)} {cells.checksum_of(arrays)}"
+
+
+def stored_seal(thumbs: Thumbs, cells: Arrays, number: int) -> str:
+    """The seal of a chunk as it is on disk, by the checksums that its files end with."""
+    return f"{thumbs.checksum(number)} {cells.checksum(number)}"
 
 
 def listing_digests(files: pa.Table, length: int) -> list[str]:
@@ -121,7 +141,10 @@ def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bo
         return False
     other = facts["settings"] != _settings_mark(reading_of(config), config.file_timeout)
     retry = again and (
-        facts["tried_again"] != "0" or bool(facts.get("once")) or (other and facts["by_settings"] != "0")
+        facts["tried_again"] != "0"
+        or bool(facts.get("once"))
+        or (other and facts["by_settings"] != "0")
+        or (config.decode_again and facts["decoders"] not in ("", DECODERS))
     )
     return not retry and int(facts["largest"]) <= config.max_pixels
 
@@ -143,16 +166,18 @@ def _known(
     before: list[dict[str, Any]] = []
     thumbs_are_there = False
     part = part_path(run_dir, number)
+    facts = read_metadata(part)
     if part.exists():
         try:
             before = read_table(part, IMAGE_PART).to_pylist()
-            chunk[: len(before)] = thumbs.rows(slice(number * thumbs.chunk, number * thumbs.chunk + len(before)))
-            thumbs_are_there = True
+            # A whole chunk may be another's: of a run directory that was copied while it changed, or restored in part.
+            thumbs_are_there = facts.get("seal", "").split(" ")[0] == thumbs.checksum(number)
+            if thumbs_are_there:
+                chunk[: len(before)] = thumbs.rows(slice(number * thumbs.chunk, number * thumbs.chunk + len(before)))
         except StoreError:  # damaged
-            pass
+            thumbs_are_there = False
     elif not pc.any(files["removed"]).as_py():
         return [None] * len(files), chunk, set()
-    facts = read_metadata(part)
     once, other = set(map(int, facts.get("once", "").split())), facts.get("settings") != settings
     before = before or _listed_alike(run_dir, files)
     unknown: list[dict[str, Any]] = [{}] * (len(files) - len(before))
@@ -217,18 +242,28 @@ def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
     return pa.table({name: columns[name] for name in IMAGE_PART.names}, schema=IMAGE_PART)
 
 
+def _together(before: str, now: str, again: bool) -> str:
+    """The decoders of a chunk some of whose files were decoded `before` and some now, or all anew."""
+    return now if again else "; ".join(sorted({*before.split("; "), now} - {""}))
+
+
 def _write(
-    run_dir: Path, number: int, table: pa.Table, chunk: Pixels, facts: dict[str, str], thumbs: Thumbs, cells: Arrays
+    run_dir: Path,
+    number: int,
+    table: pa.Table,
+    chunk: Pixels,
+    facts: dict[str, str],
+    stores: tuple[Thumbs, Arrays],
 ) -> None:
-    part = part_path(run_dir, number)
-    before = read_metadata(part)
-    if before.get("rows") == facts["rows"] and thumbs.has(number) and cells.has(number):
+    part, arrays = part_path(run_dir, number), reckoned(chunk)
+    before, facts = read_metadata(part), {**facts, "seal": seal_of(*stores, chunk, arrays)}
+    if before.get("rows") == facts["rows"] and stored_seal(*stores, number) == facts["seal"]:
         if before != facts:  # nothing came of what was tried again
             write_table(part, table, facts)
         return
-    thumbs.unmark(number)
+    stores[0].unmark(number)
     write_table(part, table, facts)
-    write_thumbs(thumbs, cells, number, chunk)
+    write_thumbs(*stores, number, chunk, arrays)
 
 
 def facts_of(files: pa.Table, table: pa.Table, settings: str, failed: set[int]) -> dict[str, str]:

@@ -5,7 +5,7 @@ A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from dupegrid.images.chunk import (
     part_path,
     reading_of,
     rows_before,
+    stored_seal,
 )
 from dupegrid.images.discover import Listing
 from dupegrid.images.hashing import hashes_of
@@ -36,7 +37,7 @@ from dupegrid.images.layout import GROWN, files_of, lay_out_again, put_in_place
 from dupegrid.images.listing import with_left_out, with_roots
 from dupegrid.images.merge import Read, merge
 from dupegrid.images.representatives import set_keys, with_representatives
-from dupegrid.images.thumbnail import RECIPE
+from dupegrid.images.thumbnail import DECODERS, RECIPE
 from dupegrid.progress import Reporter
 from dupegrid.records import (
     FILES,
@@ -49,6 +50,7 @@ from dupegrid.records import (
 )
 from dupegrid.runtime import Runtime
 from dupegrid.store import SUMS, Arrays, Thumbs, chunk_size, stored_fingerprint
+from dupegrid.text import printable
 
 COLLAPSE_OVER: Final = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
 
@@ -77,11 +79,14 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
             opened = fingerprint(_thumbs_mark(config), len(thumbs), uuid.uuid4().hex)
             task = partial(index_chunk, current(), opened, reading_of(config), config.file_timeout)
             runtime.compute(db.from_sequence(pending, partition_size=1).map(task), lambda counts: advance(sum(counts)))
-    marks = [_rows_mark(part_path(run_dir, k)) for k in range(thumbs.chunks)]
+    parts = [read_metadata(part_path(run_dir, k)) for k in range(thumbs.chunks)]
+    _say_of_other_decoders(parts, reporter)
+    marks = [_rows_mark(run_dir, k, facts) for k, facts in enumerate(parts)]
     mark = fingerprint(_thumbs_mark(config), COLLAPSE_OVER, set_keys(config), marks)
-    if images_fingerprint(run_dir) != mark:
+    facts = {"fingerprint": mark, "seals": seals(run_dir, thumbs)}
+    if read_metadata(run_dir / "images.parquet") != facts:
         table = with_representatives(read_table(run_dir / "index", IMAGE_PART), set_keys(config), COLLAPSE_OVER)
-        write_table(run_dir / "images.parquet", table, {"fingerprint": mark})
+        write_table(run_dir / "images.parquet", table, facts)
         rows_before(run_dir).unlink(missing_ok=True)
     return mark
 
@@ -89,6 +94,30 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
 def images_fingerprint(run_dir: Path) -> str | None:
     """The fingerprint of images.parquet, or None where there is none."""
     return read_metadata(run_dir / "images.parquet").get("fingerprint")
+
+
+def seals(run_dir: Path, thumbs: Thumbs) -> str:
+    """A digest of the seals of all chunks as they are on disk; images.parquet is of those that it names."""
+    cells = Arrays(run_dir / "levels.zarr")
+    return fingerprint([stored_seal(thumbs, cells, number) for number in range(thumbs.chunks)])
+
+
+def check_seals(run_dir: Path, thumbs: Thumbs) -> None:
+    """Raise StoreError unless the thumbnails and what is reckoned from them are those that images.parquet is of."""
+    if read_metadata(run_dir / "images.parquet").get("seals") != seals(run_dir, thumbs):
+        raise StoreError(
+            f"the thumbnails in {printable(str(run_dir))} are of another moment than its images.parquet: "
+            "run 'dupegrid run' again to make them"
+        )
+
+
+def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporter) -> None:
+    others = sorted({name for facts in parts for name in facts.get("decoders", "").split("; ")} - {"", DECODERS})
+    if others:
+        reporter.say(
+            f"index: some thumbnails were made by {' and by '.join(others)}, not by {DECODERS}, and are kept: "
+            "--decode-again makes them anew"
+        )
 
 
 def index_progress(run_dir: Path, config: Config) -> Progress:
@@ -185,6 +214,8 @@ def _hashes(run_dir: Path, chunk: int, ids: Sequence[int]) -> list[str | None]:
 def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, again: bool = True) -> list[int]:
     """The chunks to be made: not there, of other files, or, if `again`, with files that may be read now."""
     cells = Arrays(run_dir / "levels.zarr")
+    if len(thumbs) > len(files):
+        raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {len(files):,} are listed")
     whole = {number for number in thumbs.done() if cells.has(number)}
     if not whole:
         return list(range(thumbs.chunks))
@@ -194,7 +225,8 @@ def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, aga
 
     def is_done(number: int) -> bool:
         facts = read_metadata(part_path(run_dir, number)) if number in whole else {}
-        return is_current(facts, listings[number], config, again)
+        current = is_current(facts, listings[number], config, again)
+        return current and facts["seal"] == stored_seal(thumbs, cells, number)
 
     return [number for number in range(thumbs.chunks) if not is_done(number)]
 
@@ -205,12 +237,11 @@ def _unproven(files: pa.Table) -> Ints:
     return np.flatnonzero(pc.and_(there, pc.equal(files["ctime_ns"], 0)).to_numpy())
 
 
-def _rows_mark(part: Path) -> str:
-    """Equal for equal rows of a chunk. DamagedError where they cannot be read."""
-    mark = read_metadata(part).get("rows")
-    if mark is None:
-        raise DamagedError(part, "what it says of its rows cannot be read")
-    return mark
+def _rows_mark(run_dir: Path, number: int, facts: Mapping[str, str]) -> str:
+    """Equal for equal rows of a chunk, of which these are the facts. DamagedError where they could not be read."""
+    if "rows" not in facts:
+        raise DamagedError(part_path(run_dir, number), "what it says of its rows cannot be read")
+    return facts["rows"]
 
 
 def _files_in(thumbs: Thumbs, chunk: int) -> int:

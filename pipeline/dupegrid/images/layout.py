@@ -12,10 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.errors import StoreError
-from dupegrid.images.chunk import LISTED, create_stores, facts_of, part_path, write_thumbs
+from dupegrid.images.chunk import (
+    LISTED,
+    create_stores,
+    facts_of,
+    part_path,
+    reckoned,
+    seal_of,
+    stored_seal,
+    write_thumbs,
+)
 from dupegrid.ours import remove
 from dupegrid.records import FILES, IMAGE_PART, read_metadata, read_table, write_table
-from dupegrid.store import Thumbs
+from dupegrid.store import Arrays, Thumbs
 
 GROWN: Final = 4  # times: chunks that ought to be so much larger are laid out again
 _STORES: Final = ("files.parquet", "index", "levels.zarr", "thumbs.zarr")
@@ -66,14 +75,22 @@ def _make(run_dir: Path, aside: Path, known: pa.Table, chunk: int) -> None:
     old = Thumbs(run_dir / "thumbs.zarr")
     rows = read_table(run_dir / "index", IMAGE_PART)
     old_facts = [read_metadata(part_path(run_dir, number)) for number in range(old.chunks)]
+    old_stores = old, Arrays(run_dir / "levels.zarr")
     if rows["id"].to_pylist() != list(range(len(old))) or not all(old_facts):
         raise ValueError("rows are missing")
+    if any(facts["seal"] != stored_seal(*old_stores, number) for number, facts in enumerate(old_facts)):
+        raise ValueError("thumbnails are of another moment")
     thumbs, cells = create_stores(aside, len(old), old.side, chunk, old.fingerprint)
     for number in range(thumbs.chunks):
         here = slice(number * chunk, (number + 1) * chunk)
         table = rows.slice(here.start, chunk)
-        settings = {facts["settings"] for facts in old_facts[here.start // old.chunk : -(-here.stop // old.chunk)]}
+        of_old = old_facts[here.start // old.chunk : -(-here.stop // old.chunk)]
+        settings = {facts["settings"] for facts in of_old}
         facts = facts_of(files_of(table), table, settings.pop() if len(settings) == 1 else "several", set())
+        decoders = {name for facts in of_old for name in facts["decoders"].split("; ")} - {""}
+        chunk_of = old.rows(here)
+        seal = seal_of(thumbs, cells, chunk_of, reckoned(chunk_of))
+        facts |= {"decoders": "; ".join(sorted(decoders)), "seal": seal}
         write_table(part_path(aside, number), table, facts)
-        write_thumbs(thumbs, cells, number, old.rows(here))
+        write_thumbs(thumbs, cells, number, chunk_of)
     write_table(aside / "files.parquet", known, row_group_size=chunk)

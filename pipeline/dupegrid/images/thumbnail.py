@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
@@ -22,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from dupegrid.arrays import Pixels, clamped64
 from dupegrid.images.opening import NotRegularError, OpenedFile
 
+DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
 
 
@@ -97,6 +99,7 @@ class Reading:
     exact: bool = False
     max_pixels: int = 250_000_000  # a picture whose header says more is not decoded
     follow_symlinks: bool = False
+    decode_again: bool = False  # what other versions of the decoders decoded too
 
 
 @dataclass(frozen=True)

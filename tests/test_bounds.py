@@ -1,5 +1,6 @@
 """Every bound is a lower bound, rounding included: it never loses a pair, whatever the pictures, sizes or turns."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.tile import Pairs, _multiplied, read_strip
+from dupegrid.records import IMAGES, fingerprint, write_table
 from dupegrid.store import Arrays
 from tests import reference
 from tests.images import KINDS, thumbs
@@ -125,6 +127,8 @@ def prepared(
     )
     for g in bounds.levels(side):
         cells.write(str(g), 0, bounds.cell_sums(images, g))
+    seals = {name: fingerprint(cells.checksums(name)) for name in cells.names}
+    write_table(folder / "images.parquet", IMAGES.empty_table(), {"seals": json.dumps(seals)})
     zeros = np.zeros(n, np.int64)
     facts = Facts(np.ones(n, bool), zeros, zeros + 1, zeros + 1, zeros - 1)
     filters = Filters.of(Config(paths=["/x"], orientations=choice, **settings))

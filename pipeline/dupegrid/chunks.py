@@ -21,10 +21,12 @@ import numpy.typing as npt
 
 from dupegrid.arrays import Ints
 from dupegrid.errors import DamagedError, StoreError
-from dupegrid.ours import MADE_BY, to_read
+from dupegrid.ours import MADE_BY
 from dupegrid.records import DIGEST, fingerprint, read_bytes, read_error, writing_whole
 
 _CHECKSUM_BYTES: Final = 4
+# No link is followed and no pipe waited for; to read from a place in a pipe is an error.
+_TO_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LARGEST_CHUNK_BYTES: Final = 1 << 31  # far above any that is written: what says more was made up
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
 _CHUNK_NAME: Final = re.compile(r"c\.(\d{1,9}(?:\.\d{1,9})*)")
@@ -97,13 +99,13 @@ class Chunked:
         """The checksum that a chunk file ends with, as hex digits; empty where the file is not there or not whole."""
         size = math.prod(self.chunks) * self.dtype.itemsize
         try:
-            descriptor = to_read(self._place(number))
+            descriptor = os.open(self._place(number), _TO_READ)
+            try:
+                end = os.pread(descriptor, _CHECKSUM_BYTES + 1, size)
+            finally:
+                os.close(descriptor)
         except OSError:
             return ""
-        try:
-            end = os.pread(descriptor, _CHECKSUM_BYTES + 1, size)
-        finally:
-            os.close(descriptor)
         return end.hex() if len(end) == _CHECKSUM_BYTES else ""
 
     def checksum_of(self, values: npt.NDArray[Any]) -> str:
@@ -117,11 +119,12 @@ class Chunked:
         self._read_into(out, *number)
         return out
 
-    def _read_into(self, out: npt.NDArray[Any], *number: int) -> None:
+    def _read_into(self, out: npt.NDArray[Any], *number: int) -> str:
+        """Read one whole chunk into an array of its shape. Returns its checksum, which is verified."""
         file = self._place(number)
         body, end = out.reshape(-1).view(np.uint8), np.zeros(_CHECKSUM_BYTES + 1, np.uint8)  # longer files are seen
         try:
-            descriptor = to_read(file)
+            descriptor = os.open(file, _TO_READ)
             try:
                 size = os.preadv(descriptor, [body.data, end.data], 0)
             finally:
@@ -132,6 +135,7 @@ class Chunked:
             raise DamagedError(Path(file), "it is short" if size < len(body) else "it is too long")
         if google_crc32c.value(body) != int.from_bytes(end[:_CHECKSUM_BYTES], "little"):
             raise DamagedError(Path(file), "its checksum does not match")
+        return end[:_CHECKSUM_BYTES].tobytes().hex()
 
     def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
         """Write one chunk whole or not at all, with its checksum; what lies beyond the array is filled."""
@@ -146,8 +150,11 @@ class Chunked:
             whole[tuple(slice(length) for length in values.shape)] = values
         return np.ascontiguousarray(whole).reshape(-1).view(np.uint8)
 
-    def rows(self, rows: slice) -> npt.NDArray[Any]:
-        """Consecutive rows of an array that is chunked along its first axis only."""
+    def rows(self, rows: slice, seen: list[str] | None = None) -> npt.NDArray[Any]:
+        """Consecutive rows of an array that is chunked along its first axis only.
+
+        `seen` is given the checksum of each chunk that is read.
+        """
         start, stop, _ = rows.indices(self.shape[0])
         try:
             out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
@@ -158,10 +165,12 @@ class Chunked:
             begin = number * length
             low, high = max(start, begin), min(stop, begin + length)
             here = out[low - start : high - start]
-            if len(here) == length:
-                self._read_into(here, number)
-            else:
-                here[:] = self.read(number)[low - begin : high - begin]
+            whole = here if len(here) == length else np.empty(self.chunks, self.dtype)
+            checksum = self._read_into(whole, number)
+            if whole is not here:
+                here[:] = whole[low - begin : high - begin]
+            if seen is not None:
+                seen.append(checksum)
         return out
 
     def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
@@ -268,7 +277,7 @@ def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArra
     """The bytes of rows of one uncompressed chunk file, each to its place in `out`."""
     size = out.shape[1]
     try:
-        descriptor = to_read(file)
+        descriptor = os.open(file, _TO_READ)
         try:
             for offset, place in zip(offsets, places, strict=True):
                 if os.preadv(descriptor, [out[place]], offset * size) != size:

@@ -237,8 +237,9 @@ def read_bytes(path: Path) -> bytes:
 
 def read_error(path: Path, error: OSError) -> DupegridError:
     """What to raise where a file cannot be read: it is damaged if it is not there, else it may be read another time."""
-    if error.errno == errno.ELOOP:
-        return RunDirError(f"{printable(str(path))} is a link, which dupegrid does not follow: move it away")
+    if error.errno in (errno.ELOOP, errno.ESPIPE):
+        kind = "a link" if error.errno == errno.ELOOP else "no regular file"
+        return RunDirError(f"{printable(str(path))} is {kind}, and not one of dupegrid's: move it away")
     if error.errno in (None, errno.ENOENT, errno.ENOTDIR):  # pyarrow's own say what is wrong with a file, by no number
         return DamagedError(path, error.strerror or " ".join(str(error).split()))
     return DupegridError(

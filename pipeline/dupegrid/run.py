@@ -40,8 +40,9 @@ from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
 from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, number_of, open_run, shown, write_run_json
 from dupegrid.runtime import Runtime, runtime
+from dupegrid.seals import check_seals
 from dupegrid.spawned import end_probe
-from dupegrid.store import stored_fingerprint
+from dupegrid.store import SUMS, stored_fingerprint
 from dupegrid.text import printable
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
@@ -102,7 +103,7 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
             raise StoreError(
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
-        _ = chosen.stored_thumbs  # raises where they are of another moment
+        check_seals(chosen.path, SUMS)  # by which rows that are read alone are checked; sorting checks what it reads
         with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
             if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from dupegrid.arrays import Ints, Pixels
 from dupegrid.config import Config, load_config, resolved
 from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
-from dupegrid.images.index import check_seals
 from dupegrid.images.representatives import file_names
 from dupegrid.ours import is_known, is_of_a_lock, leftovers, refuse_links
 from dupegrid.pairs.compare import pairs_mark
@@ -37,6 +36,7 @@ from dupegrid.records import (
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
+from dupegrid.seals import THUMBS, check_seals
 from dupegrid.store import SUMS, Arrays, Thumbs, stored_fingerprint
 from dupegrid.text import printable
 
@@ -249,7 +249,7 @@ class Run:
         """thumbs.zarr; StoreError unless it is whole."""
         thumbs = Thumbs(self.existing("thumbs.zarr", "index"))
         thumbs.check_whole()
-        check_seals(self.path, thumbs)
+        check_seals(self.path, THUMBS, SUMS)
         return thumbs
 
     @property

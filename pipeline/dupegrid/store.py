@@ -82,6 +82,10 @@ class Thumbs:
         """The checksum that chunk `number` ends with; empty where it does not exist whole."""
         return self._array.checksum(number)
 
+    def checksums(self) -> list[str]:
+        """Those of all chunks."""
+        return [self._array.checksum(number) for number in range(self.chunks)]
+
     def checksum_of(self, thumbs: Pixels) -> str:
         """The checksum of the chunk that these thumbnails give."""
         return self._array.checksum_of(thumbs)
@@ -177,11 +181,19 @@ class Arrays:
         arrays = self._arrays.values()
         return all(len(array.listed()) == array.count for array in arrays)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the arrays."""
+        return sorted(self._arrays)
+
     def checksum(self, number: int | None = None) -> str:
         """A digest of the checksums that chunk `number` of every array ends with, or all chunks of every array."""
-        names = sorted(self._arrays)
-        numbers = range(self._arrays[names[0]].count) if number is None else [number]
-        return fingerprint_of([[self._arrays[name].checksum(k) for k in numbers] for name in names])
+        numbers = range(self._arrays[self.names[0]].count) if number is None else [number]
+        return fingerprint_of([[self._arrays[name].checksum(k) for k in numbers] for name in self.names])
+
+    def checksums(self, name: str) -> list[str]:
+        """The checksums that the chunks of an array end with."""
+        return [self._arrays[name].checksum(number) for number in range(self._arrays[name].count)]
 
     def checksum_of(self, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
         """What `checksum` gives of the chunks that these values, one chunk of every array, give."""
@@ -191,9 +203,9 @@ class Arrays:
         """Make room for more rows in every array."""
         self._arrays = {name: _grown(array, rows) for name, array in self._arrays.items()}
 
-    def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
-        """Consecutive rows of an array."""
-        return self._arrays[name].rows(rows)
+    def rows(self, name: str, rows: slice = slice(None), seen: list[str] | None = None) -> npt.NDArray[Any]:
+        """Consecutive rows of an array. `seen` is given the checksum of each chunk that is read."""
+        return self._arrays[name].rows(rows, seen)
 
     def take(self, name: str, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
         """The named rows of an array, in that order; with the checksums of all of them less may be read."""

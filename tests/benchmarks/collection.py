@@ -11,9 +11,9 @@ from PIL import Image
 from dupegrid.config import load_config
 from dupegrid.demo import drawn
 from dupegrid.images.chunk import create_stores, write_thumbs
-from dupegrid.images.index import seals
 from dupegrid.records import FORMAT, IMAGES, write_json, write_table
 from dupegrid.run import versions
+from dupegrid.seals import seals
 from tests.conftest import SHARED
 
 CHUNK = 256
@@ -70,7 +70,7 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
         "root": np.zeros(n, np.int32),
     }
     table = pa.table({f.name: columns[f.name] if f.name in columns else pa.nulls(n, f.type) for f in IMAGES})
-    write_table(out / "images.parquet", table.cast(IMAGES), {"fingerprint": mark, "seals": seals(out, thumbs)})
+    write_table(out / "images.parquet", table.cast(IMAGES), {"fingerprint": mark, "seals": seals(out)})
     saved = {
         "format": FORMAT,
         "config": config.model_dump(),

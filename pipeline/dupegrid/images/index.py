@@ -49,8 +49,8 @@ from dupegrid.records import (
     write_table,
 )
 from dupegrid.runtime import Runtime
+from dupegrid.seals import seals
 from dupegrid.store import SUMS, Arrays, Thumbs, chunk_size, stored_fingerprint
-from dupegrid.text import printable
 
 COLLAPSE_OVER: Final = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
 
@@ -83,7 +83,7 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
     _say_of_other_decoders(parts, reporter)
     marks = [_rows_mark(run_dir, k, facts) for k, facts in enumerate(parts)]
     mark = fingerprint(_thumbs_mark(config), COLLAPSE_OVER, set_keys(config), marks)
-    facts = {"fingerprint": mark, "seals": seals(run_dir, thumbs)}
+    facts = {"fingerprint": mark, "seals": seals(run_dir)}
     if read_metadata(run_dir / "images.parquet") != facts:
         table = with_representatives(read_table(run_dir / "index", IMAGE_PART), set_keys(config), COLLAPSE_OVER)
         write_table(run_dir / "images.parquet", table, facts)
@@ -94,21 +94,6 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
 def images_fingerprint(run_dir: Path) -> str | None:
     """The fingerprint of images.parquet, or None where there is none."""
     return read_metadata(run_dir / "images.parquet").get("fingerprint")
-
-
-def seals(run_dir: Path, thumbs: Thumbs) -> str:
-    """A digest of the seals of all chunks as they are on disk; images.parquet is of those that it names."""
-    cells = Arrays(run_dir / "levels.zarr")
-    return fingerprint([stored_seal(thumbs, cells, number) for number in range(thumbs.chunks)])
-
-
-def check_seals(run_dir: Path, thumbs: Thumbs) -> None:
-    """Raise StoreError unless the thumbnails and what is reckoned from them are those that images.parquet is of."""
-    if read_metadata(run_dir / "images.parquet").get("seals") != seals(run_dir, thumbs):
-        raise StoreError(
-            f"the thumbnails in {printable(str(run_dir))} are of another moment than its images.parquet: "
-            "run 'dupegrid run' again to make them"
-        )
 
 
 def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporter) -> None:

@@ -14,6 +14,7 @@ from dupegrid.pairs.filters import Facts, Filters
 from dupegrid.pairs.grid import LEAST
 from dupegrid.pairs.kernel import ORIENTATIONS, candidates, left_operand, right_operand
 from dupegrid.records import fingerprint
+from dupegrid.seals import check_seals, check_seen
 from dupegrid.store import Arrays, stored_fingerprint
 
 SECOND_LEVEL: Final = 8
@@ -54,10 +55,9 @@ def sort_images(
     """Make sorted.zarr, unless it is there with this mark: of the live images first those that are not settled."""
     path, ids = run_dir / "sorted.zarr", facts.live
     if stored_fingerprint(path) != mark or not _is_as_signed(Arrays(path)):
-        cells = Arrays(run_dir / "levels.zarr")
         keys = filters.keys(facts, ids)
         keys = keys + settled * (keys.max(initial=0) + 1)
-        stored = _write(path, cells, side, ids, keys, orientations, block, mark)
+        stored = _write(path, side, ids, keys, orientations, block, mark)
     else:
         stored = Arrays(path)
     sample = stored.take(ORIENTATIONS[0], np.arange(0, len(ids), max(1, len(ids) // _SAMPLE)))
@@ -66,9 +66,9 @@ def sort_images(
 
 
 def _write(
-    path: Path, cells: Arrays, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int, mark: str
+    path: Path, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int, mark: str
 ) -> Arrays:
-    first = _rows_of(cells, FIRST_LEVEL, ids)
+    first = _rows_of(path.parent, FIRST_LEVEL, ids)
     projection = Projection.fit(first, side)
     points = projection(first, ORIENTATIONS[0])
     order, starts = median_splits(points, keys, block)
@@ -77,8 +77,10 @@ def _write(
     # One strip reads the second level sooner where it is than it would be written here and read again.
     has_second = SECOND_LEVEL in levels(side) and len(ids) > LEAST
     if has_second:
-        second = _rows_of(cells, SECOND_LEVEL, ids)
+        second = _rows_of(path.parent, SECOND_LEVEL, ids)
         shapes[str(SECOND_LEVEL)] = (second.shape, second.dtype)
+    elif SECOND_LEVEL in levels(side):
+        check_seals(path.parent, str(SECOND_LEVEL))
     chunks = max(1, -(-len(ids) // _CHUNK))
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
     store = Arrays.create(path, shapes, chunk)
@@ -102,6 +104,9 @@ def _is_as_signed(store: Arrays) -> bool:
     return store.is_whole() and store.fact("chunks") == store.checksum()
 
 
-def _rows_of(cells: Arrays, g: int, ids: Ints) -> npt.NDArray[np.generic]:
-    rows = cells.rows(str(g))
+def _rows_of(run_dir: Path, g: int, ids: Ints) -> npt.NDArray[np.generic]:
+    """The cell sums of a level of some images; StoreError where they are of another moment than images.parquet."""
+    seen: list[str] = []
+    rows = Arrays(run_dir / "levels.zarr").rows(str(g), seen=seen)
+    check_seen(run_dir, str(g), seen)
     return rows if len(ids) == len(rows) else rows[ids]

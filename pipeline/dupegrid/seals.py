@@ -1,0 +1,42 @@
+"""Which chunks images.parquet is of: what was stored at another moment is whole too, and of other files.
+
+Every chunk file ends with a checksum of itself. images.parquet keeps, for each array of thumbs.zarr and levels.zarr, a
+digest of these: its seal.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from dupegrid.errors import StoreError
+from dupegrid.records import fingerprint, read_metadata
+from dupegrid.store import Arrays, Thumbs
+from dupegrid.text import printable
+
+THUMBS: Final = "thumbs"
+
+
+def seals(run_dir: Path) -> str:
+    """The seals of all arrays as they are on disk, as a fact of images.parquet."""
+    cells = Arrays(run_dir / "levels.zarr")
+    found = {name: fingerprint(cells.checksums(name)) for name in cells.names}
+    return json.dumps({**found, THUMBS: fingerprint(Thumbs(run_dir / "thumbs.zarr").checksums())}, sort_keys=True)
+
+
+def check_seals(run_dir: Path, *names: str) -> None:
+    """Raise StoreError unless these arrays, of levels.zarr or `THUMBS`, are those that images.parquet is of."""
+    cells = Arrays(run_dir / "levels.zarr")
+    for name in names:
+        thumbs = name == THUMBS
+        check_seen(run_dir, name, Thumbs(run_dir / "thumbs.zarr").checksums() if thumbs else cells.checksums(name))
+
+
+def check_seen(run_dir: Path, name: str, checksums: Sequence[str]) -> None:
+    """The same where all of an array was read just now: the checksums that its chunks ended with, in order."""
+    known = json.loads(read_metadata(run_dir / "images.parquet").get("seals", "{}"))
+    if known.get(name) != fingerprint(checksums):
+        raise StoreError(
+            f"the thumbnails in {printable(str(run_dir))} are of another moment than its images.parquet: "
+            "run 'dupegrid run' again to make them"
+        )

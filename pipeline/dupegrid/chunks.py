@@ -228,7 +228,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def write_about(path: Path, about: Mapping[str, Any]) -> None:
     """Write a zarr.json, with a digest of itself; the folder is made if need be."""
-    attributes = {key: value for key, value in about.get("attributes", {}).items() if key != DIGEST}
+    attributes = {key: value for key, value in about.get("attributes", {}).items() if key not in (DIGEST, "made_by")}
     about = {**about, "attributes": attributes}
     sealed = {**about, "attributes": {"made_by": MADE_BY.decode(), **attributes, DIGEST: fingerprint(about)}}
     path.mkdir(exist_ok=True)

@@ -195,6 +195,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
+    value = {key: entry for key, entry in value.items() if key != _MADE_BY}
     sealed = {_MADE_BY: MADE_BY.decode(), **value, DIGEST: fingerprint(value)}
     write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"))
 

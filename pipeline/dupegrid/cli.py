@@ -194,7 +194,16 @@ class _Stopped(BaseException):
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, _stop_now)
     raise _Stopped(number)
+
+
+def _stop_now(number: int, _frame: FrameType | None) -> NoReturn:
+    """End at the second signal, though the first is still being seen to: a run can be killed at any moment."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(128 + number)
 
 
 def _leave(code: int) -> NoReturn:

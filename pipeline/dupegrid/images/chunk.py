@@ -95,8 +95,9 @@ def _index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, n
             chunk[missing[at]] = decoded.thumb
     table = _rows(files, [decoded for decoded in known if decoded is not None])
     facts = facts_of(files, table, settings, failed)
-    before = read_metadata(part_path(run_dir, number)).get("decoders", "") if len(missing) < len(files) else ""
-    facts["decoders"] = _together(before, DECODERS if missing else "", reading.decode_again)
+    before = read_metadata(part_path(run_dir, number)).get("decoders", "")
+    kept = len(missing) < len(files) and not (reading.decode_again and _is_of_others(before))
+    facts["decoders"] = _together(before if kept else "", DECODERS if missing else "")
     _write(run_dir, number, table, chunk, facts, (thumbs, cells))
     return len(files)
 
@@ -144,7 +145,7 @@ def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bo
         facts["tried_again"] != "0"
         or bool(facts.get("once"))
         or (other and facts["by_settings"] != "0")
-        or (config.decode_again and facts["decoders"] not in ("", DECODERS))
+        or (config.decode_again and _is_of_others(facts["decoders"]))
     )
     return not retry and int(facts["largest"]) <= config.max_pixels
 
@@ -183,12 +184,13 @@ def _known(
     unknown: list[dict[str, Any]] = [{}] * (len(files) - len(before))
     known: list[Decoded | None] = []
     failed = set()
+    to_decode = not thumbs_are_there or (reading.decode_again and _is_of_others(facts.get("decoders", "")))
     for place, (file, old) in enumerate(zip(files.to_pylist(), before + unknown, strict=True)):
         if old and may_pass(old["status"], old["error"]) and _is_same(file, old):
             failed.add(place)
         if file["removed"]:
             known.append(_removed(old, file["left_out"]))
-        elif not thumbs_are_there or place in once or (other and old.get("status") in _BY_SETTINGS):
+        elif to_decode or place in once or (other and old.get("status") in _BY_SETTINGS):
             known.append(None)
         else:
             known.append(_kept(file, old, reading))
@@ -242,9 +244,14 @@ def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
     return pa.table({name: columns[name] for name in IMAGE_PART.names}, schema=IMAGE_PART)
 
 
-def _together(before: str, now: str, again: bool) -> str:
-    """The decoders of a chunk some of whose files were decoded `before` and some now, or all anew."""
-    return now if again else "; ".join(sorted({*before.split("; "), now} - {""}))
+def _is_of_others(decoders: str) -> bool:
+    """Whether some of the files of a chunk were decoded by others than the decoders here."""
+    return decoders not in ("", DECODERS)
+
+
+def _together(before: str, now: str) -> str:
+    """The decoders of a chunk some of whose files were decoded `before` and some now."""
+    return "; ".join(sorted({*before.split("; "), now} - {""}))
 
 
 def _write(

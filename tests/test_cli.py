@@ -216,3 +216,15 @@ def test_plain_lines_on_standard_error_when_it_is_no_terminal(command, image_tre
     assert code == 0
     assert [line.split(":")[0] for line in err.splitlines()] == ["index", "sort", "compare"]
     assert "\x1b" not in out + err
+
+
+def test_too_little_address_space_is_one_line(pictures: Path, tmp_path: Path) -> None:
+    limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_AS, (600_000_000,) * 2); "
+    limit += "os.execv(*eval(sys.argv[1]))"
+    words = [sys.executable, "-m", "dupegrid", "run", str(pictures), "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", limit, repr((sys.executable, words))], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "address space is 0.6 GB" in done.stderr

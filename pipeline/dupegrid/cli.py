@@ -177,6 +177,8 @@ def main() -> NoReturn:
         code = _fail(str(error), error.exit_code)
     except TyperException as error:
         code = _fail(f"{error.format_message().rstrip('.')}. See 'dupegrid --help', 'dupegrid run --help'.", 2)
+    except MemoryError:
+        code = _fail("there is not enough memory; what was finished is kept: run the same command again with more", 1)
     except OSError as error:
         code = _fail(f"{error}; what was finished is kept: put that right and run the same command again", 1)
     except _Stopped as stopped:

@@ -228,12 +228,11 @@ def read_bytes(path: Path) -> bytes:
     """All of a file of ours. DamagedError where it is missing, or larger than any that we write."""
     try:
         with open(path, "rb", opener=to_read) as file:
-            data = file.read(_LARGEST_BYTES + 1)
+            if os.fstat(file.fileno()).st_size > _LARGEST_BYTES:
+                raise DamagedError(path, "it is larger than any that was written there")
+            return file.read()
     except OSError as error:
         raise read_error(path, error) from None
-    if len(data) > _LARGEST_BYTES:
-        raise DamagedError(path, "it is larger than any that was written there")
-    return data
 
 
 def read_error(path: Path, error: OSError) -> DupegridError:

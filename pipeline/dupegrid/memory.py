@@ -3,9 +3,7 @@
 import resource
 from typing import Final
 
-_LEAST_BYTES: Final = (
-    3_000_000_000  # numpy, BLAS, pyarrow and threads reserve it: with 2.0 GB six starts of six failed
-)
+_LEAST_BYTES: Final = 3_000_000_000  # numpy, BLAS, pyarrow and threads reserve it: with 2.0 GB six starts of six failed
 
 
 def check_address_space() -> None:

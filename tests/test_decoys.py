@@ -143,6 +143,9 @@ def test_decoys_under_out_keep_every_byte(tmp_path: Path, verb: str) -> None:
         {"run.json": '{"cmd": "train"}', "index/thesis.txt": "x", "report.html": "<p>mine"},
         {"run.json": json.dumps({"format": 2, "config": {}, "fingerprint": "x", "digest": "0"}), "images.parquet": "x"},
         {"run.json": "", "report.html": "<p>mine"},
+        {"run.json": "", "index/part-000000.parquet": "mine"},
+        {"run.json": '{"command": "dupegrid run photos"}', "index/part-000000.parquet": "mine", "thesis.txt": "x"},
+        {"run.json": '{"made_by": "dupegrid-like"', "index/_images.parquet": "mine"},
         {"lock": "my notes"},
         {"lock": "null"},
         {"lock": "5"},
@@ -196,6 +199,25 @@ def test_a_report_of_ours_is_known_again_and_an_edited_one_is_too(finished: tupl
     dupegrid.report(tmp_path / "run")
     assert page.read_text() == (template / "report.html").read_text().replace(str(template), str(tmp_path / "run"))
     assert tried("run", photos, tmp_path / "run") == ""
+
+
+def test_a_foreign_file_under_the_name_of_a_part_is_refused(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    photos, template = finished
+    foreign = {
+        "matches.parquet/part-00009-00009-009.parquet": "a picture",
+        "index/part-000009.parquet": "another",
+        "index/_images.parquet": "a third",
+        "report.html": "<h1>My notes on dupegrid</h1>",
+    }
+    for name, text in foreign.items():
+        out = shutil.copytree(template, tmp_path / name.replace("/", "-"))
+        (out / name).write_text(text)
+        assert name.rsplit("/", 1)[-1] in tried("run", photos, out), name
+        assert (out / name).read_text() == text
+    out = shutil.copytree(template, tmp_path / "other")
+    (out / "matches.parquet/part-9-9-9.parquet").write_text("not a name of ours")
+    dupegrid.run(photos, out=out, **{**SETTINGS, "orientations": "none"})
+    assert (out / "matches.parquet/part-9-9-9.parquet").read_text() == "not a name of ours"
 
 
 def test_what_lies_beside_the_artifacts_stays(finished: tuple[Path, Path], tmp_path: Path) -> None:

@@ -115,3 +115,8 @@ def test_bad_roots(tree: Path) -> None:
         listed(tree / "b.jpg")
     with pytest.raises(InputError, match="no PATH"):
         listed()
+
+
+def test_a_device_is_no_list_of_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a device"):
+        discover(load_config(files_from="/dev/zero"))

@@ -36,16 +36,19 @@ ARTIFACTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def moments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of photos, a run of an earlier moment, one of now, and one that was never another."""
+@pytest.fixture(scope="module", params=["changed", "grown"])
+def moments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photos, a run of an earlier moment, one of now, and one that was never another.
+
+    Since then some were changed, under the same names, or as many came and chunks were filled up.
+    """
     folder = tmp_path_factory.mktemp("moments")
     for k in range(40):
         save(folder / f"photos/{k:02d}.png", k // 2)
     dupegrid.run(folder / "photos", out=folder / "earlier", **SETTINGS)
     shutil.copytree(folder / "earlier", folder / "now")
-    for k in range(0, 40, 3):  # the same names, other pictures, of which others are alike
-        save(folder / f"photos/{k:02d}.png", 50 + k // 6)
+    for k in range(0, 40, 3):  # other pictures, of which others are alike
+        save(folder / f"photos/{k if request.param == 'changed' else 60 + k:02d}.png", 50 + k // 6)
     dupegrid.run(folder / "photos", out=folder / "now", **SETTINGS)
     dupegrid.run(folder / "photos", out=folder / "fresh", **SETTINGS)
     return folder

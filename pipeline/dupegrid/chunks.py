@@ -180,6 +180,8 @@ class Chunked:
         a chunk; whatever is read is verified.
         """
         length, row_shape = self.chunks[0], self.shape[1:]
+        if sums is not None and len(sums) < self.shape[0]:
+            raise DamagedError(self.path / "zarr.json", "it is of more rows than there are checksums")
         out = np.empty((len(rows), *row_shape), self.dtype)
         flat = out.reshape(len(rows), math.prod(row_shape)).view(np.uint8)
         order = np.argsort(rows, kind="stable")

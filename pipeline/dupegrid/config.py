@@ -13,12 +13,13 @@ from dupegrid.errors import ConfigError
 SCHEDULERS = "sync, threads, processes, local or tcp://HOST:PORT"
 SCHEDULERS_HERE = ("sync", "threads", "processes", "local")  # on this machine, connecting to nothing
 CHANNELS = 3
+_ADDRESS: Final = re.compile(r"tcp://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?")
 _YAML_CHARACTERS = 1 << 20  # read of a file of settings
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def _known_scheduler(name: str) -> str:
-    if name in SCHEDULERS_HERE or name.startswith("tcp://"):
+    if name in SCHEDULERS_HERE or _ADDRESS.fullmatch(name):
         return name
     raise ValueError(f"is {name!r}: use {SCHEDULERS}")
 

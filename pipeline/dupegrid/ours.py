@@ -23,7 +23,7 @@ _ARRAY: Final = r"(zarr\.json|c(\.\d+)+)"
 _GROUP: Final = rf"({_ARRAY}|\w+|\w+/{_ARRAY})"
 _FOLDERS: Final = {
     "index": r"(part-\d{6,}|_images)\.parquet",
-    "matches.parquet": r"part-(\d+-\d+-\d+|identical|settled)\.parquet",
+    "matches.parquet": r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet",
     "thumbs.zarr": _ARRAY,
     "tiles.zarr": _ARRAY,
     "mse.zarr": _ARRAY,
@@ -50,6 +50,13 @@ _PLACES: Final = re.compile(
 _UNFINISHED: Final = re.compile(r"((?:.*/)?)\.([^/]+)\.[0-9a-f]{32}")
 _PICTURE: Final = re.compile(r"explain-\d+-\d+\.png")
 
+# What we write into each kind of file; in JSON at both ends, so that one flipped bit leaves the other to know it by.
+_SIGNS: Final = {
+    ".json": re.compile(rb'"made_by": "dupegrid"|"digest": "[0-9a-f]{24}"\s*}\s*}?\s*$'),
+    ".parquet": re.compile(rb"made_by\x18\x08dupegrid"),
+    ".html": re.compile(rb'<meta name="generator" content="dupegrid">'),
+    ".png": re.compile(rb"Software\x00dupegrid"),
+}
 _EDGE_BYTES: Final = 1 << 14  # of a file, at either end
 
 
@@ -97,7 +104,7 @@ def leftovers(run_dir: Path) -> list[Path]:
             continue
         if "/" not in place and entry.stat(follow_symlinks=False).st_uid != os.geteuid():
             raise _refused(entry.path, "belongs to another user")
-        if (place in _FILES or place.endswith("/zarr.json")) and not is_known(entry.path):
+        if place.endswith((".json", ".parquet", ".html")) and entry.is_file() and not is_known(entry.path):
             raise _refused(entry.path, "was not written by dupegrid")
     return found
 
@@ -172,12 +179,21 @@ def is_known(path: str | Path) -> bool:
         head = file.read(_EDGE_BYTES)
         file.seek(max(0, os.fstat(file.fileno()).st_size - _EDGE_BYTES))
         tail = file.read(_EDGE_BYTES)
-    if not head or MADE_BY in head or MADE_BY in tail:
-        return True
     kind = os.path.splitext(path)[1]
+    if not head or _SIGNS[kind].search(head) or _SIGNS[kind].search(tail):
+        return True
     if kind == ".parquet":
         return head.startswith(b"PAR1") and not tail.endswith(b"PAR1")
     return os.path.basename(path) == "zarr.json" and not tail.rstrip().endswith(b"}")
+
+
+def holds_stores(run_dir: Path) -> bool:
+    """Whether a folder holds the thumbnails of a run, or what is reckoned from them, by their zarr.json."""
+    for name in ("thumbs.zarr", "levels.zarr"):
+        with contextlib.suppress(OSError), open(run_dir / name / "zarr.json", "rb", opener=to_read) as file:
+            if _SIGNS[".json"].search(file.read(_EDGE_BYTES)):
+                return True
+    return False
 
 
 def _entries(run_dir: Path, inside: bool = True, only: str | None = None) -> Iterator[tuple[str, os.DirEntry[str]]]:

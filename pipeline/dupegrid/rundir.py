@@ -16,7 +16,7 @@ from dupegrid.arrays import Ints, Pixels
 from dupegrid.config import Config, load_config, resolved
 from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.images.representatives import file_names
-from dupegrid.ours import is_known, is_of_a_lock, leftovers, refuse_links
+from dupegrid.ours import holds_stores, is_known, is_of_a_lock, leftovers, refuse_links
 from dupegrid.pairs.compare import pairs_mark
 from dupegrid.pairs.filters import Filters
 from dupegrid.pairs.kernel import CHOICES
@@ -31,6 +31,7 @@ from dupegrid.records import (
     read_json,
     read_metadata,
     read_table,
+    row_count,
     write_json,
 )
 from dupegrid.results.clusters import clusters
@@ -249,6 +250,8 @@ class Run:
         """thumbs.zarr; StoreError unless it is whole."""
         thumbs = Thumbs(self.existing("thumbs.zarr", "index"))
         thumbs.check_whole()
+        if len(thumbs) < row_count(self.path / "images.parquet"):
+            raise StoreError(f"{shown(thumbs.path)} is of fewer images than images.parquet: run 'dupegrid run' again")
         check_seals(self.path, THUMBS, SUMS)
         return thumbs
 
@@ -306,7 +309,8 @@ def known_config(path: Path) -> Config | None:
     try:
         return open_run(path).config if (path / "run.json").exists() else None
     except DamagedError:
-        if not is_known(path / "run.json"):
+        empty = not (path / "run.json").stat().st_size
+        if not is_known(path / "run.json") or (empty and not holds_stores(path)):
             raise RunDirError(
                 f"--out {shown(path)} has other files in it, and its run.json is not one of dupegrid's: "
                 "choose a new or empty folder"

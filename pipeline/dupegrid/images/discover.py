@@ -4,7 +4,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -145,7 +144,11 @@ class _Walk:
 def _paths_in(file: str) -> Iterator[bytes]:
     """The absolute paths in a file: ended by NUL where it has one, else one a line."""
     try:
-        data = Path(file).read_bytes()
+        with open(file, "rb") as names:
+            mode = os.fstat(names.fileno()).st_mode
+            if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not names.isatty()):
+                raise InputError(f"{printable(file)} is a device: give --files-from a file of paths")
+            data = names.read()
     except OSError as error:
         raise InputError(
             f"cannot read {printable(file)}: {error.strerror}; give --files-from a file of paths"

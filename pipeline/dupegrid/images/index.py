@@ -139,10 +139,15 @@ def _prepared(listing: Listing, config: Config, run_dir: Path, read: Read) -> tu
         write_table(run_dir / "files.parquet", files, row_group_size=thumbs.chunk)
     try:
         cells = Arrays(run_dir / "levels.zarr")
-    except StoreError:  # damaged: reckoned again, from the thumbnails
+        usable = stored_fingerprint(cells.path) == mark and cells.chunk(SUMS) == thumbs.chunk
+        usable = usable and len(thumbs) <= cells.length(SUMS) <= len(files)
+    except (StoreError, KeyError):
+        usable = False
+    if not usable:  # damaged, or of another moment: reckoned again, from the thumbnails
         cells = create_levels(run_dir, len(files), thumbs.side, thumbs.chunk, mark)
-    if len(files) > len(thumbs):
+    if len(files) > cells.length(SUMS):
         cells.grow(len(files))
+    if len(files) > len(thumbs):
         thumbs.grow(len(files))
     return files, thumbs
 

@@ -1,9 +1,9 @@
 """A run that is over writes nothing more: interrupted, killed, or overtaken by another run in the same directory."""
 
-import _thread
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def test_threads_of_an_interrupted_run_write_nothing_into_the_next(
         at_work.wait(30)
         time.sleep(0.2)
         if how == "interrupt":
-            _thread.interrupt_main()
+            os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(chunk, "decode_files", slow)
     watcher = threading.Thread(target=interrupt)

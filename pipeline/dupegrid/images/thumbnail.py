@@ -73,6 +73,7 @@ FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
 _READ_AT_ONCE_BYTES: Final = 1 << 24
 _HEAD_BYTES: Final = 1 << 12
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_FRAMES_KNOWN: Final = (_PNG, b"\xff\xd8", b"RIFF")
 _INT32_MAX: Final = (1 << 31) - 1  # what the columns of images.parquet hold
 _READS_FOR_FRAMES: Final = 1 << 19  # two seconds at most; reads, as a clock would not give the same each time
 _PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
@@ -186,7 +187,8 @@ def decode(data: bytes, reading: Reading) -> Decoded:
 
 def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
     """The thumbnail of a picture; what is known of it goes to `facts`, as far as it came."""
-    file = _File(data)
+    # Frames of these are in their headers; a read through Python takes a tenth of the time of a small picture.
+    file = io.BytesIO(data) if data.startswith(_FRAMES_KNOWN) else _File(data)
     with Image.open(file, formats=FORMATS) as image:
         facts |= {"format": image.format, "mode": image.mode}
         if max(image.size) > _INT32_MAX:
@@ -206,7 +208,8 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         flat = is_flat(thumb)
         transparent = flat and image.has_transparency_data and _is_transparent(image)
         facts |= {"flat": flat, "transparent": transparent}
-        file.reads_left = _READS_FOR_FRAMES
+        if isinstance(file, _File):
+            file.reads_left = _READS_FOR_FRAMES
         facts["frames"] = _frames(image)
         return thumb
 

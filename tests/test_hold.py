@@ -150,7 +150,7 @@ def test_what_waits_to_be_renamed_when_another_takes_over_is_gone(tmp_path: Path
     """The last moment: the old token was seen, and then the process stood still."""
     out = tmp_path / "run"
     with locked(out) as hold:
-        write_bytes(out / "receipt.json", b'{"dupegrid": 1}')
+        write_bytes(out / "receipt.json", b'{"made_by": "dupegrid", "x": 1}')
     replace_file, waited = os.replace, []
 
     def late(source: Path, target: Path) -> None:
@@ -168,11 +168,11 @@ def test_what_waits_to_be_renamed_when_another_takes_over_is_gone(tmp_path: Path
 
             real, fcntl.flock = fcntl.flock, lambda *_: None
             with pytest.raises((FileNotFoundError, SupersededError)):
-                write_bytes(out / "receipt.json", b'{"dupegrid": 2}')
+                write_bytes(out / "receipt.json", b'{"made_by": "dupegrid", "x": 2}')
         finally:
             fcntl.flock, os.replace = real, replace_file
     assert waited
-    assert (out / "receipt.json").read_bytes() == b'{"dupegrid": 1}'
+    assert (out / "receipt.json").read_bytes() == b'{"made_by": "dupegrid", "x": 1}'
 
 
 def test_a_run_directory_that_is_renamed_in_the_middle_leaves_no_stub(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """A run that is over writes nothing more: interrupted, killed, or overtaken by another run in the same directory."""
 
+import fcntl
 import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -88,8 +90,6 @@ def test_threads_of_an_interrupted_run_write_nothing_into_the_next(
 
 def _busy(function: Any) -> bool:
     """Whether some thread is inside a function."""
-    import sys
-
     for frame in sys._current_frames().values():
         while frame is not None:
             if frame.f_code is function.__code__:
@@ -164,8 +164,6 @@ def test_what_waits_to_be_renamed_when_another_takes_over_is_gone(tmp_path: Path
         os.replace = late
         try:
             # The next holder must wait for this one's lock, which a killed client's worker does not have.
-            import fcntl
-
             real, fcntl.flock = fcntl.flock, lambda *_: None
             with pytest.raises((FileNotFoundError, SupersededError)):
                 write_bytes(out / "receipt.json", b'{"made_by": "dupegrid", "x": 2}')

@@ -21,12 +21,10 @@ import numpy.typing as npt
 
 from dupegrid.arrays import Ints
 from dupegrid.errors import DamagedError, StoreError
-from dupegrid.ours import MADE_BY
+from dupegrid.ours import MADE_BY, TO_READ
 from dupegrid.records import DIGEST, fingerprint, read_bytes, read_error, writing_whole
 
 _CHECKSUM_BYTES: Final = 4
-# No link is followed and no pipe waited for; to read from a place in a pipe is an error.
-_TO_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LARGEST_CHUNK_BYTES: Final = 1 << 31  # far above any that is written: what says more was made up
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
 _CHUNK_NAME: Final = re.compile(r"c\.(\d{1,9}(?:\.\d{1,9})*)")
@@ -71,10 +69,6 @@ class Chunked:
     def _place(self, number: tuple[int, ...]) -> str:
         return f"{self.path}/" + ".".join(["c", *map(str, number), *("0" for _ in self.shape[len(number) :])])
 
-    def has(self, *number: int) -> bool:
-        """Whether a chunk exists."""
-        return os.path.exists(self._place(number))
-
     @property
     def count(self) -> int:
         """How many chunks there are along the first axis."""
@@ -99,7 +93,7 @@ class Chunked:
         """The checksum that a chunk file ends with, as hex digits; empty where the file is not there or not whole."""
         size = math.prod(self.chunks) * self.dtype.itemsize
         try:
-            descriptor = os.open(self._place(number), _TO_READ)
+            descriptor = os.open(self._place(number), TO_READ)
             try:
                 end = os.pread(descriptor, _CHECKSUM_BYTES + 1, size)
             finally:
@@ -124,7 +118,7 @@ class Chunked:
         file = self._place(number)
         body, end = out.reshape(-1).view(np.uint8), np.zeros(_CHECKSUM_BYTES + 1, np.uint8)  # longer files are seen
         try:
-            descriptor = os.open(file, _TO_READ)
+            descriptor = os.open(file, TO_READ)
             try:
                 size = os.preadv(descriptor, [body.data, end.data], 0)
             finally:
@@ -220,7 +214,8 @@ def read_about(path: Path) -> dict[str, Any]:
             raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it")
         about: dict[str, Any] = json.loads(read_bytes(file))
         digest = about["attributes"].pop(DIGEST)
-        about["attributes"].pop("made_by")
+        for key in MADE_BY:
+            about["attributes"].pop(key)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(file, "it was never finished, or has changed") from None
     if digest != fingerprint(about):
@@ -230,9 +225,9 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def write_about(path: Path, about: Mapping[str, Any]) -> None:
     """Write a zarr.json, with a digest of itself; the folder is made if need be."""
-    attributes = {key: value for key, value in about.get("attributes", {}).items() if key not in (DIGEST, "made_by")}
+    attributes = {key: value for key, value in about.get("attributes", {}).items() if key not in (DIGEST, *MADE_BY)}
     about = {**about, "attributes": attributes}
-    sealed = {**about, "attributes": {"made_by": MADE_BY.decode(), **attributes, DIGEST: fingerprint(about)}}
+    sealed = {**about, "attributes": {**MADE_BY, **attributes, DIGEST: fingerprint(about)}}
     path.mkdir(exist_ok=True)
     _write(path / "zarr.json", json.dumps(sealed).encode())
 
@@ -279,7 +274,7 @@ def _read_rows(file: str, offsets: list[int], places: list[int], out: npt.NDArra
     """The bytes of rows of one uncompressed chunk file, each to its place in `out`."""
     size = out.shape[1]
     try:
-        descriptor = os.open(file, _TO_READ)
+        descriptor = os.open(file, TO_READ)
         try:
             for offset, place in zip(offsets, places, strict=True):
                 if os.preadv(descriptor, [out[place]], offset * size) != size:

@@ -16,7 +16,7 @@ from dupegrid.errors import SupersededError
 from dupegrid.ours import LOCK, to_read
 from dupegrid.text import printable
 
-_ENTRY_BYTES: Final = 4096
+ENTRY_BYTES: Final = 4096  # at most, of what the lock holds
 
 
 class Hold(NamedTuple):
@@ -57,7 +57,7 @@ def check_hold() -> None:
         return
     try:
         with open(hold.run_dir / LOCK, "rb", opener=to_read) as lock:
-            entry = lock.read(_ENTRY_BYTES)
+            entry = lock.read(ENTRY_BYTES)
     except OSError as error:
         raise SupersededError(
             f"{printable(str(hold.run_dir))} is no longer there ({error.strerror}): nothing more is written; "

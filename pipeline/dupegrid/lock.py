@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from dupegrid.errors import RunDirError
-from dupegrid.hold import Hold, writing_for
+from dupegrid.hold import ENTRY_BYTES, Hold, writing_for
 from dupegrid.ours import LOCK, leftovers, remove
 from dupegrid.text import printable
 
 _KEYS: Final = {"host", "pid", "since", "token"}
-_ENTRY_BYTES: Final = 4096
 
 
 @contextmanager
@@ -47,8 +46,7 @@ def locked(run_dir: Path) -> Iterator[Hold]:
                 for file in leftovers(run_dir):
                     remove(file)
             raise
-        finally:
-            os.ftruncate(descriptor, 0)
+        os.ftruncate(descriptor, 0)
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # processes that were forked meanwhile have it too
         os.close(descriptor)
@@ -99,7 +97,7 @@ def _write(descriptor: int, token: str) -> None:
 
 def _held(descriptor: int) -> dict[str, str] | None:
     """What the lock says of its holder, nothing where nobody has it; None if it is not one that we wrote."""
-    data = os.pread(descriptor, _ENTRY_BYTES + 1, 0)
+    data = os.pread(descriptor, ENTRY_BYTES + 1, 0)
     if not data:
         return {}
     try:

@@ -17,7 +17,9 @@ from dupegrid.errors import RunDirError
 from dupegrid.text import printable
 
 LOCK: Final = "lock"
-MADE_BY: Final = b"dupegrid"  # in what we write beside run.json and in every zarr.json, so that it is known again
+MADE_BY: Final = {"made_by": "dupegrid"}  # in all JSON and tables that we write, by which they are known again
+# No link is followed and no pipe waited for; to read from a place in a pipe is an error anyway.
+TO_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _ARRAY: Final = r"(zarr\.json|c(\.\d+)+)"
 _GROUP: Final = rf"({_ARRAY}|\w+|\w+/{_ARRAY})"
@@ -65,7 +67,7 @@ def to_read(path: str | Path, flags: int = os.O_RDONLY) -> int:
 
     Raises OSError where it cannot be opened, RunDirError where it is no regular file.
     """
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = os.open(path, flags | TO_READ)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

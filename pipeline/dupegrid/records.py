@@ -23,7 +23,6 @@ from dupegrid.text import printable
 
 FORMAT = 2  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
-_MADE_BY = "made_by"
 _LARGEST_BYTES = 1 << 28  # of a JSON file: 100,000 folders that could not be listed take a tenth of it
 
 # Internal to the index stage: what discover found, before any file is opened. Row group k = chunk k of thumbs.zarr.
@@ -195,8 +194,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
-    value = {key: entry for key, entry in value.items() if key != _MADE_BY}
-    sealed = {_MADE_BY: MADE_BY.decode(), **value, DIGEST: fingerprint(value)}
+    value = {key: entry for key, entry in value.items() if key not in MADE_BY}
+    sealed = {**MADE_BY, **value, DIGEST: fingerprint(value)}
     write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"))
 
 
@@ -205,7 +204,7 @@ def write_table(
 ) -> None:
     """Write one parquet file whole or not at all, with facts of its rows for `read_metadata`."""
     sealed = {} if facts is None else {**facts, DIGEST: fingerprint(facts)}
-    table = table.replace_schema_metadata({**sealed, _MADE_BY: MADE_BY})
+    table = table.replace_schema_metadata({**sealed, **MADE_BY})
     with writing_whole(path) as file:  # a file, as pyarrow takes no path that is not UTF-8
         # snappy, which is the default: zstd halves the file and takes twice the time.
         pq.write_table(table, file, write_page_checksum=True, row_group_size=row_group_size)
@@ -215,7 +214,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote. DamagedError where it is missing, or was changed since."""
     try:
         value: dict[str, Any] = json.loads(read_bytes(path))
-        value.pop(_MADE_BY)
+        for key in MADE_BY:
+            value.pop(key)
         digest = value.pop(DIGEST)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(path, "it is not what was written there") from None
@@ -336,7 +336,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         with open(path, "rb", opener=to_read) as file:
             metadata = pq.read_metadata(file).metadata or {}
         facts = {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}
-        facts.pop(_MADE_BY, None)
+        for key in MADE_BY:
+            facts.pop(key, None)
     except (pa.ArrowException, ValueError):
         return {}
     except OSError as error:

@@ -74,10 +74,6 @@ class Thumbs:
         """The numbers of the chunks that exist."""
         return {number[0] for number in self._array.listed()}
 
-    def has(self, number: int) -> bool:
-        """Whether chunk `number` exists."""
-        return self._array.has(number)
-
     def checksum(self, number: int) -> str:
         """The checksum that chunk `number` ends with; empty where it does not exist whole."""
         return self._array.checksum(number)
@@ -172,10 +168,6 @@ class Arrays:
         """The rows of a chunk of an array."""
         return self._arrays[name].chunks[0]
 
-    def has(self, number: int) -> bool:
-        """Whether chunk `number` of every array exists."""
-        return all(array.has(number) for array in self._arrays.values())
-
     def is_whole(self) -> bool:
         """Whether every chunk of every array exists."""
         arrays = self._arrays.values()
@@ -186,10 +178,9 @@ class Arrays:
         """The names of the arrays."""
         return sorted(self._arrays)
 
-    def checksum(self, number: int | None = None) -> str:
-        """A digest of the checksums that chunk `number` of every array ends with, or all chunks of every array."""
-        numbers = range(self._arrays[self.names[0]].count) if number is None else [number]
-        return fingerprint_of([[self._arrays[name].checksum(k) for k in numbers] for name in self.names])
+    def checksum(self, number: int) -> str:
+        """A digest of the checksums that chunk `number` of every array ends with."""
+        return fingerprint_of([self._arrays[name].checksum(number) for name in self.names])
 
     def checksums(self, name: str) -> list[str]:
         """The checksums that the chunks of an array end with."""
@@ -197,7 +188,7 @@ class Arrays:
 
     def checksum_of(self, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
         """What `checksum` gives of the chunks that these values, one chunk of every array, give."""
-        return fingerprint_of([[self._arrays[name].checksum_of(arrays[name])] for name in sorted(self._arrays)])
+        return fingerprint_of([self._arrays[name].checksum_of(arrays[name]) for name in self.names])
 
     def grow(self, rows: int) -> None:
         """Make room for more rows in every array."""

@@ -6,7 +6,7 @@ but for the files in it that have not.
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -97,7 +97,7 @@ def _index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, n
     facts = facts_of(files, table, settings, failed)
     before = read_metadata(part_path(run_dir, number)).get("decoders", "")
     kept = len(missing) < len(files) and not (reading.decode_again and _is_of_others(before))
-    facts["decoders"] = _together(before if kept else "", DECODERS if missing else "")
+    facts["decoders"] = together([before if kept else "", DECODERS if missing else ""])
     _write(run_dir, number, table, chunk, facts, (thumbs, cells))
     return len(files)
 
@@ -249,9 +249,9 @@ def _is_of_others(decoders: str) -> bool:
     return decoders not in ("", DECODERS)
 
 
-def _together(before: str, now: str) -> str:
-    """The decoders of a chunk some of whose files were decoded `before` and some now."""
-    return "; ".join(sorted({*before.split("; "), now} - {""}))
+def together(decoders: Iterable[str]) -> str:
+    """The decoders of files of several such lists, each once."""
+    return "; ".join(sorted({name for names in decoders for name in names.split("; ")} - {""}))
 
 
 def _write(

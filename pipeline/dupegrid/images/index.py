@@ -30,6 +30,7 @@ from dupegrid.images.chunk import (
     reading_of,
     rows_before,
     stored_seal,
+    together,
 )
 from dupegrid.images.discover import Listing
 from dupegrid.images.hashing import hashes_of
@@ -97,8 +98,8 @@ def images_fingerprint(run_dir: Path) -> str | None:
 
 
 def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporter) -> None:
-    others = sorted({name for facts in parts for name in facts.get("decoders", "").split("; ")} - {"", DECODERS})
-    if others:
+    others = [name for name in together(facts.get("decoders", "") for facts in parts).split("; ") if name != DECODERS]
+    if any(others):
         reporter.say(
             f"index: some thumbnails were made by {' and by '.join(others)}, not by {DECODERS}, and are kept: "
             "--decode-again makes them anew"
@@ -206,7 +207,7 @@ def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, aga
     cells = Arrays(run_dir / "levels.zarr")
     if len(thumbs) > len(files):
         raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {len(files):,} are listed")
-    whole = {number for number in thumbs.done() if cells.has(number)}
+    whole = thumbs.done()
     if not whole:
         return list(range(thumbs.chunks))
     listings = listing_digests(files, thumbs.chunk)
@@ -216,7 +217,7 @@ def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, aga
     def is_done(number: int) -> bool:
         facts = read_metadata(part_path(run_dir, number)) if number in whole else {}
         current = is_current(facts, listings[number], config, again)
-        return current and facts["seal"] == stored_seal(thumbs, cells, number)
+        return current and facts.get("seal") == stored_seal(thumbs, cells, number)
 
     return [number for number in range(thumbs.chunks) if not is_done(number)]
 

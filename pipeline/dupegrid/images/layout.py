@@ -20,9 +20,10 @@ from dupegrid.images.chunk import (
     reckoned,
     seal_of,
     stored_seal,
+    together,
     write_thumbs,
 )
-from dupegrid.ours import remove
+from dupegrid.ours import ASIDE, remove
 from dupegrid.records import FILES, IMAGE_PART, read_metadata, read_table, write_table
 from dupegrid.store import Arrays, Thumbs
 
@@ -35,20 +36,20 @@ def lay_out_again(run_dir: Path, known: pa.Table, chunk: int) -> None:
 
     Nothing is decoded again.
     """
-    aside = run_dir / f".relaid.{uuid.uuid4().hex}"  # swept away where it is not finished
+    aside = run_dir / f".{ASIDE}.{uuid.uuid4().hex}"  # swept away where it is not finished
     (aside / "index").mkdir(parents=True)
     try:
         _make(run_dir, aside, known, chunk)
     except (StoreError, ValueError):  # not finished, or damaged: which is seen to chunk by chunk
         remove(aside)
         return
-    os.replace(aside, run_dir / "relaid")
+    os.replace(aside, run_dir / ASIDE)
     put_in_place(run_dir)
 
 
 def put_in_place(run_dir: Path) -> None:
     """Put stores that were laid out again in place of the old ones, as far as they are not there yet."""
-    relaid = run_dir / "relaid"
+    relaid = run_dir / ASIDE
     if not relaid.exists():
         return
     for name in _STORES:
@@ -87,10 +88,9 @@ def _make(run_dir: Path, aside: Path, known: pa.Table, chunk: int) -> None:
         of_old = old_facts[here.start // old.chunk : -(-here.stop // old.chunk)]
         settings = {facts["settings"] for facts in of_old}
         facts = facts_of(files_of(table), table, settings.pop() if len(settings) == 1 else "several", set())
-        decoders = {name for facts in of_old for name in facts["decoders"].split("; ")} - {""}
         chunk_of = old.rows(here)
         seal = seal_of(thumbs, cells, chunk_of, reckoned(chunk_of))
-        facts |= {"decoders": "; ".join(sorted(decoders)), "seal": seal}
+        facts |= {"decoders": together(part["decoders"] for part in of_old), "seal": seal}
         write_table(part_path(aside, number), table, facts)
         write_thumbs(thumbs, cells, number, chunk_of)
     write_table(aside / "files.parquet", known, row_group_size=chunk)

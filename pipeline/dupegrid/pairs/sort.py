@@ -95,13 +95,17 @@ def _write(
         for start in range(0, len(order), chunk):
             store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
-    store.sign(mark, starts=starts.tolist(), largest_norm=largest, order=digest, chunks=store.checksum())
+    store.sign(mark, starts=starts.tolist(), largest_norm=largest, order=digest, chunks=_checksums(store))
     return store
+
+
+def _checksums(store: Arrays) -> str:
+    return fingerprint([store.checksums(name) for name in store.names])
 
 
 def _is_as_signed(store: Arrays) -> bool:
     """Whether all chunks are there, and are those that were there when the arrays were finished."""
-    return store.is_whole() and store.fact("chunks") == store.checksum()
+    return store.is_whole() and store.fact("chunks") == _checksums(store)
 
 
 def _rows_of(run_dir: Path, g: int, ids: Ints) -> npt.NDArray[np.generic]:

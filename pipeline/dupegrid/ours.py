@@ -186,7 +186,7 @@ def is_known(path: str | Path) -> bool:
         return True
     if kind == ".parquet":
         return head.startswith(b"PAR1") and not tail.endswith(b"PAR1")
-    return os.path.basename(path) == "zarr.json" and not tail.rstrip().endswith(b"}")
+    return os.path.basename(path) == "zarr.json" and head.startswith(b'{"zarr_format"') and not tail.endswith(b"}")
 
 
 def holds_stores(run_dir: Path) -> bool:

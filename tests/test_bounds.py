@@ -16,7 +16,8 @@ from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.tile import Pairs, _multiplied, read_strip
-from dupegrid.records import IMAGES, fingerprint, write_table
+from dupegrid.records import fingerprint, write_table
+from dupegrid.schemas import IMAGES
 from dupegrid.store import Arrays
 from tests import reference
 from tests.images import KINDS, thumbs

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from dupegrid.config import Config
 from dupegrid.pairs.filters import Filters
-from dupegrid.records import IMAGES, MATCHES
 from dupegrid.results.clusters import clusters
+from dupegrid.schemas import IMAGES, MATCHES
 
 Edge = tuple[int, int, float]
 EVERY_PAIR = Filters.of(Config(paths=["photos"]))

@@ -16,7 +16,7 @@ import pytest
 import dupegrid
 from dupegrid.errors import DamagedError, RunDirError
 from dupegrid.lock import locked
-from dupegrid.records import MATCHES
+from dupegrid.schemas import MATCHES
 from tests.conftest import ROOT, save
 
 SETTINGS = {"scheduler": "sync", "quiet": True}

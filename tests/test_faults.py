@@ -29,7 +29,8 @@ from dupegrid.images import sandbox, thumbnail
 from dupegrid.images.opening import OpenedFile
 from dupegrid.images.thumbnail import Reading, decode, decode_file
 from dupegrid.pairs import compare as compare_module
-from dupegrid.records import IMAGES, read_json, read_table, write_json, write_table
+from dupegrid.records import read_json, read_table, write_json, write_table
+from dupegrid.schemas import IMAGES
 from tests.conftest import ROOT, noise, picture, refuse_listing, save
 from tests.test_thumbnail import encoded, mse, thumb
 

@@ -13,8 +13,8 @@ import dupegrid
 from dupegrid.config import Config
 from dupegrid.images.thumbnail import Reading, decode
 from dupegrid.pairs.filters import Filters
-from dupegrid.records import CLUSTERS, IMAGES, MATCHES, REASONS
 from dupegrid.results.clusters import clusters
+from dupegrid.schemas import CLUSTERS, IMAGES, MATCHES, REASONS
 from tests.conftest import picture, save
 from tests.test_exact import assert_exact
 from tests.test_thumbnail import encoded

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 import dupegrid
 from dupegrid.images.opening import OpenedFile, open_listed
 from dupegrid.images.thumbnail import MID_GREY, Decoded, Reading, decode, decode_file, is_flat
-from dupegrid.records import STATUSES
+from dupegrid.schemas import STATUSES
 from tests.conftest import picture, save
 
 SIDE = 32

@@ -27,19 +27,12 @@ from dupegrid.pairs.filters import Filters
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.metric import is_built_in, metric_code
 from dupegrid.progress import Reporter
-from dupegrid.records import (
-    FORMAT,
-    IMAGES,
-    discard_from,
-    read_table,
-    write_bytes,
-    write_json,
-    write_table,
-)
+from dupegrid.records import FORMAT, discard_from, read_table, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
 from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, number_of, open_run, shown, write_run_json
 from dupegrid.runtime import Runtime, runtime
+from dupegrid.schemas import IMAGES
 from dupegrid.seals import check_seals
 from dupegrid.spawned import end_probe
 from dupegrid.store import SUMS, stored_fingerprint

@@ -23,9 +23,7 @@ from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import mse_matrix
 from dupegrid.records import (
-    CLUSTERS,
     FORMAT,
-    IMAGES,
     check_ids,
     check_images,
     read_json,
@@ -37,6 +35,7 @@ from dupegrid.records import (
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
+from dupegrid.schemas import CLUSTERS, IMAGES
 from dupegrid.seals import THUMBS, check_seals
 from dupegrid.store import SUMS, Arrays, Thumbs, stored_fingerprint
 from dupegrid.text import printable

@@ -11,8 +11,9 @@ from PIL import Image
 from dupegrid.config import load_config
 from dupegrid.demo import drawn
 from dupegrid.images.chunk import create_stores, write_thumbs
-from dupegrid.records import FORMAT, IMAGES, write_json, write_table
+from dupegrid.records import FORMAT, write_json, write_table
 from dupegrid.run import versions
+from dupegrid.schemas import IMAGES
 from dupegrid.seals import seals
 from tests.conftest import SHARED
 

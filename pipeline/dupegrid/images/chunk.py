@@ -24,7 +24,8 @@ from dupegrid.hold import Hold, check_hold, writing_for
 from dupegrid.images.sandbox import File, decode_files, may_pass
 from dupegrid.images.thumbnail import DECODERS, Decoded, Reading
 from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
-from dupegrid.records import IMAGE_PART, IMAGES, RowGroups, fingerprint, read_metadata, read_table, write_table
+from dupegrid.records import RowGroups, fingerprint, read_metadata, read_table, write_table
+from dupegrid.schemas import IMAGE_PART, IMAGES
 from dupegrid.store import SUMS, Arrays, Thumbs
 from dupegrid.text import display_path
 

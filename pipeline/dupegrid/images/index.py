@@ -40,16 +40,9 @@ from dupegrid.images.merge import Read, merge
 from dupegrid.images.representatives import set_keys, with_representatives
 from dupegrid.images.thumbnail import DECODERS, RECIPE
 from dupegrid.progress import Reporter
-from dupegrid.records import (
-    FILES,
-    IMAGE_PART,
-    discard_from,
-    fingerprint,
-    read_metadata,
-    read_table,
-    write_table,
-)
+from dupegrid.records import discard_from, fingerprint, read_metadata, read_table, write_table
 from dupegrid.runtime import Runtime
+from dupegrid.schemas import FILES, IMAGE_PART
 from dupegrid.seals import seals
 from dupegrid.store import SUMS, Arrays, Thumbs, chunk_size, stored_fingerprint
 

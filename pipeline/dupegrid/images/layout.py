@@ -24,7 +24,8 @@ from dupegrid.images.chunk import (
     write_thumbs,
 )
 from dupegrid.ours import ASIDE, remove
-from dupegrid.records import FILES, IMAGE_PART, read_metadata, read_table, write_table
+from dupegrid.records import read_metadata, read_table, write_table
+from dupegrid.schemas import FILES, IMAGE_PART
 from dupegrid.store import Arrays, Thumbs
 
 GROWN: Final = 4  # times: chunks that ought to be so much larger are laid out again

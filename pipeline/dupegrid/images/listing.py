@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from dupegrid.arrays import Ints, clamped64
 from dupegrid.config import Config
-from dupegrid.records import FILES
+from dupegrid.schemas import FILES
 
 Found = tuple[bytes, os.stat_result, bool]  # path, status, whether a symbolic link was followed to get there
 

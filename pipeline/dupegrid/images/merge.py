@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dupegrid.arrays import Bools, Ints
-from dupegrid.records import FILES
+from dupegrid.schemas import FILES
 
 Hashes = Callable[[Sequence[int]], list[str | None]]
 Read = Callable[[Sequence[tuple[bytes, int]]], list[str | None]]

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from dupegrid.arrays import Ints
 from dupegrid.config import Config
-from dupegrid.records import IMAGES
+from dupegrid.schemas import IMAGES
 
 
 def set_keys(config: Config) -> list[str]:

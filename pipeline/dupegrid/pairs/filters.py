@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from dupegrid.arrays import Bools, Ints
 from dupegrid.config import Config
-from dupegrid.records import IMAGES, check_images, read_table
+from dupegrid.records import check_images, read_table
+from dupegrid.schemas import IMAGES
 
 
 @dataclass(frozen=True)

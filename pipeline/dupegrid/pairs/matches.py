@@ -13,7 +13,8 @@ from dupegrid.errors import DamagedError
 from dupegrid.ours import parts_in, remove
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import ORIENTATIONS
-from dupegrid.records import IMAGES, MATCHES, check_ids, read_metadata, read_table, row_count, write_table
+from dupegrid.records import check_ids, read_metadata, read_table, row_count, write_table
+from dupegrid.schemas import IMAGES, MATCHES
 
 _KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18

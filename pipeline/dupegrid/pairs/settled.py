@@ -17,7 +17,8 @@ from dupegrid.arrays import Bools, Ints
 from dupegrid.config import Config
 from dupegrid.errors import StoreError
 from dupegrid.pairs.matches import read_matches, settled_path
-from dupegrid.records import COMPARED, IMAGES, MATCHES, fingerprint, read_json, read_metadata, read_table, write_table
+from dupegrid.records import fingerprint, read_json, read_metadata, read_table, write_table
+from dupegrid.schemas import COMPARED, IMAGES, MATCHES
 
 
 def settings_mark(thumbs_mark: str | None, config: Config) -> str:

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dupegrid.arrays import Bools, Float64s, Ints
 from dupegrid.pairs.filters import Facts, Filters, facts_of
-from dupegrid.records import CLUSTERS
+from dupegrid.schemas import CLUSTERS
 
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
 _QUARTER_TURNS: Final = ("rot90", "rot270", "flip_rot90", "flip_rot270")

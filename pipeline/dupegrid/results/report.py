@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from dupegrid.arrays import Ints, Pixels
 from dupegrid.images.thumbnail import encode_jpeg
 from dupegrid.progress import counted, quantity, size_text
-from dupegrid.records import REASONS
+from dupegrid.schemas import REASONS
 from dupegrid.text import display_path, printable
 
 ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails

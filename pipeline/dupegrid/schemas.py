@@ -1,0 +1,118 @@
+"""Every table of a run directory on one page: its columns, and the words that stand in them."""
+
+import pyarrow as pa
+
+# Internal to the index stage: what discover found, before any file is opened. Row group k = chunk k of thumbs.zarr.
+FILES = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("path_raw", pa.binary()),
+        ("root", pa.int32()),  # which of Config.roots it was found under; null if it is gone and so is that
+        ("group", pa.string()),  # 'a' (paths) or 'b' (against) in an A-versus-B run, else null
+        ("size_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),  # 0 where the file system gives another at each look
+        ("ctime_ns", pa.int64()),  # likewise
+        ("device", pa.int64()),
+        ("inode", pa.int64()),
+        ("link_kind", pa.string()),
+        ("removed", pa.bool_()),  # was there in an earlier run
+        ("left_out", pa.bool_()),  # removed, as the settings leave it out now
+        ("known_hash", pa.string()),  # of a file that moved here: what it holds is known under its id
+    ]
+)
+
+IMAGES = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("path", pa.string()),  # for people: bytes that are not UTF-8 are shown as \xNN
+        ("path_raw", pa.binary()),  # the exact bytes
+        ("group", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("ctime_ns", pa.int64()),
+        ("device", pa.int64()),
+        ("inode", pa.int64()),
+        ("width", pa.int32()),  # after the EXIF orientation
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("exif_orientation", pa.int32()),
+        ("has_alpha", pa.bool_()),
+        ("frames", pa.int32()),
+        ("file_hash", pa.string()),  # blake2b of the bytes, 32 hex digits
+        ("flat", pa.bool_()),
+        ("identical_to", pa.int64()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("root", pa.int32()),
+        ("link_of", pa.int64()),  # the name that a file of several goes by, null on that one
+        ("link_kind", pa.string()),  # 'symbolic': this name leads over a link; 'hard': the file has several; null
+        ("transparent", pa.bool_()),  # every pixel has alpha 0; null where not decoded
+    ]
+)
+
+# A chunk's rows while the index is made: identical_to and link_of are known only once all chunks are.
+IMAGE_PART = pa.schema(
+    [*(field for field in IMAGES if field.name not in ("identical_to", "link_of")), pa.field("thumb_hash", pa.binary())]
+)
+
+MATCHES = pa.schema(
+    [
+        ("a", pa.int64()),  # a < b
+        ("b", pa.int64()),
+        ("path_a", pa.string()),
+        ("path_b", pa.string()),
+        ("mse", pa.float64()),  # sse / (S * S * 3)
+        ("sse", pa.int64()),
+        ("orientation", pa.string()),  # what is done to image b
+        ("score", pa.float64()),  # by the metric of the run; the mse, if that is it
+    ]
+)
+
+# Internal to the compare stage: the images whose pairs are all decided, and what of them decided that.
+COMPARED = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("file_hash", pa.string()),
+        ("side", pa.string()),  # what it is compared with goes by this: its group, or its root; empty if it does not
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+
+CLUSTERS = pa.schema(
+    [
+        ("cluster", pa.int64()),  # 0 is the largest
+        ("image", pa.int64()),
+        ("path", pa.string()),
+        ("role", pa.string()),  # 'keep', 'duplicate' or 'bridge'
+        ("keeper", pa.int64()),
+        ("mse_to_keeper", pa.float64()),  # null where the two were not compared, or are further apart than the cutoff
+        ("reason", pa.string()),  # of a 'bridge', the first that holds of REASONS; else null
+    ]
+)
+
+# Why an image in a cluster is no duplicate of the keeper, and the words for it.
+REASONS = {
+    "not_asked_for": "not compared with the one to keep",  # by --against, --scope, --same-size or --max-aspect
+    "chain": "joined through others only",
+    "transparent": "transparent throughout",  # it or the keeper
+    "flat": "one colour, or nearly",  # it or the keeper
+    "frames": "another number of frames",
+    "aspect": "other proportions",  # by a factor over 1.1, or over --max-aspect
+}
+
+# status in images.parquet; all but 'ok' are never compared
+STATUSES = (
+    "ok",
+    "empty",
+    "unidentified",
+    "unsupported",
+    "truncated",
+    "too_large",
+    "timeout",
+    "unreadable",
+    "changed",
+    "decode_error",
+    "removed",
+)

@@ -21,6 +21,7 @@ from dupegrid.images.index import images_fingerprint, index_progress
 from dupegrid.images.index import index as index_stage
 from dupegrid.lock import locked
 from dupegrid.ours import remove
+from dupegrid.out import check_out, known_config, write_run_json
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
 from dupegrid.pairs.filters import Filters
@@ -30,7 +31,7 @@ from dupegrid.progress import Reporter
 from dupegrid.records import FORMAT, discard_from, read_table, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
-from dupegrid.rundir import Run, StrPath, absolute, check_out, known_config, number_of, open_run, shown, write_run_json
+from dupegrid.rundir import Run, StrPath, absolute, number_of, open_run, shown
 from dupegrid.runtime import Runtime, runtime
 from dupegrid.schemas import IMAGES
 from dupegrid.seals import check_seals

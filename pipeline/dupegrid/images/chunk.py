@@ -21,8 +21,9 @@ from dupegrid.chunks import row_sums
 from dupegrid.config import CHANNELS, Config
 from dupegrid.errors import StoreError
 from dupegrid.hold import Hold, check_hold, writing_for
+from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.sandbox import File, decode_files, may_pass
-from dupegrid.images.thumbnail import DECODERS, Decoded, Reading
+from dupegrid.images.thumbnail import DECODERS
 from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
 from dupegrid.records import RowGroups, fingerprint, read_metadata, read_table, write_table
 from dupegrid.schemas import IMAGE_PART, IMAGES

@@ -26,8 +26,9 @@ from dataclasses import dataclass, replace
 from typing import IO, Final, NamedTuple
 
 from dupegrid.errors import DupegridError
+from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.opening import OpenedFile
-from dupegrid.images.thumbnail import Decoded, Reading, decode_file, limit_decoders
+from dupegrid.images.thumbnail import decode_file, limit_decoders
 
 _TRIES: Final = 2  # of a file whose process dies: what killed it may have been something else
 _AHEAD: Final = 4  # files opened before their turn, so that a slow disk reads while we decode

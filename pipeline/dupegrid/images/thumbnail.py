@@ -10,7 +10,6 @@ import io
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -21,50 +20,13 @@ from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.arrays import Pixels, clamped64
+from dupegrid.images.decoded import Decoded, Reading
+from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.opening import NotRegularError, OpenedFile
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
 
-
-# Pillow's decoders that neither start another program nor are mere stubs, the usual ones first, as each is asked in
-# turn. JPEG opens MPO too.
-FORMATS: Final = [
-    "JPEG",
-    "PNG",
-    "GIF",
-    "BMP",
-    "PPM",
-    "WEBP",
-    "TIFF",
-    "HEIF",
-    "AVIF",
-    "JPEG2000",
-    "BLP",
-    "CUR",
-    "DCX",
-    "DDS",
-    "DIB",
-    "FLI",
-    "FTEX",
-    "GBR",
-    "ICNS",
-    "ICO",
-    "IM",
-    "MSP",
-    "PCD",
-    "PCX",
-    "PIXAR",
-    "PSD",
-    "QOI",
-    "SGI",
-    "SPIDER",
-    "SUN",
-    "TGA",
-    "XBM",
-    "XPM",
-    "XVTHUMB",
-]
 EXIF_ORIENTATION: Final = 0x0112
 MID_GREY: Final = (128, 128, 128)
 FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
@@ -72,8 +34,6 @@ FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
 # A larger file is read only when it is a picture: not every video, disk image, ...
 _READ_AT_ONCE_BYTES: Final = 1 << 24
 _HEAD_BYTES: Final = 1 << 12
-_PNG: Final = b"\x89PNG\r\n\x1a\n"
-_FRAMES_KNOWN: Final = (_PNG, b"\xff\xd8", b"RIFF")
 _INT32_MAX: Final = (1 << 31) - 1  # what the columns of images.parquet hold
 _READS_FOR_FRAMES: Final = 1 << 19  # two seconds at most; reads, as a clock would not give the same each time
 _PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
@@ -90,37 +50,6 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How files are read: thumbnails of `side` pixels, in full or with the shortcuts of the recipe."""
-
-    side: int
-    exact: bool = False
-    max_pixels: int = 250_000_000  # a picture whose header says more is not decoded
-    follow_symlinks: bool = False
-    decode_again: bool = False  # what other versions of the decoders decoded too
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What is known of one file after opening it; fields as in images.parquet. `thumb` is (S, S, 3), or None."""
-
-    status: str
-    error: str | None = None
-    thumb: Pixels | None = None
-    thumb_hash: bytes | None = None
-    flat: bool | None = None
-    transparent: bool | None = None
-    width: int | None = None
-    height: int | None = None
-    format: str | None = None
-    mode: str | None = None
-    exif_orientation: int | None = None
-    has_alpha: bool | None = None
-    frames: int | None = None
-    file_hash: str | None = None
 
 
 def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, reading: Reading) -> Decoded:
@@ -174,7 +103,7 @@ def decode(data: bytes, reading: Reading) -> Decoded:
         try:
             thumb = _picture(data, reading, facts)
         except ValueError:
-            bare = _without_text(data)  # Pillow refuses text that unpacks to too much, and the picture with it
+            bare = without_text(data)  # Pillow refuses text that unpacks to too much, and the picture with it
             if len(bare) == len(data):
                 raise
             thumb = _picture(bare, reading, facts)
@@ -188,7 +117,7 @@ def decode(data: bytes, reading: Reading) -> Decoded:
 def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
     """The thumbnail of a picture; what is known of it goes to `facts`, as far as it came."""
     # Frames of these are in their headers; a read through Python takes a tenth of the time of a small picture.
-    file = io.BytesIO(data) if data.startswith(_FRAMES_KNOWN) else _File(data)
+    file = io.BytesIO(data) if data.startswith(FRAMES_KNOWN) else _File(data)
     with Image.open(file, formats=FORMATS) as image:
         facts |= {"format": image.format, "mode": image.mode}
         if max(image.size) > _INT32_MAX:
@@ -229,19 +158,6 @@ class _File(io.BytesIO):
 
 class _CountingTooLongError(Exception):
     pass
-
-
-def _without_text(data: bytes) -> bytes:
-    """A PNG file without its text and colour profile; other files as they are."""
-    if not data.startswith(_PNG):
-        return data
-    kept, at = [_PNG], len(_PNG)
-    while at < len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-            kept.append(data[at:end])
-        at = end
-    return b"".join(kept)
 
 
 def is_flat(thumb: Pixels) -> bool:
@@ -289,20 +205,12 @@ def _is_picture(file: BinaryIO) -> bool:
 def _failure(error: Exception, data: bytes) -> tuple[str, str]:
     message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
-        return _unidentified(data)
+        return unidentified(data)
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | MemoryError):
         return "too_large", message
     if "truncated" in message.lower() or isinstance(error, EOFError):
         return "truncated", message
     return "decode_error", f"{type(error).__name__}: {message}"
-
-
-def _unidentified(data: bytes) -> tuple[str, str]:
-    if data.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6", b"%PDF", b"\xd7\xcd\xc6\x9a")):
-        return "unsupported", "PostScript, PDF and WMF are never opened, as they start other programs"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"hevc"):
-        return "unsupported", "HEIC of a kind that libheif does not read: convert it to JPEG or PNG first"
-    return "unidentified", "not a picture in any known format"
 
 
 def _exif_orientation(image: Image.Image) -> int:

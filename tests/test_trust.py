@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from typing import Any
 import pytest
 
 import dupegrid
+from dupegrid import cli
 from dupegrid.errors import ConfigError, StoreError, UsageError
 from dupegrid.records import DIGEST, write_json
-from tests.conftest import ROOT, save
+from tests.conftest import save
 
 EVIL = "evil_gift:measure"
 
@@ -67,10 +70,23 @@ def forge(run: dupegrid.Run, **config: Any) -> None:
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
-    """As a user would, with the current folder in the path, which python -m puts there."""
-    environment = {**os.environ, "PYTHONPATH": os.fspath(ROOT / "pipeline")}
-    line = [sys.executable, "-m", "dupegrid", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment, timeout=60)
+    """As a user would, with the current folder in the path, as python -m has it; in a fork, which starts at once."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        if (pid := os.fork()) == 0:
+            code = 1
+            try:
+                signal.alarm(60)
+                sys.stdout, sys.stderr = out, err
+                sys.argv, sys.path[:0] = ["dupegrid", *map(str, words)], [os.getcwd()]
+                cli.main()
+            except SystemExit as ended:
+                code = ended.code
+            finally:
+                out.flush()
+                err.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return subprocess.CompletedProcess(words, code, *(file.seek(0) or file.read() for file in (out, err)))
 
 
 def assert_readable(run: dupegrid.Run) -> None:

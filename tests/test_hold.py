@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import dupegrid
+from dupegrid import runtime as runtime_module
 from dupegrid.errors import DupegridError, SupersededError
 from dupegrid.hold import check_hold, writing_for
 from dupegrid.images import chunk
@@ -68,6 +69,7 @@ def test_threads_of_an_interrupted_run_write_nothing_into_the_next(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(chunk, "decode_files", slow)
+    monkeypatch.setattr(runtime_module, "_PATIENCE_S", 0.5)
     watcher = threading.Thread(target=interrupt)
     watcher.start()
     with pytest.raises((KeyboardInterrupt, RuntimeError)):

@@ -21,7 +21,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(if $(OTHER),beside $(OTHER) $(if $(MILLION),million))
 
 bench-million: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks million

@@ -1,4 +1,7 @@
-"""`make bench`: both stages beside their limits, and the peers; `make bench-million`: the large end."""
+"""`make bench`: both stages beside their limits, and the peers; `make bench-million`: the large end.
+
+`make bench OTHER=../older` measures this tree and another checkout in turn instead; MILLION=1 adds a million images.
+"""
 
 import os
 import platform
@@ -9,13 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from tests.benchmarks import measure
+from tests.benchmarks.beside import beside
 from tests.benchmarks.collection import make_run
 from tests.benchmarks.peers import peers
 
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
     rows: list[measure.Row] = []
-    if "million" in sys.argv:
+    if "beside" in sys.argv:
+        other = Path(sys.argv[sys.argv.index("beside") + 1])
+        rows += beside(folder, other, "million" in sys.argv)
+    elif "million" in sys.argv:
         for n in (100_000, 1_000_000):
             run = make_run(folder / f"run{n}", n)
             for orientations in ("none", "rotations"):

@@ -24,8 +24,8 @@ from distributed import Client, LocalCluster
 from distributed.chaos import KillWorker
 
 import dupegrid
-from dupegrid.errors import DupegridError
-from dupegrid.store import Tiles
+from dupegrid.core.errors import DupegridError
+from dupegrid.storage.arrays import Tiles
 from tests.benchmarks.collection import make_run
 from tests.conftest import save
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 import dupegrid
-from dupegrid.errors import ConfigError, RunDirError, StoreError, UsageError
+from dupegrid.core.errors import ConfigError, RunDirError, StoreError, UsageError
 
 
 def test_exported_names() -> None:

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupegrid.config import Config
+from dupegrid.core.config import Config
+from dupegrid.core.keys import fingerprint
 from dupegrid.pairs import bounds, kernel
-from dupegrid.pairs.filters import Facts, Filters
+from dupegrid.pairs.ask import Facts, Filters
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.tile import Pairs, _multiplied, read_strip
-from dupegrid.records import fingerprint, write_table
-from dupegrid.schemas import IMAGES
-from dupegrid.store import Arrays
+from dupegrid.storage.arrays import Arrays
+from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.tables import write_table
 from tests import reference
 from tests.images import KINDS, thumbs
 

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 
 import dupegrid
-from dupegrid import runtime as runtime_module
-from dupegrid.errors import DupegridError, SupersededError
-from dupegrid.hold import check_hold, writing_for
+from dupegrid.core import runtime as runtime_module
+from dupegrid.core.errors import DupegridError, SupersededError
 from dupegrid.images import chunk
-from dupegrid.lock import locked
 from dupegrid.pairs import compare as compare_module
 from dupegrid.pairs.compare import compare_tile
 from dupegrid.pairs.job import Job
-from dupegrid.records import write_bytes
+from dupegrid.storage.hold import check_hold, writing_for
+from dupegrid.storage.lock import locked
+from dupegrid.storage.tables import write_bytes
 from tests.conftest import save
 from tests.test_decoys import contents
 

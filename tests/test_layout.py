@@ -10,7 +10,7 @@ import pytest
 
 import dupegrid
 from dupegrid.images import index as index_module
-from dupegrid.images import layout
+from dupegrid.images import rechunk
 from dupegrid.images.merge import merge
 from tests.conftest import noise
 from tests.test_identity import SETTINGS, assert_every_row_is_of_its_file
@@ -59,7 +59,7 @@ def test_laying_out_again_is_finished_by_the_next_run(
         with monkeypatch.context() as patch:
             steps = iter(range(1000))
             for name in ("remove", "write_table", "write_thumbs", "create_stores"):
-                patch.setattr(layout, name, stopping(getattr(layout, name), steps, stop_at))
+                patch.setattr(rechunk, name, stopping(getattr(rechunk, name), steps, stop_at))
             patch.setattr(os, "replace", stopping(os.replace, steps, stop_at))
             patch.setattr(index_module, "merge", lambda *args: (patch.undo(), merge(*args))[1])
             try:

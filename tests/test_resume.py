@@ -10,7 +10,7 @@ import dupegrid
 from dupegrid.images import index as index_module
 from dupegrid.pairs.bounds import Projection
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.store import Thumbs, Tiles
+from dupegrid.storage.arrays import Thumbs, Tiles
 from tests.conftest import named_matches, save
 from tests.test_exact import assert_exact
 

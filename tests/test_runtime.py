@@ -20,9 +20,10 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import dupegrid
-from dupegrid.errors import ConfigError, DamagedError, DupegridError
-from dupegrid.estimate import _product_rate
-from dupegrid.runtime import Runtime, one_blas_thread, runtime
+from dupegrid.app.estimate import _product_rate
+from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
+from dupegrid.core.runtime import Runtime, one_blas_thread, runtime
+from dupegrid.storage.ours import LOCK
 from tests.conftest import save
 
 DUPEGRID = Path(sys.executable).parent / "dupegrid"
@@ -205,7 +206,7 @@ def test_as_many_tasks_as_workers_are_at_work_at_once(tmp_path: Path, scheduler:
 def test_processes_of_a_pool_end_soon_after_their_parent_was_killed(tmp_path: Path) -> None:
     script = written(
         tmp_path / "script.py",
-        "import os, time, dask.bag as db\nfrom pathlib import Path\nfrom dupegrid.runtime import runtime\n"
+        "import os, time, dask.bag as db\nfrom pathlib import Path\nfrom dupegrid.core.runtime import runtime\n"
         "def task(k):\n    Path(f'pid{os.getpid()}').touch(); time.sleep(300)\n"
         "if __name__ == '__main__':\n    with runtime('processes', 2) as workers:\n"
         "        workers.compute(db.from_sequence([0, 1], partition_size=1).map(task), print)\n",
@@ -324,7 +325,7 @@ real = m.version
 m.version = lambda name: "9.0" if name == "pillow" else real(name)
 """
 OTHER_RECIPE = """
-import dupegrid.images.thumbnail as t
+import dupegrid.images.recipe as t
 t.RECIPE = 99
 """
 NO_PICTURES = """
@@ -376,7 +377,7 @@ def test_a_worker_that_comes_late_and_differs_is_refused(tmp_path: Path, address
     with ExitStack() as stack:
         stack.enter_context(dask_worker(address, tmp_path))
         workers = stack.enter_context(runtime(address))
-        workers.check(tmp_path)
+        workers.check(tmp_path / LOCK)
         preload = f"{OTHER_PILLOW}\nopen({str(late)!r}, 'w').close()"
         stack.enter_context(dask_worker(address, tmp_path, preload))
         with pytest.raises(ConfigError, match=r"the worker at tcp://\S+ has pillow 9\.0"):
@@ -402,7 +403,7 @@ def test_a_file_that_is_damaged_for_a_worker_alone_is_not_removed_here(tmp_path:
 
     for preload, error in (("pass", DamagedError), (CANNOT_OPEN, DupegridError)):
         with dask_worker(address, tmp_path, preload), runtime(address) as workers:
-            workers.check(tmp_path)
+            workers.check(tmp_path / LOCK)
             with pytest.raises(DupegridError) as raised:
                 computed(workers, task, [0])
         assert type(raised.value) is error

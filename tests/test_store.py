@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zarr.codecs import Crc32cCodec
 
-from dupegrid.chunks import row_sums
-from dupegrid.errors import StoreError
-from dupegrid.store import Arrays, Matrix, Thumbs, Tiles
+from dupegrid.core.errors import StoreError
+from dupegrid.storage.arrays import Arrays, Matrix, Thumbs, Tiles
+from dupegrid.storage.chunks import row_sums
 
 
 @pytest.mark.parametrize("images", [1, 31, 32, 33, 100])

@@ -15,17 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import dupegrid
-from dupegrid.chunks import read_about, write_about
-from dupegrid.config import load_config
-from dupegrid.errors import ConfigError
-from dupegrid.records import read_json, read_metadata, write_json, write_table
+from dupegrid.core.config import load_config
+from dupegrid.core.errors import ConfigError
+from dupegrid.storage.chunks import read_about, write_about
+from dupegrid.storage.tables import read_json, read_metadata, write_json, write_table
 from tests.conftest import save
 
 SETTINGS: dict[str, Any] = {"quiet": True, "thumb": 8, "scheduler": "sync", "cutoff": 500.0}
 # Looks into each run directory it is given in a fork of its own; prints how often each was an error, or how it ended.
 LOOK = """
 import json, os, resource, signal, sys, zarr, dupegrid  # zarr, as each fork would import it
-from dupegrid.errors import DupegridError
+from dupegrid.core.errors import DupegridError
 
 def look_into(run):
     said = 0

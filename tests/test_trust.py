@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import dupegrid
-from dupegrid import cli
-from dupegrid.errors import ConfigError, StoreError, UsageError
-from dupegrid.records import DIGEST, write_json
+from dupegrid.app import cli
+from dupegrid.core.errors import ConfigError, StoreError, UsageError
+from dupegrid.storage.tables import DIGEST, write_json
 from tests.conftest import save
 
 EVIL = "evil_gift:measure"

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dupegrid.config import load_config
-from dupegrid.demo import drawn
+from dupegrid.app.api import versions
+from dupegrid.app.demo import drawn
+from dupegrid.core.config import load_config
 from dupegrid.images.chunk import create_stores, write_thumbs
-from dupegrid.records import FORMAT, write_json, write_table
-from dupegrid.run import versions
-from dupegrid.schemas import IMAGES
-from dupegrid.seals import seals
+from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.seals import seals
+from dupegrid.storage.tables import FORMAT, write_json, write_table
 from tests.conftest import SHARED
 
 CHUNK = 256

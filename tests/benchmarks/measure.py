@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 import dupegrid
-from dupegrid import demo
-from dupegrid import runtime as runtime_module
+from dupegrid.app import demo
+from dupegrid.core import runtime as runtime_module
+from dupegrid.core.runtime import one_blas_thread
+from dupegrid.core.text import counted, quantity, size_text
 from dupegrid.pairs import compare as compare_module
-from dupegrid.progress import counted, quantity, size_text
-from dupegrid.runtime import one_blas_thread
 from tests.benchmarks.collection import crops, sources
 from tests.conftest import SHARED
 

@@ -16,19 +16,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Pixels
-from dupegrid.chunks import row_sums
-from dupegrid.config import CHANNELS, Config
-from dupegrid.errors import StoreError
-from dupegrid.hold import Hold, check_hold, writing_for
+from dupegrid.core.arrays import CHANNELS, Pixels
+from dupegrid.core.config import Config
+from dupegrid.core.errors import StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.text import display_path
 from dupegrid.images.decoded import Decoded, Reading
+from dupegrid.images.levels import all_cell_sums, cell_dtype, levels
+from dupegrid.images.recipe import DECODERS
 from dupegrid.images.sandbox import File, decode_files, may_pass
-from dupegrid.images.thumbnail import DECODERS
-from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
-from dupegrid.records import RowGroups, fingerprint, read_metadata, read_table, write_table
-from dupegrid.schemas import IMAGE_PART, IMAGES
-from dupegrid.store import SUMS, Arrays, Thumbs
-from dupegrid.text import display_path
+from dupegrid.storage.arrays import SUMS, Arrays, Thumbs
+from dupegrid.storage.chunks import row_sums
+from dupegrid.storage.hold import Hold, check_hold, writing_for
+from dupegrid.storage.schemas import IMAGE_PART, IMAGES
+from dupegrid.storage.tables import RowGroups, read_metadata, read_table, write_table
 
 _LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
 _TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed, in every run; what `may_pass`, in one

@@ -16,10 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Ints
-from dupegrid.config import Config
-from dupegrid.errors import DamagedError, StoreError
-from dupegrid.hold import current
+from dupegrid.core.arrays import Ints
+from dupegrid.core.config import Config
+from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.progress import Reporter
+from dupegrid.core.runtime import Runtime
 from dupegrid.images.chunk import (
     create_levels,
     create_stores,
@@ -34,17 +36,16 @@ from dupegrid.images.chunk import (
 )
 from dupegrid.images.discover import Listing
 from dupegrid.images.hashing import hashes_of
-from dupegrid.images.layout import GROWN, files_of, lay_out_again, put_in_place
 from dupegrid.images.listing import with_left_out, with_roots
 from dupegrid.images.merge import Read, merge
+from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
+from dupegrid.images.recipe import DECODERS, RECIPE
 from dupegrid.images.representatives import set_keys, with_representatives
-from dupegrid.images.thumbnail import DECODERS, RECIPE
-from dupegrid.progress import Reporter
-from dupegrid.records import discard_from, fingerprint, read_metadata, read_table, write_table
-from dupegrid.runtime import Runtime
-from dupegrid.schemas import FILES, IMAGE_PART
-from dupegrid.seals import seals
-from dupegrid.store import SUMS, Arrays, Thumbs, chunk_size, stored_fingerprint
+from dupegrid.storage.arrays import SUMS, Arrays, Thumbs, chunk_size, stored_fingerprint
+from dupegrid.storage.hold import current
+from dupegrid.storage.schemas import FILES, IMAGE_PART
+from dupegrid.storage.seals import seals
+from dupegrid.storage.tables import discard_from, read_metadata, read_table, write_table
 
 COLLAPSE_OVER: Final = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
 

@@ -14,15 +14,16 @@ from typing import Any, Final
 import dask.array as da
 import numpy as np
 
-from dupegrid.arrays import Bools, Float64s, Ints
-from dupegrid.config import Config
-from dupegrid.errors import StoreError
-from dupegrid.hold import Hold, current, writing_for
+from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints
+from dupegrid.core.config import Config
+from dupegrid.core.errors import StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.progress import Reporter
+from dupegrid.core.runtime import Runtime
+from dupegrid.pairs.ask import Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
-from dupegrid.pairs.filters import Facts, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
-from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import (
     PartWriter,
     collapsed_matches,
@@ -35,21 +36,12 @@ from dupegrid.pairs.matches import (
 )
 from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
-from dupegrid.pairs.settled import (
-    adopt,
-    adopted_matches,
-    are_adopted,
-    set_aside,
-    settings_mark,
-    settle,
-    write_compared,
-)
+from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settings_mark, settle, write_compared
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.tile import STRIPS_KEPT, filter_tile, read_strip
-from dupegrid.progress import Reporter
-from dupegrid.records import discard_from, fingerprint, read_metadata
-from dupegrid.runtime import Runtime
-from dupegrid.store import Thumbs, Tiles, stored_fingerprint
+from dupegrid.storage.arrays import Thumbs, Tiles, stored_fingerprint
+from dupegrid.storage.hold import Hold, current, writing_for
+from dupegrid.storage.tables import discard_from, read_metadata
 
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
 _BYTES_PER_COMPONENTS: Final = 300  # of an image's projection under one orientation, in both operands and the points

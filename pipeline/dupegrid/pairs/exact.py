@@ -8,12 +8,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Bools, Ints, Pixels
-from dupegrid.config import CHANNELS
-from dupegrid.pairs.bounds import turned_columns
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Bools, Ints, Pixels, turned
+from dupegrid.images.levels import turned_columns
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS, exact_sse, sse_block, turned
-from dupegrid.store import SUMS, Arrays, Thumbs
+from dupegrid.pairs.kernel import exact_sse, sse_block
+from dupegrid.storage.arrays import SUMS, Arrays, Thumbs
 
 _READ_AT_ONCE_BYTES: Final = 200_000_000  # of thumbnails
 _SQUARE: Final = 512  # images: the sides of what one product decides

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dupegrid.arrays import Ints
+from dupegrid.core.arrays import Ints
 
 _STRIPS: int = 4  # aimed at: a few workers are kept busy, and little is done per tile
 _NEAR_PAIRS: int = 1 << 22  # of a tile: some seconds

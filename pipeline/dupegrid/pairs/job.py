@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dupegrid.pairs.filters import Filters
+from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.grid import Grid
 
 # How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.

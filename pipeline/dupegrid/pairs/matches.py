@@ -7,14 +7,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from dupegrid.arrays import Float64s, Ints
-from dupegrid.config import CHANNELS
-from dupegrid.errors import DamagedError
-from dupegrid.ours import parts_in, remove
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints
+from dupegrid.core.errors import DamagedError
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS
-from dupegrid.records import check_ids, read_metadata, read_table, row_count, write_table
-from dupegrid.schemas import IMAGES, MATCHES
+from dupegrid.storage.ours import parts_in, remove
+from dupegrid.storage.schemas import IMAGES, MATCHES
+from dupegrid.storage.tables import check_ids, read_metadata, read_table, row_count, write_table
 
 _KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18

@@ -9,14 +9,15 @@ from typing import Any, Final
 import dask.array as da
 import numpy as np
 
-from dupegrid.arrays import Bools, Ints
-from dupegrid.errors import UsageError
-from dupegrid.hold import Hold, current, writing_for
-from dupegrid.pairs.filters import read_facts
-from dupegrid.pairs.kernel import CHOICES, mse_block
-from dupegrid.progress import Reporter, size_text
-from dupegrid.runtime import Runtime
-from dupegrid.store import Matrix, Thumbs, stored_fingerprint
+from dupegrid.core.arrays import CHOICES, Bools, Ints
+from dupegrid.core.errors import UsageError
+from dupegrid.core.progress import Reporter
+from dupegrid.core.runtime import Runtime
+from dupegrid.core.text import size_text
+from dupegrid.pairs.ask import read_facts
+from dupegrid.pairs.kernel import mse_block
+from dupegrid.storage.arrays import Matrix, Thumbs, stored_fingerprint
+from dupegrid.storage.hold import Hold, current, writing_for
 
 _SIDE: Final = 1024
 

@@ -7,14 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from dupegrid.arrays import Float64s, Ints, Pixels
-from dupegrid.errors import ConfigError
-from dupegrid.pairs.filters import read_facts
+from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, Pixels, turned
+from dupegrid.core.errors import ConfigError
+from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS, exact_sse, turned
+from dupegrid.pairs.kernel import exact_sse
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.metric import Metric, load_metric, metric_code, said
-from dupegrid.store import Thumbs
+from dupegrid.storage.arrays import Thumbs
 
 _ROWS_AT_ONCE: Final = 64
 

@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Bools, Ints
-from dupegrid.config import Config
-from dupegrid.errors import StoreError
+from dupegrid.core.arrays import Bools, Ints
+from dupegrid.core.config import Config
+from dupegrid.core.errors import StoreError
+from dupegrid.core.keys import fingerprint
 from dupegrid.pairs.matches import read_matches, settled_path
-from dupegrid.records import fingerprint, read_json, read_metadata, read_table, write_table
-from dupegrid.schemas import COMPARED, IMAGES, MATCHES
+from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
+from dupegrid.storage.tables import read_json, read_metadata, read_table, write_table
 
 
 def settings_mark(thumbs_mark: str | None, config: Config) -> str:

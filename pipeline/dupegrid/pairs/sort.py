@@ -8,14 +8,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Bools, Float32s, Ints
-from dupegrid.pairs.bounds import FIRST_LEVEL, Projection, levels, median_splits
-from dupegrid.pairs.filters import Facts, Filters
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float32s, Ints
+from dupegrid.core.keys import fingerprint
+from dupegrid.images.levels import FIRST_LEVEL, levels
+from dupegrid.pairs.ask import Facts, Filters
+from dupegrid.pairs.bounds import Projection, median_splits
 from dupegrid.pairs.grid import LEAST
-from dupegrid.pairs.kernel import ORIENTATIONS, candidates, left_operand, right_operand
-from dupegrid.records import fingerprint
-from dupegrid.seals import check_seals, check_seen
-from dupegrid.store import Arrays, stored_fingerprint
+from dupegrid.pairs.kernel import candidates, left_operand, right_operand
+from dupegrid.storage.arrays import Arrays, stored_fingerprint
+from dupegrid.storage.seals import check_seals, check_seen
 
 SECOND_LEVEL: Final = 8
 _CHUNK: Final = 8192

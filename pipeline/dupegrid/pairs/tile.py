@@ -14,27 +14,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Bools, Float32s, Ints
-from dupegrid.pairs.bounds import (
-    box_limit,
-    boxes,
-    cell_weights,
-    heads,
-    level_limit,
-    level_sse,
-    levels,
-    point_gaps,
-    radius,
-    squared_gaps,
-    turned_columns,
-)
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float32s, Ints, inverse
+from dupegrid.images.levels import cell_weights, levels, turned_columns
+from dupegrid.pairs.ask import Facts, read_facts
+from dupegrid.pairs.bounds import box_limit, boxes, heads, level_limit, level_sse, point_gaps, radius, squared_gaps
 from dupegrid.pairs.exact import checksums, crowd_distances, distances
-from dupegrid.pairs.filters import Facts, read_facts
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS, candidates, inverse, left_operand, right_operand
+from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.sort import SECOND_LEVEL
-from dupegrid.store import Arrays
+from dupegrid.storage.arrays import Arrays
 
 STRIPS_KEPT: Final = 3
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache

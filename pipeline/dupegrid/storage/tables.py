@@ -1,7 +1,6 @@
 """Files of a run directory: written whole or not at all, read with their digests verified, discarded by stage."""
 
 import errno
-import hashlib
 import json
 import os
 import uuid
@@ -16,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dupegrid.errors import DamagedError, DupegridError, RunDirError
-from dupegrid.hold import check_hold
-from dupegrid.ours import MADE_BY, parts_in, remove, to_read, to_write
-from dupegrid.text import printable
+from dupegrid.core.errors import DamagedError, DupegridError, RunDirError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.text import printable
+from dupegrid.storage.hold import check_hold
+from dupegrid.storage.ours import MADE_BY, parts_in, remove, to_read, to_write
 
 FORMAT = 2  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
@@ -131,11 +131,6 @@ def read_error(path: Path, error: OSError) -> DupegridError:
         f"cannot read {printable(str(path))}: {error.strerror}; run the same command again, "
         "and if it stays so, delete that file: it is made again"
     )
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short digest of settings and names: equal when the work they describe is the same."""
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
 def discard_from(run_dir: Path, stage: str, keep: Sequence[str] = ()) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dupegrid.errors import ConfigError
+from dupegrid.core.errors import ConfigError
 
 
 class Option(NamedTuple):

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from dupegrid.errors import RunDirError
-from dupegrid.text import printable
+from dupegrid.core.errors import RunDirError
+from dupegrid.core.text import printable
 
 LOCK: Final = "lock"
 MADE_BY: Final = {"made_by": "dupegrid"}  # in all JSON and tables that we write, by which they are known again

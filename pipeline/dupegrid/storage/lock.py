@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from dupegrid.errors import RunDirError
-from dupegrid.hold import ENTRY_BYTES, Hold, writing_for
-from dupegrid.ours import LOCK, leftovers, remove
-from dupegrid.text import printable
+from dupegrid.core.errors import RunDirError
+from dupegrid.core.text import printable
+from dupegrid.storage.hold import ENTRY_BYTES, Hold, writing_for
+from dupegrid.storage.ours import LOCK, leftovers, remove
 
 _KEYS: Final = {"host", "pid", "since", "token"}
 

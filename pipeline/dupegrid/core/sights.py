@@ -22,7 +22,7 @@ def look(places: Places) -> Sight:
     lock, samples = places
     seen: dict[str, Any] = {name: _version(name) for name in _PACKAGES}
     try:
-        seen["recipe"] = import_module("dupegrid.images.thumbnail").RECIPE
+        seen["recipe"] = import_module("dupegrid.images.recipe").RECIPE
     except Exception as error:  # whatever an installation may raise
         if seen["dupegrid"] is not None:
             seen["dupegrid"] = f"{seen['dupegrid']} that does not load ({type(error).__name__}: {error})"

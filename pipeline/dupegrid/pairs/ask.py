@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Bools, Ints
-from dupegrid.config import Config
-from dupegrid.records import check_images, read_table
-from dupegrid.schemas import IMAGES
+from dupegrid.core.arrays import Bools, Ints
+from dupegrid.core.config import Config
+from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.tables import check_images, read_table
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from dupegrid.config import Config
+from dupegrid.core.arrays import CHOICES
+from dupegrid.core.config import Config
+from dupegrid.core.runtime import one_blas_thread
 from dupegrid.images.chunk import reading_of
 from dupegrid.images.discover import Listing
+from dupegrid.images.levels import levels
 from dupegrid.images.sandbox import File, decode_files
-from dupegrid.pairs.bounds import levels
-from dupegrid.pairs.kernel import CHOICES, candidates, left_operand, right_operand
-from dupegrid.runtime import one_blas_thread
+from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 
 _SAMPLE: Final = 200  # files decoded
 _DECODE_S: Final = 3.0  # at most, for all of them

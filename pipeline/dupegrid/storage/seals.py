@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from dupegrid.errors import StoreError
-from dupegrid.records import fingerprint, read_metadata
-from dupegrid.store import Arrays, Thumbs
-from dupegrid.text import printable
+from dupegrid.core.errors import StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.text import printable
+from dupegrid.storage.arrays import Arrays, Thumbs
+from dupegrid.storage.tables import read_metadata
 
 THUMBS: Final = "thumbs"
 

@@ -11,7 +11,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.errors import StoreError
+from dupegrid.core.errors import StoreError
 from dupegrid.images.chunk import (
     LISTED,
     create_stores,
@@ -23,10 +23,10 @@ from dupegrid.images.chunk import (
     together,
     write_thumbs,
 )
-from dupegrid.ours import ASIDE, remove
-from dupegrid.records import read_metadata, read_table, write_table
-from dupegrid.schemas import FILES, IMAGE_PART
-from dupegrid.store import Arrays, Thumbs
+from dupegrid.storage.arrays import Arrays, Thumbs
+from dupegrid.storage.ours import ASIDE, remove
+from dupegrid.storage.schemas import FILES, IMAGE_PART
+from dupegrid.storage.tables import read_metadata, read_table, write_table
 
 GROWN: Final = 4  # times: chunks that ought to be so much larger are laid out again
 _STORES: Final = ("files.parquet", "index", "levels.zarr", "thumbs.zarr")

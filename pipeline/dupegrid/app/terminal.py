@@ -9,12 +9,13 @@ from typing import IO, Any, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-Advance = Callable[[int], None]
+from dupegrid.core.progress import Advance
+from dupegrid.core.text import quantity
 
 _WORTH_A_LINE_S = 2.0
 
 
-class Reporter:
+class Terminal:
     """Shows each stage's progress, rate and time left. `quiet` shows nothing."""
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False, line_every_s: float = 5.0) -> None:
@@ -122,29 +123,6 @@ class _Unfailing:
                 act()
         except (OSError, ValueError):  # gone, full; or closed
             self._is_open = False
-
-
-def quantity(number: float) -> str:
-    """A number for people: 1,234 up to a million, then 1.8 million, 1.8 billion, 1.8 trillion."""
-    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
-        if number >= size:
-            return f"{number / size:.1f} {word}"
-    return f"{number:,.0f}"
-
-
-def size_text(size_bytes: float) -> str:
-    """A size for people: 999 bytes, 1.2 kB, 3.4 MB, ..."""
-    size = float(size_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun, which takes an s unless there is one of it."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _rate(count: int, elapsed_s: float, unit: str) -> str:

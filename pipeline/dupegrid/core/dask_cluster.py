@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import dask
 from dask._task_spec import Task, TaskRef, convert_legacy_graph
 
-from dupegrid.errors import ConfigError, DamagedError, DupegridError
-from dupegrid.ours import LOCK
-from dupegrid.sights import Places, Sight, as_expression, difference, look
-from dupegrid.spawned import SAFE_PATH, check_main, kept_environment, safe_path
+from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
+from dupegrid.core.sights import Places, Sight, as_expression, difference, look
+from dupegrid.core.spawned import SAFE_PATH, check_main, kept_environment, safe_path
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -50,12 +49,12 @@ class DaskCluster:
         self.workers = sum(client.nthreads().values()) or 1
         self._seen: tuple[Places, Sight] | None = None
 
-    def check(self, run_dir: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
+    def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
         """ConfigError, naming the worker, where one has other versions than we or sees other files.
 
         `samples` are some paths of each root. Workers that come later are held to the same in their first task.
         """
-        places = (os.fsencode(run_dir / LOCK), samples)
+        places = (os.fsencode(lock), samples)
         here = look(places)
         # Text, as a worker that lacks dupegrid cannot be sent one of our functions.
         answers = self._client.run(eval, as_expression(places), {}, on_error="return")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from dupegrid.progress import counted, quantity, size_text
+from dupegrid.core.text import counted, quantity, size_text
 
 
 def _reasons(failed: Mapping[str, int]) -> str:

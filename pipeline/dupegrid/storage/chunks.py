@@ -19,10 +19,11 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Ints
-from dupegrid.errors import DamagedError, StoreError
-from dupegrid.ours import MADE_BY, TO_READ
-from dupegrid.records import DIGEST, fingerprint, read_bytes, read_error, writing_whole
+from dupegrid.core.arrays import Ints
+from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.storage.ours import MADE_BY, TO_READ
+from dupegrid.storage.tables import DIGEST, read_bytes, read_error, writing_whole
 
 _CHECKSUM_BYTES: Final = 4
 _LARGEST_CHUNK_BYTES: Final = 1 << 31  # far above any that is written: what says more was made up

@@ -12,13 +12,12 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Float64s, Ints, Pixels
-from dupegrid.chunks import Chunked, describe_array, describe_group, read_about, write_about
-from dupegrid.config import CHANNELS
-from dupegrid.errors import DamagedError, StoreError
-from dupegrid.hold import check_hold
-from dupegrid.ours import remove
-from dupegrid.records import fingerprint as fingerprint_of
+from dupegrid.core.arrays import CHANNELS, Float64s, Ints, Pixels
+from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.keys import fingerprint as fingerprint_of
+from dupegrid.storage.chunks import Chunked, describe_array, describe_group, read_about, write_about
+from dupegrid.storage.hold import check_hold
+from dupegrid.storage.ours import remove
 
 NOT_DONE: Final = -1
 SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level

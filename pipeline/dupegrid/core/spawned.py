@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, Final
 
-from dupegrid.errors import ConfigError
+from dupegrid.core.errors import ConfigError
 
 SAFE_PATH: Final = "PYTHONSAFEPATH"  # keeps the current folder, which may be anybody's, out of a process' sys.path
 _PROBE: Final = "dupegrid-probe"

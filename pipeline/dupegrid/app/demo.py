@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from dupegrid.errors import RunDirError, StoreError
-from dupegrid.images.thumbnail import EXIF_ORIENTATION
-from dupegrid.records import read_json, write_json
-from dupegrid.run import run
-from dupegrid.rundir import Run, StrPath, absolute, shown
+from dupegrid.app.api import run
+from dupegrid.app.run import Run, StrPath, absolute, shown
+from dupegrid.core.errors import RunDirError, StoreError
+from dupegrid.images.recipe import EXIF_ORIENTATION
+from dupegrid.storage.tables import read_json, write_json
 
 ORIGINALS: Final = 246
 EACH_KIND: Final = 6

@@ -19,7 +19,7 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from dupegrid.arrays import Pixels, clamped64
+from dupegrid.core.arrays import Pixels, clamped64
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.opening import NotRegularError, OpenedFile

@@ -15,9 +15,9 @@ import dask.threaded
 from dask.callbacks import Callback
 from threadpoolctl import ThreadpoolController
 
-from dupegrid.dask_cluster import GO_ON, dask_cluster, flat
-from dupegrid.errors import DupegridError
-from dupegrid.spawned import Spawn, check_main, safe_path, start_worker_process
+from dupegrid.core.dask_cluster import GO_ON, dask_cluster, flat
+from dupegrid.core.errors import DupegridError
+from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
 
 # Tasks at work are waited for so long after one of them has failed, and after a signal.
 _PATIENCE_S: Final = 10.0
@@ -29,8 +29,8 @@ class Runtime(Protocol):
 
     workers: int
 
-    def check(self, run_dir: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
-        """ConfigError where a worker does not see what this process sees: the run directory, `samples` of each root."""
+    def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
+        """ConfigError where a worker does not see what this process sees: the lock of a run, `samples` of each root."""
         ...
 
     def compute(self, collection: Any, on_block: Callable[[Any], None]) -> None:
@@ -117,7 +117,7 @@ class _Local:
         self._get = get
         self._pool = pool
 
-    def check(self, run_dir: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
+    def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
         """Nothing: they see what this process sees."""
 
     def compute(self, collection: Any, on_block: Callable[[Any], None]) -> None:

@@ -13,31 +13,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.config import SCHEDULERS_HERE, Config, changed, load_config
-from dupegrid.errors import DamagedError, StoreError, UsageError
-from dupegrid.estimate import estimate as reckon
+from dupegrid.app.estimate import estimate as reckon
+from dupegrid.app.out import check_out, known_config, write_run_json
+from dupegrid.app.run import Run, StrPath, absolute, number_of, open_run, shown
+from dupegrid.app.terminal import Terminal
+from dupegrid.core.config import SCHEDULERS_HERE, Config, changed, load_config
+from dupegrid.core.errors import DamagedError, StoreError, UsageError
+from dupegrid.core.runtime import Runtime, runtime
+from dupegrid.core.spawned import end_probe
+from dupegrid.core.text import printable
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import images_fingerprint, index_progress
 from dupegrid.images.index import index as index_stage
-from dupegrid.lock import locked
-from dupegrid.ours import remove
-from dupegrid.out import check_out, known_config, write_run_json
+from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
-from dupegrid.pairs.filters import Filters
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.metric import is_built_in, metric_code
-from dupegrid.progress import Reporter
-from dupegrid.records import FORMAT, discard_from, read_table, write_bytes, write_json, write_table
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
-from dupegrid.rundir import Run, StrPath, absolute, number_of, open_run, shown
-from dupegrid.runtime import Runtime, runtime
-from dupegrid.schemas import IMAGES
-from dupegrid.seals import check_seals
-from dupegrid.spawned import end_probe
-from dupegrid.store import SUMS, stored_fingerprint
-from dupegrid.text import printable
+from dupegrid.storage.arrays import SUMS, stored_fingerprint
+from dupegrid.storage.lock import locked
+from dupegrid.storage.ours import LOCK, remove
+from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.seals import check_seals
+from dupegrid.storage.tables import FORMAT, discard_from, read_table, write_bytes, write_json, write_table
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
@@ -49,7 +49,7 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
     On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
     over those in the YAML file `config`. Raises UsageError for what the caller can put right.
     """
-    reporter = Reporter(quiet=quiet)
+    reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(paths, out, config, settings, reporter)
     with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
         damaged: Counter[Path] = Counter()
@@ -71,7 +71,7 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
 
 def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
     """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`."""
-    reporter = Reporter(quiet=quiet)
+    reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(paths, out, config, settings, reporter)
     with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
         _index(chosen, listing, workers, reporter)
@@ -102,7 +102,7 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
             if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}
                 write_run_json(chosen.path, saved)
-            _compare(chosen, workers, Reporter(quiet=quiet))
+            _compare(chosen, workers, Terminal(quiet=quiet))
     return chosen
 
 
@@ -161,7 +161,7 @@ def estimate(*paths: StrPath, config: StrPath | None = None, **settings: Any) ->
 
 
 def _chosen(
-    paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any], reporter: Reporter
+    paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any], reporter: Terminal
 ) -> tuple[Run, Listing]:
     """The run as it will be, and its files; nothing is written yet."""
     end_probe()
@@ -194,8 +194,8 @@ def _cannot_change(key: str) -> UsageError:
     return UsageError(f"compare cannot change {key!r}, only {', '.join(COMPARE_SETTINGS)}: run again instead")
 
 
-def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
-    workers.check(chosen.path, _samples(listing))
+def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) -> None:
+    workers.check(chosen.path / LOCK, _samples(listing))
     saved = {
         "format": FORMAT,
         "config": chosen.config.model_dump(),
@@ -218,8 +218,8 @@ def _samples(listing: Listing) -> tuple[tuple[bytes, ...], ...]:
     return tuple(tuple(paths[k].as_py() for k in (i, (i + j) // 2, j)) for i, j in spans)
 
 
-def _compare(chosen: Run, workers: Runtime, reporter: Reporter) -> None:
-    workers.check(chosen.path)
+def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
+    workers.check(chosen.path / LOCK)
     saved = chosen.saved
     marks = saved["fingerprint"], saved.get("metric_code", "")
     counts = compare_stage(marks, chosen.config, chosen.path, workers, reporter)

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from dupegrid.errors import ConfigError
+from dupegrid.core.arrays import CHANNELS
+from dupegrid.core.errors import ConfigError
 
 SCHEDULERS = "sync, threads, processes, local or tcp://HOST:PORT"
 SCHEDULERS_HERE = ("sync", "threads", "processes", "local")  # on this machine, connecting to nothing
-CHANNELS = 3
 _ADDRESS: Final = re.compile(r"tcp://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?")
 _YAML_CHARACTERS = 1 << 20  # read of a file of settings
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -12,32 +12,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Ints, Pixels
-from dupegrid.config import Config, load_config, resolved
-from dupegrid.errors import DamagedError, RunDirError, StoreError, UsageError
+from dupegrid.core.arrays import CHOICES, Ints, Pixels
+from dupegrid.core.config import Config, load_config, resolved
+from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
+from dupegrid.core.text import printable
 from dupegrid.images.representatives import file_names
-from dupegrid.ours import refuse_links
+from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.compare import pairs_mark
-from dupegrid.pairs.filters import Filters
-from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import mse_matrix
-from dupegrid.records import (
-    FORMAT,
-    check_ids,
-    check_images,
-    read_json,
-    read_metadata,
-    read_table,
-    row_count,
-)
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
-from dupegrid.schemas import CLUSTERS, IMAGES
-from dupegrid.seals import THUMBS, check_seals
-from dupegrid.store import SUMS, Arrays, Thumbs, stored_fingerprint
-from dupegrid.text import printable
+from dupegrid.storage.arrays import SUMS, Arrays, Thumbs, stored_fingerprint
+from dupegrid.storage.ours import refuse_links
+from dupegrid.storage.schemas import CLUSTERS, IMAGES
+from dupegrid.storage.seals import THUMBS, check_seals
+from dupegrid.storage.tables import FORMAT, check_ids, check_images, read_json, read_metadata, read_table, row_count
 
 StrPath = str | os.PathLike[str]
 _TABLES: Final = ("images", "matches", "clusters")

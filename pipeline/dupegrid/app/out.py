@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dupegrid.config import Config
-from dupegrid.errors import DamagedError, RunDirError
-from dupegrid.ours import holds_stores, is_known, is_of_a_lock, leftovers
-from dupegrid.records import write_json
-from dupegrid.rundir import open_run, shown
-from dupegrid.text import printable
+from dupegrid.app.run import open_run, shown
+from dupegrid.core.config import Config
+from dupegrid.core.errors import DamagedError, RunDirError
+from dupegrid.core.text import printable
+from dupegrid.storage.ours import holds_stores, is_known, is_of_a_lock, leftovers
+from dupegrid.storage.tables import write_json
 
 
 def known_config(path: Path) -> Config | None:

@@ -1,4 +1,4 @@
-"""The command `dupegrid`: one verb a function of run.py. Results go to standard output, all else to standard error."""
+"""The command `dupegrid`: one verb a function of api.py. Results go to standard output, all else to standard error."""
 
 import contextlib
 import inspect
@@ -17,9 +17,8 @@ import typer
 from typer.exceptions import TyperException
 
 import dupegrid as api
-from dupegrid import demo as demo_stage
-from dupegrid.errors import DupegridError
-from dupegrid.lines import (
+from dupegrid.app import demo as demo_stage
+from dupegrid.app.lines import (
     cluster_lines,
     demo_lines,
     estimate_lines,
@@ -28,10 +27,11 @@ from dupegrid.lines import (
     status_lines,
     summary_lines,
 )
-from dupegrid.options import OF_RUN, OPTIONS, Option, settings
-from dupegrid.ours import check_picture
-from dupegrid.records import write_bytes
-from dupegrid.text import printable
+from dupegrid.app.options import OF_RUN, OPTIONS, Option, settings
+from dupegrid.core.errors import DupegridError
+from dupegrid.core.text import printable
+from dupegrid.storage.ours import check_picture
+from dupegrid.storage.tables import write_bytes
 
 app = typer.Typer(
     add_completion=False,

@@ -14,6 +14,8 @@ An image that cannot be read is not an error but a row in images.parquet with it
 
 from pathlib import Path
 
+from dupegrid.core.text import printable
+
 
 class DupegridError(Exception):
     """Raised when dupegrid cannot do what was asked; the base of all errors here."""
@@ -34,8 +36,7 @@ class DamagedError(StoreError):
         self.problem = problem
 
     def __str__(self) -> str:
-        shown = str(self.file).encode("unicode_escape", "surrogateescape").decode()
-        return f"{shown} is damaged ({self.problem}): run 'dupegrid run' again to make it again"
+        return f"{printable(str(self.file))} is damaged ({self.problem}): run 'dupegrid run' again to make it again"
 
 
 class SupersededError(DupegridError):

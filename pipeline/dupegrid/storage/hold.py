@@ -12,9 +12,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dupegrid.errors import SupersededError
-from dupegrid.ours import LOCK, to_read
-from dupegrid.text import printable
+from dupegrid.core.errors import SupersededError
+from dupegrid.core.text import printable
+from dupegrid.storage.ours import LOCK, to_read
 
 ENTRY_BYTES: Final = 4096  # at most, of what the lock holds
 

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dupegrid.core import arrays
 from dupegrid.core.config import Config
 from dupegrid.core.keys import fingerprint
+from dupegrid.images import levels
 from dupegrid.pairs import bounds, kernel
 from dupegrid.pairs.ask import Facts, Filters
 from dupegrid.pairs.grid import Grid, strip_side
@@ -30,8 +32,8 @@ SIDES = st.sampled_from([4, 5, 8, 13, 16, 17, 24, 33])
 def test_cell_sums_are_the_sums_of_their_cells(side: int) -> None:
     images = np.random.default_rng(side).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
     images[0] = 255
-    for g in bounds.levels(side):
-        edges = bounds._cell_edges(side, g)
+    for g in levels.levels(side):
+        edges = levels._cell_edges(side, g)
         expected = [
             [
                 [images[k, r0:r1, c0:c1, channel].sum(dtype=int) for c0, c1 in edges for channel in range(3)]
@@ -39,19 +41,19 @@ def test_cell_sums_are_the_sums_of_their_cells(side: int) -> None:
             ]
             for k in range(3)
         ]
-        sums = bounds.cell_sums(images, g)
+        sums = levels.cell_sums(images, g)
         np.testing.assert_array_equal(sums, np.array(expected).reshape(3, -1))
-        assert sums.dtype == bounds.cell_dtype(side, g)
+        assert sums.dtype == levels.cell_dtype(side, g)
 
 
 @given(
-    kind=st.sampled_from(KINDS), side=SIDES, seed=st.integers(0, 2**32 - 1), name=st.sampled_from(kernel.ORIENTATIONS)
+    kind=st.sampled_from(KINDS), side=SIDES, seed=st.integers(0, 2**32 - 1), name=st.sampled_from(arrays.ORIENTATIONS)
 )
 def test_cell_sums_turn_with_the_picture(kind: str, side: int, seed: int, name: str) -> None:
     images = thumbs(kind, 3, seed, side)
-    for g in bounds.levels(side):
-        of_turned = bounds.cell_sums(np.ascontiguousarray(kernel.turned(images, name)), g)
-        np.testing.assert_array_equal(bounds.cell_sums(images, g)[:, bounds.turned_columns(g, name)], of_turned)
+    for g in levels.levels(side):
+        of_turned = levels.cell_sums(np.ascontiguousarray(arrays.turned(images, name)), g)
+        np.testing.assert_array_equal(levels.cell_sums(images, g)[:, levels.turned_columns(g, name)], of_turned)
 
 
 def all_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,8 +65,8 @@ def test_levels_bound_the_sse_from_below(kind: str, side: int, n: int, seed: int
     images = thumbs(kind, n, seed, side)
     a, b = all_pairs(n)
     sse = [reference.sse(images[i], images[j]) for i, j in zip(a, b, strict=True)]
-    for g in bounds.levels(side):
-        cells, weights = bounds.cell_sums(images, g), bounds.cell_weights(side, g)
+    for g in levels.levels(side):
+        cells, weights = levels.cell_sums(images, g), levels.cell_weights(side, g)
         computed = bounds.level_sse(cells[a], cells[b], weights)
         for bound, exact in zip(computed, sse, strict=True):
             assert bound <= bounds.level_limit(exact, len(weights))
@@ -75,11 +77,11 @@ def test_levels_bound_the_sse_from_below(kind: str, side: int, n: int, seed: int
     side=SIDES,
     n=st.integers(2, 10),
     seed=st.integers(0, 2**32 - 1),
-    name=st.sampled_from(kernel.ORIENTATIONS),
+    name=st.sampled_from(arrays.ORIENTATIONS),
 )
 def test_projections_and_boxes_bound_the_distance(kind: str, side: int, n: int, seed: int, name: str) -> None:
     images = thumbs(kind, n, seed, side)
-    cells = bounds.cell_sums(images, 4)
+    cells = levels.cell_sums(images, 4)
     projection = bounds.Projection.fit(cells, side)
     x, y = projection(cells, "identity"), projection(cells, name)
     norm = max(float(np.linalg.norm(points.astype(np.float64), axis=1).max()) for points in (x, y))
@@ -125,16 +127,16 @@ def prepared(
     """A job over images that are put into stores in a folder."""
     n, side = len(images), images.shape[1]
     cells = Arrays.create(
-        folder / "levels.zarr", {str(g): ((n, g * g * 3), bounds.cell_dtype(side, g)) for g in bounds.levels(side)}, 32
+        folder / "levels.zarr", {str(g): ((n, g * g * 3), levels.cell_dtype(side, g)) for g in levels.levels(side)}, 32
     )
-    for g in bounds.levels(side):
-        cells.write(str(g), 0, bounds.cell_sums(images, g))
+    for g in levels.levels(side):
+        cells.write(str(g), 0, levels.cell_sums(images, g))
     seals = {name: fingerprint(cells.checksums(name)) for name in cells.names}
     write_table(folder / "images.parquet", IMAGES.empty_table(), {"seals": json.dumps(seals)})
     zeros = np.zeros(n, np.int64)
     facts = Facts(np.ones(n, bool), zeros, zeros + 1, zeros + 1, zeros - 1)
     filters = Filters.of(Config(paths=["/x"], orientations=choice, **settings))
-    names = kernel.CHOICES[choice]
+    names = arrays.CHOICES[choice]
     order = sort_images(folder, side, facts, filters, np.zeros(n, bool), names, block, "mark")
     return Job(
         folder,

@@ -18,7 +18,7 @@ from dupegrid.app.out import check_out, known_config, write_run_json
 from dupegrid.app.run import Run, StrPath, absolute, number_of, open_run, shown
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.config import SCHEDULERS_HERE, Config, changed, load_config
-from dupegrid.core.errors import DamagedError, StoreError, UsageError
+from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import printable
@@ -155,8 +155,7 @@ def status(run_dir: StrPath) -> dict[str, Any]:
 
 def estimate(*paths: StrPath, config: StrPath | None = None, **settings: Any) -> dict[str, Any]:
     """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing."""
-    given = {"paths": list(paths)} if paths else {}
-    chosen = load_config(config, -1.0, **given, **settings)
+    chosen = load_config(config, -1.0, **_with_paths(settings, paths))
     return reckon(discover(chosen), chosen)
 
 
@@ -168,12 +167,18 @@ def _chosen(
     run_dir = absolute(out)
     before = known_config(run_dir)
     kept_cutoff = before.cutoff if before else -1.0
-    given = {"paths": list(paths)} if paths else {}
-    chosen = load_config(config, kept_cutoff, **given, **settings)
+    chosen = load_config(config, kept_cutoff, **_with_paths(settings, paths))
     check_out(run_dir, chosen, before)
     metric_code(chosen.metric)  # a metric that is none shows before the work begins
     with reporter.stage("list", None, "files") as advance:
         return Run(run_dir, chosen), discover(chosen, advance)
+
+
+def _with_paths(settings: Mapping[str, Any], paths: Sequence[StrPath]) -> dict[str, Any]:
+    """All settings of a call, the PATHs among them where some were given."""
+    if paths and "paths" in settings:
+        raise ConfigError("the PATHs are given twice, as arguments and as 'paths': leave one of the two out")
+    return {**settings, "paths": list(paths)} if paths else dict(settings)
 
 
 def _check_trusted(config: Config, settings: Mapping[str, Any]) -> None:

@@ -1,26 +1,29 @@
 """What a run would cost, before it is started: from a few seconds of decoding and multiplying here."""
 
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from dupegrid.core.arrays import CHOICES
 from dupegrid.core.config import Config
 from dupegrid.core.runtime import one_blas_thread
-from dupegrid.images.chunk import reading_of
+from dupegrid.images.chunk import levels_shapes, reading_of
 from dupegrid.images.discover import Listing
-from dupegrid.images.levels import levels
 from dupegrid.images.sandbox import File, decode_files
+from dupegrid.pairs.bounds import COMPONENTS
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
+from dupegrid.pairs.sort import sorted_shapes
 
 _SAMPLE: Final = 200  # files decoded
 _DECODE_S: Final = 3.0  # at most, for all of them
 _POINTS: Final = 6000
-_COMPONENTS: Final = 32
+_BYTES_PER_ROW: Final = 300  # of a file in all tables
 
 
 def estimate(listing: Listing, config: Config) -> dict[str, Any]:
@@ -34,8 +37,9 @@ def estimate(listing: Listing, config: Config) -> dict[str, Any]:
     files_per_s = _decode_rate(listing, config, workers)
     pairs_per_s = _product_rate(workers) / len(CHOICES[config.orientations])
     pairs = files * (files - 1) // 2
-    per_image = config.values_per_thumb + 2 * sum(3 * g * g for g in levels(config.thumb)) + 300
-    sorted_bytes = files * (4 * _COMPONENTS * len(CHOICES[config.orientations]) + 400)
+    orientations = CHOICES[config.orientations]
+    stored_bytes = files * config.values_per_thumb + _bytes(levels_shapes(files, config.thumb))
+    sorted_bytes = _bytes(sorted_shapes(files, config.thumb, orientations))
     return {
         "images": files,
         "bytes_read": int(np.sum(listing.files["size_bytes"].to_numpy(), dtype=np.float64)),
@@ -45,8 +49,12 @@ def estimate(listing: Listing, config: Config) -> dict[str, Any]:
         "index_hours": round(files / files_per_s / 3600, 4) if files_per_s else 0.0,
         "compare_hours_at_most": round(pairs / pairs_per_s / 3600, 4),
         "memory_bytes": 300_000_000 + 600 * files + sorted_bytes,
-        "disk_bytes": files * per_image + sorted_bytes,
+        "disk_bytes": files * _BYTES_PER_ROW + stored_bytes + sorted_bytes,
     }
+
+
+def _bytes(shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> int:
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
 
 
 def _decode_rate(listing: Listing, config: Config, workers: int) -> float:
@@ -72,7 +80,7 @@ def _decode_rate(listing: Listing, config: Config, workers: int) -> float:
 
 def _product_rate(workers: int) -> float:
     """Pairs a second of the product that rules most of them out."""
-    points = np.random.default_rng(0).normal(0, 1000, (_POINTS, _COMPONENTS)).astype(np.float32)
+    points = np.random.default_rng(0).normal(0, 1000, (_POINTS, COMPONENTS)).astype(np.float32)
     right = right_operand(points)
     left = left_operand(right)
     blocks = range(0, _POINTS, 128)

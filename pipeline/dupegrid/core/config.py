@@ -138,7 +138,7 @@ class Config(BaseModel):
         return self.thumb * self.thumb * CHANNELS
 
 
-def load_config(file: str | os.PathLike[str] | None = None, kept_cutoff: float = -1.0, **flags: Any) -> Config:
+def load_config(file: str | os.PathLike[str] | None = None, kept_cutoff: float = -1.0, /, **flags: Any) -> Config:
     """The configuration from defaults, an optional YAML file, and flags that are not None; later ones win.
 
     `kept_cutoff` is that of a run to go on with: where none is asked for and it serves the threshold, it stays.

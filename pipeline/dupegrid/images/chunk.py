@@ -62,10 +62,15 @@ def create_stores(run_dir: Path, images: int, side: int, chunk: int, mark: str) 
     return Thumbs.create(run_dir / "thumbs.zarr", images, side, chunk, mark), cells
 
 
+def levels_shapes(images: int, side: int) -> dict[str, tuple[tuple[int, ...], npt.DTypeLike]]:
+    """The arrays of levels.zarr: name -> shape and dtype."""
+    shapes = {str(g): ((images, g * g * CHANNELS), cell_dtype(side, g)) for g in levels(side)}
+    return {**shapes, SUMS: ((images, 2), np.uint64)}
+
+
 def create_levels(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> Arrays:
     """The second of these: cell sums, and checksums of the rows that are read alone."""
-    shapes = {str(g): ((images, g * g * CHANNELS), cell_dtype(side, g)) for g in levels(side)}
-    cells = Arrays.create(run_dir / "levels.zarr", shapes | {SUMS: ((images, 2), np.uint64)}, chunk)
+    cells = Arrays.create(run_dir / "levels.zarr", levels_shapes(images, side), chunk)
     cells.sign(mark)
     return cells
 

@@ -22,7 +22,7 @@ from dupegrid.core.arrays import Float32s, Float64s, Ints
 from dupegrid.images.levels import FIRST_LEVEL, Cells, cell_weights, turned_columns
 from dupegrid.pairs.kernel import UNIT_ROUNDOFF
 
-_COMPONENTS: Final = 24  # of 48: of photos they leave 9 % more candidates than 32, for 20 % less work
+COMPONENTS: Final = 24  # of 48: of photos they leave 9 % more candidates than 32, for 20 % less work
 _SPLIT_COMPONENTS: Final = 8
 _SAMPLE: Final = 5_000
 _AT_ONCE: Final = 1024
@@ -64,7 +64,7 @@ class Projection:
         # Any orthonormal columns are safe, so float32 will do for what they are found by.
         _, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64) * np.outer(weights, weights))
         mean *= weights
-        basis = vectors[:, ::-1][:, :_COMPONENTS]
+        basis = vectors[:, ::-1][:, :COMPONENTS]
         off = float(np.abs(basis.T @ basis - np.eye(basis.shape[1])).sum())
         if off > _FLOAT64_SLACK:
             raise ArithmeticError(f"principal components are not orthonormal (off by {off})")

@@ -8,15 +8,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Float32s, Ints
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Bools, Float32s, Ints
 from dupegrid.core.keys import fingerprint
-from dupegrid.images.levels import FIRST_LEVEL, levels
+from dupegrid.images.levels import FIRST_LEVEL, cell_dtype, levels
 from dupegrid.pairs.ask import Facts, Filters
-from dupegrid.pairs.bounds import Projection, median_splits
-from dupegrid.pairs.grid import LEAST
+from dupegrid.pairs.bounds import COMPONENTS, Projection, median_splits
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.storage.arrays import Arrays, stored_fingerprint
-from dupegrid.storage.seals import check_seals, check_seen
+from dupegrid.storage.seals import check_seen
 
 SECOND_LEVEL: Final = 8
 _CHUNK: Final = 8192
@@ -41,6 +40,17 @@ class Order:
         right = right_operand(self.sample)
         x, y = candidates(left_operand(right), right, within * within)
         return float(np.count_nonzero(x < y)) / max(1, len(right) * (len(right) - 1) // 2)
+
+
+def sorted_shapes(
+    images: int, side: int, orientations: tuple[str, ...]
+) -> dict[str, tuple[tuple[int, ...], npt.DTypeLike]]:
+    """The arrays of sorted.zarr: name -> shape and dtype."""
+    shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
+    shapes = {**dict.fromkeys(orientations, ((images, COMPONENTS), np.float32)), "order": ((images,), np.int64)}
+    if SECOND_LEVEL in levels(side):
+        shapes[str(SECOND_LEVEL)] = ((images, SECOND_LEVEL**2 * CHANNELS), cell_dtype(side, SECOND_LEVEL))
+    return shapes
 
 
 def sort_images(
@@ -73,18 +83,9 @@ def _write(
     projection = Projection.fit(first, side)
     points = projection(first, ORIENTATIONS[0])
     order, starts = median_splits(points, keys, block)
-    shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
-    shapes = {**dict.fromkeys(orientations, (points.shape, points.dtype)), "order": ((len(ids),), np.int64)}
-    # One strip reads the second level sooner where it is than it would be written here and read again.
-    has_second = SECOND_LEVEL in levels(side) and len(ids) > LEAST
-    if has_second:
-        second = _rows_of(path.parent, SECOND_LEVEL, ids)
-        shapes[str(SECOND_LEVEL)] = (second.shape, second.dtype)
-    elif SECOND_LEVEL in levels(side):
-        check_seals(path.parent, str(SECOND_LEVEL))
     chunks = max(1, -(-len(ids) // _CHUNK))
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
-    store = Arrays.create(path, shapes, chunk)
+    store = Arrays.create(path, sorted_shapes(len(ids), side, orientations), chunk)
     largest = 0.0
     for name in orientations:
         points = (points if name == ORIENTATIONS[0] else projection(first, name))[order]
@@ -92,7 +93,8 @@ def _write(
         largest = max(largest, float(np.sqrt(norms.max(initial=0))))
         store.write(name, 0, points)
     store.write("order", 0, ids[order])
-    if has_second:
+    if str(SECOND_LEVEL) in store:
+        second = _rows_of(path.parent, SECOND_LEVEL, ids)
         for start in range(0, len(order), chunk):
             store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()

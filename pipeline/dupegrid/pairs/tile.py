@@ -60,7 +60,7 @@ class Strip:
     ids: Ints
     starts: Ints  # of the blocks, and the end
     operands: list[Float32s]  # of the products
-    cells: npt.NDArray[np.generic] | None  # of the second level
+    cells: npt.NDArray[np.generic] | None  # of the second level; none where thumbnails have no finer one
     lows: list[Float32s] = field(init=False)
     highs: list[Float32s] = field(init=False)
     heads: list[Float32s] = field(init=False)
@@ -78,11 +78,8 @@ def read_strip(job: Job, number: int) -> Strip:
     store, rows = _opened(job.run_dir / "sorted.zarr", job.order_mark), job.grid.rows(number)
     starts = np.array(store.fact("starts"), np.int64)
     inside = starts[(starts >= rows.start) & (starts < rows.stop)]
-    ids, cells, second = store.rows("order", rows), None, str(SECOND_LEVEL)
-    if second in store:
-        cells = store.rows(second, rows)
-    elif SECOND_LEVEL in levels(job.side):
-        cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(second, ids)
+    ids, second = store.rows("order", rows), str(SECOND_LEVEL)
+    cells = store.rows(second, rows) if second in store else None
     operands = [right_operand(store.rows(name, rows)) for name in job.orientations]
     return Strip(ids, np.append(inside, rows.stop) - rows.start, operands, cells)
 

@@ -58,7 +58,7 @@ def test_laying_out_again_is_finished_by_the_next_run(
         shutil.copytree(whole, out)
         with monkeypatch.context() as patch:
             steps = iter(range(1000))
-            for name in ("remove", "write_table", "write_thumbs", "create_stores"):
+            for name in ("remove", "write_table", "write_chunk", "create_stores"):
                 patch.setattr(rechunk, name, stopping(getattr(rechunk, name), steps, stop_at))
             patch.setattr(os, "replace", stopping(os.replace, steps, stop_at))
             patch.setattr(index_module, "merge", lambda *args: (patch.undo(), merge(*args))[1])

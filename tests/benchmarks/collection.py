@@ -11,7 +11,7 @@ from PIL import Image
 from dupegrid.app.api import versions
 from dupegrid.app.demo import drawn
 from dupegrid.core.config import load_config
-from dupegrid.images.chunk import create_stores, write_thumbs
+from dupegrid.images.chunk import create_stores, write_chunk
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.seals import seals
 from dupegrid.storage.tables import FORMAT, write_json, write_table
@@ -58,7 +58,7 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     thumbs, cells = create_stores(out, n, config.thumb, CHUNK, mark)
     for number, chunk in chunks(n, config.thumb):
-        write_thumbs(thumbs, cells, number, chunk)
+        write_chunk(thumbs, cells, number, chunk)
     columns = {
         "id": np.arange(n),
         "path": [f"/nowhere/{k:08d}.jpg" for k in range(n)],

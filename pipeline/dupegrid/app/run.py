@@ -20,7 +20,7 @@ from dupegrid.images.representatives import file_names
 from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.compare import pairs_mark
 from dupegrid.pairs.matches import read_matches
-from dupegrid.pairs.matrix import mse_matrix
+from dupegrid.pairs.matrix import lazy, mse_matrix
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
@@ -161,7 +161,7 @@ class Run:
     @cached_property
     def thumbs(self) -> da.Array:
         """The thumbnails, lazy: uint8 (n, S, S, 3). All zero where `images.status` is not 'ok'."""
-        return self.stored_thumbs.as_dask()
+        return lazy(self.stored_thumbs)
 
     def thumbs_of(self, ids: Ints) -> Pixels:
         """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""

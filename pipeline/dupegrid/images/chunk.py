@@ -6,7 +6,7 @@ but for the files in it that have not.
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +26,10 @@ from dupegrid.images.levels import all_cell_sums, cell_dtype, levels
 from dupegrid.images.recipe import DECODERS
 from dupegrid.images.sandbox import File, decode_files, may_pass
 from dupegrid.storage.arrays import SUMS, Arrays, Thumbs
-from dupegrid.storage.chunks import row_sums
 from dupegrid.storage.hold import Hold, check_hold, writing_for
 from dupegrid.storage.schemas import IMAGE_PART, IMAGES
 from dupegrid.storage.tables import RowGroups, read_metadata, read_table, write_table
+from dupegrid.storage.zarr_store import row_sums
 
 _LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
 _TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed, in every run; what `may_pass`, in one
@@ -117,23 +117,24 @@ def reckoned(chunk: Pixels) -> dict[str, npt.NDArray[Any]]:
     return {**{str(g): sums for g, sums in levels_of.items()}, SUMS: checks}
 
 
-def write_thumbs(
-    thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels, arrays: Mapping[str, npt.NDArray[Any]] | None = None
+def write_chunk(
+    thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels, rows: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Write a chunk of thumbnails, what is `reckoned` from them first."""
-    for name, values in (arrays or reckoned(chunk)).items():
+    """Write a chunk of thumbnails, what is `reckoned` from them first; before the thumbnails, `rows` with its seal."""
+    thumbs.unmark(number)
+    for name, values in reckoned(chunk).items():
         cells.write(name, number * thumbs.chunk, values)
+    rows(_seal(thumbs.checksum_of(number, chunk), cells, number))
     thumbs.write_chunk(number, chunk)
-
-
-def seal_of(thumbs: Thumbs, cells: Arrays, chunk: Pixels, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """The seal of a chunk that holds these thumbnails and what is reckoned from them: equal for equal bytes."""
-    return f"{thumbs.checksum_of(chunk)} {cells.checksum_of(arrays)}"
 
 
 def stored_seal(thumbs: Thumbs, cells: Arrays, number: int) -> str:
     """The seal of a chunk as it is on disk, by the checksums that its files end with."""
-    return f"{thumbs.checksum(number)} {cells.checksum(number)}"
+    return _seal(thumbs.checksum(number), cells, number)
+
+
+def _seal(thumbs: str, cells: Arrays, number: int) -> str:
+    return f"{thumbs} {cells.checksum(number)}"
 
 
 def listing_digests(files: pa.Table, length: int) -> list[str]:
@@ -270,15 +271,15 @@ def _write(
     facts: dict[str, str],
     stores: tuple[Thumbs, Arrays],
 ) -> None:
-    part, arrays = part_path(run_dir, number), reckoned(chunk)
-    before, facts = read_metadata(part), {**facts, "seal": seal_of(*stores, chunk, arrays)}
-    if before.get("rows") == facts["rows"] and stored_seal(*stores, number) == facts["seal"]:
+    part = part_path(run_dir, number)
+    before = read_metadata(part)
+    kept = before.get("rows") == facts["rows"] and before.get("seal") == stored_seal(*stores, number)
+    if kept and stores[0].checksum(number) == stores[0].checksum_of(number, chunk):
+        facts = {**facts, "seal": before["seal"]}
         if before != facts:  # nothing came of what was tried again
             write_table(part, table, facts)
         return
-    stores[0].unmark(number)
-    write_table(part, table, facts)
-    write_thumbs(*stores, number, chunk, arrays)
+    write_chunk(*stores, number, chunk, lambda seal: write_table(part, table, {**facts, "seal": seal}))
 
 
 def facts_of(files: pa.Table, table: pa.Table, settings: str, failed: set[int]) -> dict[str, str]:

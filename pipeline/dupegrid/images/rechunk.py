@@ -5,6 +5,7 @@ The new stores are made aside, whole, and then put in place of the old ones one 
 
 import os
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +18,9 @@ from dupegrid.images.chunk import (
     create_stores,
     facts_of,
     part_path,
-    reckoned,
-    seal_of,
     stored_seal,
     together,
-    write_thumbs,
+    write_chunk,
 )
 from dupegrid.storage.arrays import Arrays, Thumbs
 from dupegrid.storage.ours import ASIDE, remove
@@ -89,9 +88,11 @@ def _make(run_dir: Path, aside: Path, known: pa.Table, chunk: int) -> None:
         of_old = old_facts[here.start // old.chunk : -(-here.stop // old.chunk)]
         settings = {facts["settings"] for facts in of_old}
         facts = facts_of(files_of(table), table, settings.pop() if len(settings) == 1 else "several", set())
-        chunk_of = old.rows(here)
-        seal = seal_of(thumbs, cells, chunk_of, reckoned(chunk_of))
-        facts |= {"decoders": together(part["decoders"] for part in of_old), "seal": seal}
-        write_table(part_path(aside, number), table, facts)
-        write_thumbs(thumbs, cells, number, chunk_of)
+        facts |= {"decoders": together(part["decoders"] for part in of_old)}
+        rows_of = partial(_write_rows, part_path(aside, number), table, facts)
+        write_chunk(thumbs, cells, number, old.rows(here), rows_of)
     write_table(aside / "files.parquet", known, row_group_size=chunk)
+
+
+def _write_rows(path: Path, table: pa.Table, facts: dict[str, str], seal: str) -> None:
+    write_table(path, table, {**facts, "seal": seal})

@@ -16,7 +16,7 @@ import numpy as np
 
 from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints
 from dupegrid.core.config import Config
-from dupegrid.core.errors import StoreError
+from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
@@ -196,16 +196,12 @@ def _done(run_dir: Path, tiles: Tiles) -> set[tuple[int, int]]:
     parts, comparison = COUNTS.index("parts"), COUNTS.index("comparison")
     key = stored_fingerprint(run_dir / "tiles.zarr") or ""
 
-    def is_whole(i: int, j: int) -> bool:
-        try:
-            counts = tiles.counts(i, j)
-        except StoreError:
-            return False
+    def is_whole(i: int, j: int, counts: Ints) -> bool:
         if len(counts) != len(COUNTS) or counts[comparison] != number_of(key):
             return False
         return all(is_part_of(part_path(run_dir, i, j, part), key) for part in range(int(counts[parts])))
 
-    return {(i, j) for i, j in tiles.done() if is_whole(i, j)}
+    return {(i, j) for (i, j), counts in tiles.done().items() if is_whole(i, j, counts)}
 
 
 def _blocks(pending: list[tuple[int, int]], job: Job) -> da.Array:
@@ -225,7 +221,12 @@ def _blocks(pending: list[tuple[int, int]], job: Job) -> da.Array:
 
 def _counts(job: Job, mark: str, tiles: Tiles, facts: Facts, settled: Ints) -> dict[str, Any]:
     """How all pairs of readable images were decided: what the tiles counted, and the images that others stand for."""
-    counted = sum((tiles.counts(i, j) for i, j in job.grid.tiles().tolist()), np.zeros(len(COUNTS), np.int64))
+    done = tiles.done()
+    counted = np.zeros(len(COUNTS), np.int64)
+    for i, j in job.grid.tiles().tolist():
+        if (i, j) not in done:
+            raise DamagedError(tiles.file(i, j), "it is not there, or its checksum does not match")
+        counted += done[i, j]
     counts = dict(zip(COUNTS, counted.tolist(), strict=True))
     readable = np.flatnonzero(facts.ok)
     total = len(readable) * (len(readable) - 1) // 2

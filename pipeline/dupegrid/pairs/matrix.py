@@ -1,6 +1,7 @@
 """The whole all-to-all MSE matrix: lazy, any window of it; or stored, chunk by chunk, in mse.zarr."""
 
 import shutil
+import uuid
 import warnings
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,16 @@ from dupegrid.storage.hold import Hold, current, writing_for
 _SIDE: Final = 1024
 
 
+def lazy(thumbs: Thumbs) -> da.Array:
+    """The thumbnails as a dask array: uint8 (n, S, S, 3), a chunk of the store a chunk."""
+    array = thumbs.array
+    name = f"thumbs-{uuid.uuid4().hex}"  # dask would read all to make one
+    return da.from_array(array, chunks=array.chunks, name=name, meta=np.empty((0,) * 4, np.uint8))
+
+
 def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> da.Array:
     """The all-to-all MSE matrix, lazy: float64 (n, n); any window computes exactly. NaN where a file was not read."""
-    images = thumbs.as_dask()
+    images = lazy(thumbs)
     readable = da.from_array(ok, chunks=images.chunks[0])
     block = partial(_masked_mse, orientations=orientations)
     with warnings.catch_warnings():

@@ -15,7 +15,7 @@ from dupegrid.pairs.ask import Facts, Filters
 from dupegrid.pairs.bounds import COMPONENTS, Projection, median_splits
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.storage.arrays import Arrays, stored_fingerprint
-from dupegrid.storage.seals import check_seen
+from dupegrid.storage.seals import check_seals
 
 SECOND_LEVEL: Final = 8
 _CHUNK: Final = 8192
@@ -113,7 +113,6 @@ def _is_as_signed(store: Arrays) -> bool:
 
 def _rows_of(run_dir: Path, g: int, ids: Ints) -> npt.NDArray[np.generic]:
     """The cell sums of a level of some images; StoreError where they are of another moment than images.parquet."""
-    seen: list[str] = []
-    rows = Arrays(run_dir / "levels.zarr").rows(str(g), seen=seen)
-    check_seen(run_dir, str(g), seen)
+    check_seals(run_dir, str(g))
+    rows = Arrays(run_dir / "levels.zarr").rows(str(g))
     return rows if len(ids) == len(rows) else rows[ids]

@@ -1,23 +1,19 @@
-"""The zarr stores of a run: thumbnails, and the marks that say which tiles are done. The only file that knows zarr.
-
-One task writes one whole chunk, so a chunk that exists was finished. chunks.py writes and reads them, zarr gives them
-out; any reader of zarr opens them.
-"""
+"""The arrays of a run: thumbnails, what is reckoned from them, and the marks that say which tiles are done."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import CHANNELS, Float64s, Ints, Pixels
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint as fingerprint_of
-from dupegrid.storage.chunks import Chunked, describe_array, describe_group, read_about, write_about
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import remove
+from dupegrid.storage.zarr_store import ABOUT, ChunkedArray, Group, stored_facts
 
 NOT_DONE: Final = -1
 SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level
@@ -31,7 +27,7 @@ class Thumbs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._array = Chunked.opened(path)
+        self._array = ChunkedArray(path)
         self.chunk: int = self._array.chunks[0]
         self.side: int = self._array.shape[1]
 
@@ -46,7 +42,7 @@ class Thumbs:
     def describe(path: Path, images: int, side: int, chunk: int, fingerprint: str) -> None:
         """Write zarr.json anew where it is damaged; the chunks stay."""
         whole, chunks = (images, side, side, CHANNELS), (chunk, side, side, CHANNELS)
-        describe_array(path, whole, chunks, np.uint8, 0, {"fingerprint": fingerprint})
+        ChunkedArray.create(path, whole, chunks, np.uint8, facts={"fingerprint": fingerprint})
 
     def __len__(self) -> int:
         return self._array.shape[0]
@@ -54,7 +50,7 @@ class Thumbs:
     @property
     def fingerprint(self) -> str:
         """Equal for stores in which the same file has the same thumbnail."""
-        return str(self._array.attributes["fingerprint"])
+        return str(self._array.facts["fingerprint"])
 
     @property
     def chunks(self) -> int:
@@ -71,7 +67,7 @@ class Thumbs:
 
     def done(self) -> set[int]:
         """The numbers of the chunks that exist."""
-        return {number[0] for number in self._array.listed()}
+        return {number[0] for number in self._array.done()}
 
     def checksum(self, number: int) -> str:
         """The checksum that chunk `number` ends with; empty where it does not exist whole."""
@@ -81,18 +77,18 @@ class Thumbs:
         """Those of all chunks."""
         return [self._array.checksum(number) for number in range(self.chunks)]
 
-    def checksum_of(self, thumbs: Pixels) -> str:
-        """The checksum of the chunk that these thumbnails give."""
-        return self._array.checksum_of(thumbs)
+    def checksum_of(self, number: int, thumbs: Pixels) -> str:
+        """The checksum that chunk `number` would end with if it held these thumbnails."""
+        return self._array.checksum_of(number, thumbs)
 
     def unmark(self, number: int) -> None:
         """Remove chunk `number`, if it exists: what it vouches for is about to change."""
         check_hold()
-        self._array.file(number).unlink(missing_ok=True)
+        self._array.delete(number)
 
     def grow(self, images: int) -> None:
         """Make room for more images; the chunk that was the last keeps what it holds."""
-        self._array = _grown(self._array, images)
+        self._array.grow(images)
 
     def write_chunk(self, number: int, thumbs: Pixels) -> None:
         """Write chunk `number` whole: uint8 array of shape (images in it, S, S, 3)."""
@@ -109,11 +105,10 @@ class Thumbs:
         """
         return self._array.take(rows, sums)
 
-    def as_dask(self) -> da.Array:
-        """The same array, lazy: uint8 (n, S, S, 3)."""
-        import zarr  # here, as no command needs it, and each would wait for it
-
-        return da.from_zarr(zarr.open_array(self.path, mode="r"))
+    @property
+    def array(self) -> ChunkedArray:
+        """The same array, to be read by its places: uint8 (n, S, S, 3)."""
+        return self._array
 
 
 class Arrays:
@@ -121,33 +116,28 @@ class Arrays:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._facts = read_about(path)["attributes"]
+        self._group = Group(path)
         try:
-            self._arrays = {name: Chunked.opened(path / name) for name in self._facts["arrays"]}
+            self._arrays = {name: ChunkedArray(path / name) for name in self._group.facts["arrays"]}
         except StoreError as error:  # what says that all is whole goes first, so that all is made again
-            raise DamagedError(path / "zarr.json", f"it is of arrays of which one is not whole: {error}") from None
+            raise DamagedError(path / ABOUT, f"it is of arrays of which one is not whole: {error}") from None
         if len({array.shape[0] for array in self._arrays.values()}) > 1:
-            raise DamagedError(path / "zarr.json", "its arrays have different lengths")
+            raise DamagedError(path / ABOUT, "its arrays have different lengths")
 
     @classmethod
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
         remove(path)
-        path.mkdir(exist_ok=True)
-        for name, (shape, dtype) in shapes.items():
-            describe_array(path / name, shape, (chunk, *shape[1:]), dtype, 0, {})
-        describe_group(path, {"arrays": list(shapes)})
+        Group.create(path, shapes, chunk)
         return cls(path)
 
     def sign(self, fingerprint: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
-        about = read_about(self.path)
-        self._facts = {**about["attributes"], "fingerprint": fingerprint, **facts}
-        write_about(self.path, {**about, "attributes": self._facts})
+        self._group.say({"fingerprint": fingerprint, **facts})
 
     def fact(self, name: str) -> Any:
         """What `sign` was told."""
-        return self._facts[name]
+        return self._group.facts[name]
 
     def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
         """Write consecutive rows of an array from `start` on: whole chunks of it."""
@@ -170,7 +160,7 @@ class Arrays:
     def is_whole(self) -> bool:
         """Whether every chunk of every array exists."""
         arrays = self._arrays.values()
-        return all(len(array.listed()) == array.count for array in arrays)
+        return all(len(array.done()) == array.count for array in arrays)
 
     @property
     def names(self) -> list[str]:
@@ -185,17 +175,14 @@ class Arrays:
         """The checksums that the chunks of an array end with."""
         return [self._arrays[name].checksum(number) for number in range(self._arrays[name].count)]
 
-    def checksum_of(self, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-        """What `checksum` gives of the chunks that these values, one chunk of every array, give."""
-        return fingerprint_of([self._arrays[name].checksum_of(arrays[name]) for name in self.names])
-
     def grow(self, rows: int) -> None:
         """Make room for more rows in every array."""
-        self._arrays = {name: _grown(array, rows) for name, array in self._arrays.items()}
+        for array in self._arrays.values():
+            array.grow(rows)
 
-    def rows(self, name: str, rows: slice = slice(None), seen: list[str] | None = None) -> npt.NDArray[Any]:
-        """Consecutive rows of an array. `seen` is given the checksum of each chunk that is read."""
-        return self._arrays[name].rows(rows, seen)
+    def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
+        """Consecutive rows of an array."""
+        return self._arrays[name].rows(rows)
 
     def take(self, name: str, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
         """The named rows of an array, in that order; with the checksums of all of them less may be read."""
@@ -206,17 +193,19 @@ class Matrix:
     """mse.zarr: float64 (n, n) in square chunks, NaN where nothing is known; a chunk that exists is finished."""
 
     def __init__(self, path: Path) -> None:
-        self._array = Chunked.opened(path)
+        self._array = ChunkedArray(path, gaps=True)
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, fingerprint: str) -> "Matrix":
         """An empty matrix, in place of whatever was there."""
-        _create(path, (images, images), (side, side), np.float64, float("nan"), fingerprint)
+        remove(path)
+        facts = {"fingerprint": fingerprint}
+        ChunkedArray.create(path, (images, images), (side, side), np.float64, float("nan"), facts, gaps=True)
         return cls(path)
 
     def done(self) -> set[tuple[int, int]]:
         """The chunks that exist."""
-        return {(number[0], number[1]) for number in self._array.listed()}
+        return {(number[0], number[1]) for number in self._array.done()}
 
     def write(self, i: int, j: int, block: Float64s) -> None:
         """Write chunk (i, j) whole."""
@@ -227,22 +216,32 @@ class Tiles:
     """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
 
     def __init__(self, path: Path) -> None:
-        self._array = Chunked.opened(path)
+        self._array = ChunkedArray(path, gaps=True)
         self.strips: int = self._array.shape[0]
 
     @classmethod
     def create(cls, path: Path, strips: int, counts: int, fingerprint: str) -> "Tiles":
         """No tile done, in place of whatever was there."""
-        _create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, fingerprint)
+        remove(path)
+        facts = {"fingerprint": fingerprint}
+        ChunkedArray.create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts, gaps=True)
         return cls(path)
 
-    def done(self) -> set[tuple[int, int]]:
-        """The tiles whose mark exists."""
-        return {(number[0], number[1]) for number in self._array.listed() if number[0] <= number[1]}
+    def done(self) -> dict[tuple[int, int], Ints]:
+        """The tiles whose mark exists and is whole, and the counts of each: int64 array of shape (k,)."""
+        marked = sorted((number[0], number[1]) for number in self._array.done() if number[0] <= number[1])
+        with suppress(DamagedError):
+            counts = self._array.rows()
+            return {tile: counts[tile] for tile in marked}
+        done = {}
+        for tile in marked:
+            with suppress(DamagedError):
+                done[tile] = self._array[tile]
+        return done
 
-    def counts(self, i: int, j: int) -> Ints:
-        """The counts of a tile that is marked: int64 array of shape (k,). DamagedError if the mark is damaged."""
-        return self._array.read(i, j).reshape(-1)
+    def file(self, i: int, j: int) -> Path:
+        """Where the mark of a tile is."""
+        return self._array.file(i, j)
 
     def mark(self, i: int, j: int, counts: Ints) -> None:
         """Say that tile (i, j) is done and what was counted in it."""
@@ -251,10 +250,7 @@ class Tiles:
 
 def stored_fingerprint(path: Path) -> str | None:
     """The fingerprint of a store, or None where there is no whole store."""
-    try:
-        fingerprint = read_about(path)["attributes"].get("fingerprint")
-    except StoreError:
-        return None
+    fingerprint = stored_facts(path).get("fingerprint")
     return None if fingerprint is None else str(fingerprint)
 
 
@@ -267,15 +263,3 @@ def chunk_size(images: int, size_bytes: int) -> int:
     by_size = _CHUNK_READS_BYTES * images // max(1, size_bytes + images * _FILE_COSTS_BYTES)
     by_size = max(by_size, images // _MOST_CHUNKS)
     return int(max(4, min(512, 1 << (images // 32).bit_length(), 1 << by_size.bit_length())))
-
-
-def _create(
-    path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: npt.DTypeLike, fill: float, fingerprint: str
-) -> None:
-    remove(path)
-    describe_array(path, shape, chunks, dtype, fill, {"fingerprint": fingerprint})
-
-
-def _grown(array: Chunked, rows: int) -> Chunked:
-    write_about(array.path, {**read_about(array.path), "shape": [rows, *array.shape[1:]]})
-    return Chunked.opened(array.path)

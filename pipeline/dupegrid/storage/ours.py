@@ -54,11 +54,13 @@ _PICTURE: Final = re.compile(r"explain-\d+-\d+\.png")
 
 # What we write into each kind of file; in JSON at both ends, so that one flipped bit leaves the other to know it by.
 _SIGNS: Final = {
+    "zarr.json": re.compile(rb'"made_by": "dupegrid"|"digest": "[0-9a-f]{24}"'),  # zarr sorts what it writes
     ".json": re.compile(rb'"made_by": "dupegrid"|"digest": "[0-9a-f]{24}"\s*}\s*}?\s*$'),
     ".parquet": re.compile(rb"made_by\x18\x08dupegrid"),
     ".html": re.compile(rb'<meta name="generator" content="dupegrid">'),
     ".png": re.compile(rb"Software\x00dupegrid"),
 }
+_ZARR: Final = re.compile(rb'\{\s*"(shape|attributes|zarr_format|node_type)"')  # how one begins
 _EDGE_BYTES: Final = 1 << 14  # of a file, at either end
 
 
@@ -181,19 +183,20 @@ def is_known(path: str | Path) -> bool:
         head = file.read(_EDGE_BYTES)
         file.seek(max(0, os.fstat(file.fileno()).st_size - _EDGE_BYTES))
         tail = file.read(_EDGE_BYTES)
-    kind = os.path.splitext(path)[1]
+    name = os.path.basename(path)
+    kind = name if name in _SIGNS else os.path.splitext(path)[1]
     if not head or _SIGNS[kind].search(head) or _SIGNS[kind].search(tail):
         return True
     if kind == ".parquet":
         return head.startswith(b"PAR1") and not tail.endswith(b"PAR1")
-    return os.path.basename(path) == "zarr.json" and head.startswith(b'{"zarr_format"') and not tail.endswith(b"}")
+    return name == "zarr.json" and _ZARR.match(head) is not None and not tail.endswith(b"}")
 
 
 def holds_stores(run_dir: Path) -> bool:
     """Whether a folder holds the thumbnails of a run, or what is reckoned from them, by their zarr.json."""
     for name in ("thumbs.zarr", "levels.zarr"):
         with contextlib.suppress(OSError), open(run_dir / name / "zarr.json", "rb", opener=to_read) as file:
-            if _SIGNS[".json"].search(file.read(_EDGE_BYTES)):
+            if _SIGNS["zarr.json"].search(file.read(_EDGE_BYTES)):
                 return True
     return False
 

@@ -29,12 +29,11 @@ def check_seals(run_dir: Path, *names: str) -> None:
     """Raise StoreError unless these arrays, of levels.zarr or `THUMBS`, are those that images.parquet is of."""
     cells = Arrays(run_dir / "levels.zarr")
     for name in names:
-        thumbs = name == THUMBS
-        check_seen(run_dir, name, Thumbs(run_dir / "thumbs.zarr").checksums() if thumbs else cells.checksums(name))
+        checksums = Thumbs(run_dir / "thumbs.zarr").checksums() if name == THUMBS else cells.checksums(name)
+        _check(run_dir, name, checksums)
 
 
-def check_seen(run_dir: Path, name: str, checksums: Sequence[str]) -> None:
-    """The same where all of an array was read just now: the checksums that its chunks ended with, in order."""
+def _check(run_dir: Path, name: str, checksums: Sequence[str]) -> None:
     known = json.loads(read_metadata(run_dir / "images.parquet").get("seals", "{}"))
     if known.get(name) != fingerprint(checksums):
         raise StoreError(

@@ -120,7 +120,7 @@ def _prepared(listing: Listing, config: Config, run_dir: Path, read: Read) -> tu
     path, mark = run_dir / "thumbs.zarr", _thumbs_mark(config)
     if stored_fingerprint(path) is None and stored_fingerprint(run_dir / "levels.zarr") == mark and path.exists():
         cells = Arrays(run_dir / "levels.zarr")
-        Thumbs.describe(path, cells.length(SUMS), config.thumb, cells.chunk(SUMS), mark)
+        Thumbs.describe(path, len(cells), config.thumb, cells.chunk(SUMS), mark)
     known = _known_files(run_dir) if stored_fingerprint(path) == mark else None
     if known is None:
         return listing.files, _created(listing.files, config, run_dir, mark)
@@ -135,12 +135,12 @@ def _prepared(listing: Listing, config: Config, run_dir: Path, read: Read) -> tu
     try:
         cells = Arrays(run_dir / "levels.zarr")
         usable = stored_fingerprint(cells.path) == mark and cells.chunk(SUMS) == thumbs.chunk
-        usable = usable and len(thumbs) <= cells.length(SUMS) <= len(files)
+        usable = usable and len(thumbs) <= len(cells) <= len(files)
     except (StoreError, KeyError):
         usable = False
     if not usable:  # damaged, or of another moment: reckoned again, from the thumbnails
         cells = create_levels(run_dir, len(files), thumbs.side, thumbs.chunk, mark)
-    if len(files) > cells.length(SUMS):
+    if len(files) > len(cells):
         cells.grow(len(files))
     if len(files) > len(thumbs):
         thumbs.grow(len(files))

@@ -117,12 +117,19 @@ class Arrays:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._group = Group(path)
-        try:
-            self._arrays = {name: ChunkedArray(path / name) for name in self._group.facts["arrays"]}
-        except StoreError as error:  # what says that all is whole goes first, so that all is made again
-            raise DamagedError(path / ABOUT, f"it is of arrays of which one is not whole: {error}") from None
-        if len({array.shape[0] for array in self._arrays.values()}) > 1:
-            raise DamagedError(path / ABOUT, "its arrays have different lengths")
+        self._arrays: dict[str, ChunkedArray] = {}
+
+    def _opened(self, name: str) -> ChunkedArray:
+        """An array, opened when it is first asked for."""
+        if name not in self._arrays:
+            try:
+                array = ChunkedArray(self.path / name)
+            except StoreError as error:  # what says that all is whole goes first, so that all is made again
+                raise DamagedError(self.path / ABOUT, f"it is of arrays of which one is not whole: {error}") from None
+            if array.shape[0] != self._group.facts["length"]:
+                raise DamagedError(self.path / ABOUT, "its arrays have different lengths")
+            self._arrays[name] = array
+        return self._arrays[name]
 
     @classmethod
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
@@ -141,52 +148,53 @@ class Arrays:
 
     def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
         """Write consecutive rows of an array from `start` on: whole chunks of it."""
-        array = self._arrays[name]
+        array = self._opened(name)
         for begin in range(0, len(values), array.chunks[0]):
             number = (start + begin) // array.chunks[0]
             array.write((number,), values[begin : begin + array.chunks[0]])
 
     def __contains__(self, name: str) -> bool:
-        return name in self._arrays
+        return name in self._group.facts["arrays"]
 
-    def length(self, name: str) -> int:
-        """The rows of an array."""
-        return self._arrays[name].shape[0]
+    def __len__(self) -> int:
+        """The rows of each array."""
+        return int(self._group.facts["length"])
 
     def chunk(self, name: str) -> int:
         """The rows of a chunk of an array."""
-        return self._arrays[name].chunks[0]
+        return self._opened(name).chunks[0]
 
     def is_whole(self) -> bool:
         """Whether every chunk of every array exists."""
-        arrays = self._arrays.values()
+        arrays = map(self._opened, self.names)
         return all(len(array.done()) == array.count for array in arrays)
 
     @property
     def names(self) -> list[str]:
         """The names of the arrays."""
-        return sorted(self._arrays)
+        return sorted(self._group.facts["arrays"])
 
     def checksum(self, number: int) -> str:
         """A digest of the checksums that chunk `number` of every array ends with."""
-        return fingerprint_of([self._arrays[name].checksum(number) for name in self.names])
+        return fingerprint_of([self._opened(name).checksum(number) for name in self.names])
 
     def checksums(self, name: str) -> list[str]:
         """The checksums that the chunks of an array end with."""
-        return [self._arrays[name].checksum(number) for number in range(self._arrays[name].count)]
+        return [self._opened(name).checksum(number) for number in range(self._opened(name).count)]
 
     def grow(self, rows: int) -> None:
         """Make room for more rows in every array."""
-        for array in self._arrays.values():
-            array.grow(rows)
+        for name in self.names:
+            self._opened(name).grow(rows)
+        self._group.say({"length": rows})
 
     def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Consecutive rows of an array."""
-        return self._arrays[name].rows(rows)
+        return self._opened(name).rows(rows)
 
     def take(self, name: str, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
         """The named rows of an array, in that order; with the checksums of all of them less may be read."""
-        return self._arrays[name].take(rows, sums)
+        return self._opened(name).take(rows, sums)
 
 
 class Matrix:

@@ -38,7 +38,10 @@ _CHUNKS_AT_ONCE: Final = 1024
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
 _CHUNK_NAME: Final = re.compile(r"c\.(\d{1,9}(?:\.\d{1,9})*)")
 _KEYS: Final = DefaultChunkKeyEncoding(separator=".")  # of folders, each chunk would need several
-_WRITE_ALL: Final = {"array.write_empty_chunks": True}  # also those of nothing but the fill value
+_ZARR_SETTINGS: Final = {
+    "array.write_empty_chunks": True,  # also those of nothing but the fill value
+    "codec_pipeline.batch_size": 64,  # chunks decoded together: 270 instead of 400 microseconds of CPU for each
+}
 
 
 class Folder(LocalStore):
@@ -246,7 +249,7 @@ class ChunkedArray:
 
 
 class Group:
-    """A folder of arrays. `facts` are what was said of it."""
+    """A folder of arrays of one length. `facts` are what was said of it."""
 
     def __init__(self, path: Path) -> None:
         """StoreError where there is none, DamagedError where it was never finished."""
@@ -262,7 +265,8 @@ class Group:
         path.mkdir(exist_ok=True)
         for name, (shape, dtype) in arrays.items():
             ChunkedArray.create(path / name, shape, (chunk, *shape[1:]), dtype)
-        zarr.create_group(Folder(path), attributes=_sealed({"arrays": list(arrays)}, ()))
+        (length,) = {shape[0] for shape, _ in arrays.values()}
+        zarr.create_group(Folder(path), attributes=_sealed({"arrays": list(arrays), "length": length}, ()))
         return cls(path)
 
     def say(self, facts: Mapping[str, Any]) -> None:
@@ -319,7 +323,7 @@ def _opened(folder: Folder) -> Any:
     if not os.path.lexists(about):
         raise StoreError(f"{folder.root} is not there: run 'dupegrid run' again to make it")
     try:
-        with zarr.config.set(_WRITE_ALL):
+        with zarr.config.set(_ZARR_SETTINGS):
             return zarr.open(folder, mode="r+", zarr_format=3)
     except DupegridError:
         raise

@@ -12,7 +12,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from dupegrid.core.errors import StoreError
 from dupegrid.pairs.matrix import lazy
 from dupegrid.storage.arrays import Arrays, Matrix, Thumbs, Tiles
-from dupegrid.storage.zarr_store import row_sums
+from dupegrid.storage.chunked import row_sums
 
 
 @pytest.mark.parametrize("images", [1, 31, 32, 33, 100])

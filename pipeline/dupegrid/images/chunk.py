@@ -26,10 +26,10 @@ from dupegrid.images.levels import all_cell_sums, cell_dtype, levels
 from dupegrid.images.recipe import DECODERS
 from dupegrid.images.sandbox import File, decode_files, may_pass
 from dupegrid.storage.arrays import SUMS, Arrays, Thumbs
+from dupegrid.storage.chunked import row_sums
 from dupegrid.storage.hold import Hold, check_hold, writing_for
 from dupegrid.storage.schemas import IMAGE_PART, IMAGES
 from dupegrid.storage.tables import RowGroups, read_metadata, read_table, write_table
-from dupegrid.storage.zarr_store import row_sums
 
 _LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
 _TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed, in every run; what `may_pass`, in one

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from dupegrid.core.arrays import CHANNELS, Float64s, Ints, Pixels
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint as fingerprint_of
+from dupegrid.storage.chunked import ChunkedArray, Group, stored_facts
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import remove
-from dupegrid.storage.zarr_store import ABOUT, ChunkedArray, Group, stored_facts
+from dupegrid.storage.zarr_store import ABOUT
 
 NOT_DONE: Final = -1
 SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level

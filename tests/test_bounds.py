@@ -5,21 +5,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dupegrid.core import arrays
-from dupegrid.core.config import Config
+from dupegrid.core.config import Ask, Config
 from dupegrid.core.keys import fingerprint
 from dupegrid.images import levels
 from dupegrid.pairs import bounds, kernel
-from dupegrid.pairs.ask import Facts, Filters
+from dupegrid.pairs.ask import Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.tile import Pairs, _multiplied, read_strip
 from dupegrid.storage.arrays import Arrays
+from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import write_table
 from tests import reference
@@ -121,50 +123,32 @@ def test_sorting_is_a_permutation_in_blocks_of_one_key(n: int, block: int, keys:
     assert all(stop - start >= side for start, stop in pairwise(cuts[:-1]))
 
 
-def prepared(
-    folder: Path, images: np.ndarray, choice: str, limit: int, block: int, **settings: object
-) -> tuple[Job, Facts]:
+def prepared(folder: Path, images: np.ndarray, choice: str, limit: int, block: int, **settings: object) -> Job:
     """A job over images that are put into stores in a folder."""
     n, side = len(images), images.shape[1]
-    cells = Arrays.create(
-        folder / "levels.zarr", {str(g): ((n, g * g * 3), levels.cell_dtype(side, g)) for g in levels.levels(side)}, 32
-    )
+    shapes = {str(g): ((n, g * g * 3), levels.cell_dtype(side, g)) for g in levels.levels(side)}
+    cells = Arrays.create(folder / "levels.zarr", shapes, 32)
     for g in levels.levels(side):
         cells.write(str(g), 0, levels.cell_sums(images, g))
     seals = {name: fingerprint(cells.checksums(name)) for name in cells.names}
-    write_table(folder / "images.parquet", IMAGES.empty_table(), {"seals": json.dumps(seals)})
-    zeros = np.zeros(n, np.int64)
-    facts = Facts(np.ones(n, bool), zeros, zeros + 1, zeros + 1, zeros - 1)
-    filters = Filters.of(Config(paths=["/x"], orientations=choice, **settings))
-    names = arrays.CHOICES[choice]
-    order = sort_images(folder, side, facts, filters, np.zeros(n, bool), names, block, "mark")
-    return Job(
-        folder,
-        "mark",
-        str(folder) + str(limit),
-        Grid((0, n), n),
-        side,
-        "mse",
-        "",
-        0.0,
-        limit,
-        order.largest_norm,
-        names,
-        filters,
-    ), facts
+    columns = {"status": ["ok"] * n, "root": [0] * n, "width": [1] * n, "height": [1] * n}
+    rows = pa.table({field.name: columns.get(field.name, pa.nulls(n, field.type)) for field in IMAGES})
+    write_table(folder / "images.parquet", rows.cast(IMAGES), {"seals": json.dumps(seals)})
+    config, run_dir = Config(paths=["/x"], orientations=choice, **settings), RunDir(folder)
+    names, filters = arrays.CHOICES[choice], Filters.of(config)
+    groups = filters.keys(read_facts(run_dir), np.arange(n))
+    order = sort_images(run_dir, side, groups, names, block, "images")
+    return Job(run_dir, Ask.of(config, ""), Grid((0, n), n), side, limit, order.largest_norm, names, filters, order.key)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("choice", ["none", "all"])
-def test_boxes_and_products_lose_no_pair(
-    tmp_path: Path, kind: str, choice: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_boxes_and_products_lose_no_pair(tmp_path: Path, kind: str, choice: str) -> None:
     images = thumbs(kind, 40, 5, 16)
     exact = {(i, j): reference.best(images[i], images[j], choice)[0] for i in range(40) for j in range(i + 1, 40)}
     for rank in (0, len(exact) // 3, len(exact) - 1):
         limit = sorted(exact.values())[rank]
-        job, facts = prepared(tmp_path, images, choice, limit, 3)
-        monkeypatch.setattr("dupegrid.pairs.tile.read_facts", lambda *_, facts=facts: facts)
+        job = prepared(tmp_path, images, choice, limit, 3)
         strip = read_strip(job, 0)
         tally = dict.fromkeys(("other_group", "filter", "box", "level_4"), 0)
         found = {

@@ -15,6 +15,7 @@ import pytest
 
 import dupegrid
 from dupegrid.core.errors import DamagedError, RunDirError
+from dupegrid.storage import run_dir as run_dir_module
 from dupegrid.storage.lock import locked
 from dupegrid.storage.schemas import MATCHES
 from tests.conftest import ROOT, save
@@ -68,7 +69,7 @@ def test_what_another_run_changed_before_this_one_had_its_turn(
         with locked(run_dir):
             yield
 
-    monkeypatch.setattr(sys.modules["dupegrid.app.api"], "locked", after_another)
+    monkeypatch.setattr(run_dir_module, "locked", after_another)
     run = dupegrid.compare(out, quiet=True)
     assert run.is_compared
     assert run.config.cutoff == dupegrid.open_run(out).config.cutoff == 900

@@ -12,7 +12,7 @@ import dupegrid
 from dupegrid.app import cli
 from dupegrid.core.errors import DupegridError
 from dupegrid.storage.ours import is_place
-from dupegrid.storage.tables import ARTIFACTS
+from dupegrid.storage.run_dir import ARTIFACTS
 from tests.conftest import save
 
 SETTINGS = {"quiet": True, "thumb": 8, "scheduler": "sync", "cutoff": 500.0}

@@ -65,7 +65,7 @@ def test_laying_out_again_is_finished_by_the_next_run(
             try:
                 dupegrid.run(photos, out=out, **SETTINGS)
                 finished = True
-            except Stopped:
+            except StoppedError:
                 finished = False
         monkeypatch.setattr(index_module, "chunk_size", lambda *_: 16)
         again = dupegrid.run(photos, out=out, **SETTINGS)
@@ -79,7 +79,7 @@ def test_laying_out_again_is_finished_by_the_next_run(
     assert stop_at > 20
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """What ends a run; a KeyboardInterrupt, which is raised in the main thread alone, would end zarr's thread."""
 
 
@@ -88,10 +88,10 @@ def stopping(act: Callable[..., object], steps: Iterator[int], stop_at: int) -> 
 
     def call(*arguments: object, **options: object) -> object:
         if next(steps) == stop_at:
-            raise Stopped
+            raise StoppedError
         result = act(*arguments, **options)
         if next(steps) == stop_at:
-            raise Stopped
+            raise StoppedError
         return result
 
     return call

@@ -30,8 +30,8 @@ def test_thumbs_are_plain_zarr(tmp_path: Path, images: int) -> None:
 
 def test_any_zarr_reads_all_stores(tmp_path: Path) -> None:
     Thumbs.create(tmp_path / "thumbs", 5, 8, 4, "mark")
-    Matrix.create(tmp_path / "matrix", 5, 4, "mark")
-    Tiles.create(tmp_path / "tiles", 3, 2, "mark")
+    Matrix.create(tmp_path / "matrix", 5, 4, {"images": "x"})
+    Tiles.create(tmp_path / "tiles", 3, 2, "pairs", "layout")
     Arrays.create(tmp_path / "arrays", {"x": ((5, 2), np.uint16), "y": ((5, 3), np.float32)}, 4)
     for name in ("thumbs", "matrix", "tiles", "arrays/x", "arrays/y"):
         array = zarr.open_array(tmp_path / name, mode="r")
@@ -58,11 +58,11 @@ def test_rows_are_those_asked_for(
 
 
 def test_marks_and_matrix_are_plain_zarr(tmp_path: Path) -> None:
-    tiles = Tiles.create(tmp_path / "tiles.zarr", 3, 2, "mark")
+    tiles = Tiles.create(tmp_path / "tiles.zarr", 3, 2, "pairs", "layout")
     tiles.mark(0, 2, np.array([0, 7]))
     assert {tile: counts.tolist() for tile, counts in tiles.done().items()} == {(0, 2): [0, 7]}
     assert zarr.open_array(tmp_path / "tiles.zarr", mode="r")[0].tolist() == [[-1, -1], [-1, -1], [0, 7]]
-    matrix = Matrix.create(tmp_path / "mse.zarr", 5, 4, "mark")
+    matrix = Matrix.create(tmp_path / "mse.zarr", 5, 4, {"images": "x"})
     matrix.write(0, 1, np.arange(4.0).reshape(4, 1))
     assert matrix.done() == {(0, 1)}
     assert zarr.open_array(tmp_path / "mse.zarr", mode="r")[:4, 4].tolist() == [0, 1, 2, 3]

@@ -17,27 +17,26 @@ from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.out import check_out, known_config, write_run_json
 from dupegrid.app.run import Run, StrPath, absolute, number_of, open_run, shown
 from dupegrid.app.terminal import Terminal
-from dupegrid.core.config import SCHEDULERS_HERE, Config, changed, load_config
+from dupegrid.core.config import SCHEDULERS_HERE, Ask, Config, changed, load_config
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import printable
 from dupegrid.images.discover import Listing, discover
-from dupegrid.images.index import images_fingerprint, index_progress
 from dupegrid.images.index import index as index_stage
+from dupegrid.images.index import index_progress
 from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.compare import compare as compare_stage
-from dupegrid.pairs.compare import compare_progress, holds_matches_of
+from dupegrid.pairs.compare import compare_progress
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.metric import is_built_in, metric_code
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
-from dupegrid.storage.arrays import SUMS, stored_fingerprint
-from dupegrid.storage.lock import locked
-from dupegrid.storage.ours import LOCK, remove
+from dupegrid.storage.arrays import SUMS
+from dupegrid.storage.chunked import stored_facts
+from dupegrid.storage.ours import remove
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.seals import check_seals
-from dupegrid.storage.tables import FORMAT, discard_from, read_table, write_bytes, write_json, write_table
+from dupegrid.storage.tables import FORMAT, write_bytes, write_json, write_table
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
@@ -51,7 +50,7 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(paths, out, config, settings, reporter)
-    with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
         damaged: Counter[Path] = Counter()
         while True:
             try:
@@ -73,7 +72,7 @@ def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: b
     """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`."""
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(paths, out, config, settings, reporter)
-    with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
         _index(chosen, listing, workers, reporter)
     return chosen
 
@@ -88,16 +87,16 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
         if key not in (*COMPARE_SETTINGS, "metric"):
             raise _cannot_change(key)
     end_probe()
-    with locked(open_run(run_dir).path):  # opened again, as another run may have been at it
+    with open_run(run_dir).run_dir.locked():  # opened again, as another run may have been at it
         opened = open_run(run_dir)
         _check_trusted(opened.config, settings)
         code = metric_code(opened.config.metric)
         chosen = Run(opened.path, changed(opened.config, **settings))
-        if images_fingerprint(chosen.path) != chosen.saved["fingerprint"]:
+        if chosen.run_dir.images_key() != chosen.saved["fingerprint"]:
             raise StoreError(
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
-        check_seals(chosen.path, SUMS)  # by which rows that are read alone are checked; sorting checks what it reads
+        chosen.run_dir.check_seals(SUMS)  # by which rows that are read alone are checked; sorting checks what it reads
         with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
             if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}
@@ -111,7 +110,7 @@ def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
 
     The report goes along, where there was one.
     """
-    with locked(open_run(run_dir).path):
+    with open_run(run_dir).run_dir.locked():
         opened = open_run(run_dir)
         threshold = None if threshold is None else number_of(threshold)
         if threshold is not None and threshold > opened.config.cutoff:
@@ -122,7 +121,7 @@ def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
         chosen = Run(opened.path, changed(opened.config, threshold=threshold))
         if not chosen.is_compared:
             raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
-        had_report = (chosen.path / "report.html").exists()
+        had_report = chosen.run_dir.report.exists()
         write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
         _cluster(chosen)
         if had_report:
@@ -132,22 +131,22 @@ def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
 
 def report(run_dir: StrPath) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
-    with locked(open_run(run_dir).path):
+    with open_run(run_dir).run_dir.locked():
         return _report(open_run(run_dir))
 
 
 def status(run_dir: StrPath) -> dict[str, Any]:
     """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
     opened = open_run(run_dir)
-    indexed = index_progress(opened.path, opened.config)
-    tiles_done, tiles = compare_progress(opened.path) if holds_matches_of(opened.path, opened.pairs_mark) else (0, 0)
+    indexed = index_progress(opened.run_dir, opened.config)
+    tiles_done, tiles = compare_progress(opened.run_dir, opened.pairs_key)
     bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok"))
     return {
         "run": str(opened.path),
         "index": {"done": indexed.done, "total": indexed.total, "unit": "images"},
         "compare": {"done": tiles_done, "total": tiles, "unit": "tiles"},
         "cluster": opened.is_clustered,
-        "report": opened.is_clustered and (opened.path / "report.html").exists(),
+        "report": opened.is_clustered and opened.run_dir.report.exists(),
         "failed": _counted(bad["status"]),
         "failures": bad.select(["path", "status", "error"]).to_pylist(),
     }
@@ -200,7 +199,7 @@ def _cannot_change(key: str) -> UsageError:
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) -> None:
-    workers.check(chosen.path / LOCK, _samples(listing))
+    workers.check(chosen.run_dir.lock, _samples(listing))
     saved = {
         "format": FORMAT,
         "config": chosen.config.model_dump(),
@@ -211,8 +210,8 @@ def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) 
         "links_left_alone": listing.links_left_alone,
     }
     write_run_json(chosen.path, saved)
-    mark = index_stage(listing, chosen.config, chosen.path, workers, reporter)
-    write_run_json(chosen.path, {**saved, "fingerprint": mark})
+    key = index_stage(listing, chosen.config, chosen.run_dir, workers, reporter)
+    write_run_json(chosen.path, {**saved, "fingerprint": key})
 
 
 def _samples(listing: Listing) -> tuple[tuple[bytes, ...], ...]:
@@ -224,40 +223,38 @@ def _samples(listing: Listing) -> tuple[tuple[bytes, ...], ...]:
 
 
 def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
-    workers.check(chosen.path / LOCK)
+    workers.check(chosen.run_dir.lock)
     saved = chosen.saved
-    marks = saved["fingerprint"], saved.get("metric_code", "")
-    counts = compare_stage(marks, chosen.config, chosen.path, workers, reporter)
-    write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved))
-    matrix = chosen.path / "mse.zarr"
-    if not (stored_fingerprint(matrix) or saved["fingerprint"]).startswith(saved["fingerprint"]):
-        remove(matrix)  # of other images
+    ask = Ask.of(chosen.config, saved.get("metric_code", ""))
+    counts = compare_stage(ask, chosen.config, chosen.run_dir, workers, reporter)
+    write_json(chosen.run_dir.receipt, _receipt(chosen, counts, saved))
+    if stored_facts(chosen.run_dir.matrix_zarr).get("images") not in (None, saved["fingerprint"]):
+        remove(chosen.run_dir.matrix_zarr)
     if chosen.config.matrix:
-        store_matrix(saved["fingerprint"], chosen.config.orientations, chosen.path, workers, reporter)
+        store_matrix(saved["fingerprint"], chosen.config.orientations, chosen.run_dir, workers, reporter)
 
 
 def _cluster(chosen: Run) -> None:
     table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold, Filters.of(chosen.config))
-    discard_from(chosen.path, "cluster")
-    write_table(chosen.path / "clusters.parquet", table, chosen.clusters_mark)
+    chosen.run_dir.discard_from("cluster")
+    write_table(chosen.run_dir.clusters, table, chosen.clusters_mark)
 
 
 def _report(done: Run) -> Path:
     page = render(done.clusters, done.images, done.thumbs_of, done.summary)
-    target = done.path / "report.html"
-    write_bytes(target, page.encode("utf-8", "backslashreplace"))
-    return target
+    write_bytes(done.run_dir.report, page.encode("utf-8", "backslashreplace"))
+    return done.run_dir.report
 
 
 def _receipt(done: Run, counts: dict[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    status_column = read_table(done.path / "images.parquet", IMAGES, ["status"])["status"]
+    status_column = done.run_dir.image_columns(IMAGES, ["status"])["status"]
     failed = status_column.filter(pc.not_equal(status_column, "ok"))
     return {
         "images": {"found": len(status_column), "ok": len(status_column) - len(failed), "failed": _counted(failed)},
         "unreadable_folders": saved["unreadable_folders"],
         "links_left_alone": saved.get("links_left_alone", 0),
         **counts,
-        "fingerprint": done.pairs_mark,
+        "fingerprint": done.pairs_key,
         "cutoff": done.config.cutoff,
         "orientations": done.config.orientations,
         "scope": done.config.scope,

@@ -13,21 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, Ints, Pixels
-from dupegrid.core.config import Config, load_config, resolved
+from dupegrid.core.config import Ask, Config, load_config, resolved
 from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
+from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.images.representatives import file_names
 from dupegrid.pairs.ask import Filters
-from dupegrid.pairs.compare import pairs_mark
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import lazy, mse_matrix
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
-from dupegrid.storage.arrays import SUMS, Arrays, Thumbs, stored_fingerprint
+from dupegrid.storage.arrays import SUMS, Thumbs
 from dupegrid.storage.ours import refuse_links
+from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
-from dupegrid.storage.seals import THUMBS, check_seals
 from dupegrid.storage.tables import FORMAT, check_ids, check_images, read_json, read_metadata, read_table, row_count
 
 StrPath = str | os.PathLike[str]
@@ -49,6 +49,7 @@ class Run:
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
         self.config = config
+        self.run_dir = RunDir(path)
 
     @cached_property
     def images(self) -> pa.Table:
@@ -70,10 +71,11 @@ class Run:
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
         self.existing("matches.parquet", "compare")
-        key = stored_fingerprint(self.path / "tiles.zarr") or ""
-        if not key.startswith(self.pairs_mark):
+        pairs = self.run_dir.tiles_key("pairs")
+        if pairs != self.pairs_key:
             raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
-        matches = read_matches(self.path, key, columns)
+        key = fingerprint(pairs, self.run_dir.tiles_key("layout"))
+        matches = read_matches(self.run_dir, key, columns)
         if self.is_compared and len(matches) != self.receipt["matches"]:
             raise StoreError(
                 f"{shown(self.path)} holds {len(matches):,} of {self.receipt['matches']:,} matches: "
@@ -129,24 +131,24 @@ class Run:
     @property
     def is_compared(self) -> bool:
         """Whether every pair has been decided, with the settings of this run."""
-        receipt = self.path / "receipt.json"
-        return receipt.exists() and read_json(receipt).get("fingerprint") == self.pairs_mark
+        receipt = self.run_dir.receipt
+        return receipt.exists() and bool(read_json(receipt).get("fingerprint") == self.pairs_key)
 
     @property
     def is_clustered(self) -> bool:
         """Whether clusters.parquet is there, with the settings of this run."""
-        return self.clusters_mark.items() <= read_metadata(self.path / "clusters.parquet").items()
+        return self.clusters_mark.items() <= read_metadata(self.run_dir.clusters).items()
 
     @property
-    def pairs_mark(self) -> str:
-        """The fingerprint of the matches that belong to these settings."""
+    def pairs_key(self) -> str:
+        """The key of the matches that belong to these settings."""
         saved = self.saved
-        return pairs_mark(saved["fingerprint"], self.config, saved.get("metric_code", ""))
+        return Ask.of(self.config, saved.get("metric_code", "")).key(saved["fingerprint"])
 
     @property
     def clusters_mark(self) -> dict[str, str]:
         """What clusters.parquet was made from, as its metadata says."""
-        return {"fingerprint": self.pairs_mark, "threshold": repr(self.config.threshold)}
+        return {"fingerprint": self.pairs_key, "threshold": repr(self.config.threshold)}
 
     def frame(self, table: str) -> Any:
         """'images', 'matches' or 'clusters' as a lazy dask dataframe, for tables that outgrow memory. Needs pandas."""
@@ -165,8 +167,8 @@ class Run:
 
     def thumbs_of(self, ids: Ints) -> Pixels:
         """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
-        sums = Arrays(self.existing("levels.zarr", "index")).rows(SUMS)
-        return self.stored_thumbs.take(ids, sums[:, 0])
+        self.existing("levels.zarr", "index")
+        return self.stored_thumbs.take(ids, self.run_dir.levels().rows(SUMS)[:, 0])
 
     @cached_property
     def mse(self) -> da.Array:
@@ -237,17 +239,18 @@ class Run:
     @cached_property
     def stored_thumbs(self) -> Thumbs:
         """thumbs.zarr; StoreError unless it is whole."""
-        thumbs = Thumbs(self.existing("thumbs.zarr", "index"))
+        self.existing("thumbs.zarr", "index")
+        thumbs = self.run_dir.thumbs()
         thumbs.check_whole()
-        if len(thumbs) < row_count(self.path / "images.parquet"):
+        if len(thumbs) < row_count(self.run_dir.images):
             raise StoreError(f"{shown(thumbs.path)} is of fewer images than images.parquet: run 'dupegrid run' again")
-        check_seals(self.path, THUMBS, SUMS)
+        self.run_dir.check_seals(THUMBS, SUMS)
         return thumbs
 
     @property
     def saved(self) -> dict[str, Any]:
         """What run.json holds."""
-        saved: dict[str, Any] = read_json(self.path / "run.json")
+        saved: dict[str, Any] = read_json(self.run_dir.run_json)
         return saved
 
     def existing(self, name: str, verb: str) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from dupegrid.core.arrays import CHANNELS
 from dupegrid.core.errors import ConfigError
+from dupegrid.core.keys import fingerprint
 
 SCHEDULERS = "sync, threads, processes, local or tcp://HOST:PORT"
 SCHEDULERS_HERE = ("sync", "threads", "processes", "local")  # on this machine, connecting to nothing
@@ -136,6 +138,30 @@ class Config(BaseModel):
     def values_per_thumb(self) -> int:
         """Number of values in one thumbnail: side x side x 3."""
         return self.thumb * self.thumb * CHANNELS
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What decides which pairs are matches, and their scores."""
+
+    cutoff: float
+    orientations: str
+    scope: str
+    against: bool
+    same_size: bool
+    max_aspect: float | None
+    metric: str
+    metric_code: str  # what its code is known by
+
+    @classmethod
+    def of(cls, config: Config, metric_code: str) -> "Ask":
+        """What a configuration asks for."""
+        same_named = {field.name: getattr(config, field.name) for field in fields(cls)[:-1]}
+        return cls(**same_named | {"against": bool(config.against), "metric_code": metric_code})
+
+    def key(self, images: str) -> str:
+        """A key of the matches among images that have a key: equal when these would be the same."""
+        return fingerprint(images, *astuple(self))
 
 
 def load_config(file: str | os.PathLike[str] | None = None, kept_cutoff: float = -1.0, /, **flags: Any) -> Config:

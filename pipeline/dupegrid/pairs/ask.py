@@ -1,8 +1,7 @@
 """Which pairs are asked for at all: by root, by size, by aspect. Decided for whole blocks of images where possible."""
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +9,9 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
+from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import check_images, read_table
+from dupegrid.storage.tables import check_images
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Facts:
         return np.flatnonzero(self.ok & (self.identical_to < 0))
 
 
-@lru_cache(maxsize=2)
-def read_facts(run_dir: Path, _fingerprint: str) -> Facts:
-    """The facts of a run directory whose images.parquet has this fingerprint."""
+def read_facts(run_dir: RunDir) -> Facts:
+    """The facts of a run directory."""
     names = ["status", "root", "width", "height", "identical_to"]
-    path = run_dir / "images.parquet"
-    return facts_of(check_images(path, read_table(path, IMAGES, names)))
+
+    def read() -> Facts:
+        return facts_of(check_images(run_dir.images, run_dir.image_columns(IMAGES, names)))
+
+    return run_dir.once("facts", read)
 
 
 def facts_of(images: pa.Table) -> Facts:

@@ -4,7 +4,6 @@ import shutil
 import uuid
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import dask.array as da
@@ -17,8 +16,10 @@ from dupegrid.core.runtime import Runtime
 from dupegrid.core.text import size_text
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.kernel import mse_block
-from dupegrid.storage.arrays import Matrix, Thumbs, stored_fingerprint
-from dupegrid.storage.hold import Hold, current, writing_for
+from dupegrid.storage.arrays import Matrix, Thumbs
+from dupegrid.storage.chunked import stored_facts
+from dupegrid.storage.hold import current
+from dupegrid.storage.run_dir import RunDir
 
 _SIDE: Final = 1024
 
@@ -53,20 +54,20 @@ def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> da.A
         )
 
 
-def store_matrix(index_mark: str, orientations: str, run_dir: Path, runtime: Runtime, reporter: Reporter) -> None:
+def store_matrix(images_key: str, orientations: str, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> None:
     """Store all of the matrix in mse.zarr, float64 (n, n), going on where an earlier run stopped.
 
     UsageError, naming the size, when the disk has no room for it.
     """
-    path, n, mark = run_dir / "mse.zarr", len(Thumbs(run_dir / "thumbs.zarr")), f"{index_mark}-{orientations}"
-    if stored_fingerprint(path) != mark:
-        need, room = 8 * n * n, shutil.disk_usage(run_dir).free
+    path, n, made_of = run_dir.matrix_zarr, len(run_dir.thumbs()), {"images": images_key, "orientations": orientations}
+    if stored_facts(path) != made_of:
+        need, room = 8 * n * n, shutil.disk_usage(run_dir.path).free
         if need > room:
             raise UsageError(
                 f"the whole matrix of {n:,} images takes {size_text(need)}, and the disk has {size_text(room)} left: "
                 "leave --matrix out; Run.mse computes any window of it"
             )
-        Matrix.create(path, n, _SIDE, mark)
+        Matrix.create(path, n, _SIDE, made_of)
     matrix = Matrix(path)
     done = matrix.done()
     chunks = -(-n // _SIDE)
@@ -77,20 +78,20 @@ def store_matrix(index_mark: str, orientations: str, run_dir: Path, runtime: Run
             names = CHOICES[orientations]
             tiles, meta = da.from_array(np.array(pending, np.int64), chunks=(1, 2)), np.empty((0, 1), np.int64)
             blocks = tiles.map_blocks(
-                _store_chunk, current(), index_mark, names, dtype=np.int64, chunks=(1, 1), meta=meta
+                _store_chunk, run_dir, current().token, names, dtype=np.int64, chunks=(1, 1), meta=meta
             )
             runtime.compute(blocks, lambda block: advance(len(block)))
 
 
-def _store_chunk(pending: Ints, hold: Hold, index_mark: str, orientations: tuple[str, ...]) -> Ints:
+def _store_chunk(pending: Ints, run_dir: RunDir, token: str, orientations: tuple[str, ...]) -> Ints:
     """One chunk of the matrix and its mirror image, each written whole."""
     if len(pending):
         i, j = pending[0].tolist()
-        thumbs, ok = Thumbs(hold.run_dir / "thumbs.zarr"), read_facts(hold.run_dir, index_mark).ok
+        thumbs, ok = run_dir.thumbs(), read_facts(run_dir).ok
         a, b = (slice(k * _SIDE, min(len(thumbs), (k + 1) * _SIDE)) for k in (i, j))
         block = _masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations)
-        matrix = Matrix(hold.run_dir / "mse.zarr")
-        with writing_for(hold):
+        matrix = Matrix(run_dir.matrix_zarr)
+        with run_dir.writing_for(token):
             matrix.write(i, j, block)
             matrix.write(j, i, block.T)
     return np.ones((len(pending), 1), np.int64)

@@ -205,10 +205,9 @@ class Matrix:
         self._array = ChunkedArray(path, gaps=True)
 
     @classmethod
-    def create(cls, path: Path, images: int, side: int, fingerprint: str) -> "Matrix":
-        """An empty matrix, in place of whatever was there."""
+    def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":
+        """An empty matrix, in place of whatever was there; `facts` say what it is of."""
         remove(path)
-        facts = {"fingerprint": fingerprint}
         ChunkedArray.create(path, (images, images), (side, side), np.float64, float("nan"), facts, gaps=True)
         return cls(path)
 
@@ -229,10 +228,13 @@ class Tiles:
         self.strips: int = self._array.shape[0]
 
     @classmethod
-    def create(cls, path: Path, strips: int, counts: int, fingerprint: str) -> "Tiles":
-        """No tile done, in place of whatever was there."""
+    def create(cls, path: Path, strips: int, counts: int, pairs: str, layout: str) -> "Tiles":
+        """No tile done, in place of whatever was there.
+
+        `pairs` is the key of the pairs that are asked for, `layout` that of how they are cut into tiles.
+        """
         remove(path)
-        facts = {"fingerprint": fingerprint}
+        facts = {"pairs": pairs, "layout": layout}
         ChunkedArray.create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts, gaps=True)
         return cls(path)
 

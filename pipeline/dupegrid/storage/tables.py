@@ -19,36 +19,11 @@ from dupegrid.core.errors import DamagedError, DupegridError, RunDirError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.ours import MADE_BY, parts_in, remove, to_read, to_write
+from dupegrid.storage.ours import MADE_BY, parts_in, to_read, to_write
 
-FORMAT = 2  # of the run directory; another one is refused
+FORMAT = 3  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
 _LARGEST_BYTES = 1 << 28  # of a JSON file: 100,000 folders that could not be listed take a tenth of it
-
-# What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
-# believed to be there that has been taken away.
-ARTIFACTS = {
-    "index": (
-        "mse.zarr",
-        "relaid",
-        "thumbs.zarr",
-        "levels.zarr",
-        "sorted.zarr",
-        "images.parquet",
-        "index",
-        "files.parquet",
-    ),
-    "compare": (
-        "receipt.json",
-        "compared.parquet",
-        "tiles.zarr",
-        "matches.parquet",
-        "settled.parquet",
-        "settled-matches.parquet",
-    ),
-    "cluster": ("clusters.parquet",),
-    "report": ("report.html",),
-}
 
 
 @contextmanager
@@ -131,16 +106,6 @@ def read_error(path: Path, error: OSError) -> DupegridError:
         f"cannot read {printable(str(path))}: {error.strerror}; run the same command again, "
         "and if it stays so, delete that file: it is made again"
     )
-
-
-def discard_from(run_dir: Path, stage: str, keep: Sequence[str] = ()) -> None:
-    """Remove what a stage and all later ones left, the last first: it was made from something else."""
-    stages = list(ARTIFACTS)
-    for later in reversed(stages[stages.index(stage) :]):
-        for name in ARTIFACTS[later]:
-            path = run_dir / name
-            if name not in keep:
-                remove(path)
 
 
 def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, whole: bool = False) -> pa.Table:

@@ -374,7 +374,7 @@ def ftruncate(*given):
         time.sleep(60)
     truncate(*given)
 chunk.decode_files, os.ftruncate = decode_files, ftruncate
-dupegrid.cli.main()
+dupegrid.app.cli.main()
 """
     words = [sys.executable, "-c", script, "run", image_tree, "--out", tmp_path / "run", "--scheduler", "sync"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:

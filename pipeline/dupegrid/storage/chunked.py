@@ -2,6 +2,7 @@
 
 import math
 import re
+import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from itertools import pairwise
@@ -40,7 +41,8 @@ class ChunkedArray:
     def __init__(self, path: Path, gaps: bool = False) -> None:
         """StoreError where there is none, DamagedError where it is not as it was described."""
         self.path = path
-        self._folder = Folder(path, gaps=gaps)
+        self._lock = threading.Lock()
+        self._folder, self._gaps = Folder(path, gaps=gaps), gaps
         self._array, self.facts = opened_array(self._folder)
         self.shape: tuple[int, ...] = self._array.shape
         self.chunks: tuple[int, ...] = self._array.chunks
@@ -68,6 +70,9 @@ class ChunkedArray:
         (path / ABOUT).unlink(missing_ok=True)
         create_array(Folder(path), shape, chunks, dtype, fill, facts or {})
         return cls(path, gaps)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChunkedArray, (self.path, self._gaps)
 
     def grow(self, length: int) -> None:
         """Make room for more rows."""
@@ -114,8 +119,9 @@ class ChunkedArray:
     def checksum_of(self, number: int, values: npt.NDArray[Any]) -> str:
         """The checksum that chunk `number` with these values ends with."""
         array, checksum = self._in_memory
-        array[_place((number,), self.chunks, values.shape)] = values
-        return checksum(self.key(number))
+        with self._lock:  # a task may be done twice at once
+            array[_place((number,), self.chunks, values.shape)] = values
+            return checksum(self.key(number))
 
     @cached_property
     def _in_memory(self) -> tuple[Any, Callable[[str], str]]:

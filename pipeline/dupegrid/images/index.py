@@ -1,4 +1,4 @@
-"""The index stage: files -> thumbs.zarr and images.parquet. One partition of a dask bag = one chunk, written whole.
+"""The index stage: files -> thumbs.zarr and images.parquet. One task of a dask bag = one chunk, written whole.
 
 A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
 """
@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import dask.bag as db
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -70,10 +69,9 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
     if pending and (run_dir / "images.parquet").exists():
         os.replace(run_dir / "images.parquet", rows_before(run_dir))
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
-        if pending:
-            opened = fingerprint(_thumbs_mark(config), len(thumbs), uuid.uuid4().hex)
-            task = partial(index_chunk, current(), opened, reading_of(config), config.file_timeout)
-            runtime.compute(db.from_sequence(pending, partition_size=1).map(task), lambda counts: advance(sum(counts)))
+        opened = fingerprint(_thumbs_mark(config), len(thumbs), uuid.uuid4().hex)
+        task = partial(index_chunk, current(), opened, reading_of(config), config.file_timeout)
+        runtime.each(task, pending, advance)
     parts = [read_metadata(part_path(run_dir, k)) for k in range(thumbs.chunks)]
     _say_of_other_decoders(parts, reporter)
     marks = [_rows_mark(run_dir, k, facts) for k, facts in enumerate(parts)]

@@ -181,13 +181,13 @@ def test_a_signal_says_how_to_go_on(pictures: Path, tmp_path: Path, number: int,
 def test_processes_say_nothing_when_the_terminal_stops_them(tmp_path: Path, scheduler: str) -> None:
     script = tmp_path / "wait.py"
     script.write_text(
-        "import signal, sys, time, dask.bag as db\n"
+        "import signal, sys, time\n"
         "from dupegrid.core.runtime import runtime\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
         "def wait(k):\n    open(f'{sys.argv[1]}/{k}', 'w').close(); time.sleep(60)\n"
         "if __name__ == '__main__':\n"
         f"    with runtime({scheduler!r}, 2) as workers:\n"
-        "        try:\n            workers.compute(db.from_sequence([0, 1], 1).map(wait), print)\n"
+        "        try:\n            workers.each(wait, [0, 1], print)\n"
         "        except KeyboardInterrupt:\n            sys.exit(130)\n"
     )
     process = subprocess.Popen(

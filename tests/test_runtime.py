@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-import dask.bag as db
 import psutil
 import pytest
 from threadpoolctl import threadpool_info
 
 import dupegrid
 from dupegrid.app.estimate import _product_rate
+from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
-from dupegrid.core.runtime import Runtime, one_blas_thread, runtime
+from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.storage.ours import LOCK
 from tests.conftest import save
 
@@ -38,9 +38,9 @@ def few(tmp_path: Path) -> Path:
 
 
 def computed(workers: Runtime, task: Callable[..., object], items: list[object]) -> list[object]:
-    """What a task gives for each item, each a block of its own."""
+    """What a task gives for each item."""
     found: list[object] = []
-    workers.compute(db.from_sequence(items, partition_size=1).map(task), found.extend)
+    workers.each(task, items, found.append)
     return found
 
 
@@ -139,12 +139,12 @@ def test_no_thread_is_at_work_once_a_run_is_left(tmp_path: Path, error: type[Bas
         (tmp_path / f"ended{item}").touch()
         return item
 
-    def stop(_block: object) -> None:
+    def stop(_result: object) -> None:
         waited_until(lambda: len(list(tmp_path.glob("begun*"))) >= 2)
         raise error
 
     with pytest.raises(error), runtime("threads", 2) as workers:
-        workers.compute(db.from_sequence(range(50), partition_size=1).map(task), stop)
+        workers.each(task, range(50), stop)
     begun, ended = len(list(tmp_path.glob("begun*"))), len(list(tmp_path.glob("ended*")))
     assert begun == ended <= 4
     time.sleep(0.5)
@@ -161,13 +161,13 @@ def test_a_task_that_does_not_end_is_left_when_the_user_interrupts() -> None:
     start = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt), runtime("threads", 2) as workers:
-            workers.compute(db.from_sequence([0, 1], partition_size=1).map(task), interrupt)
+            workers.each(task, [0, 1], interrupt)
         assert time.monotonic() - start < 30
     finally:
         forever.set()
 
 
-def interrupt(_block: object) -> None:
+def interrupt(_result: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -176,7 +176,7 @@ def test_an_error_ends_the_pool_of_processes_and_no_other_process() -> None:
     ours.start()
     try:
         with pytest.raises(KeyboardInterrupt), runtime("processes", 1) as workers:
-            workers.compute(db.from_sequence([1], partition_size=1).map(abs), interrupt)
+            workers.each(abs, [1], interrupt)
         assert multiprocessing.active_children() == [ours]
     finally:
         ours.kill()
@@ -206,10 +206,10 @@ def test_as_many_tasks_as_workers_are_at_work_at_once(tmp_path: Path, scheduler:
 def test_processes_of_a_pool_end_soon_after_their_parent_was_killed(tmp_path: Path) -> None:
     script = written(
         tmp_path / "script.py",
-        "import os, time, dask.bag as db\nfrom pathlib import Path\nfrom dupegrid.core.runtime import runtime\n"
+        "import os, time\nfrom pathlib import Path\nfrom dupegrid.core.runtime import runtime\n"
         "def task(k):\n    Path(f'pid{os.getpid()}').touch(); time.sleep(300)\n"
         "if __name__ == '__main__':\n    with runtime('processes', 2) as workers:\n"
-        "        workers.compute(db.from_sequence([0, 1], partition_size=1).map(task), print)\n",
+        "        workers.each(task, [0, 1], print)\n",
     )
     parent = subprocess.Popen([sys.executable, script], cwd=tmp_path)
     waited_until(lambda: len(list(tmp_path.glob("pid*"))) == 2)

@@ -3,6 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
@@ -42,15 +43,23 @@ _TRIES: Final = 3  # the same damaged file is removed and made again so often in
 COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
 
 
-def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
+def run(
+    *paths: StrPath,
+    out: StrPath,
+    config: StrPath | None = None,
+    quiet: bool = False,
+    client: Any = None,
+    **settings: Any,
+) -> Run:
     """Find the duplicates among the images under `paths`: index, compare, cluster and report, into the folder `out`.
 
     On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
-    over those in the YAML file `config`. Raises UsageError for what the caller can put right.
+    over those in the YAML file `config`. A dask.distributed `client` does the work in the place of the scheduler, and
+    stays open. Raises UsageError for what the caller can put right.
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(paths, out, config, settings, reporter)
-    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+    with chosen.run_dir.locked(), _runtime(chosen.config, client) as workers:
         damaged: Counter[Path] = Counter()
         while True:
             try:
@@ -68,20 +77,31 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
                 chosen = Run(chosen.path, chosen.config)
 
 
-def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
-    """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`."""
+def index(
+    *paths: StrPath,
+    out: StrPath,
+    config: StrPath | None = None,
+    quiet: bool = False,
+    client: Any = None,
+    **settings: Any,
+) -> Run:
+    """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`.
+
+    The arguments are those of `run`.
+    """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(paths, out, config, settings, reporter)
-    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+    with chosen.run_dir.locked(), _runtime(chosen.config, client) as workers:
         _index(chosen, listing, workers, reporter)
     return chosen
 
 
-def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
+def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **settings: Any) -> Run:
     """Compare all pairs of an indexed run: matches.parquet and receipt.json.
 
     `settings` change those of the run: any of COMPARE_SETTINGS; the others were settled by the index. What runs code or
     connects is not taken from a run directory: the address of a cluster, and as `metric` a function, are given again.
+    A dask.distributed `client` does the work in the place of the scheduler, and stays open.
     """
     for key in settings:
         if key not in (*COMPARE_SETTINGS, "metric"):
@@ -89,7 +109,7 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
     end_probe()
     with open_run(run_dir).run_dir.locked():  # opened again, as another run may have been at it
         opened = open_run(run_dir)
-        _check_trusted(opened.config, settings)
+        _check_trusted(opened.config, settings, client)
         code = metric_code(opened.config.metric)
         chosen = Run(opened.path, changed(opened.config, **settings))
         if chosen.run_dir.images_key() != chosen.saved["fingerprint"]:
@@ -97,7 +117,7 @@ def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
         chosen.run_dir.check_seals(SUMS)  # by which rows that are read alone are checked; sorting checks what it reads
-        with runtime(chosen.config.scheduler, chosen.config.workers) as workers:
+        with _runtime(chosen.config, client) as workers:
             if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}
                 write_run_json(chosen.path, saved)
@@ -173,6 +193,10 @@ def _chosen(
         return Run(run_dir, chosen), discover(chosen, advance)
 
 
+def _runtime(config: Config, client: Any) -> AbstractContextManager[Runtime]:
+    return runtime(config.scheduler if client is None else client, config.workers)
+
+
 def _with_paths(settings: Mapping[str, Any], paths: Sequence[StrPath]) -> dict[str, Any]:
     """All settings of a call, the PATHs among them where some were given."""
     if paths and "paths" in settings:
@@ -180,14 +204,14 @@ def _with_paths(settings: Mapping[str, Any], paths: Sequence[StrPath]) -> dict[s
     return {**settings, "paths": list(paths)} if paths else dict(settings)
 
 
-def _check_trusted(config: Config, settings: Mapping[str, Any]) -> None:
+def _check_trusted(config: Config, settings: Mapping[str, Any], client: Any) -> None:
     """Refuse what would run code or connect only because a run directory says so."""
     metric, scheduler = config.metric, printable(config.scheduler)
     if settings.get("metric") not in (None, metric):
         raise _cannot_change("metric")
     if settings.get("metric") is None and not is_built_in(metric):
         raise UsageError(f"this run was made with --metric {metric}, which is code: give --metric {metric} again")
-    if settings.get("scheduler") is None and config.scheduler not in SCHEDULERS_HERE:
+    if client is None and settings.get("scheduler") is None and config.scheduler not in SCHEDULERS_HERE:
         raise UsageError(
             f"this run was made with --scheduler {scheduler}: give --scheduler {scheduler} again, "
             "or --scheduler threads"

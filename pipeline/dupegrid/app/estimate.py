@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import CHOICES
+from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.config import Config
-from dupegrid.core.runtime import one_blas_thread
 from dupegrid.images.chunk import levels_shapes, reading_of
 from dupegrid.images.discover import Listing
 from dupegrid.images.sandbox import File, decode_files

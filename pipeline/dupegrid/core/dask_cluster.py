@@ -1,4 +1,4 @@
-"""A dask cluster, our own or the user's: it computes dask collections, on workers that see what we see.
+"""A dask cluster, our own or the user's: it does tasks on workers that see what we see.
 
 The only file that knows distributed.
 """
@@ -9,17 +9,19 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import dask
-from dask._task_spec import Task, TaskRef, convert_legacy_graph
+from dask.utils import funcname
 
+from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.core.sights import Places, Sight, as_expression, difference, look
 from dupegrid.core.spawned import SAFE_PATH, check_main, kept_environment, safe_path
+from dupegrid.core.tasks import Items, Task, collection
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -32,17 +34,17 @@ _WORKERS_START_WITH: Final = "distributed.nanny.pre-spawn-environ"
 
 
 @contextmanager
-def dask_cluster(scheduler: str, workers: int) -> Iterator["DaskCluster"]:
-    """A cluster of so many processes of our own (local), or the one at the address of a scheduler.
+def dask_cluster(scheduler: "str | Client", workers: int) -> Iterator["DaskCluster"]:
+    """A cluster of so many processes of our own (local), the one at the address of a scheduler, or that of a Client.
 
-    ConfigError when no scheduler answers there, or no worker is there.
+    ConfigError when no scheduler answers there, the Client cannot be used, or no worker is there.
     """
-    with _silent(), _own_client(workers) if scheduler == "local" else _client_at(scheduler) as client:
+    with _silent(), _client(scheduler, workers) as client:
         yield DaskCluster(client)
 
 
 class DaskCluster:
-    """Computes the blocks of dask collections on the workers of a client."""
+    """Does tasks on the workers of a client."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -64,18 +66,17 @@ class DaskCluster:
             )
         self._seen = (places, here)
 
-    def compute(self, collection: Any, on_block: Callable[[Any], None]) -> None:
-        """Compute every block of a dask bag or array; `on_block` gets each result, in the order of finishing."""
+    def each(self, task: Task, items: Items, on_done: Callable[[Any], None]) -> None:
+        """Call `task(item)` on a worker for every item, and here `on_done(result)` as each one is finished."""
         from distributed import KilledWorker, as_completed
         from distributed.comm import CommClosedError
 
-        graph = convert_legacy_graph(dict(collection.__dask_graph__()))
-        graph = {key: self._checked(task) for key, task in graph.items()}
+        tasks = collection(funcname(task), partial(_work, self._seen, task), items)
         futures = []
         try:
-            futures = self._client.get(graph, flat(collection.__dask_keys__()), sync=False)
+            futures = self._client.get(dict(tasks.__dask_graph__()), tasks.__dask_keys__(), sync=False)
             for future in as_completed(futures, loop=self._client.loop):
-                on_block(future.result())
+                on_done(future.result()[0])
                 future.release()
         except (CancelledError, KilledWorker, CommClosedError) as error:
             raise DupegridError(f"the cluster was lost ({type(error).__name__}); {GO_ON}") from None
@@ -90,13 +91,6 @@ class DaskCluster:
             for future in futures:
                 future.release()  # what has not started is called off
 
-    def _checked(self, task: Any) -> Any:
-        """A task that looks before its process' first work."""
-        if not isinstance(task, Task) or self._seen is None:
-            return task
-        needs = tuple(task.dependencies)
-        return Task(task.key, partial(_work, self._seen, task, needs), *map(TaskRef, needs))
-
 
 class _DamagedThereError(Exception):
     """Raised in a worker for a DamagedError: where, and what the file looks like from there."""
@@ -106,21 +100,16 @@ class _DamagedThereError(Exception):
         self.file, self.problem, self.address, self.digest = file, problem, address, digest
 
 
-def flat(keys: Any) -> list[Any]:
-    """The keys of a dask collection, in one list."""
-    if isinstance(keys, list):
-        return [key for part in keys for key in flat(part)]
-    return [keys]
-
-
-def _work(seen: tuple[Places, Sight], task: Task, needs: tuple[Any, ...], *values: Any) -> Any:
-    """Do a task, which needs these keys with these values, in a worker that has looked."""
+def _work(seen: tuple[Places, Sight] | None, task: Task, item: Any) -> Any:
+    """Do a task in a worker, whose process looks before its first work."""
     from distributed import get_worker
 
     address = get_worker().address
-    _refuse(address, _difference_here(seen))
+    if seen is not None:
+        _refuse(address, _difference_here(seen))
     try:
-        return task(dict(zip(needs, values, strict=True)))
+        with one_blas_thread():
+            return task(item)
     except DamagedError as error:
         raise _DamagedThereError(error.file, error.problem, address, _digest(error.file)) from None
 
@@ -143,6 +132,12 @@ def _digest(file: Path) -> str:
             return hashlib.file_digest(opened, "blake2b").hexdigest()
     except OSError as error:
         return type(error).__name__
+
+
+def _client(scheduler: "str | Client", workers: int) -> AbstractContextManager["Client"]:
+    if not isinstance(scheduler, str):
+        return _handed_over(scheduler)
+    return _own_client(workers) if scheduler == "local" else _client_at(scheduler)
 
 
 @contextmanager
@@ -184,11 +179,26 @@ def _client_at(scheduler: str) -> Iterator["Client"]:
     except (OSError, ValueError):
         raise ConfigError(f"no dask scheduler answers at {scheduler}: start one with 'dask scheduler'") from None
     with _closed(client):
-        try:
-            client.wait_for_workers(1, timeout=30)
-        except TimeoutError:
-            raise ConfigError(f"no worker at {scheduler}: start some with 'dask worker {scheduler}'") from None
+        _wait_for_a_worker(client, scheduler)
         yield client
+
+
+@contextmanager
+def _handed_over(client: Any) -> Iterator["Client"]:
+    """A client of the caller's, who goes on using it."""
+    from distributed import Client
+
+    if not isinstance(client, Client) or client.status != "running" or client.asynchronous:
+        raise ConfigError(f"client is {client!r}: give a dask.distributed Client, connected and not asynchronous")
+    _wait_for_a_worker(client, client.scheduler.address)
+    yield client
+
+
+def _wait_for_a_worker(client: "Client", scheduler: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=30)
+    except TimeoutError:
+        raise ConfigError(f"no worker at {scheduler}: start some with 'dask worker {scheduler}'") from None
 
 
 @contextmanager

@@ -1,11 +1,10 @@
-"""The name of a scheduler -> something that computes dask collections."""
+"""The name of a scheduler, or a dask Client -> something that does a task for each of many items."""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -13,11 +12,13 @@ import dask
 import dask.multiprocessing
 import dask.threaded
 from dask.callbacks import Callback
-from threadpoolctl import ThreadpoolController
+from dask.utils import funcname
 
-from dupegrid.core.dask_cluster import GO_ON, dask_cluster, flat
+from dupegrid.core.blas import one_blas_thread
+from dupegrid.core.dask_cluster import GO_ON, dask_cluster
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
+from dupegrid.core.tasks import Items, Task, collection
 
 # Tasks at work are waited for so long after one of them has failed, and after a signal.
 _PATIENCE_S: Final = 10.0
@@ -25,7 +26,7 @@ _STOP_S: Final = 1.0
 
 
 class Runtime(Protocol):
-    """Computes the blocks of a dask collection, calling back in this thread as each one is finished."""
+    """Does a task for each of many items on its workers, by dask."""
 
     workers: int
 
@@ -33,23 +34,27 @@ class Runtime(Protocol):
         """ConfigError where a worker does not see what this process sees: the lock of a run, `samples` of each root."""
         ...
 
-    def compute(self, collection: Any, on_block: Callable[[Any], None]) -> None:
-        """Compute every block of a dask bag or array; `on_block` gets each result, in the order of finishing."""
+    def each(self, task: Task, items: Items, on_done: Callable[[Any], None]) -> None:
+        """Call `task(item)` on a worker for every item, and `on_done(result)` in this thread as each one is finished.
+
+        The items of a list are the partitions of a dask bag; the rows of a numpy array are the blocks of a dask array.
+        They are started in the order in which they are given, as many at once as there are workers.
+        """
         ...
 
 
 @contextmanager
-def runtime(scheduler: str, workers: int | None = None) -> Iterator[Runtime]:
+def runtime(scheduler: Any, workers: int | None = None) -> Iterator[Runtime]:
     """A runtime by name: sync, threads, processes, local (a cluster of processes here) or the address of a cluster.
 
-    ConfigError when no scheduler answers at the address, or where this program cannot start processes.
+    Or a dask.distributed Client, which is used and left as it is. ConfigError when no scheduler answers at the address,
+    where the Client is closed, or where this program cannot start processes.
     """
     count = workers or len(os.sched_getaffinity(0))
     if scheduler == "sync":
         with one_blas_thread():
             yield _Local(dask.get, 1)
     elif scheduler == "threads":
-        # One BLAS thread each: two layers of threads fight for the same cores.
         with one_blas_thread(), _threads(count) as pool:
             yield _Local(partial(dask.threaded.get, pool=pool), count, pool)
     elif scheduler == "processes":
@@ -120,65 +125,21 @@ class _Local:
     def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
         """Nothing: they see what this process sees."""
 
-    def compute(self, collection: Any, on_block: Callable[[Any], None]) -> None:
-        outputs = flat(collection.__dask_keys__())
-        wanted = set(outputs)
+    def each(self, task: Task, items: Items, on_done: Callable[[Any], None]) -> None:
+        def posttask(_key: Any, part: Any, _graph: Any, _state: Any, _worker: Any) -> None:
+            on_done(part[0])
 
-        def posttask(key: Any, result: Any, _graph: Any, _state: Any, _worker: Any) -> None:
-            if key in wanted:
-                on_block(result)
-
+        tasks = collection(funcname(task), task, items)
         # Given, as those that are registered serve all threads at once, and dask takes them away while it computes.
         callbacks = [*Callback.active, (None, None, None, posttask, None)]
         try:
-            self._get(dict(collection.__dask_graph__()), outputs, callbacks=callbacks)
+            self._get(dict(tasks.__dask_graph__()), tasks.__dask_keys__(), callbacks=callbacks)
         except BrokenExecutor:
             raise DupegridError(f"a worker process died; {GO_ON}") from None
         except BaseException as error:
             if self._pool is not None:
                 self._pool.call_off(_PATIENCE_S if isinstance(error, Exception) else _STOP_S)
             raise
-
-
-class _OneBlasThread:
-    """One BLAS thread in each of ours while anybody wants it: the first one sets it, the last one takes it back."""
-
-    def __init__(self) -> None:
-        self._limits: Any = None
-        self.forked()
-
-    def forked(self) -> None:
-        """Forget the threads that a forked process has not; the limits stay, to be taken back by its own."""
-        self._lock = threading.Lock()
-        self._users = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._users += 1
-            if self._limits is None:
-                self._limits = _blas().limit(limits=1, user_api="blas")
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._limits.restore_original_limits()
-                self._limits = None
-
-
-_one_blas_thread = _OneBlasThread()
-os.register_at_fork(after_in_child=_one_blas_thread.forked)
-
-
-def one_blas_thread() -> _OneBlasThread:
-    """One BLAS thread in each of ours, while the context lasts."""
-    return _one_blas_thread
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """numpy's BLAS among the libraries that are loaded; looking for them takes a while."""
-    return ThreadpoolController()
 
 
 def _start_worker_process() -> None:

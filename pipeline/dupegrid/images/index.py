@@ -1,4 +1,4 @@
-"""The index stage: files -> thumbs.zarr and images.parquet. One partition of a dask bag = one chunk, written whole.
+"""The index stage: files -> thumbs.zarr and images.parquet. One task of a dask bag = one chunk, written whole.
 
 A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
 """
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import dask.bag as db
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -67,9 +66,8 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
         os.replace(run_dir.images, run_dir.images_before)
     run_dir.renew()
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
-        if pending:
-            task = partial(index_chunk, run_dir, current().token, reading_of(config), config.file_timeout)
-            runtime.compute(db.from_sequence(pending, partition_size=1).map(task), lambda counts: advance(sum(counts)))
+        task = partial(index_chunk, run_dir, current().token, reading_of(config), config.file_timeout)
+        runtime.each(task, pending, advance)
     parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
     _say_of_other_decoders(parts, reporter)
     marks = [_rows_mark(run_dir, k, facts) for k, facts in enumerate(parts)]

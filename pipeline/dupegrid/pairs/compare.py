@@ -1,15 +1,14 @@
 """The compare stage: levels.zarr and thumbs.zarr -> sorted.zarr, tiles.zarr and matches.parquet.
 
 The images that are compared one by one are sorted so that like lies beside like, and cut into strips; a tile is all
-pairs of two strips, and one block of the dask array.
+pairs of two strips, and one block of a dask array.
 """
 
 import os
-import uuid
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
-import dask.array as da
 import numpy as np
 
 from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints
@@ -62,23 +61,23 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     tiles = _opened_or_new(job, pairs, layout)
     done = _done(run_dir, tiles, job.key)
     pending = [(i, j) for i, j in job.grid.tiles().tolist() if (i, j) not in done]
+    # Tiles on the diagonal hold most of the work and start first, so that no core waits for one at the end; the others
+    # go row by row, as tiles of a row share a strip.
+    pending.sort(key=lambda tile: (tile[0] != tile[1], tile))
     total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
-        if pending:
-            runtime.compute(_blocks(pending, job), lambda block: advance(int(block.sum())))
+        runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
     if read_metadata(run_dir.compared).get("pairs") != pairs:
         write_compared(run_dir, facts.live, config, alike, pairs)
     return _counts(job, pairs, tiles, facts, facts.live[settled])
 
 
-def compare_tile(tile: Ints, job: Job) -> Ints:
-    """Compare the pairs of a tile: its place in the grid, int64 (1, 2) -> how many pairs it stands for, (1, 1).
+def compare_tile(job: Job, tile: Ints) -> int:
+    """Compare the pairs of a tile, by its place in the grid, int64 (2,). Returns how many pairs it stands for.
 
     Matches are written first and the mark last, so a tile that is marked needs nothing more.
     """
-    if not len(tile):  # dask asks for the shape of a block with an empty one
-        return np.zeros((0, 1), np.int64)
-    i, j = tile[0].tolist()
+    i, j = tile.tolist()
     tally = dict.fromkeys(COUNTS, 0)
     with job.run_dir.writing_for(job.token):
         writer = PartWriter(job, i, j)
@@ -90,7 +89,7 @@ def compare_tile(tile: Ints, job: Job) -> Ints:
         tally |= {"parts": writer.close(), "matches": writer.rows, "comparison": number_of(job.key)}
         counts = np.array([tally[name] for name in COUNTS], np.int64)
         job.run_dir.tiles().mark(i, j, counts)
-    return np.array([[job.grid.pairs(i, j)]], np.int64)
+    return job.grid.pairs(i, j)
 
 
 def compare_progress(run_dir: RunDir, pairs: str) -> tuple[int, int]:
@@ -169,21 +168,6 @@ def _done(run_dir: RunDir, tiles: Tiles, key: str) -> set[tuple[int, int]]:
         return all(is_part_of(run_dir.match_part(i, j, part), key) for part in range(int(counts[parts])))
 
     return {(i, j) for (i, j), counts in tiles.done().items() if is_whole(i, j, counts)}
-
-
-def _blocks(pending: list[tuple[int, int]], job: Job) -> da.Array:
-    """The pending tiles as a dask array, a tile a block.
-
-    Those on the diagonal hold most of the work and come first, so that no core waits for one at the end; then row by
-    row, as tiles of a row share a strip. dask starts independent blocks by their numbers as text, the last first.
-    """
-    started = sorted(range(len(pending)), key=str, reverse=True)
-    tiles = np.empty((len(pending), 2), np.int64)
-    tiles[started] = sorted(pending, key=lambda tile: (tile[0] != tile[1], tile))
-    name = uuid.uuid4().hex  # dask would look through all of the job to make one
-    tiles = da.from_array(tiles, chunks=(1, 2), name=f"tiles-{name}")
-    meta = np.empty((0, 1), np.int64)
-    return tiles.map_blocks(compare_tile, job, name=f"compare-{name}", dtype=np.int64, chunks=(1, 1), meta=meta)
 
 
 def _counts(job: Job, pairs: str, tiles: Tiles, facts: Facts, settled: Ints) -> dict[str, Any]:

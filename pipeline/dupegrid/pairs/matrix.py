@@ -74,27 +74,21 @@ def store_matrix(images_key: str, orientations: str, run_dir: RunDir, runtime: R
     pending = [(i, j) for i in range(chunks) for j in range(i, chunks) if not {(i, j), (j, i)} <= done]
     total = chunks * (chunks + 1) // 2
     with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
-        if pending:
-            names = CHOICES[orientations]
-            tiles, meta = da.from_array(np.array(pending, np.int64), chunks=(1, 2)), np.empty((0, 1), np.int64)
-            blocks = tiles.map_blocks(
-                _store_chunk, run_dir, current().token, names, dtype=np.int64, chunks=(1, 1), meta=meta
-            )
-            runtime.compute(blocks, lambda block: advance(len(block)))
+        task = partial(_store_chunk, run_dir, current().token, CHOICES[orientations])
+        runtime.each(task, np.array(pending, np.int64), advance)
 
 
-def _store_chunk(pending: Ints, run_dir: RunDir, token: str, orientations: tuple[str, ...]) -> Ints:
-    """One chunk of the matrix and its mirror image, each written whole."""
-    if len(pending):
-        i, j = pending[0].tolist()
-        thumbs, ok = run_dir.thumbs(), read_facts(run_dir).ok
-        a, b = (slice(k * _SIDE, min(len(thumbs), (k + 1) * _SIDE)) for k in (i, j))
-        block = _masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations)
-        matrix = Matrix(run_dir.matrix_zarr)
-        with run_dir.writing_for(token):
-            matrix.write(i, j, block)
-            matrix.write(j, i, block.T)
-    return np.ones((len(pending), 1), np.int64)
+def _store_chunk(run_dir: RunDir, token: str, orientations: tuple[str, ...], place: Ints) -> int:
+    """One chunk of the matrix, by its place int64 (2,), and its mirror image, each written whole. Returns 1."""
+    i, j = place.tolist()
+    thumbs, ok = run_dir.thumbs(), read_facts(run_dir).ok
+    a, b = (slice(k * _SIDE, min(len(thumbs), (k + 1) * _SIDE)) for k in (i, j))
+    block = _masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations)
+    matrix = Matrix(run_dir.matrix_zarr)
+    with run_dir.writing_for(token):
+        matrix.write(i, j, block)
+        matrix.write(j, i, block.T)
+    return 1
 
 
 def _masked_mse(a: Any, b: Any, a_ok: Any, b_ok: Any, orientations: tuple[str, ...]) -> Any:

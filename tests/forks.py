@@ -97,7 +97,7 @@ class _Forked:
                 os._exit(1)
         os.close(theirs_in)
         os.close(theirs_out)
-        self.stdin, self.stdout = open(ours_in, "wb", 0), open(ours_out, "rb", 0)
+        self.stdin, self.stdout = os.fdopen(ours_in, "wb", 0), os.fdopen(ours_out, "rb", 0)
         self._code: int | None = None
 
     def wait(self, timeout: float) -> int:

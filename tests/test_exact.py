@@ -147,7 +147,7 @@ def baseline(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A dask scheduler and two workers, each a process of its own."""
     folder = tmp_path_factory.mktemp("dask")

@@ -13,14 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.errors import StoreError
-from dupegrid.images.chunk import (
-    LISTED,
-    create_stores,
-    facts_of,
-    stored_seal,
-    together,
-    write_chunk,
-)
+from dupegrid.images.chunk import LISTED, create_stores, facts_of, stored_seal, together, write_chunk
 from dupegrid.storage.ours import ASIDE, remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART

@@ -48,7 +48,7 @@ class RuntimeSuite:
         [
             [],
             [7],
-            range(120),
+            range(40),
             [None, "text", ("task", 0), (max, 1, 2), [(max, 1, 2)], {"a": (1, 2)}, b"bytes", abs],
             np.arange(30).reshape(15, 2),
             np.empty((0, 2), np.int64),
@@ -73,14 +73,14 @@ class RuntimeSuite:
         assert here <= {threading.get_ident()}
         assert [path.stat().st_size for path in tmp_path.iterdir()] == [1] * len(items)
 
-    @pytest.mark.parametrize("items", [range(120), np.arange(120)], ids=["bag", "array"])
+    @pytest.mark.parametrize("items", [range(40), np.arange(40)], ids=["bag", "array"])
     def test_items_are_started_in_the_order_in_which_they_are_given(self, workers: Runtime, items: Any) -> None:
         def task(item: Any) -> tuple[int, int]:
             return time.monotonic_ns(), int(item)
 
         started = [item for _, item in sorted(results(workers, task, items))]
         astray = sorted(abs(place - item) for place, item in enumerate(started))
-        assert astray[-1] < self.count or (self.count > 1 and astray[60] <= 2 * self.count)
+        assert astray[-1] < self.count or (self.count > 1 and astray[20] <= 2 * self.count)
 
     def test_results_arrive_as_they_finish(self, workers: Runtime, tmp_path: Path) -> None:
         first = tmp_path / "first"
@@ -133,13 +133,14 @@ class RuntimeSuite:
             return item
 
         def interrupt(_result: int) -> None:
+            at.append(time.monotonic())
             raise KeyboardInterrupt
 
-        start = time.monotonic()
+        at: list[float] = []
         try:
             with pytest.raises(KeyboardInterrupt), runtime() as workers:
                 workers.each(task, range(50), interrupt)
-            assert time.monotonic() - start < 60
+            assert time.monotonic() - at[0] < 60
         finally:
             end.touch()
         assert len(list(tmp_path.iterdir())) < 30

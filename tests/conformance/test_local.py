@@ -1,5 +1,7 @@
+from collections.abc import Iterator
 from functools import partial
 
+import dask
 import pytest
 
 from dupegrid.core.runtime import runtime as open_runtime
@@ -7,8 +9,9 @@ from tests.conformance.runtime_suite import WORKERS, Opened, ProcessesSuite
 
 
 @pytest.fixture(scope="module")
-def runtime() -> Opened:
-    return partial(open_runtime, "local", WORKERS)
+def runtime() -> Iterator[Opened]:
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # as workers take a while to start
+        yield partial(open_runtime, "local", WORKERS)
 
 
 class TestLocal(ProcessesSuite):

@@ -156,7 +156,8 @@ def _own_client(workers: int) -> Iterator["Client"]:
         "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
     }
     variables = {**dask.config.get(_WORKERS_START_WITH), SAFE_PATH: "1"}
-    with kept_environment(*variables, "PYTHONHASHSEED"):  # distributed sets them here, whenever it starts a worker
+    # distributed sets these here, whenever it starts a worker.
+    with kept_environment(*variables, "PYTHONHASHSEED", "__DASK_PARENT_PID"):
         with safe_path(), dask.config.set({_WORKERS_START_WITH: variables}):
             cluster = LocalCluster(**options)
         with cluster, _closed(Client(cluster, set_as_default=False)) as client:

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.conftest import ROOT, save
 
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PACKAGE = ROOT / "pipeline/dupegrid"
 
 
@@ -61,9 +63,14 @@ def test_make_targets_are_those_the_readme_names() -> None:
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for document in (README, ARCHITECTURE, (ROOT / "GLOSSARY.md").read_text()):
+    for document in (README, ARCHITECTURE, CONTRIBUTING, (ROOT / "GLOSSARY.md").read_text()):
         for target in re.findall(r"\]\(([^)#]+)\)", document):
             assert (ROOT / target).exists(), target
+
+
+def test_contributing_is_short_and_the_changelog_knows_the_version() -> None:
+    assert len(CONTRIBUTING.splitlines()) <= 40
+    assert version("dupegrid") in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_files_that_the_architecture_names_exist() -> None:

@@ -4,7 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-crash check bench bench-million clean
+LOWEST := .venv-lowest
+# What uses every library, for environments that differ in these.
+WITH_ALL := $(addprefix tests/test_,$(addsuffix .py,api cli clusters exact features store thumbnail runtime))
+
+.PHONY: demo test test-crash test-lowest test-pythons check bench bench-million dist packages clean
 
 demo: $(VENV)/.core
 	$(BIN)/dupegrid demo
@@ -14,6 +18,12 @@ test: $(VENV)/.dev
 
 test-crash: $(VENV)/.dev
 	$(BIN)/python -m tests.crash
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest $(WITH_ALL)
+
+test-pythons: packages
+	$(BIN)/python -m tests.installed dist 3.12 3.13
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -26,8 +36,15 @@ bench: $(VENV)/.dev
 bench-million: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks million
 
+dist: packages
+	$(BIN)/python -m tests.installed dist
+
+packages: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+
 clean:
-	rm -rf $(VENV) demo .bench
+	rm -rf $(VENV) $(LOWEST) demo dist .bench
 
 $(BIN)/python:
 	@echo "making $(VENV), which takes half a minute" >&2
@@ -41,4 +58,11 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(LOWEST)/.installed: pyproject.toml tests/lowest.py
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) -m tests.lowest > $(LOWEST)/constraints.txt
+	PIP_CONSTRAINT=$(LOWEST)/constraints.txt $(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable . hypothesis pandas pytest
 	touch $@

@@ -37,6 +37,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) < 150
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(sandbox: Path) -> None:
     lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("dupegrid ")]
@@ -46,6 +47,7 @@ def test_the_commands_of_the_readme_run(sandbox: Path) -> None:
         assert done.returncode == 0, f"{words}: {done.stderr}"
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(sandbox: Path) -> None:
     assert blocks("python")
     for block in blocks("python"):
@@ -56,7 +58,7 @@ def test_the_python_of_the_readme_runs(sandbox: Path) -> None:
 def test_make_targets_are_those_the_readme_names() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE).group(1).split())
-    named = set(re.findall(r"\bmake ([a-z-]+)", README))
+    named = set(re.findall(r"\bmake ([a-z-]+)", README + CONTRIBUTING))
     assert {"demo", "test", "check", "bench"} <= named <= targets
     ci = (ROOT / ".ci/run").read_text()
     assert set(re.search(r"^make (.*)$", ci, re.MULTILINE).group(1).split()) <= named

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 LOWEST := .venv-lowest
 # What uses every library, for environments that differ in these.
-WITH_ALL := $(addprefix tests/test_,$(addsuffix .py,api cli clusters exact features store thumbnail runtime))
+WITH_ALL := $(addprefix tests/test_,$(addsuffix .py,api cli clusters exact features kernel store thumbnail runtime))
 
 .PHONY: demo test test-crash test-lowest test-pythons check bench bench-million dist packages clean
 

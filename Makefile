@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 LOWEST := .venv-lowest
+DOCS := .venv-docs
 # What uses every library, for environments that differ in these.
 WITH_ALL := $(addprefix tests/test_,$(addsuffix .py,api cli clusters exact features kernel store thumbnail runtime))
 
-.PHONY: demo test test-crash test-lowest test-pythons check bench bench-million dist packages clean
+.PHONY: demo test test-crash test-lowest test-pythons check bench bench-million dist packages docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/dupegrid demo
@@ -43,8 +44,12 @@ packages: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/python -m build
 
+# mkdocs-material 9.7 warns of the mkdocs to come, which is of no use here.
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) $(LOWEST) demo dist .bench
+	rm -rf $(VENV) $(LOWEST) $(DOCS) demo dist site .bench
 
 $(BIN)/python:
 	@echo "making $(VENV), which takes half a minute" >&2
@@ -65,4 +70,9 @@ $(LOWEST)/.installed: pyproject.toml tests/lowest.py
 	$(PYTHON) -m venv $(LOWEST)
 	$(PYTHON) -m tests.lowest > $(LOWEST)/constraints.txt
 	PIP_CONSTRAINT=$(LOWEST)/constraints.txt $(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable . hypothesis pandas pytest
+	touch $@
+
+$(DOCS)/.installed: pyproject.toml
+	test -e $(DOCS) || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@

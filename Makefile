@@ -14,8 +14,9 @@ WITH_ALL := $(addprefix tests/test_,$(addsuffix .py,api cli clusters exact featu
 demo: $(VENV)/.core
 	$(BIN)/dupegrid demo
 
+# Side by side, see decisions/0012; compiled modules are kept, as the tests start many processes.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 test-crash: $(VENV)/.dev
 	$(BIN)/python -m tests.crash

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from dupegrid import Run, demo
+from dupegrid import Run
+from dupegrid.app import demo
 from dupegrid.images import chunk as chunk_module
 
 ROOT = Path(__file__).parent.parent

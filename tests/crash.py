@@ -19,15 +19,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 from distributed.chaos import KillWorker
+from distributed.utils import get_mp_context
 
 import dupegrid
-from dupegrid.errors import DupegridError
-from dupegrid.store import Tiles
+from dupegrid.core.errors import DupegridError
+from dupegrid.storage.arrays import Tiles
 from tests.benchmarks.collection import make_run
 from tests.conftest import save
+from tests.forks import in_fork
 
 SETTINGS: dict[str, Any] = {"quiet": True, "tile": 8, "cutoff": 500.0, "orientations": "rotations", "thumb": 16}
 
@@ -53,25 +56,6 @@ def tables(run_dir: Path) -> str:
     for part in parts:
         digest.update(repr(part).encode())
     return digest.hexdigest()
-
-
-def in_fork(work: Callable[[], object]) -> int:
-    """Do some work in a fork that leads its own process group; its exit status, negative for a signal."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.setpgid(0, 0)
-            work()
-            code = 0
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with suppress(ProcessLookupError):  # nobody it started is left
-        os.killpg(pid, signal.SIGKILL)
-    return code
 
 
 def kill() -> None:
@@ -123,13 +107,13 @@ class Case:
         self.settings = {**SETTINGS, "scheduler": "sync", "matrix": not incremental}
         draw(self.photos, 0, 20)
         if incremental:
-            assert in_fork(lambda: dupegrid.run(self.photos, out=self.start, **self.settings)) == 0
+            self.run(self.start)
             (self.photos / "004.png").unlink()
             save(self.photos / "007.png", 90)
             (self.photos / "010.png").rename(self.photos / "moved.png")
             draw(self.photos, 30, 9)
         whole = self.new(folder / "whole")
-        assert in_fork(lambda: self.run(whole)) == 0
+        self.run(whole)  # here, so that forks have all that a run imports
         self.expected = tables(whole)
 
     def new(self, out: Path) -> Path:
@@ -195,6 +179,9 @@ def kill_workers(case: Case, folder: Path, runs: int, mode: str) -> tuple[int, i
         def work(out: Path = out) -> None:
             signal.alarm(60)  # a worker may hang when it ought to die; whoever waits for it then is stopped
             options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+            # Forked, or they would die while they import.
+            dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+            get_mp_context().set_forkserver_preload(["distributed", "dupegrid", "zarr"])
             with LocalCluster(n_workers=3, **options) as cluster, Client(cluster) as client:
                 client.register_plugin(KillWorker(delay="1 s", mode=mode))
                 case.run(out, scheduler=cluster.scheduler_address)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 import dupegrid
-from dupegrid.errors import ConfigError, RunDirError, StoreError, UsageError
+from dupegrid.core.errors import ConfigError, RunDirError, StoreError, UsageError
 
 
 def test_exported_names() -> None:
@@ -100,3 +100,34 @@ def test_settings_are_checked() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             dupegrid.run("x", out="y", **settings)
+
+
+@pytest.mark.parametrize("name", ["file", "flags", "kept_cutoff", "path", "self", "values"])
+def test_a_wrong_keyword_is_named_in_one_line(name: str, tmp_path: Path) -> None:
+    for call in (dupegrid.run, dupegrid.index):
+        with pytest.raises(ConfigError, match=f"^unknown setting '{name}'"):
+            call("x", out=tmp_path / "run", **{name: "y"})
+    with pytest.raises(ConfigError, match=f"^unknown setting '{name}'"):
+        dupegrid.estimate("x", **{name: "y"})
+
+
+def test_paths_may_be_a_keyword_but_not_both(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="given twice"):
+        dupegrid.run("x", out=tmp_path / "run", paths=["y"])
+    assert len(dupegrid.index(paths=[pictures], out=tmp_path / "run", thumb=8, quiet=True).images) > 20
+
+
+def test_version() -> None:
+    assert dupegrid.__version__.count(".") == 2
+    assert "__version__" in dir(dupegrid)
+
+
+def test_estimate_reckons_the_disk_that_a_run_takes(pictures: Path, tmp_path: Path) -> None:
+    settings = {"thumb": 32, "orientations": "all"}
+    reckoned = dupegrid.estimate(pictures, **settings)
+    run = dupegrid.run(pictures, out=tmp_path / "run", quiet=True, **settings)
+    stores = [run.path / name for name in ("thumbs.zarr", "levels.zarr", "sorted.zarr")]
+    # All but what is there once, whatever the number of files; chunks are full here, or nearly so.
+    taken = sum(file.stat().st_size for store in stores for file in store.rglob("c.*"))
+    assert reckoned["disk_bytes"] - reckoned["images"] * 300 <= taken * 1.02
+    assert reckoned["disk_bytes"] >= taken * 0.6

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid import demo
-from dupegrid.errors import InputError, RunDirError, StoreError, UsageError
-from dupegrid.images.thumbnail import Reading, decode
+from dupegrid.app import demo
+from dupegrid.core.errors import InputError, RunDirError, StoreError, UsageError
+from dupegrid.images.recipe import Reading, decode
 from tests.conftest import named_matches, save
 from tests.test_thumbnail import encoded, mse, thumb
 
@@ -160,11 +160,14 @@ def test_another_collection_does_not_replace_a_run(run: dupegrid.Run, pictures: 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_says_how_to_go_on(pictures: Path, tmp_path: Path, number: int, code: int) -> None:
-    slow = "import time, dupegrid.images.chunk as k, dupegrid.cli as c; k.decode_files = lambda *a: time.sleep(60); "
+    slow = (
+        "import time, dupegrid.images.chunk as k, dupegrid.app.cli as c; k.decode_files = lambda *a: time.sleep(60); "
+    )
     slow += "c.main()"
     words = [sys.executable, "-c", slow, "run", pictures, "--out", tmp_path / "run"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "run/thumbs.zarr/zarr.json").exists():
+        assert process.poll() is None
         time.sleep(0.05)
     time.sleep(0.3)
     process.send_signal(number)
@@ -178,13 +181,13 @@ def test_a_signal_says_how_to_go_on(pictures: Path, tmp_path: Path, number: int,
 def test_processes_say_nothing_when_the_terminal_stops_them(tmp_path: Path, scheduler: str) -> None:
     script = tmp_path / "wait.py"
     script.write_text(
-        "import signal, sys, time, dask.bag as db\n"
-        "from dupegrid.runtime import runtime\n"
+        "import signal, sys, time\n"
+        "from dupegrid.core.runtime import runtime\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
         "def wait(k):\n    open(f'{sys.argv[1]}/{k}', 'w').close(); time.sleep(60)\n"
         "if __name__ == '__main__':\n"
         f"    with runtime({scheduler!r}, 2) as workers:\n"
-        "        try:\n            workers.compute(db.from_sequence([0, 1], 1).map(wait), print)\n"
+        "        try:\n            workers.each(wait, [0, 1], print)\n"
         "        except KeyboardInterrupt:\n            sys.exit(130)\n"
     )
     process = subprocess.Popen(

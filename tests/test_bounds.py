@@ -5,20 +5,25 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupegrid.config import Config
+from dupegrid.core import arrays
+from dupegrid.core.config import Ask, Config
+from dupegrid.core.keys import fingerprint
+from dupegrid.images import levels
 from dupegrid.pairs import bounds, kernel
-from dupegrid.pairs.filters import Facts, Filters
+from dupegrid.pairs.ask import Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.tile import Pairs, _multiplied, read_strip
-from dupegrid.records import fingerprint, write_table
-from dupegrid.schemas import IMAGES
-from dupegrid.store import Arrays
+from dupegrid.storage.arrays import Arrays
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.tables import write_table
 from tests import reference
 from tests.images import KINDS, thumbs
 
@@ -29,8 +34,8 @@ SIDES = st.sampled_from([4, 5, 8, 13, 16, 17, 24, 33])
 def test_cell_sums_are_the_sums_of_their_cells(side: int) -> None:
     images = np.random.default_rng(side).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
     images[0] = 255
-    for g in bounds.levels(side):
-        edges = bounds._cell_edges(side, g)
+    for g in levels.levels(side):
+        edges = levels._cell_edges(side, g)
         expected = [
             [
                 [images[k, r0:r1, c0:c1, channel].sum(dtype=int) for c0, c1 in edges for channel in range(3)]
@@ -38,19 +43,19 @@ def test_cell_sums_are_the_sums_of_their_cells(side: int) -> None:
             ]
             for k in range(3)
         ]
-        sums = bounds.cell_sums(images, g)
+        sums = levels.cell_sums(images, g)
         np.testing.assert_array_equal(sums, np.array(expected).reshape(3, -1))
-        assert sums.dtype == bounds.cell_dtype(side, g)
+        assert sums.dtype == levels.cell_dtype(side, g)
 
 
 @given(
-    kind=st.sampled_from(KINDS), side=SIDES, seed=st.integers(0, 2**32 - 1), name=st.sampled_from(kernel.ORIENTATIONS)
+    kind=st.sampled_from(KINDS), side=SIDES, seed=st.integers(0, 2**32 - 1), name=st.sampled_from(arrays.ORIENTATIONS)
 )
 def test_cell_sums_turn_with_the_picture(kind: str, side: int, seed: int, name: str) -> None:
     images = thumbs(kind, 3, seed, side)
-    for g in bounds.levels(side):
-        of_turned = bounds.cell_sums(np.ascontiguousarray(kernel.turned(images, name)), g)
-        np.testing.assert_array_equal(bounds.cell_sums(images, g)[:, bounds.turned_columns(g, name)], of_turned)
+    for g in levels.levels(side):
+        of_turned = levels.cell_sums(np.ascontiguousarray(arrays.turned(images, name)), g)
+        np.testing.assert_array_equal(levels.cell_sums(images, g)[:, levels.turned_columns(g, name)], of_turned)
 
 
 def all_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,8 +67,8 @@ def test_levels_bound_the_sse_from_below(kind: str, side: int, n: int, seed: int
     images = thumbs(kind, n, seed, side)
     a, b = all_pairs(n)
     sse = [reference.sse(images[i], images[j]) for i, j in zip(a, b, strict=True)]
-    for g in bounds.levels(side):
-        cells, weights = bounds.cell_sums(images, g), bounds.cell_weights(side, g)
+    for g in levels.levels(side):
+        cells, weights = levels.cell_sums(images, g), levels.cell_weights(side, g)
         computed = bounds.level_sse(cells[a], cells[b], weights)
         for bound, exact in zip(computed, sse, strict=True):
             assert bound <= bounds.level_limit(exact, len(weights))
@@ -74,11 +79,11 @@ def test_levels_bound_the_sse_from_below(kind: str, side: int, n: int, seed: int
     side=SIDES,
     n=st.integers(2, 10),
     seed=st.integers(0, 2**32 - 1),
-    name=st.sampled_from(kernel.ORIENTATIONS),
+    name=st.sampled_from(arrays.ORIENTATIONS),
 )
 def test_projections_and_boxes_bound_the_distance(kind: str, side: int, n: int, seed: int, name: str) -> None:
     images = thumbs(kind, n, seed, side)
-    cells = bounds.cell_sums(images, 4)
+    cells = levels.cell_sums(images, 4)
     projection = bounds.Projection.fit(cells, side)
     x, y = projection(cells, "identity"), projection(cells, name)
     norm = max(float(np.linalg.norm(points.astype(np.float64), axis=1).max()) for points in (x, y))
@@ -118,50 +123,32 @@ def test_sorting_is_a_permutation_in_blocks_of_one_key(n: int, block: int, keys:
     assert all(stop - start >= side for start, stop in pairwise(cuts[:-1]))
 
 
-def prepared(
-    folder: Path, images: np.ndarray, choice: str, limit: int, block: int, **settings: object
-) -> tuple[Job, Facts]:
+def prepared(folder: Path, images: np.ndarray, choice: str, limit: int, block: int, **settings: object) -> Job:
     """A job over images that are put into stores in a folder."""
     n, side = len(images), images.shape[1]
-    cells = Arrays.create(
-        folder / "levels.zarr", {str(g): ((n, g * g * 3), bounds.cell_dtype(side, g)) for g in bounds.levels(side)}, 32
-    )
-    for g in bounds.levels(side):
-        cells.write(str(g), 0, bounds.cell_sums(images, g))
+    shapes = {str(g): ((n, g * g * 3), levels.cell_dtype(side, g)) for g in levels.levels(side)}
+    cells = Arrays.create(folder / "levels.zarr", shapes, 32)
+    for g in levels.levels(side):
+        cells.write(str(g), 0, levels.cell_sums(images, g))
     seals = {name: fingerprint(cells.checksums(name)) for name in cells.names}
-    write_table(folder / "images.parquet", IMAGES.empty_table(), {"seals": json.dumps(seals)})
-    zeros = np.zeros(n, np.int64)
-    facts = Facts(np.ones(n, bool), zeros, zeros + 1, zeros + 1, zeros - 1)
-    filters = Filters.of(Config(paths=["/x"], orientations=choice, **settings))
-    names = kernel.CHOICES[choice]
-    order = sort_images(folder, side, facts, filters, np.zeros(n, bool), names, block, "mark")
-    return Job(
-        folder,
-        "mark",
-        str(folder) + str(limit),
-        Grid((0, n), n),
-        side,
-        "mse",
-        "",
-        0.0,
-        limit,
-        order.largest_norm,
-        names,
-        filters,
-    ), facts
+    columns = {"status": ["ok"] * n, "root": [0] * n, "width": [1] * n, "height": [1] * n}
+    rows = pa.table({field.name: columns.get(field.name, pa.nulls(n, field.type)) for field in IMAGES})
+    write_table(folder / "images.parquet", rows.cast(IMAGES), {"seals": json.dumps(seals)})
+    config, run_dir = Config(paths=["/x"], orientations=choice, **settings), RunDir(folder)
+    names, filters = arrays.CHOICES[choice], Filters.of(config)
+    groups = filters.keys(read_facts(run_dir), np.arange(n))
+    order = sort_images(run_dir, side, groups, names, block, "images")
+    return Job(run_dir, Ask.of(config, ""), Grid((0, n), n), side, limit, order.largest_norm, names, filters, order.key)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("choice", ["none", "all"])
-def test_boxes_and_products_lose_no_pair(
-    tmp_path: Path, kind: str, choice: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_boxes_and_products_lose_no_pair(tmp_path: Path, kind: str, choice: str) -> None:
     images = thumbs(kind, 40, 5, 16)
     exact = {(i, j): reference.best(images[i], images[j], choice)[0] for i in range(40) for j in range(i + 1, 40)}
     for rank in (0, len(exact) // 3, len(exact) - 1):
         limit = sorted(exact.values())[rank]
-        job, facts = prepared(tmp_path, images, choice, limit, 3)
-        monkeypatch.setattr("dupegrid.pairs.tile.read_facts", lambda *_, facts=facts: facts)
+        job = prepared(tmp_path, images, choice, limit, 3)
         strip = read_strip(job, 0)
         tally = dict.fromkeys(("other_group", "filter", "box", "level_4"), 0)
         found = {

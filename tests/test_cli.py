@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 import dupegrid
-from dupegrid import cli
+from dupegrid.app import cli
 from tests.conftest import picture, save, tree_state
 
 

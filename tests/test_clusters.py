@@ -5,10 +5,10 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupegrid.config import Config
-from dupegrid.pairs.filters import Filters
+from dupegrid.core.config import Config
+from dupegrid.pairs.ask import Filters
 from dupegrid.results.clusters import clusters
-from dupegrid.schemas import IMAGES, MATCHES
+from dupegrid.storage.schemas import IMAGES, MATCHES
 
 Edge = tuple[int, int, float]
 EVERY_PAIR = Filters.of(Config(paths=["photos"]))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import dupegrid
-from dupegrid.images.thumbnail import Reading, decode
-from dupegrid.records import printable
+from dupegrid.images.recipe import Reading, decode
+from dupegrid.storage.tables import printable
 from tests.conftest import picture
 from tests.names import naughty_names
 

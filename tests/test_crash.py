@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import dupegrid
-from dupegrid.errors import DamagedError, RunDirError
-from dupegrid.lock import locked
-from dupegrid.schemas import MATCHES
+from dupegrid.core.errors import DamagedError, RunDirError
+from dupegrid.storage import run_dir as run_dir_module
+from dupegrid.storage.lock import locked
+from dupegrid.storage.schemas import MATCHES
 from tests.conftest import ROOT, save
 
 SETTINGS = {"scheduler": "sync", "quiet": True}
@@ -68,7 +69,7 @@ def test_what_another_run_changed_before_this_one_had_its_turn(
         with locked(run_dir):
             yield
 
-    monkeypatch.setattr(sys.modules["dupegrid.run"], "locked", after_another)
+    monkeypatch.setattr(run_dir_module, "locked", after_another)
     run = dupegrid.compare(out, quiet=True)
     assert run.is_compared
     assert run.config.cutoff == dupegrid.open_run(out).config.cutoff == 900
@@ -111,7 +112,7 @@ def test_of_forty_contenders_one_has_the_lock(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_a_dead_process_is_taken_over_and_that_of_another_host_is_not(tmp_path: Path) -> None:
-    script = "import sys, os; from pathlib import Path; from dupegrid.lock import locked\n"
+    script = "import sys, os; from pathlib import Path; from dupegrid.storage.lock import locked\n"
     script += "with locked(Path(sys.argv[1])): os._exit(9)"
     subprocess.run([sys.executable, "-c", script, tmp_path / "run"], check=False)
     assert json.loads((tmp_path / "run/lock").read_text())["pid"] != os.getpid()

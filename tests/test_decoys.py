@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import dupegrid
-from dupegrid import cli
-from dupegrid.errors import DupegridError
-from dupegrid.ours import is_place
-from dupegrid.records import ARTIFACTS
+from dupegrid.app import cli
+from dupegrid.core.errors import DupegridError
+from dupegrid.storage.ours import is_place
+from dupegrid.storage.run_dir import ARTIFACTS
 from tests.conftest import save
 
 SETTINGS = {"quiet": True, "thumb": 8, "scheduler": "sync", "cutoff": 500.0}

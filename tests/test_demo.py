@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import dupegrid
-from dupegrid import demo
+from dupegrid.app import demo
 from tests.conftest import tree_state
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import dupegrid
-from dupegrid.config import load_config
-from dupegrid.errors import InputError
+from dupegrid.core.config import load_config
+from dupegrid.core.errors import InputError
 from dupegrid.images.discover import Listing, discover
 from tests.conftest import refuse_listing, save
 

@@ -147,7 +147,7 @@ def baseline(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A dask scheduler and two workers, each a process of its own."""
     folder = tmp_path_factory.mktemp("dask")
@@ -207,11 +207,7 @@ def test_same_tables_whatever_is_done_at_once(
     assert run.receipt == baseline.receipt
 
 
-def test_same_tables_when_the_second_level_is_sorted_along(
-    pictures: Path, tmp_path: Path, baseline: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As it is of more images than one strip has at least."""
-    monkeypatch.setattr("dupegrid.pairs.sort.LEAST", 10)
+def test_same_tables_with_the_second_level_sorted_along(pictures: Path, tmp_path: Path, baseline: Run) -> None:
     run = dupegrid.run(pictures, out=tmp_path / "run", orientations="all", tile=16, scheduler="sync", quiet=True)
     assert (run.path / "sorted.zarr/8/zarr.json").exists()
     assert sorted_tables(run) == sorted_tables(baseline)

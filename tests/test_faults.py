@@ -21,16 +21,16 @@ import pytest
 from PIL import Image, ImageCms
 
 import dupegrid
-from dupegrid import cli
-from dupegrid.errors import DupegridError, RunDirError
+from dupegrid.app import cli
+from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.images import chunk as chunk_module
 from dupegrid.images import index as index_module
-from dupegrid.images import sandbox, thumbnail
+from dupegrid.images import recipe, sandbox
 from dupegrid.images.opening import OpenedFile
-from dupegrid.images.thumbnail import Reading, decode, decode_file
+from dupegrid.images.recipe import Reading, decode, decode_file
 from dupegrid.pairs import compare as compare_module
-from dupegrid.records import read_json, read_table, write_json, write_table
-from dupegrid.schemas import IMAGES
+from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.tables import read_json, read_table, write_json, write_table
 from tests.conftest import ROOT, noise, picture, refuse_listing, save
 from tests.test_thumbnail import encoded, mse, thumb
 
@@ -269,8 +269,8 @@ def test_a_file_that_grows_while_it_is_read_has_changed(tmp_path: Path, monkeypa
             file.write(b"more")
         return True
 
-    monkeypatch.setattr(thumbnail, "_READ_AT_ONCE_BYTES", 0)
-    monkeypatch.setattr(thumbnail, "_is_picture", grow)
+    monkeypatch.setattr(recipe, "_READ_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(recipe, "_is_picture", grow)
     decoded = decode_file(OpenedFile(os.fsencode(path)), path.stat().st_size, path.stat().st_mtime_ns, Reading(32))
     assert (decoded.status, decoded.error) == ("changed", "the file changed while it was read")
 
@@ -363,7 +363,7 @@ def test_a_second_signal_ends_the_run_though_the_first_is_still_seen_to(
 ) -> None:
     script = f"""
 import os, pathlib, time
-import dupegrid.cli, dupegrid.images.chunk as chunk
+import dupegrid.app.cli, dupegrid.images.chunk as chunk
 folder, truncate = pathlib.Path({str(tmp_path)!r}), os.ftruncate
 def decode_files(*_):
     (folder / "at-work").touch()
@@ -374,7 +374,7 @@ def ftruncate(*given):
         time.sleep(60)
     truncate(*given)
 chunk.decode_files, os.ftruncate = decode_files, ftruncate
-dupegrid.cli.main()
+dupegrid.app.cli.main()
 """
     words = [sys.executable, "-c", script, "run", image_tree, "--out", tmp_path / "run", "--scheduler", "sync"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:

@@ -11,9 +11,9 @@ import pytest
 import zarr
 
 import dupegrid
-from dupegrid.errors import ConfigError, UsageError
+from dupegrid.core.errors import ConfigError, UsageError
 from dupegrid.pairs import matrix as matrix_module
-from dupegrid.store import Matrix
+from dupegrid.storage.arrays import Matrix
 from tests import reference
 from tests.conftest import picture, save
 from tests.test_exact import assert_exact

@@ -13,19 +13,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import dupegrid
-from dupegrid import runtime as runtime_module
-from dupegrid.errors import DupegridError, SupersededError
-from dupegrid.hold import check_hold, writing_for
+from dupegrid.core import runtime as runtime_module
+from dupegrid.core.errors import DupegridError, SupersededError
 from dupegrid.images import chunk
-from dupegrid.lock import locked
-from dupegrid.pairs import compare as compare_module
-from dupegrid.pairs.compare import compare_tile
-from dupegrid.pairs.job import Job
-from dupegrid.records import write_bytes
+from dupegrid.storage.hold import check_hold, writing_for
+from dupegrid.storage.lock import locked
+from dupegrid.storage.tables import write_bytes
 from tests.conftest import save
 from tests.test_decoys import contents
 
@@ -100,16 +96,16 @@ def _busy(function: Any) -> bool:
     return False
 
 
-def jobs_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[tuple[int, int]], Job]]:
-    """What comparisons hand out from now on."""
+def work_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, list[Any]]]:
+    """What stages hand out from now on: a task and its items."""
     found: list[Any] = []
-    blocks = compare_module._blocks
+    each = runtime_module._Local.each
 
-    def seen(pending: Any, job: Job) -> Any:
-        found.append((list(pending), job))
-        return blocks(pending, job)
+    def seen(self: Any, task: Any, items: Any, on_done: Any) -> None:
+        found.append((task, list(items)))
+        each(self, task, items, on_done)
 
-    monkeypatch.setattr(compare_module, "_blocks", seen)
+    monkeypatch.setattr(runtime_module._Local, "each", seen)
     return found
 
 
@@ -118,15 +114,16 @@ def test_a_tile_of_an_earlier_comparison_that_ends_late_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
 ) -> None:
     """A worker outlives its client: its last tile comes to its end when another run has come to its own."""
-    photos, out, handed_out = draw(tmp_path / "photos", 0, 24), tmp_path / "run", jobs_of(monkeypatch)
+    photos, out, handed_out = draw(tmp_path / "photos", 0, 24), tmp_path / "run", work_of(monkeypatch)
     dupegrid.run(photos, out=out, orientations="all", **{**SETTINGS, "cutoff": 60000.0})
-    tiles, job = handed_out[0]
+    _, (compare_tile, tiles) = handed_out
+    assert len(tiles) > 1
     dupegrid.compare(out, orientations="none", cutoff=300.0, threshold=50.0, quiet=True)
     run = dupegrid.open_run(out)
     before, matches = without_lock(out), run.matches
     for tile in tiles:
         with locked(out) if live else nullcontext(), pytest.raises(SupersededError, match="another run"):
-            compare_tile(np.array([tile]), job)
+            compare_tile(tile)
     assert without_lock(out) == before
     assert dupegrid.open_run(out).matches == matches
 

@@ -240,7 +240,7 @@ def test_what_takes_the_place_of_a_listed_file_is_not_read_for_its_hash(
             moved.write_bytes(data + b"more")
         return listing
 
-    monkeypatch.setattr(sys.modules["dupegrid.run"], "discover", listed)
+    monkeypatch.setattr(sys.modules["dupegrid.app.api"], "discover", listed)
     done: list[dupegrid.Run] = []
     work = threading.Thread(
         target=lambda: done.append(dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)), daemon=True

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dupegrid.core import arrays
 from dupegrid.pairs import kernel
 from dupegrid.pairs.matches import sse_limit
 from tests import reference
@@ -48,7 +49,7 @@ def test_distances_are_exact_in_the_worst_case(side: int) -> None:
 def test_mse_block_is_exact(choice: str, kind: str) -> None:
     a, b = thumbs(kind, 5, 1), thumbs(kind, 7, 2)
     expected = [[reference.best(p, q, choice)[0] / p.size for q in b] for p in a]
-    np.testing.assert_array_equal(kernel.mse_block(a, b, kernel.CHOICES[choice]), expected)
+    np.testing.assert_array_equal(kernel.mse_block(a, b, arrays.CHOICES[choice]), expected)
 
 
 def test_mae_is_exact() -> None:
@@ -60,11 +61,11 @@ def test_mae_is_exact() -> None:
 def test_every_orientation_has_its_inverse_in_the_same_choice() -> None:
     """A pair may be met from either side, so a choice of orientations must be closed under undoing."""
     image = thumbs("random", 1, 3)
-    for names in kernel.CHOICES.values():
+    for names in arrays.CHOICES.values():
         for name in names:
-            assert kernel.inverse(name) in names
-            assert np.array_equal(kernel.turned(kernel.turned(image, name), kernel.inverse(name)), image)
-            assert np.array_equal(kernel.turned(image, name)[0], reference.turn(image[0], name))
+            assert arrays.inverse(name) in names
+            assert np.array_equal(arrays.turned(arrays.turned(image, name), arrays.inverse(name)), image)
+            assert np.array_equal(arrays.turned(image, name)[0], reference.turn(image[0], name))
 
 
 @given(mse=st.floats(0, 65025), values=st.sampled_from([48, 3072, 12288]))
@@ -82,7 +83,7 @@ def test_cupy_gives_the_same_integers() -> None:
         pytest.skip("no NVIDIA GPU")
     a, b = thumbs("random", 40, 1), thumbs("near", 40, 2)
     x, y = (cupy.asarray(images) for images in (a, b))
-    for choice in kernel.CHOICES.values():
+    for choice in arrays.CHOICES.values():
         np.testing.assert_array_equal(cupy.asnumpy(kernel.mse_block(x, y, choice)), kernel.mse_block(a, b, choice))
     np.testing.assert_array_equal(cupy.asnumpy(kernel.exact_sse(x, y)), kernel.exact_sse(a, b))
     points = cupy.asarray(a.reshape(40, -1)[:, :32].astype(np.float32))

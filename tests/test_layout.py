@@ -10,7 +10,7 @@ import pytest
 
 import dupegrid
 from dupegrid.images import index as index_module
-from dupegrid.images import layout
+from dupegrid.images import rechunk
 from dupegrid.images.merge import merge
 from tests.conftest import noise
 from tests.test_identity import SETTINGS, assert_every_row_is_of_its_file
@@ -58,14 +58,14 @@ def test_laying_out_again_is_finished_by_the_next_run(
         shutil.copytree(whole, out)
         with monkeypatch.context() as patch:
             steps = iter(range(1000))
-            for name in ("remove", "write_table", "write_thumbs", "create_stores"):
-                patch.setattr(layout, name, stopping(getattr(layout, name), steps, stop_at))
+            for name in ("remove", "write_table", "write_chunk", "create_stores"):
+                patch.setattr(rechunk, name, stopping(getattr(rechunk, name), steps, stop_at))
             patch.setattr(os, "replace", stopping(os.replace, steps, stop_at))
             patch.setattr(index_module, "merge", lambda *args: (patch.undo(), merge(*args))[1])
             try:
                 dupegrid.run(photos, out=out, **SETTINGS)
                 finished = True
-            except KeyboardInterrupt:
+            except StoppedError:
                 finished = False
         monkeypatch.setattr(index_module, "chunk_size", lambda *_: 16)
         again = dupegrid.run(photos, out=out, **SETTINGS)
@@ -79,15 +79,19 @@ def test_laying_out_again_is_finished_by_the_next_run(
     assert stop_at > 20
 
 
+class StoppedError(Exception):
+    """What ends a run; a KeyboardInterrupt, which is raised in the main thread alone, would end zarr's thread."""
+
+
 def stopping(act: Callable[..., object], steps: Iterator[int], stop_at: int) -> Callable[..., object]:
     """A function that stops the run before or after it has acted, at the step with this number."""
 
     def call(*arguments: object, **options: object) -> object:
         if next(steps) == stop_at:
-            raise KeyboardInterrupt
+            raise StoppedError
         result = act(*arguments, **options)
         if next(steps) == stop_at:
-            raise KeyboardInterrupt
+            raise StoppedError
         return result
 
     return call

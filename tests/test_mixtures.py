@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import dupegrid
-from dupegrid.errors import DupegridError
+from dupegrid.core.errors import DupegridError
 from tests.conftest import save
 from tests.test_resume import by_path
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import dupegrid
-from dupegrid.config import load_config
-from dupegrid.errors import DupegridError, InputError
+from dupegrid.core.config import load_config
+from dupegrid.core.errors import DupegridError, InputError
 from dupegrid.images.discover import discover
 from tests.conftest import noise, refuse_listing
 from tests.test_identity import SETTINGS

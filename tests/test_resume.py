@@ -10,7 +10,8 @@ import dupegrid
 from dupegrid.images import index as index_module
 from dupegrid.pairs.bounds import Projection
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.store import Thumbs, Tiles
+from dupegrid.storage.arrays import Thumbs, Tiles
+from dupegrid.storage.run_dir import RunDir
 from tests.conftest import named_matches, save
 from tests.test_exact import assert_exact
 
@@ -204,4 +205,4 @@ def test_rows_come_before_marks(
     dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
     assert len(seen) > 10
     assert all(seen)
-    assert index_module.index_progress(tmp_path / "run", whole.config).done == len(list(pictures.iterdir()))
+    assert index_module.index_progress(RunDir(tmp_path / "run"), whole.config).done == len(list(pictures.iterdir()))

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid.config import Config
-from dupegrid.images.thumbnail import Reading, decode
-from dupegrid.pairs.filters import Filters
+from dupegrid.core.config import Config
+from dupegrid.images.recipe import Reading, decode
+from dupegrid.pairs.ask import Filters
 from dupegrid.results.clusters import clusters
-from dupegrid.schemas import CLUSTERS, IMAGES, MATCHES, REASONS
+from dupegrid.storage.schemas import CLUSTERS, IMAGES, MATCHES, REASONS
 from tests.conftest import picture, save
 from tests.test_exact import assert_exact
 from tests.test_thumbnail import encoded
@@ -204,7 +204,7 @@ def test_sides_are_swapped_by_the_orientation_of_the_match(
 @pytest.mark.parametrize("seen", [False, True])
 def test_transparent_throughout(mode: str, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """M9: every pixel has alpha 0, in whatever way that is said; one pixel that can be seen is enough."""
-    monkeypatch.setattr("dupegrid.images.thumbnail._PIXELS_AT_ONCE", 500)
+    monkeypatch.setattr("dupegrid.images.recipe._PIXELS_AT_ONCE", 500)
     size, options = (60, 40), {}
     if mode == "P":
         image = Image.new("P", size, 7)

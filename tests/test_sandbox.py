@@ -18,8 +18,8 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.images import sandbox
+from dupegrid.images.recipe import Decoded, Reading
 from dupegrid.images.sandbox import File, decode_files
-from dupegrid.images.thumbnail import Decoded, Reading
 from tests.conftest import picture, save
 
 READING = Reading(32)
@@ -27,9 +27,9 @@ READING = Reading(32)
 # A decoder for the tests: what a file that ends in "MISBEHAVE <how>" does to the process that decodes it.
 MISBEHAVING = """
 import os, resource, signal, time
-from dupegrid.images import thumbnail
+from dupegrid.images import recipe
 
-decode = thumbnail.decode
+decode = recipe.decode
 
 def misbehave(data, reading):
     if b"MISBEHAVE" in data:
@@ -60,7 +60,7 @@ def misbehave(data, reading):
             bytearray(1 << 34)
     return decode(data, reading)
 
-thumbnail.decode = misbehave
+recipe.decode = misbehave
 """
 
 
@@ -309,7 +309,7 @@ def bomb() -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16", "F", "CMYK", "1"])
 def test_bands_give_what_the_whole_gives(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large pictures are converted a band of rows at a time, to the same thumbnail; RGB as Pillow's own recipe."""
-    from dupegrid.images import thumbnail
+    from dupegrid.images import recipe
 
     for seed, size in enumerate([(640, 480), (333, 1000), (1001, 257), (130, 130), (70, 900)]):
         image = picture(seed, size)
@@ -320,9 +320,9 @@ def test_bands_give_what_the_whole_gives(mode: str, monkeypatch: pytest.MonkeyPa
         )
         buffer = io.BytesIO()
         image.save(buffer, "TIFF")
-        whole = thumbnail.decode(buffer.getvalue(), READING).thumb
-        monkeypatch.setattr(thumbnail, "_PIXELS_AT_ONCE", 5000)
-        banded = thumbnail.decode(buffer.getvalue(), READING).thumb
+        whole = recipe.decode(buffer.getvalue(), READING).thumb
+        monkeypatch.setattr(recipe, "_PIXELS_AT_ONCE", 5000)
+        banded = recipe.decode(buffer.getvalue(), READING).thumb
         monkeypatch.undo()
         assert whole is not None
         assert banded is not None
@@ -341,12 +341,10 @@ def test_heic_is_read(tmp_path: Path) -> None:
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
-
-    for _ in range(300):
-        if is_true():
-            return
+    end = time.monotonic() + 120  # a busy machine takes its time
+    while not is_true():
+        assert time.monotonic() < end, "waited for nothing"
         time.sleep(0.05)
-    raise AssertionError("waited for nothing")
 
 
 def test_no_process_outlives_its_parent(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 
 import dupegrid
 from dupegrid.images.opening import OpenedFile, open_listed
-from dupegrid.images.thumbnail import MID_GREY, Decoded, Reading, decode, decode_file, is_flat
-from dupegrid.schemas import STATUSES
+from dupegrid.images.recipe import MID_GREY, Decoded, Reading, decode, decode_file, is_flat
+from dupegrid.storage.schemas import STATUSES
 from tests.conftest import picture, save
 
 SIDE = 32
@@ -171,7 +171,7 @@ def test_a_file_that_is_not_the_listed_one_has_changed(tmp_path: Path) -> None:
 def test_a_large_file_that_is_no_picture_is_not_read_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dupegrid.images.thumbnail._READ_AT_ONCE_BYTES", 1000)
+    monkeypatch.setattr("dupegrid.images.recipe._READ_AT_ONCE_BYTES", 1000)
     video = tmp_path / "film.mp4"
     video.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100_000))
     large = save(tmp_path / "large.bmp", 1)

@@ -1,12 +1,8 @@
 """A run directory of somebody else: what it names is imported or connected to only if the caller names it too."""
 
 import json
-import os
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +10,10 @@ from typing import Any
 import pytest
 
 import dupegrid
-from dupegrid import cli
-from dupegrid.errors import ConfigError, StoreError, UsageError
-from dupegrid.records import DIGEST, write_json
+from dupegrid.core.errors import ConfigError, StoreError, UsageError
+from dupegrid.storage.tables import DIGEST, write_json
 from tests.conftest import save
+from tests.forks import command
 
 EVIL = "evil_gift:measure"
 
@@ -67,26 +63,6 @@ def forge(run: dupegrid.Run, **config: Any) -> None:
     del saved[DIGEST]
     saved["config"] |= config
     write_json(run.path / "run.json", saved)
-
-
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    """As a user would, with the current folder in the path, as python -m has it; in a fork, which starts at once."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        if (pid := os.fork()) == 0:
-            code = 1
-            try:
-                signal.alarm(60)
-                sys.stdout, sys.stderr = out, err
-                sys.argv, sys.path[:0] = ["dupegrid", *map(str, words)], [os.getcwd()]
-                cli.main()
-            except SystemExit as ended:
-                code = ended.code
-            finally:
-                out.flush()
-                err.flush()
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return subprocess.CompletedProcess(words, code, *(file.seek(0) or file.read() for file in (out, err)))
 
 
 def assert_readable(run: dupegrid.Run) -> None:

@@ -1,8 +1,37 @@
-"""dupegrid: every duplicate and near-duplicate in an image collection, by comparing all images with all images."""
+"""dupegrid: every duplicate and near-duplicate in an image collection, by comparing all images with all images.
 
-from dupegrid import memory as _memory  # noqa: F401 (first, as it looks whether the others can be loaded)
-from dupegrid.errors import DupegridError
-from dupegrid.run import cluster, compare, estimate, index, report, run, status
-from dupegrid.rundir import Run, open_run
+The names are loaded when they are asked for: a process that decodes pictures needs none of them.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
+    from dupegrid.app.run import Run, open_run
+    from dupegrid.core.errors import DupegridError
+
+_HOMES = {
+    "DupegridError": "core.errors",
+    "Run": "app.run",
+    "open_run": "app.run",
+    **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
+}
 
 __all__ = ["DupegridError", "Run", "cluster", "compare", "estimate", "index", "open_run", "report", "run", "status"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("dupegrid")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dupegrid' has no attribute {name!r}")
+    import_module("dupegrid.core.memory")  # first, as it looks whether the libraries can be loaded
+    value = getattr(import_module(f"dupegrid.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

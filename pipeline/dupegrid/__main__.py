@@ -1,6 +1,6 @@
 """`python -m dupegrid` is the command `dupegrid`."""
 
-from dupegrid.cli import main
+from dupegrid.app.cli import main
 
 if __name__ == "__main__":
     main()

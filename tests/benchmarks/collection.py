@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dupegrid.config import load_config
-from dupegrid.demo import drawn
-from dupegrid.images.chunk import create_stores, write_thumbs
-from dupegrid.records import FORMAT, write_json, write_table
-from dupegrid.run import versions
-from dupegrid.schemas import IMAGES
-from dupegrid.seals import seals
+from dupegrid.app.api import versions
+from dupegrid.app.demo import drawn
+from dupegrid.core.config import load_config
+from dupegrid.images.chunk import create_stores, write_chunk
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.tables import FORMAT, write_json, write_table
 from tests.conftest import SHARED
 
 CHUNK = 256
@@ -56,9 +56,10 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
     config = load_config(paths=["/nowhere"], **settings)
     mark = f"benchmark of {n}"
     out.mkdir(parents=True, exist_ok=True)
-    thumbs, cells = create_stores(out, n, config.thumb, CHUNK, mark)
+    run_dir = RunDir(out)
+    thumbs, cells = create_stores(run_dir, n, config.thumb, CHUNK, mark)
     for number, chunk in chunks(n, config.thumb):
-        write_thumbs(thumbs, cells, number, chunk)
+        write_chunk(thumbs, cells, number, chunk)
     columns = {
         "id": np.arange(n),
         "path": [f"/nowhere/{k:08d}.jpg" for k in range(n)],
@@ -71,7 +72,7 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
         "root": np.zeros(n, np.int32),
     }
     table = pa.table({f.name: columns[f.name] if f.name in columns else pa.nulls(n, f.type) for f in IMAGES})
-    write_table(out / "images.parquet", table.cast(IMAGES), {"fingerprint": mark, "seals": seals(out)})
+    write_table(run_dir.images, table.cast(IMAGES), {"fingerprint": mark, "seals": run_dir.seals()})
     saved = {
         "format": FORMAT,
         "config": config.model_dump(),
@@ -79,5 +80,5 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
         "versions": versions(),
         "unreadable_folders": [],
     }
-    write_json(out / "run.json", saved)
+    write_json(run_dir.run_json, saved)
     return out

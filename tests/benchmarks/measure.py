@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 import dupegrid
-from dupegrid import demo
-from dupegrid import runtime as runtime_module
+from dupegrid.app import demo
+from dupegrid.core import runtime as runtime_module
+from dupegrid.core.blas import one_blas_thread
+from dupegrid.core.text import counted, quantity, size_text
 from dupegrid.pairs import compare as compare_module
-from dupegrid.progress import counted, quantity, size_text
-from dupegrid.runtime import one_blas_thread
 from tests.benchmarks.collection import crops, sources
 from tests.conftest import SHARED
 
@@ -155,7 +155,7 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
     """The compare stage beside the bare product of as many pairs, with its counts; and its pairs a second."""
     inside: list[float] = []
     scheduled: list[float] = []
-    tiles, compute = compare_module.compare_tile, runtime_module._Local.compute
+    tiles, each = compare_module.compare_tile, runtime_module._Local.each
 
     def timed(*arguments: object) -> object:
         start = time.perf_counter()
@@ -163,17 +163,17 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
         inside.append(time.perf_counter() - start)
         return done
 
-    def timed_compute(*arguments: object) -> None:
+    def timed_each(*arguments: object) -> None:
         start = time.perf_counter()
-        compute(*arguments)
+        each(*arguments)
         scheduled.append(time.perf_counter() - start)
 
     n = len(dupegrid.open_run(run).thumbs)
     pairs = n * (n - 1) // 2
     ours = compare_seconds(run, repeats, orientations=orientations, threshold=threshold)
-    compare_module.compare_tile, runtime_module._Local.compute = timed, timed_compute
+    compare_module.compare_tile, runtime_module._Local.each = timed, timed_each
     compare_seconds(run, 1, orientations=orientations, threshold=threshold)
-    compare_module.compare_tile, runtime_module._Local.compute = tiles, compute
+    compare_module.compare_tile, runtime_module._Local.each = tiles, each
     limit = seconds(lambda: bare_product(n), repeats)
     counts = dupegrid.open_run(run).receipt
     what = f"compare {n:,} thumbnails, {orientations}, threshold {threshold:g}"

@@ -6,9 +6,7 @@ but for the files in it that have not.
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,19 +14,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Pixels
-from dupegrid.chunks import row_sums
-from dupegrid.config import CHANNELS, Config
-from dupegrid.errors import StoreError
-from dupegrid.hold import Hold, check_hold, writing_for
+from dupegrid.core.arrays import CHANNELS, Pixels
+from dupegrid.core.config import Config
+from dupegrid.core.errors import StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.text import display_path
 from dupegrid.images.decoded import Decoded, Reading
+from dupegrid.images.levels import all_cell_sums, cell_dtype, levels
+from dupegrid.images.recipe import DECODERS
 from dupegrid.images.sandbox import File, decode_files, may_pass
-from dupegrid.images.thumbnail import DECODERS
-from dupegrid.pairs.bounds import all_cell_sums, cell_dtype, levels
-from dupegrid.records import RowGroups, fingerprint, read_metadata, read_table, write_table
-from dupegrid.schemas import IMAGE_PART, IMAGES
-from dupegrid.store import SUMS, Arrays, Thumbs
-from dupegrid.text import display_path
+from dupegrid.storage.arrays import SUMS, Arrays, Thumbs
+from dupegrid.storage.chunked import row_sums
+from dupegrid.storage.hold import check_hold
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import IMAGE_PART, IMAGES
+from dupegrid.storage.tables import read_metadata, read_table, write_table
 
 _LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
 _TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed, in every run; what `may_pass`, in one
@@ -45,44 +45,39 @@ def reading_of(config: Config) -> Reading:
     return Reading(config.thumb, config.exact_decode, config.max_pixels, config.follow_symlinks, config.decode_again)
 
 
-def part_path(run_dir: Path, number: int) -> Path:
-    """Where the rows of chunk `number` are."""
-    return run_dir / "index" / f"part-{number:06d}.parquet"
-
-
-def rows_before(run_dir: Path) -> Path:
-    """Where images.parquet of an earlier run waits while chunks are made again."""
-    return run_dir / "index" / "_images.parquet"
-
-
-def create_stores(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> tuple[Thumbs, Arrays]:
+def create_stores(run_dir: RunDir, images: int, side: int, chunk: int, mark: str) -> tuple[Thumbs, Arrays]:
     """Empty stores for the thumbnails of so many images and for what is reckoned from them."""
-    cells = create_levels(run_dir, images, side, chunk, mark)
-    return Thumbs.create(run_dir / "thumbs.zarr", images, side, chunk, mark), cells
+    create_levels(run_dir, images, side, chunk, mark)
+    Thumbs.create(run_dir.thumbs_zarr, images, side, chunk, mark)
+    run_dir.renew()
+    return run_dir.thumbs(), run_dir.levels()
 
 
-def create_levels(run_dir: Path, images: int, side: int, chunk: int, mark: str) -> Arrays:
-    """The second of these: cell sums, and checksums of the rows that are read alone."""
+def levels_shapes(images: int, side: int) -> dict[str, tuple[tuple[int, ...], npt.DTypeLike]]:
+    """The arrays of levels.zarr: name -> shape and dtype."""
     shapes = {str(g): ((images, g * g * CHANNELS), cell_dtype(side, g)) for g in levels(side)}
-    cells = Arrays.create(run_dir / "levels.zarr", shapes | {SUMS: ((images, 2), np.uint64)}, chunk)
-    cells.sign(mark)
-    return cells
+    return {**shapes, SUMS: ((images, 2), np.uint64)}
 
 
-def index_chunk(hold: Hold, mark: str, reading: Reading, timeout_s: float, number: int) -> int:
+def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, mark: str) -> None:
+    """The second of these: cell sums, and checksums of the rows that are read alone."""
+    Arrays.create(run_dir.levels_zarr, levels_shapes(images, side), chunk).sign(mark)
+    run_dir.renew()
+
+
+def index_chunk(run_dir: RunDir, token: str, reading: Reading, timeout_s: float, number: int) -> int:
     """Decode the files of chunk `number`, write its rows and then its thumbnails. Returns how many files it has.
 
-    `mark` changes whenever the stores do. SupersededError as soon as another run has the run directory.
+    SupersededError as soon as another run than the one with this token has the run directory.
     """
-    with writing_for(hold):
-        return _index_chunk(hold.run_dir, mark, reading, timeout_s, number)
+    with run_dir.writing_for(token):
+        return _index_chunk(run_dir, reading, timeout_s, number)
 
 
-def _index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, number: int) -> int:
-    listing, thumbs, cells = _opened(run_dir, mark)
-    files = listing.read(number)
+def _index_chunk(run_dir: RunDir, reading: Reading, timeout_s: float, number: int) -> int:
+    files = run_dir.listing().read(number)
     settings = _settings_mark(reading, timeout_s)
-    known, chunk, failed = _known(run_dir, thumbs, number, files, reading, settings)
+    known, chunk, failed = _known(run_dir, number, files, reading, settings)
     missing = [place for place, decoded in enumerate(known) if decoded is None]
     listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
     wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
@@ -97,10 +92,10 @@ def _index_chunk(run_dir: Path, mark: str, reading: Reading, timeout_s: float, n
             chunk[missing[at]] = decoded.thumb
     table = _rows(files, [decoded for decoded in known if decoded is not None])
     facts = facts_of(files, table, settings, failed)
-    before = read_metadata(part_path(run_dir, number)).get("decoders", "")
+    before = read_metadata(run_dir.part(number)).get("decoders", "")
     kept = len(missing) < len(files) and not (reading.decode_again and _is_of_others(before))
     facts["decoders"] = together([before if kept else "", DECODERS if missing else ""])
-    _write(run_dir, number, table, chunk, facts, (thumbs, cells))
+    _write(run_dir, number, table, chunk, facts)
     return len(files)
 
 
@@ -111,23 +106,24 @@ def reckoned(chunk: Pixels) -> dict[str, npt.NDArray[Any]]:
     return {**{str(g): sums for g, sums in levels_of.items()}, SUMS: checks}
 
 
-def write_thumbs(
-    thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels, arrays: Mapping[str, npt.NDArray[Any]] | None = None
+def write_chunk(
+    thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels, rows: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Write a chunk of thumbnails, what is `reckoned` from them first."""
-    for name, values in (arrays or reckoned(chunk)).items():
+    """Write a chunk of thumbnails, what is `reckoned` from them first; before the thumbnails, `rows` with its seal."""
+    thumbs.unmark(number)
+    for name, values in reckoned(chunk).items():
         cells.write(name, number * thumbs.chunk, values)
+    rows(_seal(thumbs.checksum_of(number, chunk), cells, number))
     thumbs.write_chunk(number, chunk)
-
-
-def seal_of(thumbs: Thumbs, cells: Arrays, chunk: Pixels, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """The seal of a chunk that holds these thumbnails and what is reckoned from them: equal for equal bytes."""
-    return f"{thumbs.checksum_of(chunk)} {cells.checksum_of(arrays)}"
 
 
 def stored_seal(thumbs: Thumbs, cells: Arrays, number: int) -> str:
     """The seal of a chunk as it is on disk, by the checksums that its files end with."""
-    return f"{thumbs.checksum(number)} {cells.checksum(number)}"
+    return _seal(thumbs.checksum(number), cells, number)
+
+
+def _seal(thumbs: str, cells: Arrays, number: int) -> str:
+    return f"{thumbs} {cells.checksum(number)}"
 
 
 def listing_digests(files: pa.Table, length: int) -> list[str]:
@@ -152,23 +148,18 @@ def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bo
     return not retry and int(facts["largest"]) <= config.max_pixels
 
 
-@lru_cache(maxsize=2)
-def _opened(run_dir: Path, _mark: str) -> tuple[RowGroups, Thumbs, Arrays]:
-    """The listing and the stores, open from task to task."""
-    return RowGroups(run_dir / "files.parquet"), Thumbs(run_dir / "thumbs.zarr"), Arrays(run_dir / "levels.zarr")
-
-
 def _known(
-    run_dir: Path, thumbs: Thumbs, number: int, files: pa.Table, reading: Reading, settings: str
+    run_dir: RunDir, number: int, files: pa.Table, reading: Reading, settings: str
 ) -> tuple[list[Decoded | None], Pixels, set[int]]:
     """What an earlier run found of the files of a chunk, None for those to be decoded; and their thumbnails.
 
     And the places of those that failed then, but may pass.
     """
+    thumbs = run_dir.thumbs()
     chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
     before: list[dict[str, Any]] = []
     thumbs_are_there = False
-    part = part_path(run_dir, number)
+    part = run_dir.part(number)
     facts = read_metadata(part)
     if part.exists():
         try:
@@ -200,10 +191,10 @@ def _known(
     return known, chunk, failed
 
 
-def _listed_alike(run_dir: Path, files: pa.Table) -> list[dict[str, Any]]:
+def _listed_alike(run_dir: RunDir, files: pa.Table) -> list[dict[str, Any]]:
     """What images.parquet of an earlier run says of these files; nothing of those that were others."""
     try:
-        images = read_table(rows_before(run_dir), IMAGES)
+        images = read_table(run_dir.images_before, IMAGES)
     except StoreError:
         return []
     rows = images.slice(files["id"][0].as_py(), len(files)).to_pylist()
@@ -257,22 +248,21 @@ def together(decoders: Iterable[str]) -> str:
 
 
 def _write(
-    run_dir: Path,
+    run_dir: RunDir,
     number: int,
     table: pa.Table,
     chunk: Pixels,
     facts: dict[str, str],
-    stores: tuple[Thumbs, Arrays],
 ) -> None:
-    part, arrays = part_path(run_dir, number), reckoned(chunk)
-    before, facts = read_metadata(part), {**facts, "seal": seal_of(*stores, chunk, arrays)}
-    if before.get("rows") == facts["rows"] and stored_seal(*stores, number) == facts["seal"]:
+    part, stores = run_dir.part(number), (run_dir.thumbs(), run_dir.levels())
+    before = read_metadata(part)
+    kept = before.get("rows") == facts["rows"] and before.get("seal") == stored_seal(*stores, number)
+    if kept and stores[0].checksum(number) == stores[0].checksum_of(number, chunk):
+        facts = {**facts, "seal": before["seal"]}
         if before != facts:  # nothing came of what was tried again
             write_table(part, table, facts)
         return
-    stores[0].unmark(number)
-    write_table(part, table, facts)
-    write_thumbs(*stores, number, chunk, arrays)
+    write_chunk(*stores, number, chunk, lambda seal: write_table(part, table, {**facts, "seal": seal}))
 
 
 def facts_of(files: pa.Table, table: pa.Table, settings: str, failed: set[int]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dupegrid.arrays import Pixels
+from dupegrid.core.arrays import Pixels
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Final
 
 import pyarrow as pa
 
-from dupegrid.config import Config, resolved
-from dupegrid.errors import InputError
+from dupegrid.core.config import Config, resolved
+from dupegrid.core.errors import InputError
+from dupegrid.core.text import display_path, printable
 from dupegrid.images.listing import Found, Rows, has_extension, is_ignored
-from dupegrid.text import display_path, printable
 
 Identity = tuple[int, int] | bytes  # of a folder: device and inode, or where these say nothing its real path
 _UNKNOWN: Final = os.stat_result([stat.S_IFREG] + [0] * 9)  # of a file; indexing says what is wrong with it

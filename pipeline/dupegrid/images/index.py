@@ -1,50 +1,46 @@
-"""The index stage: files -> thumbs.zarr and images.parquet. One partition of a dask bag = one chunk, written whole.
+"""The index stage: files -> thumbs.zarr and images.parquet. One task of a dask bag = one chunk, written whole.
 
 A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
 """
 
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
-import dask.bag as db
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Ints
-from dupegrid.config import Config
-from dupegrid.errors import DamagedError, StoreError
-from dupegrid.hold import current
+from dupegrid.core.arrays import Ints
+from dupegrid.core.config import Config
+from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.progress import Reporter
+from dupegrid.core.runtime import Runtime
 from dupegrid.images.chunk import (
     create_levels,
     create_stores,
     index_chunk,
     is_current,
     listing_digests,
-    part_path,
     reading_of,
-    rows_before,
     stored_seal,
     together,
 )
 from dupegrid.images.discover import Listing
 from dupegrid.images.hashing import hashes_of
-from dupegrid.images.layout import GROWN, files_of, lay_out_again, put_in_place
 from dupegrid.images.listing import with_left_out, with_roots
 from dupegrid.images.merge import Read, merge
+from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
+from dupegrid.images.recipe import DECODERS, RECIPE
 from dupegrid.images.representatives import set_keys, with_representatives
-from dupegrid.images.thumbnail import DECODERS, RECIPE
-from dupegrid.progress import Reporter
-from dupegrid.records import discard_from, fingerprint, read_metadata, read_table, write_table
-from dupegrid.runtime import Runtime
-from dupegrid.schemas import FILES, IMAGE_PART
-from dupegrid.seals import seals
-from dupegrid.store import SUMS, Arrays, Thumbs, chunk_size, stored_fingerprint
+from dupegrid.storage.arrays import SUMS, Thumbs, chunk_size, stored_fingerprint
+from dupegrid.storage.hold import current
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import FILES, IMAGE_PART
+from dupegrid.storage.tables import read_metadata, read_table, write_table
 
 COLLAPSE_OVER: Final = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
 
@@ -58,7 +54,7 @@ class Progress:
     rows: pa.Table
 
 
-def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter) -> str:
+def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> str:
     """Make thumbs.zarr and images.parquet, going on where an earlier run stopped; files it knows keep their ids.
 
     Returns the index mark, the fingerprint of images.parquet: equal when all rows are.
@@ -66,28 +62,23 @@ def index(listing: Listing, config: Config, run_dir: Path, runtime: Runtime, rep
     files, thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
     pending = _pending(run_dir, files, thumbs, config)
     done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
-    if pending and (run_dir / "images.parquet").exists():
-        os.replace(run_dir / "images.parquet", rows_before(run_dir))
+    if pending and run_dir.images.exists():
+        os.replace(run_dir.images, run_dir.images_before)
+    run_dir.renew()
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
-        if pending:
-            opened = fingerprint(_thumbs_mark(config), len(thumbs), uuid.uuid4().hex)
-            task = partial(index_chunk, current(), opened, reading_of(config), config.file_timeout)
-            runtime.compute(db.from_sequence(pending, partition_size=1).map(task), lambda counts: advance(sum(counts)))
-    parts = [read_metadata(part_path(run_dir, k)) for k in range(thumbs.chunks)]
+        task = partial(index_chunk, run_dir, current().token, reading_of(config), config.file_timeout)
+        runtime.each(task, pending, advance)
+    parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
     _say_of_other_decoders(parts, reporter)
     marks = [_rows_mark(run_dir, k, facts) for k, facts in enumerate(parts)]
     mark = fingerprint(_thumbs_mark(config), COLLAPSE_OVER, set_keys(config), marks)
-    facts = {"fingerprint": mark, "seals": seals(run_dir)}
-    if read_metadata(run_dir / "images.parquet") != facts:
-        table = with_representatives(read_table(run_dir / "index", IMAGE_PART), set_keys(config), COLLAPSE_OVER)
-        write_table(run_dir / "images.parquet", table, facts)
-        rows_before(run_dir).unlink(missing_ok=True)
+    facts = {"fingerprint": mark, "seals": run_dir.seals()}
+    if read_metadata(run_dir.images) != facts:
+        table = with_representatives(read_table(run_dir.parts, IMAGE_PART), set_keys(config), COLLAPSE_OVER)
+        write_table(run_dir.images, table, facts)
+        run_dir.images_before.unlink(missing_ok=True)
+    run_dir.renew()
     return mark
-
-
-def images_fingerprint(run_dir: Path) -> str | None:
-    """The fingerprint of images.parquet, or None where there is none."""
-    return read_metadata(run_dir / "images.parquet").get("fingerprint")
 
 
 def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporter) -> None:
@@ -99,13 +90,13 @@ def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporte
         )
 
 
-def index_progress(run_dir: Path, config: Config) -> Progress:
+def index_progress(run_dir: RunDir, config: Config) -> Progress:
     """How far the index is, from the stores alone."""
-    if stored_fingerprint(run_dir / "thumbs.zarr") is None:
+    if stored_fingerprint(run_dir.thumbs_zarr) is None:
         return Progress(0, 0, IMAGE_PART.empty_table())
-    files, thumbs = read_table(run_dir / "files.parquet", FILES), Thumbs(run_dir / "thumbs.zarr")
+    files, thumbs = read_table(run_dir.files, FILES), run_dir.thumbs()
     done = len(thumbs) - sum(_files_in(thumbs, k) for k in _pending(run_dir, files, thumbs, config, again=False))
-    return Progress(done, len(thumbs), read_table(run_dir / "index", IMAGE_PART))
+    return Progress(done, len(thumbs), read_table(run_dir.parts, IMAGE_PART))
 
 
 def _thumbs_mark(config: Config) -> str:
@@ -113,44 +104,44 @@ def _thumbs_mark(config: Config) -> str:
     return fingerprint(config.thumb, config.exact_decode, RECIPE, IMAGE_PART.names)
 
 
-def _prepared(listing: Listing, config: Config, run_dir: Path, read: Read) -> tuple[pa.Table, Thumbs]:
+def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> tuple[pa.Table, Thumbs]:
     """files.parquet and the stores for a listing: those of an earlier run with what is new, or new ones."""
     put_in_place(run_dir)
-    path, mark = run_dir / "thumbs.zarr", _thumbs_mark(config)
-    if stored_fingerprint(path) is None and stored_fingerprint(run_dir / "levels.zarr") == mark and path.exists():
-        cells = Arrays(run_dir / "levels.zarr")
-        Thumbs.describe(path, cells.length(SUMS), config.thumb, cells.chunk(SUMS), mark)
+    path, mark = run_dir.thumbs_zarr, _thumbs_mark(config)
+    if stored_fingerprint(path) is None and stored_fingerprint(run_dir.levels_zarr) == mark and path.exists():
+        cells = run_dir.levels()
+        Thumbs.describe(path, len(cells), config.thumb, cells.chunk(SUMS), mark)
     known = _known_files(run_dir) if stored_fingerprint(path) == mark else None
     if known is None:
         return listing.files, _created(listing.files, config, run_dir, mark)
-    if _chunk_for(listing.files) >= GROWN * Thumbs(path).chunk:
+    if _chunk_for(listing.files) >= GROWN * run_dir.thumbs().chunk:
         lay_out_again(run_dir, known, _chunk_for(listing.files))
-    thumbs = Thumbs(path)
+    thumbs = run_dir.thumbs()
     before, hashes = with_roots(known, config), partial(_hashes, run_dir, thumbs.chunk)
     files = merge(before, listing.files, listing.unreadable_folders, hashes, read)
     files = with_left_out(files, config)
     if files != known:
-        write_table(run_dir / "files.parquet", files, row_group_size=thumbs.chunk)
+        write_table(run_dir.files, files, row_group_size=thumbs.chunk)
     try:
-        cells = Arrays(run_dir / "levels.zarr")
+        cells = run_dir.levels()
         usable = stored_fingerprint(cells.path) == mark and cells.chunk(SUMS) == thumbs.chunk
-        usable = usable and len(thumbs) <= cells.length(SUMS) <= len(files)
+        usable = usable and len(thumbs) <= len(cells) <= len(files)
     except (StoreError, KeyError):
         usable = False
     if not usable:  # damaged, or of another moment: reckoned again, from the thumbnails
-        cells = create_levels(run_dir, len(files), thumbs.side, thumbs.chunk, mark)
-    if len(files) > cells.length(SUMS):
-        cells.grow(len(files))
+        create_levels(run_dir, len(files), thumbs.side, thumbs.chunk, mark)
+    if len(files) > len(run_dir.levels()):
+        run_dir.levels().grow(len(files))
     if len(files) > len(thumbs):
         thumbs.grow(len(files))
     return files, thumbs
 
 
-def _created(files: pa.Table, config: Config, run_dir: Path, mark: str) -> Thumbs:
-    discard_from(run_dir, "index")
+def _created(files: pa.Table, config: Config, run_dir: RunDir, mark: str) -> Thumbs:
+    run_dir.discard_from("index")
     chunk = _chunk_for(files)
-    (run_dir / "index").mkdir(exist_ok=True)
-    write_table(run_dir / "files.parquet", files, row_group_size=chunk)
+    run_dir.parts.mkdir(exist_ok=True)
+    write_table(run_dir.files, files, row_group_size=chunk)
     return create_stores(run_dir, len(files), config.thumb, chunk, mark)[0]
 
 
@@ -166,38 +157,38 @@ def _read(config: Config, reporter: Reporter, files: Sequence[tuple[bytes, int]]
         return hashes_of(files, config.follow_symlinks, config.file_timeout, advance)
 
 
-def _known_files(run_dir: Path) -> pa.Table | None:
+def _known_files(run_dir: RunDir) -> pa.Table | None:
     """The files of an earlier run: its listing, or where that is damaged what the rows say of it; None if they lack."""
     try:
-        return read_table(run_dir / "files.parquet", FILES)
+        return read_table(run_dir.files, FILES)
     except StoreError:
         pass
     try:
-        rows = read_table(run_dir / "index", IMAGE_PART)
+        rows = read_table(run_dir.parts, IMAGE_PART)
     except (StoreError, FileNotFoundError):
         return None
-    if rows["id"].to_pylist() != list(range(len(Thumbs(run_dir / "thumbs.zarr")))):
+    if rows["id"].to_pylist() != list(range(len(run_dir.thumbs()))):
         return None
     files = files_of(rows)
-    write_table(run_dir / "files.parquet", files, row_group_size=Thumbs(run_dir / "thumbs.zarr").chunk)
+    write_table(run_dir.files, files, row_group_size=run_dir.thumbs().chunk)
     return files
 
 
-def _hashes(run_dir: Path, chunk: int, ids: Sequence[int]) -> list[str | None]:
+def _hashes(run_dir: RunDir, chunk: int, ids: Sequence[int]) -> list[str | None]:
     """The file hashes of images in an earlier run, as far as it came."""
     found: dict[int, str | None] = {}
     for number in sorted({id // chunk for id in ids}):
         try:
-            part = read_table(part_path(run_dir, number), IMAGE_PART, ["id", "file_hash"])
+            part = read_table(run_dir.part(number), IMAGE_PART, ["id", "file_hash"])
         except StoreError:
             continue
         found |= dict(zip(part["id"].to_pylist(), part["file_hash"].to_pylist(), strict=True))
     return [found.get(id) for id in ids]
 
 
-def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, again: bool = True) -> list[int]:
+def _pending(run_dir: RunDir, files: pa.Table, thumbs: Thumbs, config: Config, again: bool = True) -> list[int]:
     """The chunks to be made: not there, of other files, or, if `again`, with files that may be read now."""
-    cells = Arrays(run_dir / "levels.zarr")
+    cells = run_dir.levels()
     if len(thumbs) > len(files):
         raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {len(files):,} are listed")
     whole = thumbs.done()
@@ -208,7 +199,7 @@ def _pending(run_dir: Path, files: pa.Table, thumbs: Thumbs, config: Config, aga
         whole -= set((_unproven(files) // thumbs.chunk).tolist())
 
     def is_done(number: int) -> bool:
-        facts = read_metadata(part_path(run_dir, number)) if number in whole else {}
+        facts = read_metadata(run_dir.part(number)) if number in whole else {}
         current = is_current(facts, listings[number], config, again)
         return current and facts.get("seal") == stored_seal(thumbs, cells, number)
 
@@ -221,10 +212,10 @@ def _unproven(files: pa.Table) -> Ints:
     return np.flatnonzero(pc.and_(there, pc.equal(files["ctime_ns"], 0)).to_numpy())
 
 
-def _rows_mark(run_dir: Path, number: int, facts: Mapping[str, str]) -> str:
+def _rows_mark(run_dir: RunDir, number: int, facts: Mapping[str, str]) -> str:
     """Equal for equal rows of a chunk, of which these are the facts. DamagedError where they could not be read."""
     if "rows" not in facts:
-        raise DamagedError(part_path(run_dir, number), "what it says of its rows cannot be read")
+        raise DamagedError(run_dir.part(number), "what it says of its rows cannot be read")
     return facts["rows"]
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Ints, clamped64
-from dupegrid.config import Config
-from dupegrid.schemas import FILES
+from dupegrid.core.arrays import Ints, clamped64
+from dupegrid.core.config import Config
+from dupegrid.storage.schemas import FILES
 
 Found = tuple[bytes, os.stat_result, bool]  # path, status, whether a symbolic link was followed to get there
 

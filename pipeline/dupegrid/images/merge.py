@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dupegrid.arrays import Bools, Ints
-from dupegrid.schemas import FILES
+from dupegrid.core.arrays import Bools, Ints
+from dupegrid.storage.schemas import FILES
 
 Hashes = Callable[[Sequence[int]], list[str | None]]
 Read = Callable[[Sequence[tuple[bytes, int]]], list[str | None]]

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Ints
-from dupegrid.config import Config
-from dupegrid.schemas import IMAGES
+from dupegrid.core.arrays import Ints
+from dupegrid.core.config import Config
+from dupegrid.storage.schemas import IMAGES
 
 
 def set_keys(config: Config) -> list[str]:

@@ -25,10 +25,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Final, NamedTuple
 
-from dupegrid.errors import DupegridError
+from dupegrid.core.errors import DupegridError
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.opening import OpenedFile
-from dupegrid.images.thumbnail import decode_file, limit_decoders
+from dupegrid.images.recipe import decode_file, limit_decoders
 
 _TRIES: Final = 2  # of a file whose process dies: what killed it may have been something else
 _AHEAD: Final = 4  # files opened before their turn, so that a slow disk reads while we decode
@@ -41,22 +41,17 @@ _DIED: Final = "its decoder died"
 _BASE_BYTES: Final = 1 << 30  # address space of a process without pictures
 _BYTES_PER_PIXEL: Final = 16  # of the largest picture, with all copies that a decoder makes
 
-# The package's own __init__ imports all of it, which takes a second; a process that decodes needs little of it.
-# Python finds what it imports among its own and installed modules (-I); the libraries that this process found
-# elsewhere come last, so that nothing beside them, nor in the current folder, takes the place of a module.
+# Python finds what it imports among its own modules (-I -S); then come the folders where this process found this
+# package and the libraries, so that nothing beside them, nor in the current folder, takes the place of a module.
 _START: Final = """
 import sys
-sys.path += [folder for folder in sys.argv[3:] if folder not in sys.path]
-import types
-package = types.ModuleType("dupegrid")
-package.__path__ = [sys.argv[1]]
-sys.modules["dupegrid"] = package
+sys.path += sys.argv[2:]
 from dupegrid.images.sandbox import serve
 serve()
 """
-_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_LIBRARIES: Final = [
-    os.path.dirname(os.path.abspath(sys.modules[name].__path__[0])) for name in ("numpy", "PIL", "pillow_heif")
+_IMPORTED_FROM: Final = [
+    os.path.dirname(os.path.abspath(sys.modules[name].__path__[0]))
+    for name in ("dupegrid", "numpy", "PIL", "pillow_heif")
 ]
 
 
@@ -136,7 +131,7 @@ class _Process:
         strangers = {name for name in os.environ if name.startswith("PYTHON")}
         own = {name: value for name, value in os.environ.items() if name not in strangers}
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _START, _PACKAGE, str(self._shared.fileno()), *_LIBRARIES],
+            [sys.executable, "-I", "-S", "-c", _START, str(self._shared.fileno()), *_IMPORTED_FROM],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -273,7 +268,7 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent answers
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever its decoder is at
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    shared = int(sys.argv[2])
+    shared = int(sys.argv[1])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # no decoder gets between our answers
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -1,157 +1,117 @@
 """The compare stage: levels.zarr and thumbs.zarr -> sorted.zarr, tiles.zarr and matches.parquet.
 
 The images that are compared one by one are sorted so that like lies beside like, and cut into strips; a tile is all
-pairs of two strips, and one block of the dask array.
+pairs of two strips, and one block of a dask array.
 """
 
-import hashlib
 import os
-import uuid
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
-import dask.array as da
 import numpy as np
 
-from dupegrid.arrays import Bools, Float64s, Ints
-from dupegrid.config import Config
-from dupegrid.errors import StoreError
-from dupegrid.hold import Hold, current, writing_for
+from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints
+from dupegrid.core.config import Ask, Config
+from dupegrid.core.errors import DamagedError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.progress import Reporter
+from dupegrid.core.runtime import Runtime
+from dupegrid.pairs.ask import Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
-from dupegrid.pairs.filters import Facts, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
-from dupegrid.pairs.kernel import CHOICES
 from dupegrid.pairs.matches import (
     PartWriter,
     collapsed_matches,
-    collapsed_path,
     is_part_of,
-    part_path,
     remove_other_parts,
     sse_limit,
     write_collapsed,
 )
 from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
-from dupegrid.pairs.settled import (
-    adopt,
-    adopted_matches,
-    are_adopted,
-    set_aside,
-    settings_mark,
-    settle,
-    write_compared,
-)
+from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.tile import STRIPS_KEPT, filter_tile, read_strip
-from dupegrid.progress import Reporter
-from dupegrid.records import discard_from, fingerprint, read_metadata
-from dupegrid.runtime import Runtime
-from dupegrid.store import Thumbs, Tiles, stored_fingerprint
+from dupegrid.storage.arrays import Tiles
+from dupegrid.storage.hold import current
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.tables import read_metadata
 
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
 _BYTES_PER_COMPONENTS: Final = 300  # of an image's projection under one orientation, in both operands and the points
 _BYTES_PER_IMAGE: Final = 600  # its second level, ids and the like
 
 
-def compare(
-    marks: tuple[str, str], config: Config, run_dir: Path, runtime: Runtime, reporter: Reporter
-) -> dict[str, Any]:
-    """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches.
-
-    `marks` are that of the index and what the code of the metric is known by.
-    """
-    index_mark, code = marks
-    facts = read_facts(run_dir, index_mark)
-    thumbs = Thumbs(run_dir / "thumbs.zarr")
+def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> dict[str, Any]:
+    """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches."""
+    run_dir.renew()
+    facts, thumbs = read_facts(run_dir), run_dir.thumbs()
     thumbs.check_whole()
-    settings, mark = settings_mark(thumbs.fingerprint, config), pairs_mark(index_mark, config, code)
+    alike, pairs = ask.key(thumbs.fingerprint), ask.key(run_dir.images_key())
     settled = np.zeros(len(facts.live), bool)
-    if config.metric == FILTERED:
-        stored = stored_fingerprint(run_dir / "tiles.zarr") or ""
-        settled = settle(run_dir, facts.live, config, settings, mark, stored)
+    if ask.metric == FILTERED:
+        settled = settle(run_dir, facts.live, config, alike, pairs)
     with reporter.stage("sort", len(facts.live), "images") as advance:
-        job = _laid_out(marks, config, run_dir, runtime.workers, facts, settled)
+        job = _laid_out(ask, config, run_dir, runtime.workers, settled)
         advance(len(facts.live))
-    key = f"{mark}-{fingerprint(job.grid.bounds, job.grid.settled_from, job.order_mark)}"
-    job = replace(job, key=key, token=current().token)
-    tiles = _opened_or_new(job, mark, config, facts)
-    done = _done(run_dir, tiles)
+    layout = fingerprint(job.grid.bounds, job.grid.settled_from, job.order_key)
+    job = replace(job, key=fingerprint(pairs, layout), token=current().token)
+    tiles = _opened_or_new(job, pairs, layout)
+    done = _done(run_dir, tiles, job.key)
     pending = [(i, j) for i, j in job.grid.tiles().tolist() if (i, j) not in done]
+    # Tiles on the diagonal hold most of the work and start first, so that no core waits for one at the end; the others
+    # go row by row, as tiles of a row share a strip.
+    pending.sort(key=lambda tile: (tile[0] != tile[1], tile))
     total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
-        if pending:
-            runtime.compute(_blocks(pending, job), lambda block: advance(int(block.sum())))
-    if read_metadata(run_dir / "compared.parquet").get("pairs") != mark:
-        write_compared(run_dir, facts.live, config, settings, mark)
-    return _counts(job, mark, tiles, facts, facts.live[settled])
+        runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
+    if read_metadata(run_dir.compared).get("pairs") != pairs:
+        write_compared(run_dir, facts.live, config, alike, pairs)
+    return _counts(job, pairs, tiles, facts, facts.live[settled])
 
 
-def compare_tile(tile: Ints, job: Job) -> Ints:
-    """Compare the pairs of a tile: its place in the grid, int64 (1, 2) -> how many pairs it stands for, (1, 1).
+def compare_tile(job: Job, tile: Ints) -> int:
+    """Compare the pairs of a tile, by its place in the grid, int64 (2,). Returns how many pairs it stands for.
 
     Matches are written first and the mark last, so a tile that is marked needs nothing more.
     """
-    if not len(tile):  # dask asks for the shape of a block with an empty one
-        return np.zeros((0, 1), np.int64)
-    i, j = tile[0].tolist()
+    i, j = tile.tolist()
     tally = dict.fromkeys(COUNTS, 0)
-    with writing_for(Hold(job.run_dir, job.token)):
+    with job.run_dir.writing_for(job.token):
         writer = PartWriter(job, i, j)
-        if job.metric == FILTERED:
+        if job.ask.metric == FILTERED:
             first = read_strip(job, i)
             filter_tile(job, first, first if i == j else read_strip(job, j), tally, writer)
         else:
             measure_tile(job, i, j, tally, writer)
         tally |= {"parts": writer.close(), "matches": writer.rows, "comparison": number_of(job.key)}
         counts = np.array([tally[name] for name in COUNTS], np.int64)
-        Tiles(job.run_dir / "tiles.zarr").mark(i, j, counts)
-    return np.array([[job.grid.pairs(i, j)]], np.int64)
+        job.run_dir.tiles().mark(i, j, counts)
+    return job.grid.pairs(i, j)
 
 
-def pairs_mark(index_mark: str, config: Config, metric_code: str) -> str:
-    """The fingerprint of matches.parquet: equal when the same pairs would be in it."""
-    return fingerprint(
-        index_mark,
-        config.cutoff,
-        config.orientations,
-        config.scope,
-        len(config.against),
-        config.same_size,
-        config.max_aspect,
-        config.metric,
-        metric_code,
-    )
-
-
-def holds_matches_of(run_dir: Path, mark: str) -> bool:
-    """Whether matches.parquet, finished or not, is the one of this fingerprint."""
-    return (stored_fingerprint(run_dir / "tiles.zarr") or "").startswith(mark)
-
-
-def compare_progress(run_dir: Path) -> tuple[int, int]:
-    """Tiles done and tiles in total, from the stores alone; none where comparing has not begun."""
-    path = run_dir / "tiles.zarr"
-    if stored_fingerprint(path) is None:
+def compare_progress(run_dir: RunDir, pairs: str) -> tuple[int, int]:
+    """Tiles done and in total of the comparison with this key of its pairs; none where it has not begun."""
+    if run_dir.tiles_key("pairs") != pairs:
         return 0, 0
-    tiles = Tiles(path)
-    return len(_done(run_dir, tiles)), tiles.strips * (tiles.strips + 1) // 2
+    tiles = run_dir.tiles()
+    done = _done(run_dir, tiles, fingerprint(pairs, run_dir.tiles_key("layout")))
+    return len(done), tiles.strips * (tiles.strips + 1) // 2
 
 
-def _laid_out(marks: tuple[str, str], config: Config, run_dir: Path, workers: int, facts: Facts, settled: Bools) -> Job:
+def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: Bools) -> Job:
     """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids."""
-    index_mark, code = marks
-    orientations, live, filters = CHOICES[config.orientations], len(facts.live), Filters.of(config)
-    limit = sse_limit(config.cutoff, config.values_per_thumb)
-    mark, norm, near_share = "", 0.0, 0.0
-    if config.metric == FILTERED:
+    facts, filters, orientations = read_facts(run_dir), Filters.of(config), CHOICES[ask.orientations]
+    live, limit = len(facts.live), sse_limit(ask.cutoff, config.values_per_thumb)
+    order_key, norm, near_share = "", 0.0, 0.0
+    if ask.metric == FILTERED:
+        groups = filters.keys(facts, facts.live)
+        groups = groups + settled * (groups.max(initial=0) + 1)  # those that are not settled come first
         block = min(_BLOCK, config.tile or _BLOCK)
-        keys = (orientations, config.scope, len(config.against), config.same_size)
-        mark = fingerprint(index_mark, *keys, block, hashlib.blake2b(settled.tobytes()).hexdigest())
-        order = sort_images(run_dir, config.thumb, facts, filters, settled, orientations, block, mark)
-        mark, starts, norm = order.mark, order.starts, order.largest_norm
+        order = sort_images(run_dir, config.thumb, groups, orientations, block, run_dir.images_key())
+        order_key, starts, norm = order.key, order.starts, order.largest_norm
         near_share = order.near_share(radius(limit, norm))
         bytes_per_image = _BYTES_PER_COMPONENTS * len(orientations) + _BYTES_PER_IMAGE
     else:
@@ -165,23 +125,22 @@ def _laid_out(marks: tuple[str, str], config: Config, run_dir: Path, workers: in
         *(new + strips(starts[starts >= new] - new, live - new, side)[1:]),
     ]
     grid = Grid(tuple(map(int, bounds)), new)
-    measure = (config.metric, code, config.cutoff, limit)
-    return Job(run_dir, index_mark, mark, grid, config.thumb, *measure, norm, orientations, filters)
+    return Job(run_dir, ask, grid, config.thumb, limit, norm, orientations, filters, order_key)
 
 
-def _opened_or_new(job: Job, pairs: str, config: Config, facts: Facts) -> Tiles:
-    path = job.run_dir / "tiles.zarr"
+def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:
+    run_dir = job.run_dir
     with_settled = job.grid.settled_from < job.grid.bounds[-1]
-    whole = is_part_of(collapsed_path(job.run_dir), job.key) and (are_adopted(job.run_dir, pairs) or not with_settled)
-    if stored_fingerprint(path) == job.key and whole:
-        remove_other_parts(job.run_dir, job.key)
-        return Tiles(path)
-    discard_from(job.run_dir, "compare", keep=set_aside(job.run_dir, pairs) if with_settled else ())
-    (job.run_dir / "matches.parquet").mkdir(exist_ok=True)
+    whole = is_part_of(run_dir.collapsed, job.key) and (are_adopted(run_dir, pairs) or not with_settled)
+    if (run_dir.tiles_key("pairs"), run_dir.tiles_key("layout")) == (pairs, layout) and whole:
+        remove_other_parts(run_dir, job.key)
+        return run_dir.tiles()
+    run_dir.discard_from("compare", keep=set_aside(run_dir, pairs) if with_settled else ())
+    run_dir.matches.mkdir(exist_ok=True)
     if with_settled:
-        adopt(job.run_dir, pairs)
-    write_collapsed(job, _collapsed(job, facts))
-    return Tiles.create(path, job.grid.strips, len(COUNTS), job.key)
+        adopt(run_dir, pairs)
+    write_collapsed(job, _collapsed(job, read_facts(run_dir)))
+    return Tiles.create(run_dir.tiles_zarr, job.grid.strips, len(COUNTS), pairs, layout)
 
 
 def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints, Ints, Ints, Float64s]:
@@ -190,50 +149,35 @@ def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints, Ints, Ints, Float64s
     a = facts.identical_to[b]
     keep = job.filters.of_roots(facts, a, b)
     a, b = a[keep], b[keep]
-    if job.metric == FILTERED:
+    if job.ask.metric == FILTERED:
         return a, b, np.zeros(len(a), np.int64), np.zeros(len(a), np.int64), np.zeros(len(a))
     first, place = np.unique(a, return_inverse=True)
     sse, orientation, score = measure_equal(job, first)
-    near = score[place] <= job.cutoff
+    near = score[place] <= job.ask.cutoff
     a, b, place = a[near], b[near], place[near]
     return a, b, sse[place], orientation[place], score[place]
 
 
-def _done(run_dir: Path, tiles: Tiles) -> set[tuple[int, int]]:
-    """The tiles with a mark of this comparison whose part files, if they have any, are there."""
+def _done(run_dir: RunDir, tiles: Tiles, key: str) -> set[tuple[int, int]]:
+    """The tiles with a mark of the comparison with this key whose part files, if they have any, are there."""
     parts, comparison = COUNTS.index("parts"), COUNTS.index("comparison")
-    key = stored_fingerprint(run_dir / "tiles.zarr") or ""
 
-    def is_whole(i: int, j: int) -> bool:
-        try:
-            counts = tiles.counts(i, j)
-        except StoreError:
-            return False
+    def is_whole(i: int, j: int, counts: Ints) -> bool:
         if len(counts) != len(COUNTS) or counts[comparison] != number_of(key):
             return False
-        return all(is_part_of(part_path(run_dir, i, j, part), key) for part in range(int(counts[parts])))
+        return all(is_part_of(run_dir.match_part(i, j, part), key) for part in range(int(counts[parts])))
 
-    return {(i, j) for i, j in tiles.done() if is_whole(i, j)}
-
-
-def _blocks(pending: list[tuple[int, int]], job: Job) -> da.Array:
-    """The pending tiles as a dask array, a tile a block.
-
-    Those on the diagonal hold most of the work and come first, so that no core waits for one at the end; then row by
-    row, as tiles of a row share a strip. dask starts independent blocks by their numbers as text, the last first.
-    """
-    started = sorted(range(len(pending)), key=str, reverse=True)
-    tiles = np.empty((len(pending), 2), np.int64)
-    tiles[started] = sorted(pending, key=lambda tile: (tile[0] != tile[1], tile))
-    name = uuid.uuid4().hex  # dask would look through all of the job to make one
-    tiles = da.from_array(tiles, chunks=(1, 2), name=f"tiles-{name}")
-    meta = np.empty((0, 1), np.int64)
-    return tiles.map_blocks(compare_tile, job, name=f"compare-{name}", dtype=np.int64, chunks=(1, 1), meta=meta)
+    return {(i, j) for (i, j), counts in tiles.done().items() if is_whole(i, j, counts)}
 
 
-def _counts(job: Job, mark: str, tiles: Tiles, facts: Facts, settled: Ints) -> dict[str, Any]:
+def _counts(job: Job, pairs: str, tiles: Tiles, facts: Facts, settled: Ints) -> dict[str, Any]:
     """How all pairs of readable images were decided: what the tiles counted, and the images that others stand for."""
-    counted = sum((tiles.counts(i, j) for i, j in job.grid.tiles().tolist()), np.zeros(len(COUNTS), np.int64))
+    done = tiles.done()
+    counted = np.zeros(len(COUNTS), np.int64)
+    for i, j in job.grid.tiles().tolist():
+        if (i, j) not in done:
+            raise DamagedError(tiles.file(i, j), "it is not there, or its checksum does not match")
+        counted += done[i, j]
     counts = dict(zip(COUNTS, counted.tolist(), strict=True))
     readable = np.flatnonzero(facts.ok)
     total = len(readable) * (len(readable) - 1) // 2
@@ -242,7 +186,7 @@ def _counts(job: Job, mark: str, tiles: Tiles, facts: Facts, settled: Ints) -> d
     earlier = job.filters.asked_for(facts, settled)
     decided = {name: counts[name] for name in DECIDED} | {"other_group": total - asked_for}
     decided |= {"identical": identical, "earlier": earlier}
-    matches = counts["matches"] + collapsed_matches(job.run_dir) + adopted_matches(job.run_dir, mark)
+    matches = counts["matches"] + collapsed_matches(job.run_dir) + adopted_matches(job.run_dir, pairs)
     return {"pairs": {"total": total, **decided}, "tiles": len(job.grid.tiles()), "matches": matches}
 
 

@@ -1,19 +1,17 @@
 """The last level: what the bounds let through, decided in integers."""
 
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Bools, Ints, Pixels
-from dupegrid.config import CHANNELS
-from dupegrid.pairs.bounds import turned_columns
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Bools, Ints, Pixels, turned
+from dupegrid.images.levels import turned_columns
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS, exact_sse, sse_block, turned
-from dupegrid.store import SUMS, Arrays, Thumbs
+from dupegrid.pairs.kernel import exact_sse, sse_block
+from dupegrid.storage.arrays import SUMS, Thumbs
+from dupegrid.storage.run_dir import RunDir
 
 _READ_AT_ONCE_BYTES: Final = 200_000_000  # of thumbnails
 _SQUARE: Final = 512  # images: the sides of what one product decides
@@ -21,11 +19,9 @@ _CROWD: Final = 1024  # pairs in a square, for which a product is thought of
 _PRODUCT_DECIDES: Final = 8  # pairs, in less time than one is decided alone
 
 
-@lru_cache(maxsize=2)
-def checksums(run_dir: Path, _mark: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """The checksums of thumbnails and of rows of the finest level, for those that are read alone."""
-    thumbs, finest = Arrays(run_dir / "levels.zarr").rows(SUMS).T.copy()
-    return thumbs, finest
+def checksums(run_dir: RunDir) -> npt.NDArray[np.uint64]:
+    """The checksums of thumbnails and of rows of the finest level, for those that are read alone: uint64 (2, n)."""
+    return run_dir.once("checksums", lambda: run_dir.levels().rows(SUMS).T.copy())
 
 
 def crowd_distances(job: Job, first: Ints, second: Ints, x: Ints, y: Ints, turn: Ints) -> tuple[Bools, Ints]:
@@ -65,12 +61,7 @@ def distances(job: Job, x: Ints, y: Ints, turn: Ints) -> Ints:
 
 
 def _thumbs(job: Job) -> tuple[Thumbs, npt.NDArray[np.uint64]]:
-    return _opened(job.run_dir / "thumbs.zarr", job.index_mark), checksums(job.run_dir, job.index_mark)[0]
-
-
-@lru_cache(maxsize=2)
-def _opened(path: Path, _mark: str) -> Thumbs:
-    return Thumbs(path)
+    return job.run_dir.thumbs(), checksums(job.run_dir)[0]
 
 
 def _crowded_squares(x: Ints, y: Ints) -> Iterator[Ints]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dupegrid.arrays import Ints
+from dupegrid.core.arrays import Ints
 
 _STRIPS: int = 4  # aimed at: a few workers are kept busy, and little is done per tile
 _NEAR_PAIRS: int = 1 << 22  # of a tile: some seconds
-LEAST, _MOST = 10_240, 1 << 16  # images of a strip: fewer take one core less than 0.1 s, and two cores no less
+_LEAST, _MOST = 10_240, 1 << 16  # images of a strip: fewer take one core less than 0.1 s, and two cores no less
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int, 
 
     Fewer where so large a share of the pairs is near that a tile would be long at refining them.
     """
-    side = max(LEAST, min(_MOST, -(-images // _STRIPS)))
+    side = max(_LEAST, min(_MOST, -(-images // _STRIPS)))
     if side * side * near_share > _NEAR_PAIRS:
         side = int(math.sqrt(_NEAR_PAIRS / near_share))
     return max(1, min(side, memory_bytes // (held * bytes_per_image)))

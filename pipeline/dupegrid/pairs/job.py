@@ -2,11 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from dupegrid.pairs.filters import Filters
+from dupegrid.core.config import Ask
+from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.grid import Grid
+from dupegrid.storage.run_dir import RunDir
 
 # How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
 DECIDED: Final = ("other_group", "filter", "box", "level_4", "level_8", "level_16", "exact")
@@ -22,17 +23,14 @@ def number_of(key: str) -> int:
 class Job:
     """A comparison, as far as a tile's task is concerned."""
 
-    run_dir: Path
-    index_mark: str
-    order_mark: str  # of the sorted images; empty where they are not sorted
+    run_dir: RunDir
+    ask: Ask
     grid: Grid
     side: int  # of a thumbnail, pixels
-    metric: str
-    metric_code: str  # what its code is known by
-    cutoff: float  # largest score kept
-    limit: int  # the same as an SSE
+    limit: int  # the largest score kept, as an SSE
     largest_norm: float  # of a projected image
     orientations: tuple[str, ...]
     filters: Filters
+    order_key: str = ""  # of the sorted images; empty where they are not sorted
     key: str = ""  # of the comparison: its parts and marks carry it
     token: str = ""  # of the run that has the run directory (hold.py)

@@ -5,35 +5,13 @@ is decided in integers, so the float product can only cost time, never a pair.
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-Array = Any  # numpy.ndarray or cupy.ndarray
+from dupegrid.core.arrays import Array, array_module, turned
 
-ORIENTATIONS: Final = (
-    "identity",
-    "rot90",
-    "rot180",
-    "rot270",
-    "flip",
-    "flip_rot90",
-    "flip_rot180",
-    "flip_rot270",
-)
-CHOICES: Final = {"none": ORIENTATIONS[:1], "rotations": ORIENTATIONS[:4], "all": ORIENTATIONS}
 UNIT_ROUNDOFF: Final = 2.0**-24  # of float32, rounding to nearest
-
-
-def turned(thumbs: Array, orientation: str) -> Array:
-    """What an orientation does to images: arrays of shape (n, S, S, 3) -> the same shape, a view.
-
-    rotN turns counter-clockwise by N degrees; flip mirrors left-right; flip_rotN mirrors first and then turns.
-    """
-    if orientation.startswith("flip"):
-        thumbs = thumbs[:, :, ::-1]
-    quarter_turns = {"90": 1, "80": 2, "70": 3}.get(orientation[-2:], 0)
-    return thumbs if quarter_turns == 0 else _module(thumbs).rot90(thumbs, quarter_turns, (1, 2))
 
 
 def product_margin(terms: int) -> float:
@@ -54,7 +32,7 @@ def product_margin(terms: int) -> float:
 
 def right_operand(points: Array) -> Array:
     """float32 (n, K) -> (n, K + 2): the points, one, and their squared norms less the margin."""
-    xp, k = _module(points), points.shape[1]
+    xp, k = array_module(points), points.shape[1]
     operand = xp.empty((len(points), k + 2), np.float32)
     norms = xp.einsum("nk,nk->n", points, points, dtype=np.float64)
     operand[:, :k], operand[:, k], operand[:, k + 1] = points, 1, norms * (1 - product_margin(k + 2))
@@ -63,7 +41,7 @@ def right_operand(points: Array) -> Array:
 
 def left_operand(right: Array) -> Array:
     """Rows of `right_operand` -> what gives with others of them the squared distances, less the margin: (m, K + 2)."""
-    left, k = _module(right).empty_like(right), right.shape[1] - 2
+    left, k = array_module(right).empty_like(right), right.shape[1] - 2
     left[:, :k], left[:, k], left[:, k + 1] = -2 * right[:, :k], right[:, k + 1], 1
     return left
 
@@ -73,7 +51,7 @@ def candidates(left: Array, right: Array, limit: float) -> tuple[Array, Array]:
 
     The arguments are the operands of (m, K) and (n, K) points. None is missing: see `product_margin`.
     """
-    xp = _module(left)
+    xp = array_module(left)
     # The limit goes up to the next float32, as it need not be one.
     near = left @ right.T <= np.nextafter(np.float32(limit), np.float32(np.inf))
     rows: tuple[Array, Array] = xp.divmod(xp.flatnonzero(near), len(right))
@@ -86,7 +64,7 @@ def exact_sse(x: Array, y: Array) -> Array:
     A square is at most 255^2 < 2^16, and the sum of a row of 3 S < 2^16 such stays below 2^32.
     """
     k, side = x.shape[:2]
-    xp = _module(x)
+    xp = array_module(x)
     squares = (xp.maximum(x, y) - xp.minimum(x, y)).astype(np.uint16).reshape(k, side, 3 * side)
     squares *= squares
     return squares.sum(axis=2, dtype=np.uint32).sum(axis=1, dtype=np.int64)
@@ -98,7 +76,7 @@ def sse_block(a: Array, b: Array) -> Array:
     Bytes less 128 are integers of at most 2^7, so 1,024 products of two sum to at most 2^24: float32 holds every such
     sum, in whatever order it is made. The sums of these, far below 2^53, are exact in float64.
     """
-    xp = _module(a)
+    xp = array_module(a)
     x, y = _vectors(a), _vectors(b)
     products, x_norms, y_norms = (xp.zeros(shape, np.float64) for shape in ((len(x), len(y)), len(x), len(y)))
     for start in range(0, x.shape[1], 1024):
@@ -113,7 +91,7 @@ def sse_block(a: Array, b: Array) -> Array:
 
 def mse_block(a: Array, b: Array, orientations: tuple[str, ...]) -> Array:
     """The MSE matrix of two sets of images, uint8 (m, S, S, 3) and (n, S, S, 3) -> float64 (m, n); exact."""
-    xp = _module(a)
+    xp = array_module(a)
     least = sse_block(a, turned(b, orientations[0]))
     for name in orientations[1:]:
         xp.minimum(least, sse_block(a, turned(b, name)), out=least)
@@ -122,25 +100,11 @@ def mse_block(a: Array, b: Array, orientations: tuple[str, ...]) -> Array:
 
 def mae(x: Array, y: Array) -> Array:
     """Mean absolute error: uint8 (m, D) and (n, D) -> float64 (m, n), exact up to the division."""
-    xp = _module(x)
+    xp = array_module(x)
     wide = y.astype(np.int16)
     return xp.stack([xp.abs(row - wide).sum(axis=1, dtype=np.int64) for row in x]) / x.shape[1]
-
-
-def inverse(orientation: str) -> str:
-    """The orientation that undoes another: mirrored ones undo themselves."""
-    return {"rot90": "rot270", "rot270": "rot90"}.get(orientation, orientation)
 
 
 def _vectors(images: Array) -> Array:
     """(n, S, S, 3) -> (n, S * S * 3), also for no images at all."""
     return images.reshape(len(images), math.prod(images.shape[1:]))
-
-
-def _module(array: Array) -> Any:
-    """The array module an array comes from."""
-    if isinstance(array, np.ndarray):
-        return np
-    import cupy
-
-    return cupy.get_array_module(array)

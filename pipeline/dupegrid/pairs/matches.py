@@ -1,20 +1,18 @@
 """Matching pairs -> rows -> part files, and all of them back."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from dupegrid.arrays import Float64s, Ints
-from dupegrid.config import CHANNELS
-from dupegrid.errors import DamagedError
-from dupegrid.ours import parts_in, remove
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints
+from dupegrid.core.errors import DamagedError
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS
-from dupegrid.records import check_ids, read_metadata, read_table, row_count, write_table
-from dupegrid.schemas import IMAGES, MATCHES
+from dupegrid.storage.ours import remove
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import IMAGES, MATCHES
+from dupegrid.storage.tables import check_ids, read_metadata, read_table, row_count, write_table
 
 _KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18
@@ -59,9 +57,9 @@ class PartWriter:
 
     def _write(self) -> None:
         a, b, sse, orientation, score = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
-        paths = _paths(self._job.run_dir, self._job.index_mark)
+        paths = _paths(self._job.run_dir)
         write_table(
-            part_path(self._job.run_dir, *self._tile, self._parts),
+            self._job.run_dir.match_part(*self._tile, self._parts),
             match_rows(a, b, sse, orientation, score, paths, self._values),
             {_KEY: self._job.key},
         )
@@ -88,28 +86,18 @@ def match_rows(
     return pa.table(columns, schema=MATCHES)
 
 
-def part_path(run_dir: Path, i: int, j: int, part: int) -> Path:
-    """Where a part of the matches of tile (i, j) is."""
-    return run_dir / "matches.parquet" / f"part-{i:05d}-{j:05d}-{part:03d}.parquet"
-
-
 def write_collapsed(job: Job, columns: tuple[Ints, Ints, Ints, Ints, Float64s]) -> None:
     """Write the pairs of images with the representative of their identical thumbnails: columns as `match_rows` has.
 
     Without any it is an empty table, so that matches.parquet has its columns for every reader.
     """
-    rows = match_rows(*columns, _paths(job.run_dir, job.index_mark), job.side * job.side * CHANNELS)
-    write_table(collapsed_path(job.run_dir), rows, {_KEY: job.key})
+    rows = match_rows(*columns, _paths(job.run_dir), job.side * job.side * CHANNELS)
+    write_table(job.run_dir.collapsed, rows, {_KEY: job.key})
 
 
-def collapsed_matches(run_dir: Path) -> int:
+def collapsed_matches(run_dir: RunDir) -> int:
     """How many pairs of images with the representative of their identical thumbnails are listed."""
-    return len(read_table(collapsed_path(run_dir), MATCHES, ["a"]))
-
-
-def collapsed_path(run_dir: Path) -> Path:
-    """Where the pairs of images with the representative of their identical thumbnails are."""
-    return run_dir / "matches.parquet" / "part-identical.parquet"
+    return len(read_table(run_dir.collapsed, MATCHES, ["a"]))
 
 
 def is_part_of(path: Path, key: str) -> bool:
@@ -117,32 +105,25 @@ def is_part_of(path: Path, key: str) -> bool:
     return read_metadata(path).get(_KEY) == key
 
 
-def remove_other_parts(run_dir: Path, key: str) -> None:
+def remove_other_parts(run_dir: RunDir, key: str) -> None:
     """Remove the parts of other comparisons: a folder that was copied while it changed may hold some."""
-    for path in parts_in(run_dir / "matches.parquet"):
-        if path != settled_path(run_dir) and not is_part_of(path, key):
+    for path in run_dir.match_parts():
+        if not is_part_of(path, key):
             remove(path)
 
 
-def settled_path(run_dir: Path) -> Path:
-    """Where the matches among settled images are."""
-    return run_dir / "matches.parquet" / "part-settled.parquet"
-
-
-def read_matches(run_dir: Path, key: str, columns: list[str] | None = None) -> pa.Table:
+def read_matches(run_dir: RunDir, key: str, columns: list[str] | None = None) -> pa.Table:
     """All matches so far of the comparison with this key, sorted by a and b.
 
     DamagedError if any column is damaged, asked for or not, or if a part is of another comparison.
     """
-    for path in parts_in(run_dir / "matches.parquet"):
-        if path != settled_path(run_dir) and not is_part_of(path, key):
+    for path in run_dir.match_parts():
+        if not is_part_of(path, key):
             raise DamagedError(path, "it is of another comparison")
-    table = read_table(run_dir / "matches.parquet", MATCHES, columns, whole=True)
-    path = run_dir / "matches.parquet"
-    check_ids(path, table, ("a", "b"), row_count(run_dir / "images.parquet"))
+    table = read_table(run_dir.matches, MATCHES, columns, whole=True)
+    check_ids(run_dir.matches, table, ("a", "b"), row_count(run_dir.images))
     return table.sort_by([("a", "ascending"), ("b", "ascending")])
 
 
-@lru_cache(maxsize=2)
-def _paths(run_dir: Path, _fingerprint: str) -> pa.ChunkedArray:
-    return read_table(run_dir / "images.parquet", IMAGES, ["path"])["path"]
+def _paths(run_dir: RunDir) -> pa.ChunkedArray:
+    return run_dir.once("paths", lambda: run_dir.image_columns(IMAGES, ["path"])["path"])

@@ -1,29 +1,39 @@
 """The whole all-to-all MSE matrix: lazy, any window of it; or stored, chunk by chunk, in mse.zarr."""
 
 import shutil
+import uuid
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import dask.array as da
 import numpy as np
 
-from dupegrid.arrays import Bools, Ints
-from dupegrid.errors import UsageError
-from dupegrid.hold import Hold, current, writing_for
-from dupegrid.pairs.filters import read_facts
-from dupegrid.pairs.kernel import CHOICES, mse_block
-from dupegrid.progress import Reporter, size_text
-from dupegrid.runtime import Runtime
-from dupegrid.store import Matrix, Thumbs, stored_fingerprint
+from dupegrid.core.arrays import CHOICES, Bools, Ints
+from dupegrid.core.errors import UsageError
+from dupegrid.core.progress import Reporter
+from dupegrid.core.runtime import Runtime
+from dupegrid.core.text import size_text
+from dupegrid.pairs.ask import read_facts
+from dupegrid.pairs.kernel import mse_block
+from dupegrid.storage.arrays import Matrix, Thumbs
+from dupegrid.storage.chunked import stored_facts
+from dupegrid.storage.hold import current
+from dupegrid.storage.run_dir import RunDir
 
 _SIDE: Final = 1024
 
 
+def lazy(thumbs: Thumbs) -> da.Array:
+    """The thumbnails as a dask array: uint8 (n, S, S, 3), a chunk of the store a chunk."""
+    array = thumbs.array
+    name = f"thumbs-{uuid.uuid4().hex}"  # dask would read all to make one
+    return da.from_array(array, chunks=array.chunks, name=name, meta=np.empty((0,) * 4, np.uint8))
+
+
 def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> da.Array:
     """The all-to-all MSE matrix, lazy: float64 (n, n); any window computes exactly. NaN where a file was not read."""
-    images = thumbs.as_dask()
+    images = lazy(thumbs)
     readable = da.from_array(ok, chunks=images.chunks[0])
     block = partial(_masked_mse, orientations=orientations)
     with warnings.catch_warnings():
@@ -44,47 +54,41 @@ def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> da.A
         )
 
 
-def store_matrix(index_mark: str, orientations: str, run_dir: Path, runtime: Runtime, reporter: Reporter) -> None:
+def store_matrix(images_key: str, orientations: str, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> None:
     """Store all of the matrix in mse.zarr, float64 (n, n), going on where an earlier run stopped.
 
     UsageError, naming the size, when the disk has no room for it.
     """
-    path, n, mark = run_dir / "mse.zarr", len(Thumbs(run_dir / "thumbs.zarr")), f"{index_mark}-{orientations}"
-    if stored_fingerprint(path) != mark:
-        need, room = 8 * n * n, shutil.disk_usage(run_dir).free
+    path, n, made_of = run_dir.matrix_zarr, len(run_dir.thumbs()), {"images": images_key, "orientations": orientations}
+    if stored_facts(path) != made_of:
+        need, room = 8 * n * n, shutil.disk_usage(run_dir.path).free
         if need > room:
             raise UsageError(
                 f"the whole matrix of {n:,} images takes {size_text(need)}, and the disk has {size_text(room)} left: "
                 "leave --matrix out; Run.mse computes any window of it"
             )
-        Matrix.create(path, n, _SIDE, mark)
+        Matrix.create(path, n, _SIDE, made_of)
     matrix = Matrix(path)
     done = matrix.done()
     chunks = -(-n // _SIDE)
     pending = [(i, j) for i in range(chunks) for j in range(i, chunks) if not {(i, j), (j, i)} <= done]
     total = chunks * (chunks + 1) // 2
     with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
-        if pending:
-            names = CHOICES[orientations]
-            tiles, meta = da.from_array(np.array(pending, np.int64), chunks=(1, 2)), np.empty((0, 1), np.int64)
-            blocks = tiles.map_blocks(
-                _store_chunk, current(), index_mark, names, dtype=np.int64, chunks=(1, 1), meta=meta
-            )
-            runtime.compute(blocks, lambda block: advance(len(block)))
+        task = partial(_store_chunk, run_dir, current().token, CHOICES[orientations])
+        runtime.each(task, np.array(pending, np.int64), advance)
 
 
-def _store_chunk(pending: Ints, hold: Hold, index_mark: str, orientations: tuple[str, ...]) -> Ints:
-    """One chunk of the matrix and its mirror image, each written whole."""
-    if len(pending):
-        i, j = pending[0].tolist()
-        thumbs, ok = Thumbs(hold.run_dir / "thumbs.zarr"), read_facts(hold.run_dir, index_mark).ok
-        a, b = (slice(k * _SIDE, min(len(thumbs), (k + 1) * _SIDE)) for k in (i, j))
-        block = _masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations)
-        matrix = Matrix(hold.run_dir / "mse.zarr")
-        with writing_for(hold):
-            matrix.write(i, j, block)
-            matrix.write(j, i, block.T)
-    return np.ones((len(pending), 1), np.int64)
+def _store_chunk(run_dir: RunDir, token: str, orientations: tuple[str, ...], place: Ints) -> int:
+    """One chunk of the matrix, by its place int64 (2,), and its mirror image, each written whole. Returns 1."""
+    i, j = place.tolist()
+    thumbs, ok = run_dir.thumbs(), read_facts(run_dir).ok
+    a, b = (slice(k * _SIDE, min(len(thumbs), (k + 1) * _SIDE)) for k in (i, j))
+    block = _masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations)
+    matrix = Matrix(run_dir.matrix_zarr)
+    with run_dir.writing_for(token):
+        matrix.write(i, j, block)
+        matrix.write(j, i, block.T)
+    return 1
 
 
 def _masked_mse(a: Any, b: Any, a_ok: Any, b_ok: Any, orientations: tuple[str, ...]) -> Any:

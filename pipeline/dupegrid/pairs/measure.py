@@ -7,14 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from dupegrid.arrays import Float64s, Ints, Pixels
-from dupegrid.errors import ConfigError
-from dupegrid.pairs.filters import read_facts
+from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, Pixels, turned
+from dupegrid.core.errors import ConfigError
+from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS, exact_sse, turned
+from dupegrid.pairs.kernel import exact_sse
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.metric import Metric, load_metric, metric_code, said
-from dupegrid.store import Thumbs
 
 _ROWS_AT_ONCE: Final = 64
 
@@ -25,15 +24,15 @@ def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
     A pair's score is the least over the orientations of image b, the one with the higher id. ConfigError if the metric
     fails or returns anything but real numbers, one a pair.
     """
-    metric, facts = _loaded(job), read_facts(job.run_dir, job.index_mark)
-    thumbs = Thumbs(job.run_dir / "thumbs.zarr")
+    metric, facts = _loaded(job), read_facts(job.run_dir)
+    thumbs = job.run_dir.thumbs()
     first, second = facts.live[job.grid.rows(i)], facts.live[job.grid.rows(j)]
     b = thumbs.take(second)
     turns = [turned(b, name).reshape(len(b), -1) for name in job.orientations]
     for start in range(0, len(first), _ROWS_AT_ONCE):
         ids = first[start : start + _ROWS_AT_ONCE]
         a = thumbs.take(ids)
-        scores = np.stack([_scores(metric, job.metric, a.reshape(len(a), -1), y) for y in turns])
+        scores = np.stack([_scores(metric, job.ask.metric, a.reshape(len(a), -1), y) for y in turns])
         x, y = (part.ravel() for part in np.meshgrid(np.arange(len(ids)), np.arange(len(second)), indexing="ij"))
         upper = ids[x] < second[y]
         of_roots = upper & job.filters.of_roots(facts, ids[x], second[y])
@@ -41,8 +40,8 @@ def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
         tally["other_group"] += int(upper.sum() - of_roots.sum())
         tally["filter"] += int(of_roots.sum() - asked_for.sum())
         tally["exact"] += int(asked_for.sum())
-        _refuse_nan(scores.reshape(len(turns), -1)[:, asked_for], job.metric)
-        keep = np.flatnonzero(asked_for & (scores.min(axis=0).ravel() <= job.cutoff))
+        _refuse_nan(scores.reshape(len(turns), -1)[:, asked_for], job.ask.metric)
+        keep = np.flatnonzero(asked_for & (scores.min(axis=0).ravel() <= job.ask.cutoff))
         x, y = x[keep], y[keep]
         turn = scores[:, x, y].argmin(axis=0)
         sse = np.array(
@@ -53,13 +52,13 @@ def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
 
 def measure_equal(job: Job, ids: Ints) -> tuple[Ints, Ints, Float64s]:
     """What the metric gives for images, ids (k,), and copies of them: the columns sse, orientation and score; (k,)."""
-    metric, thumbs = _loaded(job), Thumbs(job.run_dir / "thumbs.zarr")
+    metric, thumbs = _loaded(job), job.run_dir.thumbs()
     turn, sse, score = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64), np.empty(len(ids), np.float64)
     for start in range(0, len(ids), _ROWS_AT_ONCE):
         for k, image in enumerate(thumbs.take(ids[start : start + _ROWS_AT_ONCE]), start):
             turns = [turned(image[None], name) for name in job.orientations]
-            scores = np.array([_scores(metric, job.metric, image.reshape(1, -1), y.reshape(1, -1)) for y in turns])
-            _refuse_nan(scores, job.metric)
+            scores = np.array([_scores(metric, job.ask.metric, image.reshape(1, -1), y.reshape(1, -1)) for y in turns])
+            _refuse_nan(scores, job.ask.metric)
             turn[k] = scores.argmin()
             score[k], sse[k] = scores.min(), _one_sse(image, image, job.orientations[turn[k]])
     return sse, _orientations(job)[turn], score
@@ -67,9 +66,11 @@ def measure_equal(job: Job, ids: Ints) -> tuple[Ints, Ints, Float64s]:
 
 def _loaded(job: Job) -> Metric:
     """The metric of a comparison; ConfigError where its code is other here than where the comparison was begun."""
-    metric = load_metric(job.metric)
-    if metric_code(job.metric) != job.metric_code:
-        raise ConfigError(f"the code of metric {job.metric!r} is other where a tile is measured: restart the workers")
+    metric = load_metric(job.ask.metric)
+    if metric_code(job.ask.metric) != job.ask.metric_code:
+        raise ConfigError(
+            f"the code of metric {job.ask.metric!r} is other where a tile is measured: restart the workers"
+        )
     return metric
 
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Pixels
-from dupegrid.errors import ConfigError
+from dupegrid.core.arrays import Pixels
+from dupegrid.core.errors import ConfigError
+from dupegrid.core.keys import fingerprint
 from dupegrid.pairs.kernel import mae
-from dupegrid.records import fingerprint
 
 Metric = Callable[[Pixels, Pixels], npt.NDArray[np.generic]]
 

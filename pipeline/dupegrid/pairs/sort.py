@@ -2,20 +2,19 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Bools, Float32s, Ints
-from dupegrid.pairs.bounds import FIRST_LEVEL, Projection, levels, median_splits
-from dupegrid.pairs.filters import Facts, Filters
-from dupegrid.pairs.grid import LEAST
-from dupegrid.pairs.kernel import ORIENTATIONS, candidates, left_operand, right_operand
-from dupegrid.records import fingerprint
-from dupegrid.seals import check_seals, check_seen
-from dupegrid.store import Arrays, stored_fingerprint
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float32s, Ints
+from dupegrid.core.keys import fingerprint
+from dupegrid.images.levels import FIRST_LEVEL, cell_dtype, levels
+from dupegrid.pairs.ask import read_facts
+from dupegrid.pairs.bounds import COMPONENTS, Projection, median_splits
+from dupegrid.pairs.kernel import candidates, left_operand, right_operand
+from dupegrid.storage.arrays import Arrays, stored_fingerprint
+from dupegrid.storage.run_dir import RunDir
 
 SECOND_LEVEL: Final = 8
 _CHUNK: Final = 8192
@@ -26,11 +25,11 @@ _SAMPLE: Final = 512
 class Order:
     """The sorted images: `starts` of the blocks in them, the largest norm of a projection, and some projections.
 
-    `mark` is equal for equal orders of the same: on another machine, whose arithmetic rounds otherwise, near images may
+    `key` is equal for equal orders of the same: on another machine, whose arithmetic rounds otherwise, near images may
     change places.
     """
 
-    mark: str
+    key: str
     starts: Ints
     largest_norm: float
     sample: Float32s
@@ -42,48 +41,50 @@ class Order:
         return float(np.count_nonzero(x < y)) / max(1, len(right) * (len(right) - 1) // 2)
 
 
+def sorted_shapes(
+    images: int, side: int, orientations: tuple[str, ...]
+) -> dict[str, tuple[tuple[int, ...], npt.DTypeLike]]:
+    """The arrays of sorted.zarr: name -> shape and dtype."""
+    shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
+    shapes = {**dict.fromkeys(orientations, ((images, COMPONENTS), np.float32)), "order": ((images,), np.int64)}
+    if SECOND_LEVEL in levels(side):
+        shapes[str(SECOND_LEVEL)] = ((images, SECOND_LEVEL**2 * CHANNELS), cell_dtype(side, SECOND_LEVEL))
+    return shapes
+
+
 def sort_images(
-    run_dir: Path,
+    run_dir: RunDir,
     side: int,
-    facts: Facts,
-    filters: Filters,
-    settled: Bools,
+    groups: Ints,
     orientations: tuple[str, ...],
     block: int,
-    mark: str,
+    images_key: str,
 ) -> Order:
-    """Make sorted.zarr, unless it is there with this mark: of the live images first those that are not settled."""
-    path, ids = run_dir / "sorted.zarr", facts.live
-    if stored_fingerprint(path) != mark or not _is_as_signed(Arrays(path)):
-        keys = filters.keys(facts, ids)
-        keys = keys + settled * (keys.max(initial=0) + 1)
-        stored = _write(path, side, ids, keys, orientations, block, mark)
-    else:
-        stored = Arrays(path)
+    """Make sorted.zarr of the live images, unless it is there: those of a lower group first, none in a block of two.
+
+    `groups` is int64 (live images,).
+    """
+    made_from = fingerprint(images_key, orientations, block, hashlib.blake2b(groups.tobytes()).hexdigest())
+    ids = read_facts(run_dir).live
+    if stored_fingerprint(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order()):
+        _write(run_dir, side, ids, groups, orientations, block, made_from)
+        run_dir.renew()
+    stored = run_dir.order()
     sample = stored.take(ORIENTATIONS[0], np.arange(0, len(ids), max(1, len(ids) // _SAMPLE)))
     starts, largest = np.array(stored.fact("starts"), np.int64), float(stored.fact("largest_norm"))
-    return Order(fingerprint(mark, stored.fact("order")), starts, largest, sample)
+    return Order(fingerprint(made_from, stored.fact("order")), starts, largest, sample)
 
 
 def _write(
-    path: Path, side: int, ids: Ints, keys: Ints, orientations: tuple[str, ...], block: int, mark: str
-) -> Arrays:
-    first = _rows_of(path.parent, FIRST_LEVEL, ids)
+    run_dir: RunDir, side: int, ids: Ints, groups: Ints, orientations: tuple[str, ...], block: int, made_from: str
+) -> None:
+    first = _rows_of(run_dir, FIRST_LEVEL, ids)
     projection = Projection.fit(first, side)
     points = projection(first, ORIENTATIONS[0])
-    order, starts = median_splits(points, keys, block)
-    shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
-    shapes = {**dict.fromkeys(orientations, (points.shape, points.dtype)), "order": ((len(ids),), np.int64)}
-    # One strip reads the second level sooner where it is than it would be written here and read again.
-    has_second = SECOND_LEVEL in levels(side) and len(ids) > LEAST
-    if has_second:
-        second = _rows_of(path.parent, SECOND_LEVEL, ids)
-        shapes[str(SECOND_LEVEL)] = (second.shape, second.dtype)
-    elif SECOND_LEVEL in levels(side):
-        check_seals(path.parent, str(SECOND_LEVEL))
+    order, starts = median_splits(points, groups, block)
     chunks = max(1, -(-len(ids) // _CHUNK))
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
-    store = Arrays.create(path, shapes, chunk)
+    store = Arrays.create(run_dir.sorted_zarr, sorted_shapes(len(ids), side, orientations), chunk)
     largest = 0.0
     for name in orientations:
         points = (points if name == ORIENTATIONS[0] else projection(first, name))[order]
@@ -91,12 +92,12 @@ def _write(
         largest = max(largest, float(np.sqrt(norms.max(initial=0))))
         store.write(name, 0, points)
     store.write("order", 0, ids[order])
-    if has_second:
+    if str(SECOND_LEVEL) in store:
+        second = _rows_of(run_dir, SECOND_LEVEL, ids)
         for start in range(0, len(order), chunk):
             store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
-    store.sign(mark, starts=starts.tolist(), largest_norm=largest, order=digest, chunks=_checksums(store))
-    return store
+    store.sign(made_from, starts=starts.tolist(), largest_norm=largest, order=digest, chunks=_checksums(store))
 
 
 def _checksums(store: Arrays) -> str:
@@ -108,9 +109,8 @@ def _is_as_signed(store: Arrays) -> bool:
     return store.is_whole() and store.fact("chunks") == _checksums(store)
 
 
-def _rows_of(run_dir: Path, g: int, ids: Ints) -> npt.NDArray[np.generic]:
+def _rows_of(run_dir: RunDir, g: int, ids: Ints) -> npt.NDArray[np.generic]:
     """The cell sums of a level of some images; StoreError where they are of another moment than images.parquet."""
-    seen: list[str] = []
-    rows = Arrays(run_dir / "levels.zarr").rows(str(g), seen=seen)
-    check_seen(run_dir, str(g), seen)
+    run_dir.check_seals(str(g))
+    rows = run_dir.levels().rows(str(g))
     return rows if len(ids) == len(rows) else rows[ids]

@@ -6,35 +6,21 @@ passes goes through the finer levels, then integers decide.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.arrays import Bools, Float32s, Ints
-from dupegrid.pairs.bounds import (
-    box_limit,
-    boxes,
-    cell_weights,
-    heads,
-    level_limit,
-    level_sse,
-    levels,
-    point_gaps,
-    radius,
-    squared_gaps,
-    turned_columns,
-)
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float32s, Ints, inverse
+from dupegrid.images.levels import cell_weights, levels, turned_columns
+from dupegrid.pairs.ask import Facts, read_facts
+from dupegrid.pairs.bounds import box_limit, boxes, heads, level_limit, level_sse, point_gaps, radius, squared_gaps
 from dupegrid.pairs.exact import checksums, crowd_distances, distances
-from dupegrid.pairs.filters import Facts, read_facts
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import ORIENTATIONS, candidates, inverse, left_operand, right_operand
+from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.sort import SECOND_LEVEL
-from dupegrid.store import Arrays
 
 STRIPS_KEPT: Final = 3
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
@@ -71,7 +57,7 @@ class Strip:
     ids: Ints
     starts: Ints  # of the blocks, and the end
     operands: list[Float32s]  # of the products
-    cells: npt.NDArray[np.generic] | None  # of the second level
+    cells: npt.NDArray[np.generic] | None  # of the second level; none where thumbnails have no finer one
     lows: list[Float32s] = field(init=False)
     highs: list[Float32s] = field(init=False)
     heads: list[Float32s] = field(init=False)
@@ -83,25 +69,19 @@ class Strip:
         self.lows, self.highs = [low for low, _ in corners], [high for _, high in corners]
 
 
-@lru_cache(maxsize=STRIPS_KEPT)
 def read_strip(job: Job, number: int) -> Strip:
-    """Load a strip from sorted.zarr; the last few are kept, as neighbouring tasks share them."""
-    store, rows = _opened(job.run_dir / "sorted.zarr", job.order_mark), job.grid.rows(number)
+    """A strip from sorted.zarr; the last few are kept, as neighbouring tasks share them."""
+    return job.run_dir.once(("strip", number), lambda: _read_strip(job, number), STRIPS_KEPT)
+
+
+def _read_strip(job: Job, number: int) -> Strip:
+    store, rows = job.run_dir.order(), job.grid.rows(number)
     starts = np.array(store.fact("starts"), np.int64)
     inside = starts[(starts >= rows.start) & (starts < rows.stop)]
-    ids, cells, second = store.rows("order", rows), None, str(SECOND_LEVEL)
-    if second in store:
-        cells = store.rows(second, rows)
-    elif SECOND_LEVEL in levels(job.side):
-        cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(second, ids)
+    ids, second = store.rows("order", rows), str(SECOND_LEVEL)
+    cells = store.rows(second, rows) if second in store else None
     operands = [right_operand(store.rows(name, rows)) for name in job.orientations]
     return Strip(ids, np.append(inside, rows.stop) - rows.start, operands, cells)
-
-
-@lru_cache(maxsize=4)
-def _opened(path: Path, _mark: str) -> Arrays:
-    """Arrays that stay open from task to task."""
-    return Arrays(path)
 
 
 def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
@@ -112,7 +92,7 @@ def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], wr
 
 def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
     """What the boxes and the product of the first level let through, for each block of the first strip."""
-    facts, within = read_facts(job.run_dir, job.index_mark), radius(job.limit, job.largest_norm)
+    facts, within = read_facts(job.run_dir), radius(job.limit, job.largest_norm)
     reached = _reached(job, facts, first, second, within, tally)
     while blocks := list(islice(reached, _BLOCKS_AT_ONCE)):
         for start, stop, near in blocks:
@@ -261,9 +241,7 @@ def _within_second_level(job: Job, first: Strip, second: Strip, pairs: Pairs) ->
 def _within_level(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
     """The same for a level that is not sorted with the images: only the rows that are needed are read."""
     ids, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-    cells = _opened(job.run_dir / "levels.zarr", job.index_mark).take(
-        str(g), ids, checksums(job.run_dir, job.index_mark)[1]
-    )
+    cells = job.run_dir.levels().take(str(g), ids, checksums(job.run_dir)[1])
     return _near(job, g, cells, cells, places[: len(a)], places[len(a) :], turn)
 
 

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dupegrid.arrays import Bools, Float64s, Ints
-from dupegrid.pairs.filters import Facts, Filters, facts_of
-from dupegrid.schemas import CLUSTERS
+from dupegrid.core.arrays import Bools, Float64s, Ints
+from dupegrid.pairs.ask import Facts, Filters, facts_of
+from dupegrid.storage.schemas import CLUSTERS
 
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
 _QUARTER_TURNS: Final = ("rot90", "rot270", "flip_rot90", "flip_rot270")

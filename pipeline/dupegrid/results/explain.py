@@ -8,10 +8,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dupegrid.arrays import Pixels
-from dupegrid.images.thumbnail import encode_png
-from dupegrid.pairs.bounds import cell_sums, cell_weights, level_sse, levels
-from dupegrid.pairs.kernel import CHOICES, exact_sse, turned
+from dupegrid.core.arrays import CHOICES, Pixels, turned
+from dupegrid.images.levels import cell_sums, cell_weights, levels
+from dupegrid.images.recipe import encode_png
+from dupegrid.pairs.bounds import level_sse
+from dupegrid.pairs.kernel import exact_sse
 from dupegrid.results.clusters import joining_threshold
 
 _ZOOM: Final = 4

@@ -12,11 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.arrays import Ints, Pixels
-from dupegrid.images.thumbnail import encode_jpeg
-from dupegrid.progress import counted, quantity, size_text
-from dupegrid.schemas import REASONS
-from dupegrid.text import display_path, printable
+from dupegrid.core.arrays import Ints, Pixels
+from dupegrid.core.text import counted, display_path, printable, quantity, size_text
+from dupegrid.images.recipe import encode_jpeg
+from dupegrid.storage.schemas import REASONS
 
 ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
 

@@ -1,0 +1,1 @@
+"""What people meet: the Python interface, the command, the terminal, the demo."""

@@ -1,0 +1,243 @@
+"""The command `dupegrid`: one verb a function of api.py. Results go to standard output, all else to standard error."""
+
+import contextlib
+import inspect
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+import dupegrid as api
+from dupegrid.app import demo as demo_stage
+from dupegrid.app.lines import (
+    cluster_lines,
+    demo_lines,
+    estimate_lines,
+    explain_lines,
+    receipt_lines,
+    status_lines,
+    summary_lines,
+)
+from dupegrid.app.options import OF_RUN, OPTIONS, Option, settings
+from dupegrid.core.errors import DupegridError
+from dupegrid.core.text import printable
+from dupegrid.storage.ours import check_picture
+from dupegrid.storage.tables import write_bytes
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Folders of images.")]
+RunDir = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
+Image = Annotated[str, typer.Argument(help="An id, a path, or the end of one.")]
+Out = Annotated[str, typer.Option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+Verb = Callable[..., None]
+
+
+def _takes(*names: str, of_run: bool = False) -> Callable[[Verb], Verb]:
+    """Give a verb these flags of OPTIONS in place of its `**flags`, and `--json` as `as_json`."""
+    known = OPTIONS | OF_RUN if of_run else OPTIONS
+
+    def with_flags(verb: Verb) -> Verb:
+        own = [p for p in inspect.signature(verb).parameters.values() if p.name not in ("as_json", "flags")]
+        flags = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotated(known[name]))
+            for name in names
+        ]
+        as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+        verb.__signature__ = inspect.Signature([*own, *flags, as_json])  # type: ignore[attr-defined]
+        return verb
+
+    return with_flags
+
+
+def _annotated(option: Option) -> Any:
+    names = () if option.name is None else (option.name,)
+    return Annotated[option.kind | None, typer.Option(*names, metavar=option.metavar, help=option.help)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"dupegrid {version('dupegrid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def verbs(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find every duplicate and near-duplicate in an image collection, by comparing all images with all images."""
+
+
+@app.command()
+@_takes(*OPTIONS)
+def run(out: Out, paths: Paths = None, *, as_json: bool, **flags: Any) -> None:
+    """Find the duplicates under the PATHs: index, compare, cluster and report, into RUN."""
+    done = api.run(*(paths or []), out=out, **settings(flags))
+    _print(done.summary, as_json, summary_lines)
+
+
+@app.command()
+@_takes(*(name for name in OPTIONS if name != "matrix"))
+def index(out: Out, paths: Paths = None, *, as_json: bool, **flags: Any) -> None:
+    """Find the files under the PATHs and make their thumbnails, into RUN."""
+    done = api.index(*(paths or []), out=out, **settings(flags))
+    _print(api.status(done.path), as_json, status_lines)
+
+
+@app.command()
+@_takes("threshold", "cutoff", "orientations", "metric", "scheduler", "workers", "memory", of_run=True)
+def compare(run_dir: RunDir, *, as_json: bool, **flags: Any) -> None:
+    """Compare all images of RUN with all; settings not given are those of RUN."""
+    _print(api.compare(run_dir, **settings(flags)).receipt, as_json, receipt_lines)
+
+
+@app.command()
+@_takes("threshold", of_run=True)
+def cluster(run_dir: RunDir, *, as_json: bool, **flags: Any) -> None:
+    """Join the matches of RUN to clusters; the threshold may be anything up to RUN's cutoff."""
+    _print(api.cluster(run_dir, **settings(flags)).summary, as_json, cluster_lines)
+
+
+@app.command()
+def report(run_dir: RunDir, as_json: Json = False) -> None:
+    """Draw the clusters of RUN: report.html."""
+    _print({"report": str(api.report(run_dir))}, as_json, lambda made: [f"report: {made['report']}"])
+
+
+@app.command()
+def status(run_dir: RunDir, as_json: Json = False) -> None:
+    """How far RUN is, and which of its files could not be read."""
+    _print(api.status(run_dir), as_json, status_lines)
+
+
+@app.command()
+def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
+    """Why two images of RUN match or do not: every number that decides, and a picture of where they differ."""
+    done = api.open_run(run_dir)
+    found = done.explain(a, b)
+    picture = done.path / f"explain-{found.a['id']}-{found.b['id']}.png"
+    check_picture(picture)
+    write_bytes(picture, found.picture)
+    _print({**found.as_dict(), "picture": str(picture)}, as_json, explain_lines)
+
+
+@app.command()
+@_takes(
+    "files_from",
+    "follow_symlinks",
+    "exact_decode",
+    "thumb",
+    "orientations",
+    "extensions",
+    "ignore_name",
+    "ignore_path",
+    "config",
+    "workers",
+)
+def estimate(paths: Paths = None, *, as_json: bool, **flags: Any) -> None:
+    """What a run on the PATHs would cost, from a few seconds of trying; nothing is written."""
+    _print(api.estimate(*(paths or []), **settings(flags)), as_json, estimate_lines)
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Where to draw the pictures and put the run.")] = "demo",
+    as_json: Json = False,
+) -> None:
+    """Draw some 300 pictures with planted duplicates, find them, and say what was found of what was planted."""
+    _print(demo_stage.demo(out), as_json, demo_lines)
+
+
+def main() -> NoReturn:
+    """The entry point: exit codes and one-line errors as the README lists them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], prog_name="dupegrid", standalone_mode=False)
+    except DupegridError as error:
+        code = _fail(str(error), error.exit_code)
+    except TyperException as error:
+        code = _fail(f"{error.format_message().rstrip('.')}. See 'dupegrid --help', 'dupegrid run --help'.", 2)
+    except MemoryError:
+        code = _fail("there is not enough memory; what was finished is kept: run the same command again with more", 1)
+    except OSError as error:
+        code = _fail(f"{error}; what was finished is kept: put that right and run the same command again", 1)
+    except _Stopped as stopped:
+        code = _fail("stopped; what was finished is kept: run the same command again to go on", 128 + stopped.number)
+        _leave(code)
+    _drop_unwritten()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+class _Stopped(BaseException):
+    """Raised on a signal, so that it unwinds through everything, as a KeyboardInterrupt would."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, _stop_now)
+    raise _Stopped(number)
+
+
+def _stop_now(number: int, _frame: FrameType | None) -> NoReturn:
+    """End at the second signal, though the first is still being seen to: a run can be killed at any moment."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(128 + number)
+
+
+def _leave(code: int) -> NoReturn:
+    """End now: threads still at work would be waited for, and nothing they could leave unfinished does harm."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    _drop_unwritten()
+    os._exit(code)
+
+
+def _drop_unwritten() -> None:
+    """Write what waits in the standard streams; where that fails, Python would say so again when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _fail(message: str, code: int) -> int:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it
+        print(f"dupegrid: {printable(message)}", file=sys.stderr, flush=True)
+    return code
+
+
+def _print(result: dict[str, Any], as_json: bool, lines: Any) -> None:
+    text = json.dumps(result, indent=2) if as_json else "\n".join(printable(line) for line in lines(result))
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise DupegridError(
+            f"cannot write the result to standard output ({error.strerror}); all else is done"
+        ) from None

@@ -1,0 +1,184 @@
+"""Pictures drawn by the program itself, with planted duplicates of every kind, and how many of them a run finds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from dupegrid.app.api import run
+from dupegrid.app.run import Run, StrPath, absolute, shown
+from dupegrid.core.errors import RunDirError, StoreError
+from dupegrid.images.recipe import EXIF_ORIENTATION
+from dupegrid.storage.tables import read_json, write_json
+
+ORIGINALS: Final = 246
+EACH_KIND: Final = 6
+_BRIGHTER: Final = 1.03
+HIDDEN_COLOUR: Final = (200, 30, 90)
+
+
+def demo(out: StrPath) -> dict[str, Any]:
+    """Draw the pictures into out/pictures (once), run on them into out/run, and count what was found of each kind."""
+    out = absolute(out)
+    pictures, planted_file = out / "pictures", out / "planted.json"
+    try:
+        if not planted_file.exists():
+            if out.exists() and any(out.iterdir()):
+                raise RunDirError(f"{shown(out)} has other files in it: choose a new or empty folder for the demo")
+            write_json(planted_file, {"plants": draw(pictures)})
+        planted = read_json(planted_file)["plants"]
+    except (OSError, StoreError, KeyError) as error:
+        raise RunDirError(f"cannot use {shown(out)} for the demo ({error}): choose a new folder") from None
+    done = run(pictures, out=out / "run", orientations="all")
+    return {"pictures": str(pictures), "summary": done.summary, **score(done, planted)}
+
+
+def draw(folder: Path, originals: int = ORIGINALS, each_kind: int = EACH_KIND) -> list[dict[str, str]]:
+    """Draw `originals` pictures and `each_kind` edited copies a kind. Returns the plants: kind, original, file name.
+
+    Needs at least as many originals as plants, as each is copied once. An unreadable plant has no original.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(1)
+    for number in range(originals):
+        picture = drawn(random)
+        if number // each_kind == list(_EDITS).index("transparent"):
+            picture.putalpha(_oval(picture.size))
+            picture.save(folder / f"{number:04d}.png")
+        else:
+            picture.save(folder / f"{number:04d}.jpg", quality=92)
+    plants = []
+    for place, (kind, edit) in enumerate(_EDITS.items()):
+        for k in range(each_kind):
+            original = next(folder.glob(f"{place * each_kind + k:04d}.*"))
+            copy = edit(original, folder / f"{original.stem}_{kind.replace(' ', '_')}", k)
+            plants.append({"kind": kind, "original": original.name, "file": copy.name})
+    for name, data in _unreadable(next(folder.glob(f"{originals - 1:04d}.*")).read_bytes()).items():
+        (folder / name).write_bytes(data)
+        plants.append({"kind": "unreadable", "original": "", "file": name})
+    return plants
+
+
+def score(done: Run, planted: list[dict[str, str]]) -> dict[str, Any]:
+    """What a run found of the plants, by kind, and how many of its matches are between unrelated pictures."""
+    status = {Path(row["path"]).name: row["status"] for row in done.images.select(["path", "status"]).to_pylist()}
+    matches = done.matches.select(["path_a", "path_b"]).to_pylist()
+    matched = {frozenset((Path(row["path_a"]).name, Path(row["path_b"]).name)) for row in matches}
+    kinds: dict[str, dict[str, Any]] = {}
+    for plant in planted:
+        row = kinds.setdefault(plant["kind"], {"kind": plant["kind"], "planted": 0, "found": 0})
+        row["planted"] += 1
+        if plant["kind"] == "unreadable":
+            row["found"] += status.get(plant["file"], "ok") != "ok"
+        else:
+            row["found"] += frozenset((plant["original"], plant["file"])) in matched
+    false = sum(len({name[:4] for name in pair}) > 1 for pair in matched)
+    return {"kinds": list(kinds.values()), "false": false}
+
+
+def drawn(random: np.random.Generator) -> Image.Image:
+    """A picture like no other: a gradient, soft patches of light, shapes, and a little grain."""
+    width, height = (int(side) for side in random.integers(240, 640, 2))
+    small = random.integers(0, 256, (3, 3, 3)).astype(np.uint8)
+    picture = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(picture)
+    for _ in range(int(random.integers(4, 12))):
+        colour = tuple(int(part) for part in random.integers(0, 256, 3))
+        x, y, w, h = (
+            int(part) for part in random.integers((-40, -40, 20, 20), (width, height, width // 2, height // 2))
+        )
+        match random.integers(3):
+            case 0:
+                pen.ellipse((x, y, x + w, y + h), fill=colour)
+            case 1:
+                pen.rectangle((x, y, x + w, y + h), fill=colour)
+            case _:
+                corners = random.integers(0, (width, height), (3, 2))
+                pen.polygon([(int(cx), int(cy)) for cx, cy in corners], fill=colour)
+    grain = random.normal(0, 4, (height, width, 1))
+    return Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8))
+
+
+def _oval(size: tuple[int, int]) -> Image.Image:
+    mask = Image.new("L", size, 0)
+    ImageDraw.Draw(mask).ellipse((0, 0, *size), fill=255)
+    return mask
+
+
+def _copy(original: Path, target: Path, _k: int) -> Path:
+    copy = target.with_suffix(original.suffix)
+    copy.write_bytes(original.read_bytes())
+    return copy
+
+
+def _resized(original: Path, target: Path, _k: int) -> Path:
+    picture = Image.open(original)
+    return _saved(picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.LANCZOS), target)
+
+
+def _recompressed(original: Path, target: Path, _k: int) -> Path:
+    return _saved(Image.open(original), target, quality=55)
+
+
+def _other_format(original: Path, target: Path, k: int) -> Path:
+    return _saved(Image.open(original), target, suffix=(".png", ".bmp", ".webp", ".tiff", ".gif", ".ppm")[k % 6])
+
+
+def _brightened(original: Path, target: Path, _k: int) -> Path:
+    return _saved(Image.open(original).point(lambda value: min(255, value * _BRIGHTER)), target)
+
+
+def _turned(original: Path, target: Path, k: int) -> Path:
+    return _saved(Image.open(original).rotate(90 * (1 + k % 3), expand=True), target)
+
+
+def _mirrored(original: Path, target: Path, _k: int) -> Path:
+    return _saved(ImageOps.mirror(Image.open(original)), target)
+
+
+def _exif_turned(original: Path, target: Path, k: int) -> Path:
+    """Stored turned or mirrored, with the EXIF orientation that sets it upright again."""
+    orientation = 3 + k % 6
+    undo = {3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    return _saved(Image.open(original).transpose(Image.Transpose[undo[orientation]]), target, exif=exif)
+
+
+def _transparent(original: Path, target: Path, _k: int) -> Path:
+    """The same to look at, other colours under the transparent part."""
+    picture = Image.open(original)
+    colours = Image.composite(
+        picture.convert("RGB"), Image.new("RGB", picture.size, HIDDEN_COLOUR), picture.getchannel("A")
+    )
+    colours.putalpha(picture.getchannel("A"))
+    return _saved(colours, target, suffix=".webp")
+
+
+_EDITS: Final[dict[str, Callable[[Path, Path, int], Path]]] = {
+    "copy": _copy,
+    "resized": _resized,
+    "recompressed": _recompressed,
+    "other format": _other_format,
+    "brightened": _brightened,
+    "turned": _turned,
+    "mirrored": _mirrored,
+    "EXIF-turned": _exif_turned,
+    "transparent": _transparent,
+}
+
+
+def _unreadable(picture: bytes) -> dict[str, bytes]:
+    return {
+        "unreadable_truncated.jpg": picture[: len(picture) // 2],
+        "unreadable_empty.jpg": b"",
+        "unreadable_text.jpg": b"not a picture at all\n",
+    }
+
+
+def _saved(picture: Image.Image, target: Path, suffix: str = ".jpg", **options: Any) -> Path:
+    path = target.with_suffix(suffix)
+    picture.save(path, **({"quality": 92} if suffix in (".jpg", ".webp") else {}) | options)
+    return path

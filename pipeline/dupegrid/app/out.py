@@ -1,0 +1,75 @@
+"""Whether a folder may be written to as a run directory, and what run.json of an earlier run says of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dupegrid.app.run import open_run, shown
+from dupegrid.core.config import Config
+from dupegrid.core.errors import DamagedError, RunDirError
+from dupegrid.core.text import printable
+from dupegrid.storage.ours import holds_stores, is_known, is_of_a_lock, leftovers
+from dupegrid.storage.tables import write_json
+
+
+def known_config(path: Path) -> Config | None:
+    """The settings of an earlier run in a folder; None where there is none, or they are damaged.
+
+    RunDirError where the folder is a run of another format, or holds a run.json that is not ours.
+    """
+    try:
+        return open_run(path).config if (path / "run.json").exists() else None
+    except DamagedError:
+        empty = not (path / "run.json").stat().st_size
+        if not is_known(path / "run.json") or (empty and not holds_stores(path)):
+            raise RunDirError(
+                f"--out {shown(path)} has other files in it, and its run.json is not one of dupegrid's: "
+                "choose a new or empty folder"
+            ) from None
+        leftovers(path)  # raises where something else in it is not ours
+        return None
+
+
+def check_out(path: Path, config: Config, before: Config | None) -> None:
+    """Refuse an --out that would mix with other files, or with the thumbnails of other settings than `before`."""
+    text, real = shown(path), path.resolve()
+    for root in {*config.roots} - {config.files_from}:
+        if real.is_relative_to(Path(root).resolve()):
+            raise RunDirError(
+                f"--out {text} lies inside {printable(root)}: choose a folder outside it, "
+                "as nothing is written beside the photos"
+            )
+    try:
+        occupied = path.exists() and any(not is_of_a_lock(file.name) for file in path.iterdir())
+    except OSError as error:
+        raise RunDirError(f"cannot use --out {text}: {error.strerror}; choose a new or empty folder") from None
+    if not occupied:
+        return
+    if not (path / "run.json").exists():
+        raise RunDirError(f"--out {text} has other files in it and is no run directory: choose a new or empty folder")
+    if before is None:
+        return
+    for key in ("thumb", "exact_decode"):
+        old, new = getattr(before, key), getattr(config, key)
+        if old != new and (path / "thumbs.zarr").exists():
+            raise RunDirError(
+                f"{text} holds thumbnails with {key} = {old}, asked for is {new}: choose another --out, or delete it"
+            )
+    for key, old, new in (("paths", before.paths, config.paths), ("against", before.against, config.against)):
+        left_out = [folder for folder in old if folder not in new]
+        if left_out:
+            raise RunDirError(
+                f"{text} is a run of other {key}: name {printable(left_out[0])} again, with more if you like, "
+                "or choose another --out"
+            )
+
+
+def write_run_json(path: Path, saved: Mapping[str, Any]) -> None:
+    """Write run.json, into a folder that is made if need be. RunDirError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / "run.json", saved)
+    except OSError as error:
+        raise RunDirError(
+            f"cannot write to {shown(path)}: {error.strerror}; choose a folder you can write to"
+        ) from None

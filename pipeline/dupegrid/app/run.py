@@ -1,0 +1,313 @@
+"""A run directory to look into: its tables, its thumbnails and the all-to-all matrix; and what run.json says of it."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, SupportsInt
+
+import dask.array as da
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import CHOICES, Ints, Pixels
+from dupegrid.core.config import Ask, Config, load_config, resolved
+from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.text import printable
+from dupegrid.images.representatives import file_names
+from dupegrid.pairs.ask import Filters
+from dupegrid.pairs.matches import read_matches
+from dupegrid.pairs.matrix import lazy, mse_matrix
+from dupegrid.results.clusters import clusters
+from dupegrid.results.explain import Explanation, explain
+from dupegrid.results.report import Sheet, cards
+from dupegrid.storage.arrays import SUMS, Thumbs
+from dupegrid.storage.ours import refuse_links
+from dupegrid.storage.run_dir import THUMBS, RunDir
+from dupegrid.storage.schemas import CLUSTERS, IMAGES
+from dupegrid.storage.tables import FORMAT, check_ids, check_images, read_json, read_metadata, read_table, row_count
+
+StrPath = str | os.PathLike[str]
+_TABLES: Final = ("images", "matches", "clusters")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a run says at another threshold: tables of schema MATCHES and CLUSTERS."""
+
+    threshold: float
+    matches: pa.Table
+    clusters: pa.Table
+
+
+class Run:
+    """A run directory: its tables, its thumbnails and the all-to-all matrix. Reads only; see `open_run`."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+        self.run_dir = RunDir(path)
+
+    @cached_property
+    def images(self) -> pa.Table:
+        """One row a file found; row number = id = row in `thumbs`."""
+        path = self.existing("images.parquet", "index")
+        if self.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
+            raise StoreError(f"{shown(path)} is not the one that run.json is of: run 'dupegrid run' again to make it")
+        return check_images(path, read_table(path, IMAGES))
+
+    @cached_property
+    def matches(self) -> pa.Table:
+        """One row a pair at or under the cutoff, sorted by a and b; as far as comparing has come."""
+        return self._read_matches()
+
+    @cached_property
+    def match_scores(self) -> pa.Table:
+        """Of `matches` the columns a, b, mse, orientation and score, which take half of the memory."""
+        return self._read_matches(["a", "b", "mse", "orientation", "score"])
+
+    def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
+        self.existing("matches.parquet", "compare")
+        pairs = self.run_dir.tiles_key("pairs")
+        if pairs != self.pairs_key:
+            raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
+        key = fingerprint(pairs, self.run_dir.tiles_key("layout"))
+        matches = read_matches(self.run_dir, key, columns)
+        if self.is_compared and len(matches) != self.receipt["matches"]:
+            raise StoreError(
+                f"{shown(self.path)} holds {len(matches):,} of {self.receipt['matches']:,} matches: "
+                "run 'dupegrid run' again to make them"
+            )
+        return matches
+
+    @cached_property
+    def clusters(self) -> pa.Table:
+        """One row an image in a cluster; cluster 0 is the largest, and a cluster's keeper comes first."""
+        path = self.existing("clusters.parquet", "cluster")
+        if not self.is_clustered:
+            raise StoreError(f"{shown(path)} is of other settings: make it again with 'dupegrid cluster'")
+        rows = check_ids(path, read_table(path, CLUSTERS), ("image", "keeper"), len(self.images))
+        number = rows["cluster"].to_numpy()
+        if len(rows) and (number[0] != 0 or not np.isin(np.diff(number), (0, 1)).all()):
+            raise DamagedError(path, "its clusters are not numbered 0, 1, 2, ...")
+        return rows
+
+    def at(self, threshold: float) -> "Cut":
+        """The matches and clusters of another threshold, up to the cutoff, without comparing again or writing."""
+        threshold = number_of(threshold)
+        if not 0 <= threshold <= self.config.cutoff:
+            raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
+        near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
+        return Cut(threshold, near, clusters(self.images, self.matches, threshold, Filters.of(self.config)))
+
+    def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
+        """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
+        first, second = sorted((self._id_of(a), self._id_of(b)))
+        rows = self.images.take([first, second]).to_pylist()
+        thumbs = self.thumbs_of(np.array([first, second]))
+        return explain(rows[0], rows[1], thumbs, self.config.orientations, self.matches)
+
+    def _id_of(self, image: int | StrPath) -> int:
+        if str(image).isdecimal() and int(str(image)) < len(self.images):
+            return int(str(image))
+        paths, end = self.images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))
+        try:
+            whole = os.fsencode(resolved(end[1:]))
+        except ValueError as error:
+            raise UsageError(f"the image {error}") from None
+        for wanted in (whole, end):
+            exact = pc.index(paths, wanted).as_py()
+            found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()
+            if len(found) == 1:
+                return int(found[0])
+        if str(image).isdecimal() and not found:
+            raise UsageError(f"no image {image}: this run has {len(self.images)}, counted from 0")
+        known = "several images end" if found else "no image ends"
+        raise UsageError(f"{known} with {printable(str(image))}: give an id from images.parquet or a whole path")
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether every pair has been decided, with the settings of this run."""
+        receipt = self.run_dir.receipt
+        return receipt.exists() and bool(read_json(receipt).get("fingerprint") == self.pairs_key)
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether clusters.parquet is there, with the settings of this run."""
+        return self.clusters_mark.items() <= read_metadata(self.run_dir.clusters).items()
+
+    @property
+    def pairs_key(self) -> str:
+        """The key of the matches that belong to these settings."""
+        saved = self.saved
+        return Ask.of(self.config, saved.get("metric_code", "")).key(saved["fingerprint"])
+
+    @property
+    def clusters_mark(self) -> dict[str, str]:
+        """What clusters.parquet was made from, as its metadata says."""
+        return {"fingerprint": self.pairs_key, "threshold": repr(self.config.threshold)}
+
+    def frame(self, table: str) -> Any:
+        """'images', 'matches' or 'clusters' as a lazy dask dataframe, for tables that outgrow memory. Needs pandas."""
+        if table not in _TABLES:
+            raise UsageError(f"no table {table!r}: there are {', '.join(_TABLES)}")
+        try:
+            import dask.dataframe as dd
+        except ImportError:
+            raise UsageError("a dask dataframe needs pandas: pip install 'dupegrid[notebooks]'") from None
+        return dd.read_parquet(self.existing(f"{table}.parquet", "run"))
+
+    @cached_property
+    def thumbs(self) -> da.Array:
+        """The thumbnails, lazy: uint8 (n, S, S, 3). All zero where `images.status` is not 'ok'."""
+        return lazy(self.stored_thumbs)
+
+    def thumbs_of(self, ids: Ints) -> Pixels:
+        """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
+        self.existing("levels.zarr", "index")
+        return self.stored_thumbs.take(ids, self.run_dir.levels().rows(SUMS)[:, 0])
+
+    @cached_property
+    def mse(self) -> da.Array:
+        """The MSE of all pairs, lazy: float64 (n, n), exact, the least over the orientations; NaN where not read."""
+        ok = pc.equal(self.images["status"], "ok").to_numpy()
+        return mse_matrix(self.stored_thumbs, ok, CHOICES[self.config.orientations])
+
+    def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:
+        """A contact sheet of one cluster or several, which a notebook draws."""
+        numbers = [int(number) for number in (cluster if isinstance(cluster, Iterable) else [cluster])]
+        known = len(pc.unique(self.clusters["cluster"]))
+        for number in numbers:
+            if not 0 <= number < known:
+                raise UsageError(f"no cluster {number}: this run has {known}, counted from 0")
+        return Sheet(cards(self.clusters, self.images, self.thumbs_of, numbers))
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        """What was compared, and how every pair was decided: receipt.json."""
+        receipt: dict[str, Any] = read_json(self.existing("receipt.json", "compare"))
+        return receipt
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The run in a few numbers."""
+        receipt = self.receipt
+        duplicate = pc.equal(self.clusters["role"], "duplicate")
+        duplicates = self.clusters["image"].filter(duplicate)
+        return {
+            "run": str(self.path),
+            "report": str(self.path / "report.html"),
+            "images": receipt["images"]["found"],
+            "ok": receipt["images"]["ok"],
+            "failed": receipt["images"]["failed"],
+            "unreadable_folders": receipt["unreadable_folders"],
+            "links_left_alone": receipt["links_left_alone"],
+            "pairs": receipt["pairs"]["total"],
+            "threshold": self.config.threshold,
+            "matches": pc.sum(pc.less_equal(self.match_scores["score"], self.config.threshold)).as_py() or 0,
+            "clusters": len(pc.unique(self.clusters["cluster"])),
+            "duplicates": len(duplicates),
+            "bridges": pc.sum(pc.equal(self.clusters["role"], "bridge")).as_py() or 0,
+            "duplicate_bytes": self._bytes_of(duplicates),
+            "not_asked_for": receipt["pairs"]["other_group"] + receipt["pairs"]["filter"],
+            **self._already_there,
+        }
+
+    def _bytes_of(self, ids: pa.ChunkedArray) -> int:
+        """The bytes that images take: a file under several names once, and not if one of its names is a keeper."""
+        name = file_names(self.images)[0]
+        name = np.where(name >= 0, name, np.arange(len(name)))
+        files = np.setdiff1d(name[ids.to_numpy()], name[self.clusters["keeper"].to_numpy()])
+        return pc.sum(self.images["size_bytes"].take(pa.array(files))).as_py() or 0
+
+    @property
+    def _already_there(self) -> dict[str, int]:
+        """Of an A-versus-B run: how many pictures of PATH there are, and how many have a match on the other side."""
+        if not self.config.against:
+            return {}
+        ok = pc.equal(self.images["status"], "ok").to_numpy()
+        first = ok & pc.equal(self.images["group"], "a").to_numpy()
+        near = self.match_scores.filter(pc.less_equal(self.match_scores["score"], self.config.threshold))
+        matched = np.zeros(len(ok), bool)
+        matched[near["a"].to_numpy()] = matched[near["b"].to_numpy()] = True
+        stands_for = pc.fill_null(pc.coalesce(self.images["identical_to"], self.images["id"]), 0).to_numpy()
+        return {"pictures_of_path": int(first.sum()), "already_there": int((first & matched[stands_for]).sum())}
+
+    @cached_property
+    def stored_thumbs(self) -> Thumbs:
+        """thumbs.zarr; StoreError unless it is whole."""
+        self.existing("thumbs.zarr", "index")
+        thumbs = self.run_dir.thumbs()
+        thumbs.check_whole()
+        if len(thumbs) < row_count(self.run_dir.images):
+            raise StoreError(f"{shown(thumbs.path)} is of fewer images than images.parquet: run 'dupegrid run' again")
+        self.run_dir.check_seals(THUMBS, SUMS)
+        return thumbs
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What run.json holds."""
+        saved: dict[str, Any] = read_json(self.run_dir.run_json)
+        return saved
+
+    def existing(self, name: str, verb: str) -> Path:
+        """The path of an artifact; StoreError, naming the verb that makes it, where it is missing."""
+        path = self.path / name
+        if not path.exists():
+            raise StoreError(f"{printable(str(path))} is not there yet: make it with 'dupegrid {verb}'")
+        return path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+
+def open_run(run_dir: StrPath) -> Run:
+    """Look into a run directory. RunDirError if it is none, or was made by a newer dupegrid."""
+    path = absolute(run_dir)
+    text = shown(path)
+    if not path.is_dir():
+        raise RunDirError(f"there is no run directory {text}: make one with 'dupegrid run PATH... --out RUN'")
+    if not (path / "run.json").is_file():
+        raise RunDirError(
+            f"{text} is no run directory (it has no run.json): make one with 'dupegrid run PATH... --out RUN'"
+        )
+    refuse_links(path)
+    try:
+        saved = read_json(path / "run.json")
+        if saved["format"] > FORMAT:
+            raise RunDirError(f"{text} was made by a newer dupegrid (format {saved['format']}): upgrade dupegrid")
+        if saved["format"] < FORMAT:
+            raise RunDirError(
+                f"{text} was made by an older dupegrid (format {saved['format']}): delete it or choose another --out"
+            )
+        if not isinstance(saved["fingerprint"], str):
+            raise ValueError("it names no fingerprint")
+        return Run(path, load_config(None, **saved["config"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunDirError(f"{text}/run.json cannot be read ({error}): delete the run directory and run again") from None
+
+
+def absolute(path: StrPath) -> Path:
+    """A path as a Run keeps it."""
+    try:
+        return Path(resolved(path))
+    except ValueError as error:
+        raise RunDirError(f"the run directory {error}") from None
+
+
+def number_of(threshold: Any) -> float:
+    """A threshold as a number. UsageError where it is none."""
+    try:
+        return float(threshold)
+    except (TypeError, ValueError):
+        raise UsageError(f"threshold is {threshold!r}: give a number") from None
+
+
+def shown(path: Path) -> str:
+    return printable(str(path))

@@ -1,0 +1,129 @@
+"""What a person sees while waiting: a bar a stage on a terminal, plain lines elsewhere, always on standard error."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, TextIO, cast
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from dupegrid.core.progress import Advance
+from dupegrid.core.text import quantity
+
+_WORTH_A_LINE_S = 2.0
+
+
+class Terminal:
+    """Shows each stage's progress, rate and time left. `quiet` shows nothing."""
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False, line_every_s: float = 5.0) -> None:
+        stream = stream or sys.stderr  # None where it was closed
+        self._console = Console(file=stream and cast(IO[str], _Unfailing(stream)), highlight=False)
+        self._quiet = quiet or stream is None
+        self._line_every_s = line_every_s
+
+    @contextmanager
+    def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Advance]:
+        """Show a stage of `total` units, of which `done` were done in an earlier run; yields what to call with more.
+
+        `total` is None where nobody knows it before the end.
+        """
+        if self._quiet:
+            yield lambda _count: None
+        elif self._console.is_terminal:
+            with self._bar(name, total, unit, done) as advance:
+                yield advance
+        else:
+            with self._lines(name, total, unit, done) as advance:
+                yield advance
+
+    @contextmanager
+    def _bar(self, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[left]}"),
+        )
+        with Progress(*columns, console=self._console, transient=total is None) as progress:
+            task = progress.add_task(name, total=total, completed=done, rate="", left="left")
+            start, count = time.monotonic(), 0
+
+            def advance(units: int) -> None:
+                nonlocal count
+                count += units
+                rate = _rate(count, time.monotonic() - start, unit)
+                progress.update(
+                    task, advance=units, rate=rate, left="left" if total is None or done + count < total else ""
+                )
+
+            yield advance
+            left = "" if count else "done earlier" if done else ""
+            progress.update(task, left=left, total=count if total is None else total)
+
+    @contextmanager
+    def _lines(self, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
+        start = last = time.monotonic()
+        count = 0
+
+        def advance(units: int) -> None:
+            nonlocal count, last
+            count += units
+            now = time.monotonic()
+            if now - last >= self._line_every_s and count:
+                last = now
+                rate = _rate(count, now - start, unit)
+                if total is None:
+                    self.say(f"{name}: {quantity(count)} {unit}, {rate}")
+                else:
+                    left = (total - done - count) * (now - start) / count
+                    self.say(f"{name}: {100 * (done + count) // max(1, total)} %, {rate}, {left:,.0f} s left")
+
+        yield advance
+        elapsed = time.monotonic() - start
+        if total is None and elapsed < _WORTH_A_LINE_S:
+            return
+        if done and not count:
+            self.say(f"{name}: all {quantity(done)} {unit} done earlier")
+        else:
+            earlier = f", {quantity(done)} done earlier" if done else ""
+            self.say(f"{name}: {quantity(count)} {unit} in {elapsed:.1f} s, {_rate(count, elapsed, unit)}{earlier}")
+
+    def say(self, line: str) -> None:
+        """One line for a person."""
+        if not self._quiet:
+            self._console.print(line, markup=False, soft_wrap=True)
+
+
+class _Unfailing:
+    """A stream that writes nothing more once it cannot be written: nobody reads what a run says on its way."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_open = True
+
+    def write(self, text: str) -> int:
+        self._tried(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._tried(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _tried(self, act: Callable[[], object]) -> None:
+        try:
+            if self._is_open:
+                act()
+        except (OSError, ValueError):  # gone, full; or closed
+            self._is_open = False
+
+
+def _rate(count: int, elapsed_s: float, unit: str) -> str:
+    return f"{quantity(count / elapsed_s)} {unit}/s" if elapsed_s > 0 else f"0 {unit}/s"

@@ -1,0 +1,34 @@
+"""Paths, names, numbers and sizes as text for people: no name can steer a terminal, a log or a page."""
+
+
+def display_path(path_raw: bytes) -> str:
+    r"""A path for people: UTF-8, with every other byte as \xNN."""
+    return path_raw.decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Text for a terminal or a log: control, bidirectional and other unprintable characters escaped, one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def quantity(number: float) -> str:
+    """A number for people: 1,234 up to a million, then 1.8 million, 1.8 billion, 1.8 trillion."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.1f} {word}"
+    return f"{number:,.0f}"
+
+
+def size_text(size_bytes: float) -> str:
+    """A size for people: 999 bytes, 1.2 kB, 3.4 MB, ..."""
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, which takes an s unless there is one of it."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

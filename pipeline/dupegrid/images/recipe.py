@@ -1,0 +1,309 @@
+"""One file -> one thumbnail, or a reason why not. The only file that decodes pictures.
+
+The recipe decides what counts as the same picture (decisions/0005): JPEG scaled while decoding, but to no less than
+four times the thumbnail; cells of pixels averaged down to no less than twice the thumbnail; then BICUBIC onto the
+square; orientation applied once; alpha over mid-grey.
+"""
+
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+import pillow_heif
+from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from dupegrid.core.arrays import Pixels, clamped64
+from dupegrid.images.decoded import Decoded, Reading
+from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
+from dupegrid.images.opening import NotRegularError, OpenedFile
+
+DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
+RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
+
+EXIF_ORIENTATION: Final = 0x0112
+MID_GREY: Final = (128, 128, 128)
+FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
+
+# A larger file is read only when it is a picture: not every video, disk image, ...
+_READ_AT_ONCE_BYTES: Final = 1 << 24
+_HEAD_BYTES: Final = 1 << 12
+_INT32_MAX: Final = (1 << 31) - 1  # what the columns of images.parquet hold
+_READS_FOR_FRAMES: Final = 1 << 19  # two seconds at most; reads, as a clock would not give the same each time
+_PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
+
+pillow_heif.register_heif_opener()
+
+# EXIF orientation -> what to do to the stored pixels so that the picture stands upright.
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, reading: Reading) -> Decoded:
+    """The thumbnail of one file, (side, side, 3) uint8, or the reason why there is none; closes the file.
+
+    Never raises for what a file holds. `size_bytes` and `mtime_ns` (0: says nothing) are what discover saw: a file that
+    differs when opened, or changes while it is read, has status 'changed'. The hash covers what a picture's file
+    holds; files that are no picture are not read to the end and have none.
+    """
+    if opened.descriptor is None:
+        if isinstance(opened.error, FileNotFoundError):
+            return Decoded("changed", "the file is gone")
+        if isinstance(opened.error, NotRegularError):
+            return Decoded("changed", "the file is not the one that was listed")
+        return Decoded("unreadable", str(opened.error and opened.error.strerror))
+    # No inode: some file systems give another each time. What has another change time by now is found by it next time.
+    seen = (size_bytes, mtime_ns)
+    with open(opened.descriptor, "rb") as file:
+        try:
+            if _stamps(opened.descriptor, mtime_ns) != seen:
+                return Decoded("changed", "the file is not the one that was listed")
+            # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
+            data = file.read() if size_bytes <= _READ_AT_ONCE_BYTES or _is_picture(file) else file.read(_HEAD_BYTES)
+            if _stamps(opened.descriptor, mtime_ns) != seen:
+                return Decoded("changed", "the file changed while it was read")
+        except OSError as error:
+            return Decoded("unreadable", error.strerror)
+        except MemoryError:
+            return Decoded("too_large", "the file does not fit the memory for one")
+    return decode(data, reading)
+
+
+def limit_decoders(pixels: int) -> None:
+    """Have decoders refuse pictures of more pixels, from the header, and work in one thread; in all of this process."""
+    Image.MAX_IMAGE_PIXELS = pixels
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    pillow_heif.options.DECODE_THREADS = 1
+    warnings.simplefilter("ignore")  # remarks on odd files; what matters is in the rows
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def decode(data: bytes, reading: Reading) -> Decoded:
+    """The thumbnail of a picture file's bytes, (side, side, 3) uint8, or the reason why there is none. Never raises.
+
+    `frames` is None where counting them takes too long; the thumbnail, of the first, is there all the same.
+    """
+    if not data:
+        return Decoded("empty", "the file has no bytes")
+    facts: dict[str, Any] = {}
+    try:
+        try:
+            thumb = _picture(data, reading, facts)
+        except ValueError:
+            bare = without_text(data)  # Pillow refuses text that unpacks to too much, and the picture with it
+            if len(bare) == len(data):
+                raise
+            thumb = _picture(bare, reading, facts)
+        facts["file_hash"] = hashlib.blake2b(data, digest_size=16).hexdigest()
+        return Decoded("ok", thumb=thumb, thumb_hash=hashlib.blake2b(thumb.tobytes(), digest_size=16).digest(), **facts)
+    except Exception as error:  # decoders raise nine kinds of exception on broken files
+        status, reason = _failure(error, data)
+        return Decoded(status, reason, **facts)
+
+
+def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
+    """The thumbnail of a picture; what is known of it goes to `facts`, as far as it came."""
+    # Frames of these are in their headers; a read through Python takes a tenth of the time of a small picture.
+    file = io.BytesIO(data) if data.startswith(FRAMES_KNOWN) else _File(data)
+    with Image.open(file, formats=FORMATS) as image:
+        facts |= {"format": image.format, "mode": image.mode}
+        if max(image.size) > _INT32_MAX:
+            raise Image.DecompressionBombError(f"a side of {max(image.size):,} pixels, more than is counted")
+        orientation = _exif_orientation(image)
+        still_to_turn = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself, size included
+        width, height = image.size[::-1] if still_to_turn >= 5 else image.size
+        facts |= {
+            "width": width,
+            "height": height,
+            "exif_orientation": orientation,
+            "has_alpha": image.has_transparency_data,
+        }
+        if width * height > reading.max_pixels:
+            raise Image.DecompressionBombError(f"{width * height:,} pixels, over --max-pixels")
+        thumb = _thumbnail(image, reading, still_to_turn)
+        flat = is_flat(thumb)
+        transparent = flat and image.has_transparency_data and _is_transparent(image)
+        facts |= {"flat": flat, "transparent": transparent}
+        if isinstance(file, _File):
+            file.reads_left = _READS_FOR_FRAMES
+        facts["frames"] = _frames(image)
+        return thumb
+
+
+class _File(io.BytesIO):
+    """A file's bytes, which may be read from so many times; None: for ever."""
+
+    reads_left: int | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.reads_left is not None:
+            if not self.reads_left:
+                raise _CountingTooLongError
+            self.reads_left -= 1
+        return super().read(size)
+
+
+class _CountingTooLongError(Exception):
+    pass
+
+
+def is_flat(thumb: Pixels) -> bool:
+    """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is at most FLAT_MSE."""
+    side = len(thumb)
+    values = thumb.ravel().astype(np.int32)  # no sum of squares here is 2^31 or more
+    sums = thumb.reshape(side, side * 3).sum(axis=0, dtype=np.int32).reshape(side, 3).sum(axis=0).astype(np.float64)
+    squares = int(np.dot(values, values)) if side <= 100 else int(np.dot(values.astype(np.int64), values))
+    return bool(squares - (sums**2).sum() / side**2 <= FLAT_MSE * values.size)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Pixels, uint8 (height, width, 3), as a PNG file that says it was drawn by dupegrid."""
+    buffer, about = io.BytesIO(), PngInfo()
+    about.add_text("Software", "dupegrid")
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=about)
+    return buffer.getvalue()
+
+
+def encode_jpeg(thumb: Pixels) -> bytes:
+    """A thumbnail as a JPEG file, for pages and notebooks."""
+    buffer = io.BytesIO()
+    Image.fromarray(thumb).save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
+
+
+def _stamps(descriptor: int, listed_ns: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, clamped64(status.st_mtime_ns) if listed_ns else 0
+
+
+def _is_picture(file: BinaryIO) -> bool:
+    """Whether some decoder takes the file for its own; leaves the file at its start."""
+    try:
+        Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        return False
+    except Exception:
+        return True  # a picture, if a broken one: decode says what is wrong with it
+    finally:
+        file.seek(0)
+    return True
+
+
+def _failure(error: Exception, data: bytes) -> tuple[str, str]:
+    message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        return unidentified(data)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | MemoryError):
+        return "too_large", message
+    if "truncated" in message.lower() or isinstance(error, EOFError):
+        return "truncated", message
+    return "decode_error", f"{type(error).__name__}: {message}"
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # broken EXIF is no reason to lose the picture
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _frames(image: Image.Image) -> int | None:
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+    except _CountingTooLongError:
+        return None
+    except Exception:  # a damaged later frame is no reason to lose the first
+        return 1
+    return frames if frames <= _INT32_MAX else None
+
+
+def _thumbnail(image: Image.Image, reading: Reading, orientation: int) -> Pixels:
+    if not reading.exact:
+        image.draft(None, (4 * reading.side, 4 * reading.side))
+    image.load()
+    squashed = _squashed(image, reading.side, exact=reading.exact)
+    if orientation in _UPRIGHT:
+        squashed = squashed.transpose(_UPRIGHT[orientation])
+    return np.ascontiguousarray(squashed)
+
+
+def _squashed(image: Image.Image, side: int, exact: bool) -> Image.Image:
+    """The picture on a square: what Pillow's resize with reducing_gap 2 gives, a band of rows at a time."""
+    to_rgb = _to_rgb(image)
+    width, height = image.size
+    factors = (1, 1) if exact else (int(width / side / 2) or 1, int(height / side / 2) or 1)
+    if factors == (1, 1):
+        return to_rgb(image).resize((side, side), Image.Resampling.BICUBIC)
+    reduced = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
+    rows = max(1, _PIXELS_AT_ONCE // (width * factors[1])) * factors[1]
+    for top in range(0, height, rows):
+        band = image if rows >= height else image.crop((0, top, width, min(height, top + rows)))
+        reduced.paste(to_rgb(band).reduce(factors), (0, top // factors[1]))
+    return reduced.resize((side, side), Image.Resampling.BICUBIC, (0, 0, width / factors[0], height / factors[1]))
+
+
+def _to_rgb(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What makes RGB of a picture, or of a band of it."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return lambda band: band
+    if image.mode == "F" or image.mode.startswith("I"):
+        low, top = _range(image)
+        return lambda band: Image.fromarray(_scaled_to_8_bits(np.asarray(band), low, top)).convert("RGB")
+    if image.has_transparency_data:
+        return _composited
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+        return lambda band: ImageCms.applyTransform(band, transform) or band
+    return lambda band: band.convert("RGB")
+
+
+def _composited(band: Image.Image) -> Image.Image:
+    rgba = band.convert("RGBA")
+    backdrop = Image.new("RGBA", rgba.size, (*MID_GREY, 255))
+    return Image.alpha_composite(backdrop, rgba).convert("RGB")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether every pixel of a picture with transparency has alpha 0."""
+    rows = max(1, _PIXELS_AT_ONCE // image.width)
+    bands = (image.crop((0, top, image.width, min(image.height, top + rows))) for top in range(0, image.height, rows))
+    if image.mode == "F" or image.mode.startswith("I"):  # deep grey, of which one value is transparent
+        value = image.info["transparency"]
+        return all(band.getextrema() == (value, value) for band in bands)
+    return all(band.convert("RGBA").getchannel("A").getextrema() == (0, 0) for band in bands)
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """The values that become black and white: 0 and the first usual top that holds all, else the least and the most."""
+    low, high = np.inf, -np.inf
+    rows = max(1, _PIXELS_AT_ONCE // image.width)
+    for top in range(0, image.height, rows):
+        band = _finite(np.asarray(image.crop((0, top, image.width, min(image.height, top + rows)))))
+        low, high = min(low, float(band.min())), max(high, float(band.max()))
+    usual_tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
+    usual = next((top for top in usual_tops if low >= 0 and high <= top), None)
+    return (0.0, usual) if usual is not None else (low, high)
+
+
+def _scaled_to_8_bits(values: npt.NDArray[Any], low: float, high: float) -> Pixels:
+    """Grey values of any depth from low..high onto 0..255."""
+    return np.rint((_finite(values) - low) * (255.0 / ((high - low) or 1.0))).astype(np.uint8)
+
+
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)

@@ -1,0 +1,120 @@
+"""Which pairs are asked for at all: by root, by size, by aspect. Decided for whole blocks of images where possible."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import Bools, Ints
+from dupegrid.core.config import Config
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.tables import check_images
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What comparing needs of images.parquet, one entry an image."""
+
+    ok: Bools
+    roots: Ints
+    widths: Ints  # 0 where not known
+    heights: Ints
+    identical_to: Ints  # -1 where null
+
+    @cached_property
+    def live(self) -> Ints:
+        """The ids that are compared one by one: readable, and not stood for by another."""
+        return np.flatnonzero(self.ok & (self.identical_to < 0))
+
+
+def read_facts(run_dir: RunDir) -> Facts:
+    """The facts of a run directory."""
+    names = ["status", "root", "width", "height", "identical_to"]
+
+    def read() -> Facts:
+        return facts_of(check_images(run_dir.images, run_dir.image_columns(IMAGES, names)))
+
+    return run_dir.once("facts", read)
+
+
+def facts_of(images: pa.Table) -> Facts:
+    """The facts of a table of schema IMAGES."""
+
+    def numbers(name: str, null: int = 0) -> Ints:
+        return pc.fill_null(images[name], null).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+    return Facts(
+        pc.equal(images["status"], "ok").to_numpy(),
+        numbers("root"),
+        numbers("width"),
+        numbers("height"),
+        numbers("identical_to", -1),
+    )
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The pairs asked for. `allowed[r][s]` says whether images of roots r and s are to be compared."""
+
+    allowed: tuple[tuple[bool, ...], ...]
+    same_size: bool
+    max_aspect: float | None
+    turning: bool  # sides may be swapped, as quarter turns count as the same
+
+    @classmethod
+    def of(cls, config: Config) -> "Filters":
+        """The filters that a configuration asks for."""
+        roots, first_of_b = range(len(config.roots)), config.first_against
+
+        def allowed(r: int, s: int) -> bool:
+            if config.against:
+                return (r < first_of_b) != (s < first_of_b)
+            return config.scope == "all" or (r == s) == (config.scope == "within")
+
+        table = tuple(tuple(allowed(r, s) for s in roots) for r in roots)
+        return cls(table, config.same_size, config.max_aspect, config.orientations != "none")
+
+    @cached_property
+    def none(self) -> bool:
+        """Whether every pair is asked for."""
+        return all(map(all, self.allowed)) and not self.same_size and self.max_aspect is None
+
+    def keys(self, facts: Facts, ids: Ints) -> Ints:
+        """A number for each image: images of one number are asked for alike, whatever their partner."""
+        columns = [np.zeros(len(ids), np.int64)]
+        if not all(map(all, self.allowed)):
+            columns.append(facts.roots[ids])
+        if self.same_size:
+            columns += self._sides(facts, ids)
+        if len(columns) == 1:
+            return columns[0]
+        _, keys = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+        return keys.reshape(-1).astype(np.int64)
+
+    def of_roots(self, facts: Facts, first: Ints, second: Ints) -> Bools:
+        """Whether the roots of paired images, ids (k,) and (k,), are to be compared."""
+        return np.asarray(self.allowed, bool)[facts.roots[first], facts.roots[second]]
+
+    def of_sizes(self, facts: Facts, first: Ints, second: Ints) -> Bools:
+        """Whether paired images, ids (k,) and (k,), have the same size and like aspects, where that is asked for."""
+        keep = np.ones(len(second), bool)
+        (a_long, a_short), (b_long, b_short) = self._sides(facts, first), self._sides(facts, second)
+        if self.same_size:
+            keep &= (a_long == b_long) & (a_short == b_short)
+        if self.max_aspect is not None:
+            a, b = a_long * b_short, b_long * a_short
+            keep &= np.maximum(a, b) <= self.max_aspect * np.minimum(a, b)
+        return keep
+
+    def asked_for(self, facts: Facts, ids: Ints) -> int:
+        """How many pairs of these images are of roots to be compared."""
+        allowed = np.asarray(self.allowed, np.int64)
+        count = np.bincount(facts.roots[ids], minlength=len(allowed))
+        return int(count @ allowed @ count - count @ np.diag(allowed)) // 2
+
+    def _sides(self, facts: Facts, ids: Ints) -> tuple[Ints, Ints]:
+        width, height = facts.widths[ids], facts.heights[ids]
+        return (np.maximum(width, height), np.minimum(width, height)) if self.turning else (width, height)

@@ -1,0 +1,1 @@
+"""The run directory: what is ours in it, who writes there, its tables and arrays."""

@@ -1,0 +1,276 @@
+"""The arrays of a run: thumbnails, what is reckoned from them, and the marks that say which tiles are done."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dupegrid.core.arrays import CHANNELS, Float64s, Ints, Pixels
+from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.keys import fingerprint as fingerprint_of
+from dupegrid.storage.chunked import ChunkedArray, Group, stored_facts
+from dupegrid.storage.hold import check_hold
+from dupegrid.storage.ours import remove
+from dupegrid.storage.zarr_store import ABOUT
+
+NOT_DONE: Final = -1
+SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level
+_CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding,
+_FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so many bytes of a large one
+_MOST_CHUNKS: Final = 1 << 14
+
+
+class Thumbs:
+    """thumbs.zarr: uint8 (n, S, S, 3) in chunks of `chunk` images, uncompressed, each with a checksum."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._array = ChunkedArray(path)
+        self.chunk: int = self._array.chunks[0]
+        self.side: int = self._array.shape[1]
+
+    @classmethod
+    def create(cls, path: Path, images: int, side: int, chunk: int, fingerprint: str) -> "Thumbs":
+        """An empty store for this many images, in place of whatever was there."""
+        remove(path)
+        cls.describe(path, images, side, chunk, fingerprint)
+        return cls(path)
+
+    @staticmethod
+    def describe(path: Path, images: int, side: int, chunk: int, fingerprint: str) -> None:
+        """Write zarr.json anew where it is damaged; the chunks stay."""
+        whole, chunks = (images, side, side, CHANNELS), (chunk, side, side, CHANNELS)
+        ChunkedArray.create(path, whole, chunks, np.uint8, facts={"fingerprint": fingerprint})
+
+    def __len__(self) -> int:
+        return self._array.shape[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for stores in which the same file has the same thumbnail."""
+        return str(self._array.facts["fingerprint"])
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks a complete store holds."""
+        return -(-len(self) // self.chunk)
+
+    def check_whole(self) -> None:
+        """StoreError unless every chunk exists: a missing one would be read as black pictures."""
+        missing = self.chunks - len(self.done())
+        if missing:
+            raise StoreError(
+                f"{self.path} lacks {missing} of {self.chunks} chunks: run 'dupegrid run' again to make them"
+            )
+
+    def done(self) -> set[int]:
+        """The numbers of the chunks that exist."""
+        return {number[0] for number in self._array.done()}
+
+    def checksum(self, number: int) -> str:
+        """The checksum that chunk `number` ends with; empty where it does not exist whole."""
+        return self._array.checksum(number)
+
+    def checksums(self) -> list[str]:
+        """Those of all chunks."""
+        return [self._array.checksum(number) for number in range(self.chunks)]
+
+    def checksum_of(self, number: int, thumbs: Pixels) -> str:
+        """The checksum that chunk `number` would end with if it held these thumbnails."""
+        return self._array.checksum_of(number, thumbs)
+
+    def unmark(self, number: int) -> None:
+        """Remove chunk `number`, if it exists: what it vouches for is about to change."""
+        check_hold()
+        self._array.delete(number)
+
+    def grow(self, images: int) -> None:
+        """Make room for more images; the chunk that was the last keeps what it holds."""
+        self._array.grow(images)
+
+    def write_chunk(self, number: int, thumbs: Pixels) -> None:
+        """Write chunk `number` whole: uint8 array of shape (images in it, S, S, 3)."""
+        self._array.write((number,), thumbs)
+
+    def rows(self, rows: slice) -> Pixels:
+        """Thumbnails of consecutive images: uint8 array of shape (k, S, S, 3)."""
+        return self._array.rows(rows)
+
+    def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> Pixels:
+        """Thumbnails of the named images, in that order: uint8 array of shape (k, S, S, 3).
+
+        With the checksums of all of them, uint64 (n,), less is read where few are wanted.
+        """
+        return self._array.take(rows, sums)
+
+    @property
+    def array(self) -> ChunkedArray:
+        """The same array, to be read by its places: uint8 (n, S, S, 3)."""
+        return self._array
+
+
+class Arrays:
+    """Named arrays in one folder, uncompressed with checksums, chunked along their first axis: levels, sorted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._group = Group(path)
+        self._arrays: dict[str, ChunkedArray] = {}
+
+    def _opened(self, name: str) -> ChunkedArray:
+        """An array, opened when it is first asked for."""
+        if name not in self._arrays:
+            try:
+                array = ChunkedArray(self.path / name)
+            except StoreError as error:  # what says that all is whole goes first, so that all is made again
+                raise DamagedError(self.path / ABOUT, f"it is of arrays of which one is not whole: {error}") from None
+            if array.shape[0] != self._group.facts["length"]:
+                raise DamagedError(self.path / ABOUT, "its arrays have different lengths")
+            self._arrays[name] = array
+        return self._arrays[name]
+
+    @classmethod
+    def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
+        """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
+        remove(path)
+        Group.create(path, shapes, chunk)
+        return cls(path)
+
+    def sign(self, fingerprint: str, **facts: Any) -> None:
+        """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
+        self._group.say({"fingerprint": fingerprint, **facts})
+
+    def fact(self, name: str) -> Any:
+        """What `sign` was told."""
+        return self._group.facts[name]
+
+    def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
+        """Write consecutive rows of an array from `start` on: whole chunks of it."""
+        array = self._opened(name)
+        for begin in range(0, len(values), array.chunks[0]):
+            number = (start + begin) // array.chunks[0]
+            array.write((number,), values[begin : begin + array.chunks[0]])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._group.facts["arrays"]
+
+    def __len__(self) -> int:
+        """The rows of each array."""
+        return int(self._group.facts["length"])
+
+    def chunk(self, name: str) -> int:
+        """The rows of a chunk of an array."""
+        return self._opened(name).chunks[0]
+
+    def is_whole(self) -> bool:
+        """Whether every chunk of every array exists."""
+        arrays = map(self._opened, self.names)
+        return all(len(array.done()) == array.count for array in arrays)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the arrays."""
+        return sorted(self._group.facts["arrays"])
+
+    def checksum(self, number: int) -> str:
+        """A digest of the checksums that chunk `number` of every array ends with."""
+        return fingerprint_of([self._opened(name).checksum(number) for name in self.names])
+
+    def checksums(self, name: str) -> list[str]:
+        """The checksums that the chunks of an array end with."""
+        return [self._opened(name).checksum(number) for number in range(self._opened(name).count)]
+
+    def grow(self, rows: int) -> None:
+        """Make room for more rows in every array."""
+        for name in self.names:
+            self._opened(name).grow(rows)
+        self._group.say({"length": rows})
+
+    def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
+        """Consecutive rows of an array."""
+        return self._opened(name).rows(rows)
+
+    def take(self, name: str, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
+        """The named rows of an array, in that order; with the checksums of all of them less may be read."""
+        return self._opened(name).take(rows, sums)
+
+
+class Matrix:
+    """mse.zarr: float64 (n, n) in square chunks, NaN where nothing is known; a chunk that exists is finished."""
+
+    def __init__(self, path: Path) -> None:
+        self._array = ChunkedArray(path, gaps=True)
+
+    @classmethod
+    def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":
+        """An empty matrix, in place of whatever was there; `facts` say what it is of."""
+        remove(path)
+        ChunkedArray.create(path, (images, images), (side, side), np.float64, float("nan"), facts, gaps=True)
+        return cls(path)
+
+    def done(self) -> set[tuple[int, int]]:
+        """The chunks that exist."""
+        return {(number[0], number[1]) for number in self._array.done()}
+
+    def write(self, i: int, j: int, block: Float64s) -> None:
+        """Write chunk (i, j) whole."""
+        self._array.write((i, j), block)
+
+
+class Tiles:
+    """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
+
+    def __init__(self, path: Path) -> None:
+        self._array = ChunkedArray(path, gaps=True)
+        self.strips: int = self._array.shape[0]
+
+    @classmethod
+    def create(cls, path: Path, strips: int, counts: int, pairs: str, layout: str) -> "Tiles":
+        """No tile done, in place of whatever was there.
+
+        `pairs` is the key of the pairs that are asked for, `layout` that of how they are cut into tiles.
+        """
+        remove(path)
+        facts = {"pairs": pairs, "layout": layout}
+        ChunkedArray.create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts, gaps=True)
+        return cls(path)
+
+    def done(self) -> dict[tuple[int, int], Ints]:
+        """The tiles whose mark exists and is whole, and the counts of each: int64 array of shape (k,)."""
+        marked = sorted((number[0], number[1]) for number in self._array.done() if number[0] <= number[1])
+        with suppress(DamagedError):
+            counts = self._array.rows()
+            return {tile: counts[tile] for tile in marked}
+        done = {}
+        for tile in marked:
+            with suppress(DamagedError):
+                done[tile] = self._array[tile]
+        return done
+
+    def file(self, i: int, j: int) -> Path:
+        """Where the mark of a tile is."""
+        return self._array.file(i, j)
+
+    def mark(self, i: int, j: int, counts: Ints) -> None:
+        """Say that tile (i, j) is done and what was counted in it."""
+        self._array.write((i, j), counts.reshape(1, 1, -1))
+
+
+def stored_fingerprint(path: Path) -> str | None:
+    """The fingerprint of a store, or None where there is no whole store."""
+    fingerprint = stored_facts(path).get("fingerprint")
+    return None if fingerprint is None else str(fingerprint)
+
+
+def chunk_size(images: int, size_bytes: int) -> int:
+    """Images a chunk, for files of so many bytes in all: a power of two from 4 to 512.
+
+    Small where there are few images or large ones, so that every core is busy to the end; but the chunks are not more
+    than _MOST_CHUNKS while that can be, as each is several files.
+    """
+    by_size = _CHUNK_READS_BYTES * images // max(1, size_bytes + images * _FILE_COSTS_BYTES)
+    by_size = max(by_size, images // _MOST_CHUNKS)
+    return int(max(4, min(512, 1 << (images // 32).bit_length(), 1 << by_size.bit_length())))

@@ -1,0 +1,226 @@
+"""Arrays in chunks and folders of such arrays, as the stages use them: whole chunks, rows, marks that are listed."""
+
+import math
+import re
+import threading
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dupegrid.core.arrays import Ints
+from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.storage.zarr_store import (
+    ABOUT,
+    Folder,
+    checksums_in_memory,
+    create_array,
+    create_group,
+    facts_of,
+    opened_array,
+    opened_group,
+    say,
+)
+
+# Far above any that is written: what says more was made up.
+_LARGEST_CHUNK_BYTES: Final = 1 << 31
+_MOST_CHUNKS: Final = 1 << 40
+_MOST_MARKS: Final = 1 << 20  # of an array that may have gaps, all of which is read at once
+_CHUNKS_AT_ONCE: Final = 1024
+_ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
+_CHUNK_NAME: Final = re.compile(r"c\.(\d{1,9}(?:\.\d{1,9})*)")
+
+
+class ChunkedArray:
+    """An array in a folder of zarr, in chunks along its first axes. `facts` are what was said of it."""
+
+    def __init__(self, path: Path, gaps: bool = False) -> None:
+        """StoreError where there is none, DamagedError where it is not as it was described."""
+        self.path = path
+        self._lock = threading.Lock()
+        self._folder, self._gaps = Folder(path, gaps=gaps), gaps
+        self._array, self.facts = opened_array(self._folder)
+        self.shape: tuple[int, ...] = self._array.shape
+        self.chunks: tuple[int, ...] = self._array.chunks
+        self.dtype: np.dtype[Any] = self._array.dtype
+        self.ndim = len(self.shape)
+        ends = self._ends()
+        self.count = ends[0]  # chunks along the first axis
+        size = math.prod(self.chunks) * self.dtype.itemsize
+        if size > _LARGEST_CHUNK_BYTES or math.prod(ends) > (_MOST_MARKS if gaps else _MOST_CHUNKS):
+            raise DamagedError(path / ABOUT, "it describes no array of a run")
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        fill: float = 0,
+        facts: Mapping[str, Any] | None = None,
+        gaps: bool = False,
+    ) -> "ChunkedArray":
+        """An array without chunks, described anew: chunks that are there stay."""
+        path.mkdir(exist_ok=True)
+        (path / ABOUT).unlink(missing_ok=True)
+        create_array(Folder(path), shape, chunks, dtype, fill, facts or {})
+        return cls(path, gaps)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChunkedArray, (self.path, self._gaps)
+
+    def grow(self, length: int) -> None:
+        """Make room for more rows."""
+        shape = (length, *self.shape[1:])
+        self._array = say(self._array, {**self.facts, "length": length})
+        self._array.resize(shape)
+        self.shape, self.count = shape, -(-length // self.chunks[0])
+
+    def key(self, *number: int) -> str:
+        """The name of a chunk: `number` along the first axes, the others have one."""
+        return ".".join(["c", *map(str, number), *("0" for _ in self.shape[len(number) :])])
+
+    def file(self, *number: int) -> Path:
+        """Where a chunk is."""
+        return self.path / self.key(*number)
+
+    def done(self) -> set[tuple[int, ...]]:
+        """The numbers along every axis of the chunks that exist, by one listing."""
+        found = map(_CHUNK_NAME.fullmatch, self._folder.names(""))
+        numbers = (tuple(map(int, match[1].split("."))) for match in found if match)
+        ends = self._ends()
+        return {
+            number
+            for number in numbers
+            if len(number) == len(ends) and all(k < end for k, end in zip(number, ends, strict=True))
+        }
+
+    def _ends(self) -> list[int]:
+        """How many chunks there are along each axis."""
+        return [-(-length // chunk) for length, chunk in zip(self.shape, self.chunks, strict=True)]
+
+    def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
+        """Write one chunk whole or not at all, with its checksum."""
+        self._array[_place(number, self.chunks, values.shape)] = values
+
+    def delete(self, number: int) -> None:
+        """Remove a chunk, if it exists."""
+        self.file(number).unlink(missing_ok=True)
+
+    def checksum(self, *number: int) -> str:
+        """The checksum that a chunk ends with, as hex digits; empty where it is not there or not whole."""
+        return self._folder.end(self.key(*number), math.prod(self.chunks) * self.dtype.itemsize).hex()
+
+    def checksum_of(self, number: int, values: npt.NDArray[Any]) -> str:
+        """The checksum that chunk `number` with these values ends with."""
+        array, checksum = self._in_memory
+        with self._lock:  # a task may be done twice at once
+            array[_place((number,), self.chunks, values.shape)] = values
+            return checksum(self.key(number))
+
+    @cached_property
+    def _in_memory(self) -> tuple[Any, Callable[[str], str]]:
+        return checksums_in_memory(self._array)
+
+    def __getitem__(self, place: Any) -> npt.NDArray[Any]:
+        """Part of the array. DamagedError, naming the chunk, where one is missing or damaged."""
+        try:
+            return np.asarray(self._array[place])
+        except MemoryError:
+            raise DamagedError(self.path / ABOUT, "it describes more than memory can hold") from None
+        except ValueError:
+            for number in sorted(self.done()):
+                try:
+                    self._array[_place(number, self.chunks, self.chunks)]
+                except ValueError:
+                    raise DamagedError(self.file(*number), "its checksum does not match") from None
+            raise
+
+    def rows(self, rows: slice = slice(None)) -> npt.NDArray[Any]:
+        """Consecutive rows."""
+        start, stop, _ = rows.indices(self.shape[0])
+        step = _CHUNKS_AT_ONCE * self.chunks[0]
+        parts = [self[begin : min(stop, begin + step)] for begin in range(start, max(stop, start + 1), step)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
+        """The named rows, in that order.
+
+        With `sums`, the `row_sums` of all rows of the array, only the bytes of the rows are read where they are few in
+        a chunk; whatever is read is verified.
+        """
+        length, row_shape = self.chunks[0], self.shape[1:]
+        if sums is not None and len(sums) < self.shape[0]:
+            raise DamagedError(self.path / ABOUT, "it is of more rows than there are checksums")
+        out = np.empty((len(rows), *row_shape), self.dtype)
+        flat = out.reshape(len(rows), math.prod(row_shape)).view(np.uint8)
+        order = np.argsort(rows, kind="stable")
+        numbers, offsets = np.divmod(rows[order], length)
+        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)] if len(order) else []
+        many = 0 if sums is None else length * flat.shape[1] // _ROW_COSTS_BYTES
+        for begin, end in pairwise(cuts):
+            number, places = int(numbers[begin]), order[begin:end]
+            if end - begin > many:
+                out[places] = self[number * length : (number + 1) * length][offsets[begin:end]]
+            else:
+                self._folder.read_rows(self.key(number), offsets[begin:end].tolist(), places.tolist(), flat)
+        if sums is not None:
+            wrong = np.flatnonzero(row_sums(out) != sums[rows])
+            if len(wrong):
+                raise DamagedError(self.file(int(rows[wrong[0]]) // length), "a row's checksum does not match")
+        return out
+
+
+class Group:
+    """A folder of arrays of one length. `facts` are what was said of it."""
+
+    def __init__(self, path: Path) -> None:
+        """StoreError where there is none, DamagedError where it was never finished."""
+        self.path = path
+        self._group = opened_group(Folder(path))
+        self.facts = facts_of(Folder(path), self._group)
+
+    @classmethod
+    def create(cls, path: Path, arrays: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Group":
+        """A folder of arrays of these shapes and dtypes, without chunks, in chunks of `chunk` rows."""
+        path.mkdir(exist_ok=True)
+        for name, (shape, dtype) in arrays.items():
+            ChunkedArray.create(path / name, shape, (chunk, *shape[1:]), dtype)
+        (length,) = {shape[0] for shape, _ in arrays.values()}
+        create_group(Folder(path), {"arrays": list(arrays), "length": length})
+        return cls(path)
+
+    def say(self, facts: Mapping[str, Any]) -> None:
+        """Say more facts, or others in place of those of the same names."""
+        self.facts = {**self.facts, **facts}
+        self._group = say(self._group, self.facts)
+
+
+def stored_facts(path: Path) -> dict[str, Any]:
+    """What was said of an array or a group; nothing where there is none, or a damaged one."""
+    try:
+        return facts_of(Folder(path))
+    except StoreError:
+        return {}
+
+
+def row_sums(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """The sum of the 64-bit words of each row, modulo 2^64, and of the bytes left over: (n, ...) -> uint64 (n,).
+
+    A flipped bit always changes it.
+    """
+    flat = np.ascontiguousarray(rows).reshape(len(rows), math.prod(rows.shape[1:])).view(np.uint8)
+    words = flat.shape[1] // 8 * 8
+    sums = np.ascontiguousarray(flat[:, :words]).view(np.uint64).sum(axis=1, dtype=np.uint64)
+    return np.asarray(sums + flat[:, words:].sum(axis=1, dtype=np.uint64))
+
+
+def _place(number: tuple[int, ...], chunks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where values of a shape go that fill a chunk, or as much of it as there is of the array."""
+    begins = [k * chunk for k, chunk in zip(number, chunks, strict=False)] + [0] * (len(chunks) - len(number))
+    return tuple(slice(begin, begin + length) for begin, length in zip(begins, shape, strict=True))

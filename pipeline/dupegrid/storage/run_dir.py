@@ -1,0 +1,226 @@
+"""`RunDir`: every artifact of a run directory, its place, whether it is whole, and what was opened of it."""
+
+import json
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pyarrow as pa
+
+from dupegrid.core.errors import StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.text import printable
+from dupegrid.storage.arrays import Arrays, Thumbs, Tiles
+from dupegrid.storage.chunked import stored_facts
+from dupegrid.storage.hold import Hold, writing_for
+from dupegrid.storage.lock import locked
+from dupegrid.storage.ours import LOCK, parts_in, remove
+from dupegrid.storage.tables import RowGroups, read_metadata, read_table
+
+# What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
+# believed to be there that has been taken away.
+ARTIFACTS: Final = {
+    "index": (
+        "mse.zarr",
+        "relaid",
+        "thumbs.zarr",
+        "levels.zarr",
+        "sorted.zarr",
+        "images.parquet",
+        "index",
+        "files.parquet",
+    ),
+    "compare": (
+        "receipt.json",
+        "compared.parquet",
+        "tiles.zarr",
+        "matches.parquet",
+        "settled.parquet",
+        "settled-matches.parquet",
+    ),
+    "cluster": ("clusters.parquet",),
+    "report": ("report.html",),
+}
+THUMBS: Final = "thumbs"  # its name among the seals
+_HANDLES: Final = 2  # of run directories, kept in a process from task to task
+
+T = TypeVar("T")
+
+
+class RunDir:
+    """A run directory. What is opened of it is opened once, by all tasks of a process, until it is `renewed`.
+
+    A task is given one; in another process it finds what the tasks before it have opened.
+    """
+
+    def __init__(self, path: Path, generation: str = "") -> None:
+        self.path = path
+        self.lock = path / LOCK
+        self.run_json = path / "run.json"
+        self.files = path / "files.parquet"
+        self.parts = path / "index"
+        self.images = path / "images.parquet"
+        self.images_before = self.parts / "_images.parquet"  # those of an earlier run, while chunks are made again
+        self.thumbs_zarr = path / "thumbs.zarr"
+        self.levels_zarr = path / "levels.zarr"
+        self.sorted_zarr = path / "sorted.zarr"
+        self.tiles_zarr = path / "tiles.zarr"
+        self.matrix_zarr = path / "mse.zarr"
+        self.matches = path / "matches.parquet"
+        self.collapsed = self.matches / "part-identical.parquet"  # pairs with the representative of a set
+        self.adopted = self.matches / "part-settled.parquet"  # matches among settled images
+        self.settled = path / "settled.parquet"
+        self.settled_matches = path / "settled-matches.parquet"  # where those wait while matches.parquet goes
+        self.compared = path / "compared.parquet"
+        self.receipt = path / "receipt.json"
+        self.clusters = path / "clusters.parquet"
+        self.report = path / "report.html"
+        self._generation = generation or uuid.uuid4().hex
+        self._kept: OrderedDict[Hashable, _Once] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def part(self, number: int) -> Path:
+        """The rows of chunk `number`: schema IMAGE_PART."""
+        return self.parts / f"part-{number:06d}.parquet"
+
+    def match_part(self, i: int, j: int, part: int) -> Path:
+        """A part of the matches of tile (i, j): schema MATCHES."""
+        return self.matches / f"part-{i:05d}-{j:05d}-{part:03d}.parquet"
+
+    def once(self, name: Hashable, make: Callable[[], T], keep: int | None = None) -> T:
+        """What `make` gives, made when it is first asked for under this name, and kept until `renew`.
+
+        With `keep`, a name is a pair, and so many of the pairs that begin alike are kept: the last ones asked for.
+        """
+        with self._lock:
+            if name not in self._kept:
+                self._kept[name] = _Once(make)
+            self._kept.move_to_end(name)
+            once = self._kept[name]
+            if keep is not None and isinstance(name, tuple):
+                alike = [key for key in self._kept if isinstance(key, tuple) and key[0] == name[0]]
+                for key in alike[:-keep]:
+                    del self._kept[key]
+        try:
+            value: T = once.value()
+            return value
+        except BaseException:
+            with self._lock:
+                self._kept.pop(name, None)
+            raise
+
+    def renew(self) -> None:
+        """Forget what was opened: something was made anew. Tasks that are started from now on open it again."""
+        with self._lock:
+            self._generation = uuid.uuid4().hex
+            self._kept.clear()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _shared, (self.path, self._generation)
+
+    def listing(self) -> RowGroups:
+        """files.parquet, a row group a chunk."""
+        return self.once("listing", lambda: RowGroups(self.files))
+
+    def thumbs(self) -> Thumbs:
+        """thumbs.zarr."""
+        return self.once("thumbs", lambda: Thumbs(self.thumbs_zarr))
+
+    def levels(self) -> Arrays:
+        """levels.zarr."""
+        return self.once("levels", lambda: Arrays(self.levels_zarr))
+
+    def order(self) -> Arrays:
+        """sorted.zarr."""
+        return self.once("order", lambda: Arrays(self.sorted_zarr))
+
+    def tiles(self) -> Tiles:
+        """tiles.zarr."""
+        return self.once("tiles", lambda: Tiles(self.tiles_zarr))
+
+    def tiles_key(self, name: str) -> str:
+        """A key of the comparison whose tiles are there, 'pairs' or 'layout'; empty where there are none."""
+        return str(stored_facts(self.tiles_zarr).get(name, ""))
+
+    def image_columns(self, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
+        """Some columns of images.parquet."""
+        return read_table(self.images, schema, list(names))
+
+    def images_key(self) -> str:
+        """The key of images.parquet: equal when all of its rows are; empty where there is no such file."""
+        return read_metadata(self.images).get("fingerprint", "")
+
+    def match_parts(self) -> list[Path]:
+        """The parts of matches.parquet that tiles wrote, and those of sets; not those that were adopted."""
+        return [path for path in parts_in(self.matches) if path != self.adopted]
+
+    def seals(self) -> str:
+        """The seals of all arrays as they are on disk, as a fact of images.parquet.
+
+        Every chunk ends with a checksum of itself; the seal of an array is a digest of these. What was stored at
+        another moment is whole too, and of other files.
+        """
+        cells = self.levels()
+        found = {name: fingerprint(cells.checksums(name)) for name in cells.names}
+        return json.dumps({**found, THUMBS: fingerprint(self.thumbs().checksums())}, sort_keys=True)
+
+    def check_seals(self, *names: str) -> None:
+        """Raise StoreError unless these arrays, of levels.zarr or `THUMBS`, are those that images.parquet is of."""
+        known = json.loads(read_metadata(self.images).get("seals", "{}"))
+        for name in names:
+            checksums = self.thumbs().checksums() if name == THUMBS else self.levels().checksums(name)
+            if known.get(name) != fingerprint(checksums):
+                raise StoreError(
+                    f"the thumbnails in {printable(str(self.path))} are of another moment than its images.parquet: "
+                    "run 'dupegrid run' again to make them"
+                )
+
+    def discard_from(self, stage: str, keep: Sequence[str] = ()) -> None:
+        """Remove what a stage and all later ones left, the last first: it was made from something else."""
+        stages = list(ARTIFACTS)
+        for later in reversed(stages[stages.index(stage) :]):
+            for name in ARTIFACTS[later]:
+                if name not in keep:
+                    remove(self.path / name)
+        self.renew()
+
+    def locked(self) -> AbstractContextManager[Hold]:
+        """The lock of the run directory (lock.py)."""
+        return locked(self.path)
+
+    def writing_for(self, token: str) -> AbstractContextManager[None]:
+        """Write only while the run with this token has the run directory (hold.py)."""
+        return writing_for(Hold(self.path, token))
+
+
+class _Once:
+    """What a function gives, called by the first who asks; the others wait for it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._value: tuple[Any, ...] = ()
+
+    def value(self) -> Any:
+        """The value."""
+        with self._lock:
+            if not self._value:
+                self._value = (self._make(),)
+            return self._value[0]
+
+
+_handles: OrderedDict[tuple[Path, str], RunDir] = OrderedDict()
+_handles_lock = threading.Lock()
+
+
+def _shared(path: Path, generation: str) -> RunDir:
+    """The handle that all tasks of a process share."""
+    with _handles_lock:
+        handle = _handles.setdefault((path, generation), RunDir(path, generation))
+        _handles.move_to_end((path, generation))
+        while len(_handles) > _HANDLES:
+            _handles.popitem(last=False)
+        return handle

@@ -1,0 +1,214 @@
+"""Files of a run directory: written whole or not at all, read with their digests verified, discarded by stage."""
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dupegrid.core.errors import DamagedError, DupegridError, RunDirError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.text import printable
+from dupegrid.storage.hold import check_hold
+from dupegrid.storage.ours import MADE_BY, parts_in, to_read, to_write
+
+FORMAT = 3  # of the run directory; another one is refused
+DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
+_LARGEST_BYTES = 1 << 28  # of a JSON file: 100,000 folders that could not be listed take a tenth of it
+
+
+@contextmanager
+def writing_whole(path: Path, flushed: bool = True) -> Iterator[BinaryIO]:
+    """A file that is written whole or not at all: a temporary beside it, `flushed` to disk or not, renamed into place.
+
+    lock.py sweeps away what was never renamed. SupersededError where another run has the run directory by then.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "wb", opener=to_write) as file:
+            yield file
+            if flushed:
+                file.flush()
+                os.fsync(file.fileno())
+        check_hold()
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with writing_whole(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
+    value = {key: entry for key, entry in value.items() if key not in MADE_BY}
+    sealed = {**MADE_BY, **value, DIGEST: fingerprint(value)}
+    write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"))
+
+
+def write_table(
+    path: Path, table: pa.Table, facts: Mapping[str, str] | None = None, row_group_size: int | None = None
+) -> None:
+    """Write one parquet file whole or not at all, with facts of its rows for `read_metadata`."""
+    sealed = {} if facts is None else {**facts, DIGEST: fingerprint(facts)}
+    table = table.replace_schema_metadata({**sealed, **MADE_BY})
+    with writing_whole(path) as file:  # a file, as pyarrow takes no path that is not UTF-8
+        # snappy, which is the default: zstd halves the file and takes twice the time.
+        pq.write_table(table, file, write_page_checksum=True, row_group_size=row_group_size)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote. DamagedError where it is missing, or was changed since."""
+    try:
+        value: dict[str, Any] = json.loads(read_bytes(path))
+        for key in MADE_BY:
+            value.pop(key)
+        digest = value.pop(DIGEST)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DamagedError(path, "it is not what was written there") from None
+    if digest != fingerprint(value):
+        raise DamagedError(path, "it was changed since it was written")
+    return value
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file of ours. DamagedError where it is missing, or larger than any that we write."""
+    try:
+        with open(path, "rb", opener=to_read) as file:
+            if os.fstat(file.fileno()).st_size > _LARGEST_BYTES:
+                raise DamagedError(path, "it is larger than any that was written there")
+            return file.read()
+    except OSError as error:
+        raise read_error(path, error) from None
+
+
+def read_error(path: Path, error: OSError) -> DupegridError:
+    """What to raise where a file cannot be read: it is damaged if it is not there, else it may be read another time."""
+    if error.errno in (errno.ELOOP, errno.ESPIPE):
+        kind = "a link" if error.errno == errno.ELOOP else "no regular file"
+        return RunDirError(f"{printable(str(path))} is {kind}, and not one of dupegrid's: move it away")
+    if error.errno in (None, errno.ENOENT, errno.ENOTDIR):  # pyarrow's own say what is wrong with a file, by no number
+        return DamagedError(path, error.strerror or " ".join(str(error).split()))
+    return DupegridError(
+        f"cannot read {printable(str(path))}: {error.strerror}; run the same command again, "
+        "and if it stays so, delete that file: it is made again"
+    )
+
+
+def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, whole: bool = False) -> pa.Table:
+    """A table from one parquet file or a folder of part files (in the order of their names).
+
+    Files that are no part files of ours are left out. A folder without parts is an empty table. With `whole` the
+    other columns are read too, so that damage in them shows, and let go part by part.
+    """
+    files = parts_in(path) if path.is_dir() else [path]
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    if len(files) == 1:
+        return _read_part(files[0], wanted, whole)
+    with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1) or 1) as pool:
+        tables = list(pool.map(lambda file: _read_part(file, wanted, whole), files))
+    return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def check_images(path: Path, images: pa.Table) -> pa.Table:
+    """The same rows of images.parquet. DamagedError where one says what no run would: somebody made it up.
+
+    Looks at those columns that are there.
+    """
+    count = len(images)
+    if "id" in images.column_names and not np.array_equal(images["id"].to_numpy(), np.arange(count)):
+        raise DamagedError(path, "its ids are not 0, 1, 2, ...")
+    for name in ("identical_to", "link_of"):
+        if name in images.column_names:
+            check_ids(path, images, (name,), count)
+    if {"status", "width", "height"} <= set(images.column_names):
+        read = images.filter(pc.equal(images["status"], "ok"))
+        sides = pc.min_element_wise(read["width"].fill_null(0), read["height"].fill_null(0))
+        if len(read) and pc.min(sides).as_py() < 1:
+            raise DamagedError(path, "a picture in it has no size")
+    for name in ("path", "path_raw", "size_bytes", "status"):
+        if name in images.column_names and images[name].null_count:
+            raise DamagedError(path, f"it has images without a {name}")
+    return images
+
+
+def check_ids(path: Path, table: pa.Table, names: Sequence[str], count: int) -> pa.Table:
+    """The same table. DamagedError where one of these columns names an image that is not one of `count`."""
+    for name in names:
+        ends = pc.min_max(table[name]).as_py()
+        if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] < count:
+            raise DamagedError(path, f"it names image {ends['min'] if ends['min'] < 0 else ends['max']} of {count}")
+    return table
+
+
+def row_count(path: Path) -> int:
+    """How many rows a parquet file has."""
+    with _opened(path) as file:
+        return int(pq.read_metadata(file).num_rows)
+
+
+class RowGroups:
+    """A parquet file of which single row groups are read; what it says of all of them is read once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _opened(path) as file:
+            self._metadata = pq.read_metadata(file)
+
+    def read(self, number: int) -> pa.Table:
+        """One row group."""
+        with _opened(self._path) as file:
+            parquet = pq.ParquetFile(file, metadata=self._metadata, page_checksum_verification=True)
+            return parquet.read_row_group(number, use_threads=False)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The facts that a parquet file was written with; empty where there is no such file, or a damaged one."""
+    try:
+        with open(path, "rb", opener=to_read) as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        facts = {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}
+        for key in MADE_BY:
+            facts.pop(key, None)
+    except (pa.ArrowException, ValueError):
+        return {}
+    except OSError as error:
+        reason = read_error(path, error)
+        if isinstance(reason, DamagedError):
+            return {}
+        raise reason from None
+    digest = facts.pop(DIGEST, None)
+    return facts if digest == fingerprint(facts) else {}
+
+
+def _read_part(path: Path, schema: pa.Schema, whole: bool) -> pa.Table:
+    columns = None if whole else schema.names
+    with _opened(path) as file:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        if parquet.metadata.num_rows > os.fstat(file.fileno()).st_size:  # a row takes some bytes in all of our tables
+            raise DamagedError(path, "it claims more rows than it can hold")
+        return parquet.read(columns=columns, use_threads=False).select(schema.names).cast(schema)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with open(path, "rb", opener=to_read) as file:
+            yield file
+    except OSError as error:
+        raise read_error(path, error) from None
+    except (pa.ArrowException, ValueError, KeyError) as error:  # damage may show in the name of a column
+        raise DamagedError(path, " ".join(str(error).split())) from None

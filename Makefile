@@ -4,7 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-crash check bench bench-million clean
+LOWEST := .venv-lowest
+DOCS := .venv-docs
+# What uses every library, for environments that differ in these.
+WITH_ALL := $(addprefix tests/test_,$(addsuffix .py,api cli clusters exact features kernel store thumbnail runtime))
+
+.PHONY: demo test test-crash test-lowest test-pythons check bench bench-million dist packages docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/dupegrid demo
@@ -15,6 +20,12 @@ test: $(VENV)/.dev
 
 test-crash: $(VENV)/.dev
 	$(BIN)/python -m tests.crash
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest $(WITH_ALL)
+
+test-pythons: packages
+	$(BIN)/python -m tests.installed dist 3.12 3.13
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -27,8 +38,19 @@ bench: $(VENV)/.dev
 bench-million: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks million
 
+dist: packages
+	$(BIN)/python -m tests.installed dist
+
+packages: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+
+# mkdocs-material 9.7 warns of the mkdocs to come, which is of no use here.
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) demo .bench
+	rm -rf $(VENV) $(LOWEST) $(DOCS) demo dist site .bench
 
 $(BIN)/python:
 	@echo "making $(VENV), which takes half a minute" >&2
@@ -42,4 +64,16 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(LOWEST)/.installed: pyproject.toml tests/lowest.py
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) -m tests.lowest > $(LOWEST)/constraints.txt
+	PIP_CONSTRAINT=$(LOWEST)/constraints.txt $(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable . hypothesis pandas pytest
+	touch $@
+
+$(DOCS)/.installed: pyproject.toml
+	test -e $(DOCS) || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.conftest import ROOT, save
 
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PACKAGE = ROOT / "pipeline/dupegrid"
 
 
@@ -36,6 +38,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) < 150
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(sandbox: Path) -> None:
     lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("dupegrid ")]
@@ -45,6 +48,7 @@ def test_the_commands_of_the_readme_run(sandbox: Path) -> None:
         assert done.returncode == 0, f"{words}: {done.stderr}"
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(sandbox: Path) -> None:
     assert blocks("python")
     for block in blocks("python"):
@@ -55,16 +59,21 @@ def test_the_python_of_the_readme_runs(sandbox: Path) -> None:
 def test_make_targets_are_those_the_readme_names() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE).group(1).split())
-    named = set(re.findall(r"\bmake ([a-z-]+)", README))
+    named = set(re.findall(r"\bmake ([a-z-]+)", README + CONTRIBUTING))
     assert {"demo", "test", "check", "bench"} <= named <= targets
     ci = (ROOT / ".ci/run").read_text()
     assert set(re.search(r"^make (.*)$", ci, re.MULTILINE).group(1).split()) <= named
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for document in (README, ARCHITECTURE, (ROOT / "GLOSSARY.md").read_text()):
+    for document in (README, ARCHITECTURE, CONTRIBUTING, (ROOT / "GLOSSARY.md").read_text()):
         for target in re.findall(r"\]\(([^)#]+)\)", document):
             assert (ROOT / target).exists(), target
+
+
+def test_contributing_is_short_and_the_changelog_knows_the_version() -> None:
+    assert len(CONTRIBUTING.splitlines()) <= 40
+    assert version("dupegrid") in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_files_that_the_architecture_names_exist() -> None:

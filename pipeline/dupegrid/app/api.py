@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.out import check_out, known_config, write_run_json
-from dupegrid.app.run import Run, StrPath, absolute, number_of, open_run, shown
+from dupegrid.app.run import Run, absolute, number_of, open_run, shown
 from dupegrid.app.terminal import Terminal
-from dupegrid.core.config import SCHEDULERS_HERE, Config, changed, load_config
+from dupegrid.core.config import CompareSettings, Config, Settings, changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import printable
+from dupegrid.core.values import SCHEDULERS_HERE, StrPath
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import images_fingerprint, index_progress
 from dupegrid.images.index import index as index_stage
@@ -40,17 +41,18 @@ from dupegrid.storage.seals import check_seals
 from dupegrid.storage.tables import FORMAT, discard_from, read_table, write_bytes, write_json, write_table
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
-COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
 
 
-def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
-    """Find the duplicates among the images under `paths`: index, compare, cluster and report, into the folder `out`.
+def run(
+    *folders: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Unpack[Settings]
+) -> Run:
+    """Find the duplicates among the images under `folders`: index, compare, cluster and report, into the folder `out`.
 
     On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
     over those in the YAML file `config`. Raises UsageError for what the caller can put right.
     """
     reporter = Terminal(quiet=quiet)
-    chosen, listing = _chosen(paths, out, config, settings, reporter)
+    chosen, listing = _chosen(folders, out, config, settings, reporter)
     with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
         damaged: Counter[Path] = Counter()
         while True:
@@ -69,24 +71,25 @@ def run(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: boo
                 chosen = Run(chosen.path, chosen.config)
 
 
-def index(*paths: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Any) -> Run:
-    """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`."""
+def index(
+    *folders: StrPath, out: StrPath, config: StrPath | None = None, quiet: bool = False, **settings: Unpack[Settings]
+) -> Run:
+    """Find the files under `folders` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`."""
     reporter = Terminal(quiet=quiet)
-    chosen, listing = _chosen(paths, out, config, settings, reporter)
+    chosen, listing = _chosen(folders, out, config, settings, reporter)
     with locked(chosen.path), runtime(chosen.config.scheduler, chosen.config.workers) as workers:
         _index(chosen, listing, workers, reporter)
     return chosen
 
 
-def compare(run_dir: StrPath, quiet: bool = False, **settings: Any) -> Run:
+def compare(run_dir: StrPath, quiet: bool = False, **settings: Unpack[CompareSettings]) -> Run:
     """Compare all pairs of an indexed run: matches.parquet and receipt.json.
 
-    `settings` change those of the run: any of COMPARE_SETTINGS; the others were settled by the index. What runs code or
-    connects is not taken from a run directory: the address of a cluster, and as `metric` a function, are given again.
+    `settings` change those of the run: the keys of CompareSettings; all else was settled by the index. What runs code
+    or connects is not taken from a run directory: an address of a cluster, and a function as `metric`, are given again.
     """
-    for key in settings:
-        if key not in (*COMPARE_SETTINGS, "metric"):
-            raise _cannot_change(key)
+    for key in settings.keys() - settings_of("compare").keys():
+        raise _cannot_change(key)
     end_probe()
     with locked(open_run(run_dir).path):  # opened again, as another run may have been at it
         opened = open_run(run_dir)
@@ -153,35 +156,35 @@ def status(run_dir: StrPath) -> dict[str, Any]:
     }
 
 
-def estimate(*paths: StrPath, config: StrPath | None = None, **settings: Any) -> dict[str, Any]:
+def estimate(*folders: StrPath, config: StrPath | None = None, **settings: Unpack[Settings]) -> dict[str, Any]:
     """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing."""
-    chosen = load_config(config, -1.0, **_with_paths(settings, paths))
+    chosen = load_config(config, None, **_with_paths(settings, folders))
     return reckon(discover(chosen), chosen)
 
 
 def _chosen(
-    paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any], reporter: Terminal
+    folders: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Settings, reporter: Terminal
 ) -> tuple[Run, Listing]:
     """The run as it will be, and its files; nothing is written yet."""
     end_probe()
     run_dir = absolute(out)
     before = known_config(run_dir)
-    kept_cutoff = before.cutoff if before else -1.0
-    chosen = load_config(config, kept_cutoff, **_with_paths(settings, paths))
+    kept_cutoff = before.cutoff if before else None
+    chosen = load_config(config, kept_cutoff, **_with_paths(settings, folders))
     check_out(run_dir, chosen, before)
     metric_code(chosen.metric)  # a metric that is none shows before the work begins
     with reporter.stage("list", None, "files") as advance:
         return Run(run_dir, chosen), discover(chosen, advance)
 
 
-def _with_paths(settings: Mapping[str, Any], paths: Sequence[StrPath]) -> dict[str, Any]:
+def _with_paths(settings: Settings, folders: Sequence[StrPath]) -> Settings:
     """All settings of a call, the PATHs among them where some were given."""
-    if paths and "paths" in settings:
+    if folders and "paths" in settings:
         raise ConfigError("the PATHs are given twice, as arguments and as 'paths': leave one of the two out")
-    return {**settings, "paths": list(paths)} if paths else dict(settings)
+    return {**settings, "paths": folders} if folders else settings
 
 
-def _check_trusted(config: Config, settings: Mapping[str, Any]) -> None:
+def _check_trusted(config: Config, settings: CompareSettings) -> None:
     """Refuse what would run code or connect only because a run directory says so."""
     metric, scheduler = config.metric, printable(config.scheduler)
     if settings.get("metric") not in (None, metric):
@@ -196,7 +199,8 @@ def _check_trusted(config: Config, settings: Mapping[str, Any]) -> None:
 
 
 def _cannot_change(key: str) -> UsageError:
-    return UsageError(f"compare cannot change {key!r}, only {', '.join(COMPARE_SETTINGS)}: run again instead")
+    known = ", ".join(name for name in settings_of("compare") if name != "metric")  # which is only given again
+    return UsageError(f"compare cannot change {key!r}, only {known}: run again instead")
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from dupegrid.app.api import run
-from dupegrid.app.run import Run, StrPath, absolute, shown
+from dupegrid.app.run import Run, absolute, shown
 from dupegrid.core.errors import RunDirError, StoreError
+from dupegrid.core.values import StrPath
 from dupegrid.images.recipe import EXIF_ORIENTATION
 from dupegrid.storage.tables import read_json, write_json
 

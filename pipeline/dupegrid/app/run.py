@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, Ints, Pixels
-from dupegrid.core.config import Config, load_config, resolved
+from dupegrid.core.config import Config, load_config
 from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.core.text import printable
+from dupegrid.core.values import StrPath, resolved
 from dupegrid.images.representatives import file_names
 from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.compare import pairs_mark
@@ -30,7 +31,6 @@ from dupegrid.storage.schemas import CLUSTERS, IMAGES
 from dupegrid.storage.seals import THUMBS, check_seals
 from dupegrid.storage.tables import FORMAT, check_ids, check_images, read_json, read_metadata, read_table, row_count
 
-StrPath = str | os.PathLike[str]
 _TABLES: Final = ("images", "matches", "clusters")
 
 

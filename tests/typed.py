@@ -9,7 +9,8 @@ def right(folder: Path) -> float:
     run = dupegrid.run(folder, "more", out="run", threshold=20, memory="4GB", extensions=".jpg,.png", workers=None)
     dupegrid.index(paths=["photos", folder], out=folder, against=folder, orientations="all")
     dupegrid.estimate(folder, ignore_name=["*.tmp"], max_aspect=1.1)
-    return dupegrid.compare(run.path, cutoff=100, tile=512).config.cutoff
+    dupegrid.compare(run.path, cutoff=100, tile=512)
+    return run.summary.duplicate_bytes / run.summary.duplicates
 
 
 def wrong() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final, Unpack
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.out import check_out, known_config, write_run_json
 from dupegrid.app.run import Run, absolute, number_of, open_run, shown
@@ -31,6 +31,7 @@ from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress, holds_matches_of
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.metric import is_built_in, metric_code
+from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
 from dupegrid.storage.arrays import SUMS, stored_fingerprint
@@ -139,24 +140,24 @@ def report(run_dir: StrPath) -> Path:
         return _report(open_run(run_dir))
 
 
-def status(run_dir: StrPath) -> dict[str, Any]:
+def status(run_dir: StrPath) -> Status:
     """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
     opened = open_run(run_dir)
     indexed = index_progress(opened.path, opened.config)
     tiles_done, tiles = compare_progress(opened.path) if holds_matches_of(opened.path, opened.pairs_mark) else (0, 0)
-    bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok"))
-    return {
-        "run": str(opened.path),
-        "index": {"done": indexed.done, "total": indexed.total, "unit": "images"},
-        "compare": {"done": tiles_done, "total": tiles, "unit": "tiles"},
-        "cluster": opened.is_clustered,
-        "report": opened.is_clustered and (opened.path / "report.html").exists(),
-        "failed": _counted(bad["status"]),
-        "failures": bad.select(["path", "status", "error"]).to_pylist(),
-    }
+    bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok")).select(["path", "status", "error"])
+    return Status(
+        run=str(opened.path),
+        index=Progress(indexed.done, indexed.total, "images"),
+        compare=Progress(tiles_done, tiles, "tiles"),
+        cluster=opened.is_clustered,
+        report=opened.is_clustered and (opened.path / "report.html").exists(),
+        failed=files_of(bad["status"]).failed,
+        failures=[Failure(**row) for row in bad.to_pylist()],
+    )
 
 
-def estimate(*folders: StrPath, config: StrPath | None = None, **settings: Unpack[Settings]) -> dict[str, Any]:
+def estimate(*folders: StrPath, config: StrPath | None = None, **settings: Unpack[Settings]) -> Estimate:
     """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing."""
     chosen = load_config(config, None, **_with_paths(settings, folders))
     return reckon(discover(chosen), chosen)
@@ -232,7 +233,7 @@ def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
     saved = chosen.saved
     marks = saved["fingerprint"], saved.get("metric_code", "")
     counts = compare_stage(marks, chosen.config, chosen.path, workers, reporter)
-    write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved))
+    write_json(chosen.path / "receipt.json", _receipt(chosen, counts, saved).as_dict())
     matrix = chosen.path / "mse.zarr"
     if not (stored_fingerprint(matrix) or saved["fingerprint"]).startswith(saved["fingerprint"]):
         remove(matrix)  # of other images
@@ -253,27 +254,18 @@ def _report(done: Run) -> Path:
     return target
 
 
-def _receipt(done: Run, counts: dict[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    status_column = read_table(done.path / "images.parquet", IMAGES, ["status"])["status"]
-    failed = status_column.filter(pc.not_equal(status_column, "ok"))
-    return {
-        "images": {"found": len(status_column), "ok": len(status_column) - len(failed), "failed": _counted(failed)},
-        "unreadable_folders": saved["unreadable_folders"],
-        "links_left_alone": saved.get("links_left_alone", 0),
+def _receipt(done: Run, counts: Mapping[str, Any], saved: Mapping[str, Any]) -> Receipt:
+    return Receipt(
+        images=files_of(read_table(done.path / "images.parquet", IMAGES, ["status"])["status"]),
+        unreadable_folders=saved["unreadable_folders"],
+        links_left_alone=saved.get("links_left_alone", 0),
         **counts,
-        "fingerprint": done.pairs_mark,
-        "cutoff": done.config.cutoff,
-        "orientations": done.config.orientations,
-        "scope": done.config.scope,
-        "versions": versions(),
-    }
-
-
-def _counted(column: pa.ChunkedArray) -> dict[str, int]:
-    return {
-        entry["values"]: entry["counts"]
-        for entry in sorted(pc.value_counts(column).to_pylist(), key=lambda e: e["values"])
-    }
+        fingerprint=done.pairs_mark,
+        cutoff=done.config.cutoff,
+        orientations=done.config.orientations,
+        scope=done.config.scope,
+        versions=versions(),
+    )
 
 
 @cache

@@ -114,8 +114,8 @@ def verbs(
 @_takes_settings
 def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """Find the duplicates under the PATHs: index, compare, cluster and report, into RUN."""
-    done = api.run(*(paths or []), out=out, config=config, **_given(flags))
-    _print(done.summary, as_json, summary_lines)
+    summary = api.run(*(paths or []), out=out, config=config, **_given(flags)).summary
+    _print(summary.as_dict(), summary_lines(summary), as_json)
 
 
 @app.command()
@@ -123,33 +123,38 @@ def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = F
 def index(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """Find the files under the PATHs and make their thumbnails, into RUN."""
     done = api.index(*(paths or []), out=out, config=config, **_given(flags))
-    _print(api.status(done.path), as_json, status_lines)
+    state = api.status(done.path)
+    _print(state.as_dict(), status_lines(state), as_json)
 
 
 @app.command()
 @_takes_settings
 def compare(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     """Compare all images of RUN with all; settings not given are those of RUN."""
-    _print(api.compare(run_dir, **_given(flags)).receipt, as_json, receipt_lines)
+    receipt = api.compare(run_dir, **_given(flags)).receipt
+    _print(receipt.as_dict(), receipt_lines(receipt), as_json)
 
 
 @app.command()
 @_takes_settings
 def cluster(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     """Join the matches of RUN to clusters; the threshold may be anything up to RUN's cutoff."""
-    _print(api.cluster(run_dir, **_given(flags)).summary, as_json, cluster_lines)
+    summary = api.cluster(run_dir, **_given(flags)).summary
+    _print(summary.as_dict(), cluster_lines(summary), as_json)
 
 
 @app.command()
 def report(run_dir: RunDir, as_json: Json = False) -> None:
     """Draw the clusters of RUN: report.html."""
-    _print({"report": str(api.report(run_dir))}, as_json, lambda made: [f"report: {made['report']}"])
+    page = str(api.report(run_dir))
+    _print({"report": page}, [f"report: {page}"], as_json)
 
 
 @app.command()
 def status(run_dir: RunDir, as_json: Json = False) -> None:
     """How far RUN is, and which of its files could not be read."""
-    _print(api.status(run_dir), as_json, status_lines)
+    state = api.status(run_dir)
+    _print(state.as_dict(), status_lines(state), as_json)
 
 
 @app.command()
@@ -157,17 +162,19 @@ def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
     """Why two images of RUN match or do not: every number that decides, and a picture of where they differ."""
     done = api.open_run(run_dir)
     found = done.explain(a, b)
-    picture = done.path / f"explain-{found.a['id']}-{found.b['id']}.png"
+    picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"
     check_picture(picture)
     write_bytes(picture, found.picture)
-    _print({**found.as_dict(), "picture": str(picture)}, as_json, explain_lines)
+    lines = [*explain_lines(found), f"picture     {picture}"]
+    _print({**found.as_dict(), "picture": str(picture)}, lines, as_json)
 
 
 @app.command()
 @_takes_settings
 def estimate(paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """What a run on the PATHs would cost, from a few seconds of trying; nothing is written."""
-    _print(api.estimate(*(paths or []), config=config, **_given(flags)), as_json, estimate_lines)
+    cost = api.estimate(*(paths or []), config=config, **_given(flags))
+    _print(cost.as_dict(), estimate_lines(cost), as_json)
 
 
 @app.command()
@@ -176,7 +183,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Draw some 300 pictures with planted duplicates, find them, and say what was found of what was planted."""
-    _print(demo_stage.demo(out), as_json, demo_lines)
+    result = demo_stage.demo(out)
+    _print(result.as_dict(), demo_lines(result), as_json)
 
 
 def main() -> NoReturn:
@@ -248,8 +256,8 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _print(result: dict[str, Any], as_json: bool, lines: Any) -> None:
-    text = json.dumps(result, indent=2) if as_json else "\n".join(printable(line) for line in lines(result))
+def _print(result: dict[str, Any], lines: list[str], as_json: bool) -> None:
+    text = json.dumps(result, indent=2) if as_json else "\n".join(printable(line) for line in lines)
     try:
         print(text, flush=True)
     except OSError as error:

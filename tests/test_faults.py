@@ -160,7 +160,7 @@ def test_broken_exif_costs_no_picture(tmp_path: Path) -> None:
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
     assert run.images["status"].to_pylist() == ["ok"] * 12
     assert run.images["exif_orientation"].to_pylist() == [1] * 12
-    assert run.summary["duplicates"] == 11
+    assert run.summary.duplicates == 11
 
 
 def test_a_crowd_of_near_pictures_is_a_row_each_on_a_page_that_stays_small(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_what_cannot_be_opened_is_counted_and_tried_again(
     assert "folders     1 not listed" in out
     run = dupegrid.open_run(tmp_path / "run")
     assert [row["error"] for row in run.images.to_pylist() if row["status"] == "unreadable"] == [os.strerror(code)]
-    assert run.receipt["unreadable_folders"] == [str(tmp_path / "photos/in")]
+    assert run.receipt.unreadable_folders == [str(tmp_path / "photos/in")]
     assert command(*words)[0] == 0
     assert dupegrid.open_run(tmp_path / "run").images["status"].to_pylist() == ["ok"] * 3
 

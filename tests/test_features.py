@@ -51,7 +51,7 @@ def test_other_metrics_go_through_the_same_tiles(
     for row in rows:
         sse = reference.sse(thumbs[row["a"]], reference.turn(thumbs[row["b"]], row["orientation"]))
         assert (row["sse"], row["mse"]) == (sse, sse / thumbs[0].size)
-    pairs = run.receipt["pairs"]
+    pairs = run.receipt.pairs
     assert pairs["exact"] == pairs["total"]
     assert len(run.clusters)
 
@@ -100,7 +100,7 @@ def test_filters_of_size_and_aspect(
     kept = {(row["a"], row["b"], row["sse"]) for row in run.matches.to_pylist()}
     assert kept == {(r["a"], r["b"], r["sse"]) for r in whole.matches.to_pylist() if asked_for(r["a"], r["b"])}
     assert 0 < len(kept) < len(whole.matches)
-    pairs = run.receipt["pairs"]
+    pairs = run.receipt.pairs
     assert pairs["filter"] > 0
     assert pairs["total"] == sum(count for name, count in pairs.items() if name != "total")
 
@@ -117,7 +117,7 @@ def test_a_flood_of_copies_stays_small(tmp_path: Path) -> None:
     run = dupegrid.run(photos, out=tmp_path / "run", thumb=16, quiet=True)
     assert len(run.matches) == 399 + 299
     assert [run.clusters["cluster"].to_pylist().count(k) for k in (0, 1)] == [400, 300]
-    assert run.receipt["pairs"]["identical"] > 100_000
+    assert run.receipt.pairs["identical"] > 100_000
     assert_exact(run)
 
 
@@ -200,8 +200,8 @@ def test_explain_agrees_with_the_tables(wide: dupegrid.Run) -> None:
 
 def test_explain_takes_paths_and_unreadable_files(wide: dupegrid.Run) -> None:
     name = Path(wide.images["path"][3].as_py()).name
-    assert wide.explain(name, 0).b["id"] == 3
-    assert wide.explain(wide.images["path"][3].as_py(), "0").b["id"] == 3
+    assert wide.explain(name, 0).b.id == 3
+    assert wide.explain(wide.images["path"][3].as_py(), "0").b.id == 3
     bad = wide.images["status"].to_pylist().index("truncated")
     found = wide.explain(0, bad)
     assert (found.mse, found.best, found.joined_at) == ({}, None, None)

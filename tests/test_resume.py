@@ -84,9 +84,9 @@ def by_path(run: dupegrid.Run) -> tuple[dict[str, dict], set, set]:
 
 def assert_same_but_for_ids(run: dupegrid.Run, other: dupegrid.Run) -> None:
     assert by_path(run) == by_path(other)
-    pairs = run.receipt["pairs"]
-    assert pairs["total"] == sum(pairs.values()) - pairs["total"] == other.receipt["pairs"]["total"]
-    assert run.receipt["matches"] == len(run.matches)
+    pairs = run.receipt.pairs
+    assert pairs["total"] == sum(pairs.values()) - pairs["total"] == other.receipt.pairs["total"]
+    assert run.receipt.matches == len(run.matches)
 
 
 def test_stopped_at_any_write_and_run_again(

@@ -67,7 +67,7 @@ def test_run_fork_run(few: Path, tmp_path: Path) -> None:
         dupegrid.run(few, out=tmp_path / "after", thumb=16, quiet=True)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    assert dupegrid.open_run(tmp_path / "after").summary["duplicates"] == 1
+    assert dupegrid.open_run(tmp_path / "after").summary.duplicates == 1
 
 
 def test_run_in_a_process_that_multiprocessing_forks(few: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_two_runs_in_two_threads_at_once(tmp_path: Path) -> None:
         thread.join()
     assert failed == []
     for name in ("a0", "a1", "a2", "b0", "b1", "b2"):
-        assert dupegrid.open_run(tmp_path / name).summary["duplicates"] == 1
+        assert dupegrid.open_run(tmp_path / name).summary.duplicates == 1
 
 
 def blas_threads() -> list[int]:

@@ -288,7 +288,7 @@ def test_a_bomb_and_an_endless_decoder_cost_a_row_each(tmp_path: Path, misbehavi
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", file_timeout=1.0, quiet=True)
     status = run.images["status"].to_pylist()
     assert (status.count("ok"), status.count("timeout"), status.count("too_large")) == (30, 1, 1)
-    assert dupegrid.status(run.path)["failed"] == {"timeout": 1, "too_large": 1}
+    assert dupegrid.status(run.path).failed == {"timeout": 1, "too_large": 1}
 
 
 def bomb() -> bytes:

@@ -16,7 +16,7 @@ from typing import IO, Any
 import zarr  # noqa: F401  # what a run imports when it comes to it, here once for all forks
 
 from dupegrid.app import cli
-from dupegrid.images import sandbox
+from dupegrid.images import decoder, sandbox
 
 
 def in_fork(work: Callable[[], object]) -> int:
@@ -90,7 +90,7 @@ class _Forked:
                 os.chdir("/")
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 sys.argv = ["-c", *words[words.index("-c") + 2 :]]  # without the program
-                sandbox.serve()
+                decoder.serve()
                 os._exit(0)
             except BaseException:
                 os.write(2, traceback.format_exc().encode())

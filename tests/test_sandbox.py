@@ -18,8 +18,9 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.images import sandbox
+from dupegrid.images.decoder import File
 from dupegrid.images.recipe import Decoded, Reading
-from dupegrid.images.sandbox import File, decode_files
+from dupegrid.images.sandbox import decode_files
 from tests.conftest import picture, save
 
 READING = Reading(32)

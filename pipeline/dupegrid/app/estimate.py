@@ -14,9 +14,11 @@ import numpy.typing as npt
 from dupegrid.core.arrays import CHOICES
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.config import Config
-from dupegrid.images.chunk import levels_shapes, reading_of
+from dupegrid.images.chunk import levels_shapes
+from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing
-from dupegrid.images.sandbox import File, decode_files
+from dupegrid.images.facts import reading_of
+from dupegrid.images.sandbox import decode_files
 from dupegrid.pairs.bounds import COMPONENTS
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.sort import sorted_shapes

@@ -19,17 +19,9 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
-from dupegrid.images.chunk import (
-    create_levels,
-    create_stores,
-    index_chunk,
-    is_current,
-    listing_digests,
-    reading_of,
-    stored_seal,
-    together,
-)
+from dupegrid.images.chunk import create_levels, create_stores, index_chunk, stored_seal
 from dupegrid.images.discover import Listing
+from dupegrid.images.facts import is_current, listing_digests, reading_of, together
 from dupegrid.images.hashing import hashes_of
 from dupegrid.images.listing import with_left_out, with_roots
 from dupegrid.images.merge import Read, merge

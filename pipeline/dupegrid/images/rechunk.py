@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.errors import StoreError
-from dupegrid.images.chunk import LISTED, create_stores, facts_of, stored_seal, together, write_chunk
+from dupegrid.images.chunk import create_stores, stored_seal, write_chunk
+from dupegrid.images.facts import LISTED, facts_of, together
 from dupegrid.storage.ours import ASIDE, remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART

@@ -67,7 +67,7 @@ def sort_images(
     made_from = fingerprint(images_key, orientations, block, hashlib.blake2b(groups.tobytes()).hexdigest())
     ids = read_facts(run_dir).live
     if stored_fingerprint(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order()):
-        _write(run_dir, side, ids, groups, orientations, block, made_from)
+        _write(run_dir, side, groups, orientations, block, made_from)
         run_dir.renew()
     stored = run_dir.order()
     sample = stored.take(ORIENTATIONS[0], np.arange(0, len(ids), max(1, len(ids) // _SAMPLE)))
@@ -75,9 +75,8 @@ def sort_images(
     return Order(fingerprint(made_from, stored.fact("order")), starts, largest, sample)
 
 
-def _write(
-    run_dir: RunDir, side: int, ids: Ints, groups: Ints, orientations: tuple[str, ...], block: int, made_from: str
-) -> None:
+def _write(run_dir: RunDir, side: int, groups: Ints, orientations: tuple[str, ...], block: int, made_from: str) -> None:
+    ids = read_facts(run_dir).live
     first = _rows_of(run_dir, FIRST_LEVEL, ids)
     projection = Projection.fit(first, side)
     points = projection(first, ORIENTATIONS[0])

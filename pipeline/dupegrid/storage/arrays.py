@@ -208,7 +208,7 @@ class Matrix:
     def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":
         """An empty matrix, in place of whatever was there; `facts` say what it is of."""
         remove(path)
-        ChunkedArray.create(path, (images, images), (side, side), np.float64, float("nan"), facts, gaps=True)
+        ChunkedArray.create(path, (images, images), (side, side), np.float64, float("nan"), facts)
         return cls(path)
 
     def done(self) -> set[tuple[int, int]]:
@@ -235,7 +235,7 @@ class Tiles:
         """
         remove(path)
         facts = {"pairs": pairs, "layout": layout}
-        ChunkedArray.create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts, gaps=True)
+        ChunkedArray.create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts)
         return cls(path)
 
     def done(self) -> dict[tuple[int, int], Ints]:

@@ -18,7 +18,7 @@ def client(address: str) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def runtime(client: Client) -> Opened:
-    return partial(open_runtime, client)
+    return partial(open_runtime, "threads", client=client)
 
 
 class TestClient(ProcessesSuite):

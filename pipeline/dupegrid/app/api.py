@@ -3,7 +3,6 @@
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
@@ -60,7 +59,7 @@ def run(
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
-    with chosen.run_dir.locked(), _runtime(chosen.config, client) as workers:
+    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
         damaged: Counter[Path] = Counter()
         while True:
             try:
@@ -92,7 +91,7 @@ def index(
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
-    with chosen.run_dir.locked(), _runtime(chosen.config, client) as workers:
+    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
         _index(chosen, listing, workers, reporter)
     return chosen
 
@@ -117,7 +116,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
         chosen.run_dir.check_seals(SUMS)  # by which rows that are read alone are checked; sorting checks what it reads
-        with _runtime(chosen.config, client) as workers:
+        with runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
             if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}
                 write_run_json(chosen.path, saved)
@@ -191,10 +190,6 @@ def _chosen(
     metric_code(chosen.metric)  # a metric that is none shows before the work begins
     with reporter.stage("list", None, "files") as advance:
         return Run(run_dir, chosen), discover(chosen, advance)
-
-
-def _runtime(config: Config, client: Any) -> AbstractContextManager[Runtime]:
-    return runtime(config.scheduler if client is None else client, config.workers)
 
 
 def _with_paths(settings: Settings, folders: Sequence[StrPath]) -> Settings:

@@ -1,7 +1,7 @@
 """What others install, tried in empty environments outside the tree: `make dist` and `make test-pythons`.
 
-    python -m tests.installed dist            the wheel and the sdist of this folder, by this Python
-    python -m tests.installed dist 3.12 3.13  the wheel by these Pythons, and a short form of the suite
+python -m tests.installed dist            the wheel and the sdist of this folder, by this Python
+python -m tests.installed dist 3.12 3.13  the wheel by these Pythons, and a short form of the suite
 """
 
 import json

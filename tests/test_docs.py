@@ -3,21 +3,30 @@
 import ast
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
 
+import dupegrid
 from dupegrid.core.config import load_config
+from dupegrid.core.errors import DupegridError
 from tests.conftest import ROOT, save
+from tests.forks import command
 
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PACKAGE = ROOT / "pipeline/dupegrid"
+PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if not page.resolve().is_relative_to(ROOT / "decisions"))
 
 
 def blocks(language: str) -> list[str]:
@@ -26,8 +35,11 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the folders of pictures that the README speaks of."""
-    folder = tmp_path_factory.mktemp("readme")
+    return with_pictures(tmp_path_factory.mktemp("readme"))
+
+
+def with_pictures(folder: Path) -> Path:
+    """A folder with the folders of pictures that the documents speak of."""
     for place, name in enumerate(("photos/a.jpg", "photos/b.png", "photos/c.jpg", "new/d.jpg", "archive/e.png")):
         save(folder / name, place % 2)
     (folder / "list").write_text("photos/a.jpg\nphotos/c.jpg\n")
@@ -56,6 +68,67 @@ def test_the_python_of_the_readme_runs(sandbox: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@contextmanager
+def at_work(words: list[str], folder: Path, port: int) -> Iterator[None]:
+    """A command that goes on until it is ended, as dask's do; what listens does so by then."""
+    with subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL) as process, ExitStack() as ended:
+        ended.callback(process.terminate)
+        end = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert time.monotonic() < end, words
+            time.sleep(0.1)
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_from_top_to_bottom_and_shows_what_it_says(page: Path, tmp_path: Path) -> None:
+    """dask's commands go on beside the others, at a port that is free."""
+    folder, said = with_pictures(tmp_path), ""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text = page.read_text().replace("HOST", "127.0.0.1").replace("8786", str(port))
+    with ExitStack() as beside:
+        for language, block in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL):
+            if language == "text":
+                assert block in said
+                continue
+            for words in (
+                [shlex.split(line) for line in block.splitlines()] if language == "sh" else [["python", block]]
+            ):
+                if words[0] == "dask":
+                    beside.enter_context(at_work([sys.executable, "-m", *words], folder, port))
+                    continue
+                if words[0] == "dupegrid":
+                    done = command(*words[1:], cwd=folder)
+                else:
+                    assert words[0] == "python", words
+                    python = [sys.executable, "-c", block]
+                    done = subprocess.run(python, cwd=folder, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, f"{words}: {done.stderr}"
+                said += done.stdout
+
+
+def test_the_menu_has_every_page() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    listed = re.findall(r"\S+\.md$", menu, re.MULTILINE)
+    decisions = {f"decisions/{file.name}" for file in (ROOT / "decisions").glob("*.md")}
+    assert sorted(listed) == sorted({str(page.relative_to(ROOT / "docs")) for page in PAGES} | decisions)
+
+
+def test_the_reference_has_every_name_and_the_error_tree() -> None:
+    text = (ROOT / "docs/reference.md").read_text()
+    assert sorted(re.findall(r"^::: dupegrid\.(\w+)$", text, re.MULTILINE)) == sorted(dupegrid.__all__)
+    (members,) = re.findall(r"members:\n((?: +- \w+\n)+)", text)
+    assert all(getattr(dupegrid.Run, name).__doc__ for name in yaml.safe_load(members))
+    listed = re.findall(r"^\| (\w+Error) \| (\w+Error) \| (\d) \|", text, re.MULTILINE)
+    kinds = [DupegridError]
+    for kind in kinds:
+        kinds += [below for below in kind.__subclasses__() if below.__module__ == DupegridError.__module__]
+    assert sorted(listed) == sorted((kind.__name__, kind.__base__.__name__, str(kind.exit_code)) for kind in kinds[1:])
+
+
 def test_make_targets_are_those_the_readme_names() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE).group(1).split())
@@ -69,6 +142,9 @@ def test_links_of_the_documents_lead_somewhere() -> None:
     for document in (README, ARCHITECTURE, CONTRIBUTING, (ROOT / "GLOSSARY.md").read_text()):
         for target in re.findall(r"\]\(([^)#]+)\)", document):
             assert (ROOT / target).exists(), target
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_contributing_is_short_and_the_changelog_knows_the_version() -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dask.bag as db
@@ -24,6 +25,7 @@ from dupegrid.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.estimate import _product_rate
 from dupegrid.runtime import Runtime, one_blas_thread, runtime
 from tests.conftest import save
+from tests.forks import started
 
 DUPEGRID = Path(sys.executable).parent / "dupegrid"
 SCHEDULERS = ["sync", "threads", "processes", "local"]
@@ -171,12 +173,13 @@ def interrupt(_block: object) -> None:
 
 
 def test_an_error_ends_the_pool_of_processes_and_no_other_process() -> None:
+    before = multiprocessing.active_children()
     ours = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     ours.start()
     try:
         with pytest.raises(KeyboardInterrupt), runtime("processes", 1) as workers:
             workers.compute(db.from_sequence([1], partition_size=1).map(abs), interrupt)
-        assert multiprocessing.active_children() == [ours]
+        assert set(multiprocessing.active_children()) == {*before, ours}
     finally:
         ours.kill()
         ours.join()
@@ -276,21 +279,11 @@ def test_a_local_cluster_listens_on_loopback_only() -> None:
 
 
 @contextmanager
-def started(*words: object, **options: object) -> Iterator[subprocess.Popen]:
-    process = subprocess.Popen([sys.executable, "-m", *map(str, words)], stderr=subprocess.DEVNULL, **options)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def dask_scheduler(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+def dask_scheduler(folder: Path) -> Iterator[tuple[str, BaseProcess]]:
     """A scheduler: its address and its process."""
     file = folder / "scheduler.json"
     words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
-    with started("distributed.cli.dask_scheduler", *words, cwd=folder) as process:
+    with started("from distributed.cli.dask_scheduler import main; main()", *words, cwd=folder) as process:
         waited_until(lambda: file.exists() and file.read_text().rstrip().endswith("}"))  # not half of it
         yield json.loads(file.read_text())["address"], process
 
@@ -301,11 +294,21 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def dask_worker(address: str, folder: Path, before: str = "pass") -> AbstractContextManager[subprocess.Popen]:
+# It imports dupegrid when it is at work: not before it is what the text makes of it.
+WORKER = """
+import sys
+for name in [name for name in sys.modules if name.split(".")[0] == "dupegrid"]:
+    del sys.modules[name]
+from distributed.cli.dask_worker import main
+main()
+"""
+
+
+def dask_worker(address: str, folder: Path, before: str = "pass") -> AbstractContextManager[BaseProcess]:
     """A worker in which this Python text is run first."""
     preload = "def dask_setup(worker):\n" + textwrap.indent(before, "    ")
     words = ["--host", "127.0.0.1", "--no-nanny", "--nthreads", "1", "--no-dashboard", "--preload", preload]
-    return started("distributed.cli.dask_worker", address, *words, cwd=folder)
+    return started(WORKER, address, *words, cwd=folder)
 
 
 LACKS = """
@@ -414,39 +417,36 @@ SLOW = "import time, dupegrid.images.chunk as k\nk.decode_files = lambda *given:
 
 
 @contextmanager
-def run_at_work(few: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, subprocess.Popen]]:
+def run_at_work(few: Path, tmp_path: Path) -> Iterator[tuple[BaseProcess, BaseProcess]]:
     """A command whose tasks are at work on a cluster, and the scheduler of that."""
     with dask_scheduler(tmp_path) as (address, scheduler), dask_worker(address, tmp_path, SLOW):
-        words = [DUPEGRID, "run", few, "--out", tmp_path / "run", "--scheduler", address]
-        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as command:
+        words = ["run", few, "--out", tmp_path / "run", "--scheduler", address]
+        with started("from dupegrid.cli import main; main()", *words, err=tmp_path / "said") as command:
             waited_until((tmp_path / "run/thumbs.zarr/zarr.json").exists)
             time.sleep(0.5)
-            try:
-                yield command, scheduler
-            finally:
-                command.kill()
+            yield command, scheduler
 
 
-def told(err: str) -> list[str]:
-    """The lines that were written, but for that of the listing, which only one that takes long has."""
-    return [line for line in err.splitlines() if not line.startswith("list: ")]
+def told(tmp_path: Path) -> list[str]:
+    """The lines that the command wrote, but for that of the listing, which only one that takes long has."""
+    return [line for line in (tmp_path / "said").read_text().splitlines() if not line.startswith("list: ")]
 
 
 def test_a_lost_scheduler_is_one_line(few: Path, tmp_path: Path) -> None:
     with run_at_work(few, tmp_path) as (command, scheduler):
         scheduler.kill()
-        _, err = command.communicate(timeout=60)
-    assert command.returncode == 1
-    assert [line.split(" (")[0] for line in told(err)] == ["dupegrid: the cluster was lost"]
+        command.join(60)
+        assert command.exitcode == 1
+    assert [line.split(" (")[0] for line in told(tmp_path)] == ["dupegrid: the cluster was lost"]
 
 
 def test_a_signal_keeps_its_exit_code_though_the_scheduler_does_not_answer(few: Path, tmp_path: Path) -> None:
     with run_at_work(few, tmp_path) as (command, scheduler):
-        scheduler.send_signal(signal.SIGSTOP)
+        os.kill(scheduler.pid, signal.SIGSTOP)
         command.terminate()
-        _, err = command.communicate(timeout=60)
-    assert command.returncode == 143
-    assert [line.split(";")[0] for line in told(err)] == ["dupegrid: stopped"]
+        command.join(60)
+        assert command.exitcode == 143
+    assert [line.split(";")[0] for line in told(tmp_path)] == ["dupegrid: stopped"]
 
 
 # What cannot be written

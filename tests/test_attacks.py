@@ -17,6 +17,7 @@ from dupegrid.app import demo
 from dupegrid.core.errors import InputError, RunDirError, StoreError, UsageError
 from dupegrid.images.recipe import Reading, decode
 from tests.conftest import named_matches, save
+from tests.forks import started
 from tests.test_thumbnail import encoded, mse, thumb
 
 
@@ -164,15 +165,15 @@ def test_a_signal_says_how_to_go_on(pictures: Path, tmp_path: Path, number: int,
         "import time, dupegrid.images.chunk as k, dupegrid.app.cli as c; k.decode_files = lambda *a: time.sleep(60); "
     )
     slow += "c.main()"
-    words = [sys.executable, "-c", slow, "run", pictures, "--out", tmp_path / "run"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "run/thumbs.zarr/zarr.json").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=20)
-    assert process.returncode == code
+    with started(slow, "run", pictures, "--out", tmp_path / "run", err=tmp_path / "said") as process:
+        while not (tmp_path / "run/thumbs.zarr/zarr.json").exists():
+            assert process.is_alive()
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(process.pid, number)
+        process.join(20)
+        assert process.exitcode == code
+    err = (tmp_path / "said").read_text()
     assert err.splitlines()[-1].startswith("dupegrid: stopped; what was finished is kept")
     assert "Traceback" not in err
 

@@ -16,6 +16,7 @@ import dupegrid
 from dupegrid.images.recipe import Reading, decode
 from dupegrid.storage.tables import printable
 from tests.conftest import picture
+from tests.forks import command
 from tests.names import naughty_names
 
 READING = Reading(64)
@@ -93,10 +94,7 @@ def test_all_names_come_back_exactly(tmp_path: Path) -> None:
     assert all(character.isprintable() or character == "\n" for character in text)
     for path in paths:
         assert printable(shown[path]).isprintable()
-    again = subprocess.run(
-        [sys.executable, "-m", "dupegrid", "status", run.path], capture_output=True, text=True, check=True
-    )
-    assert "not read: none" in again.stdout
+    assert "not read: none" in command("status", run.path).stdout
 
 
 class Page(HTMLParser):

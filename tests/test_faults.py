@@ -32,6 +32,7 @@ from dupegrid.pairs import compare as compare_module
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import read_json, read_table, write_json, write_table
 from tests.conftest import ROOT, noise, picture, refuse_listing, save
+from tests.forks import started
 from tests.test_thumbnail import encoded, mse, thumb
 
 SETTINGS = {"scheduler": "sync", "quiet": True, "thumb": 16}
@@ -376,19 +377,16 @@ def ftruncate(*given):
 chunk.decode_files, os.ftruncate = decode_files, ftruncate
 dupegrid.app.cli.main()
 """
-    words = [sys.executable, "-c", script, "run", image_tree, "--out", tmp_path / "run", "--scheduler", "sync"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+    words = ["run", image_tree, "--out", tmp_path / "run", "--scheduler", "sync"]
+    with started(script, *words, err=tmp_path / "said") as process:
         for name in ("at-work", "leaving"):
             while not (tmp_path / name).exists():
-                assert process.poll() is None
+                assert process.is_alive()
                 time.sleep(0.02)
-            process.send_signal(number)
-        try:
-            _, err = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    assert process.returncode == code
-    assert "Traceback" not in err
+            os.kill(process.pid, number)
+        process.join(30)
+        assert process.exitcode == code
+    assert "Traceback" not in (tmp_path / "said").read_text()
     run = dupegrid.run(image_tree, out=tmp_path / "run", quiet=True)
     assert len(run.matches) == 1
 

@@ -1,8 +1,6 @@
 """What comes with comparing: metrics, filters, the stored matrix, moving the threshold, explaining, estimating."""
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from dupegrid.pairs import matrix as matrix_module
 from dupegrid.storage.arrays import Matrix
 from tests import reference
 from tests.conftest import picture, save
+from tests.forks import command
 from tests.test_exact import assert_exact
 
 
@@ -213,21 +212,20 @@ def test_explain_takes_paths_and_unreadable_files(wide: dupegrid.Run) -> None:
 
 
 def test_explain_and_estimate_from_the_command_line(wide: dupegrid.Run, pictures: Path) -> None:
-    command = [sys.executable, "-m", "dupegrid"]
+    def said(*words: object) -> str:
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     row = wide.matches.to_pylist()[0]
     words = ["explain", wide.path, row["path_a"], str(row["b"])]
-    text = subprocess.run([*command, *words], capture_output=True, text=True, check=True).stdout
-    assert f"{row['mse']:.4f} {row['orientation']} (best)" in text
-    done = subprocess.run([*command, *words, "--json"], capture_output=True, text=True, check=True)
-    assert Path(json.loads(done.stdout)["picture"]).read_bytes().startswith(b"\x89PNG")
-    done = subprocess.run([*command, "estimate", pictures, "--json"], capture_output=True, text=True, check=True)
-    cost = json.loads(done.stdout)
+    assert f"{row['mse']:.4f} {row['orientation']} (best)" in said(*words)
+    assert Path(json.loads(said(*words, "--json"))["picture"]).read_bytes().startswith(b"\x89PNG")
+    cost = json.loads(said("estimate", pictures, "--json"))
     assert cost["images"] == len(list(pictures.iterdir()))
     assert cost["pairs"] == cost["images"] * (cost["images"] - 1) // 2
     assert all(cost[key] > 0 for key in ("images_per_s", "pairs_per_s", "memory_bytes", "disk_bytes", "bytes_read"))
-    assert (
-        "at most" in subprocess.run([*command, "estimate", pictures], capture_output=True, text=True, check=True).stdout
-    )
+    assert "at most" in said("estimate", pictures)
 
 
 @pytest.mark.parametrize("memory", ["1MB", "30MB", 10**9])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,7 @@ from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.storage.ours import LOCK
 from tests.clusters import blas_threads, dask_scheduler, dask_worker, waited_until
 from tests.conftest import save
+from tests.forks import started
 
 DUPEGRID = Path(sys.executable).parent / "dupegrid"
 
@@ -179,12 +181,13 @@ def interrupt(_result: object) -> None:
 
 
 def test_an_error_ends_the_pool_of_processes_and_no_other_process() -> None:
+    before = multiprocessing.active_children()
     ours = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     ours.start()
     try:
         with pytest.raises(KeyboardInterrupt), runtime("processes", 1) as workers:
             workers.each(abs, [1], interrupt)
-        assert multiprocessing.active_children() == [ours]
+        assert set(multiprocessing.active_children()) == {*before, ours}
     finally:
         ours.kill()
         ours.join()
@@ -417,39 +420,36 @@ SLOW = "import time, dupegrid.images.chunk as k\nk.decode_files = lambda *given:
 
 
 @contextmanager
-def run_at_work(few: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, subprocess.Popen]]:
+def run_at_work(few: Path, tmp_path: Path) -> Iterator[tuple[BaseProcess, BaseProcess]]:
     """A command whose tasks are at work on a cluster, and the scheduler of that."""
     with dask_scheduler(tmp_path) as (address, scheduler), dask_worker(address, tmp_path, SLOW):
-        words = [DUPEGRID, "run", few, "--out", tmp_path / "run", "--scheduler", address]
-        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as command:
+        words = ["run", few, "--out", tmp_path / "run", "--scheduler", address]
+        with started("from dupegrid.app.cli import main; main()", *words, err=tmp_path / "said") as command:
             waited_until((tmp_path / "run/thumbs.zarr/zarr.json").exists)
             time.sleep(0.5)
-            try:
-                yield command, scheduler
-            finally:
-                command.kill()
+            yield command, scheduler
 
 
-def told(err: str) -> list[str]:
-    """The lines that were written, but for that of the listing, which only one that takes long has."""
-    return [line for line in err.splitlines() if not line.startswith("list: ")]
+def told(tmp_path: Path) -> list[str]:
+    """The lines that the command wrote, but for that of the listing, which only one that takes long has."""
+    return [line for line in (tmp_path / "said").read_text().splitlines() if not line.startswith("list: ")]
 
 
 def test_a_lost_scheduler_is_one_line(few: Path, tmp_path: Path) -> None:
     with run_at_work(few, tmp_path) as (command, scheduler):
         scheduler.kill()
-        _, err = command.communicate(timeout=60)
-    assert command.returncode == 1
-    assert [line.split(" (")[0] for line in told(err)] == ["dupegrid: the cluster was lost"]
+        command.join(60)
+        assert command.exitcode == 1
+    assert [line.split(" (")[0] for line in told(tmp_path)] == ["dupegrid: the cluster was lost"]
 
 
 def test_a_signal_keeps_its_exit_code_though_the_scheduler_does_not_answer(few: Path, tmp_path: Path) -> None:
     with run_at_work(few, tmp_path) as (command, scheduler):
-        scheduler.send_signal(signal.SIGSTOP)
+        os.kill(scheduler.pid, signal.SIGSTOP)
         command.terminate()
-        _, err = command.communicate(timeout=60)
-    assert command.returncode == 143
-    assert [line.split(";")[0] for line in told(err)] == ["dupegrid: stopped"]
+        command.join(60)
+        assert command.exitcode == 143
+    assert [line.split(";")[0] for line in told(tmp_path)] == ["dupegrid: stopped"]
 
 
 # What cannot be written

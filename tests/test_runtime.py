@@ -160,22 +160,6 @@ def test_no_thread_is_at_work_once_a_run_is_left(tmp_path: Path, error: type[Bas
     assert len(list(tmp_path.glob("*"))) == begun + ended
 
 
-def test_a_task_that_does_not_end_is_left_when_the_user_interrupts() -> None:
-    forever = threading.Event()
-
-    def task(item: int) -> None:
-        if item:
-            forever.wait()
-
-    start = time.monotonic()
-    try:
-        with pytest.raises(KeyboardInterrupt), runtime("threads", 2) as workers:
-            workers.each(task, [0, 1], interrupt)
-        assert time.monotonic() - start < 30
-    finally:
-        forever.set()
-
-
 def interrupt(_result: object) -> None:
     raise KeyboardInterrupt
 

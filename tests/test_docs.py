@@ -79,7 +79,7 @@ def at_work(words: list[str], folder: Path, port: int) -> Iterator[None]:
     """A command that goes on until it is ended, as dask's do; what listens does so by then."""
     with subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL) as process, ExitStack() as ended:
         ended.callback(process.terminate)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while socket.socket().connect_ex(("127.0.0.1", port)):
             assert time.monotonic() < end, words
             time.sleep(0.1)
@@ -107,7 +107,7 @@ def test_a_page_runs_from_top_to_bottom_and_shows_what_it_says(page: Path, tmp_p
                     beside.enter_context(at_work([sys.executable, "-m", *words], folder, port))
                     continue
                 if words[0] == "dupegrid":
-                    done = command(*words[1:], cwd=folder)
+                    done = command(*words[1:], cwd=folder, limit_s=300)
                 else:
                     assert words[0] == "python", words
                     python = [sys.executable, "-c", block]

@@ -257,7 +257,7 @@ def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
 def _cluster(chosen: Run) -> None:
     table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold, Filters.of(chosen.config))
     chosen.run_dir.discard_from("cluster")
-    write_table(chosen.run_dir.clusters, table, chosen.clusters_mark)
+    write_table(chosen.run_dir.clusters, table, chosen.clusters_key)
 
 
 def _report(done: Run) -> Path:

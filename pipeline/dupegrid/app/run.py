@@ -137,7 +137,7 @@ class Run:
     @property
     def is_clustered(self) -> bool:
         """Whether clusters.parquet is there, with the settings of this run."""
-        return self.clusters_mark.items() <= read_metadata(self.run_dir.clusters).items()
+        return self.clusters_key.items() <= read_metadata(self.run_dir.clusters).items()
 
     @property
     def pairs_key(self) -> str:
@@ -146,7 +146,7 @@ class Run:
         return Ask.of(self.config, saved.get("metric_code", "")).key(saved["fingerprint"])
 
     @property
-    def clusters_mark(self) -> dict[str, str]:
+    def clusters_key(self) -> dict[str, str]:
         """What clusters.parquet was made from, as its metadata says."""
         return {"fingerprint": self.pairs_key, "threshold": repr(self.config.threshold)}
 

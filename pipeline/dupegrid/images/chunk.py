@@ -43,10 +43,10 @@ _LEFT_OUT: Final = "left out by --extensions, --ignore-name, --ignore-path or fo
 _FOUND: Final = tuple(name for name in IMAGE_PART.names if name not in (*LISTED, "path"))
 
 
-def create_stores(run_dir: RunDir, images: int, side: int, chunk: int, mark: str) -> tuple[Thumbs, Arrays]:
+def create_stores(run_dir: RunDir, images: int, side: int, chunk: int, key: str) -> tuple[Thumbs, Arrays]:
     """Empty stores for the thumbnails of so many images and for what is reckoned from them."""
-    create_levels(run_dir, images, side, chunk, mark)
-    Thumbs.create(run_dir.thumbs_zarr, images, side, chunk, mark)
+    create_levels(run_dir, images, side, chunk, key)
+    Thumbs.create(run_dir.thumbs_zarr, images, side, chunk, key)
     run_dir.renew()
     return run_dir.thumbs(), run_dir.levels()
 
@@ -57,9 +57,9 @@ def levels_shapes(images: int, side: int) -> dict[str, tuple[tuple[int, ...], np
     return {**shapes, SUMS: ((images, 2), np.uint64)}
 
 
-def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, mark: str) -> None:
+def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, key: str) -> None:
     """The second of these: cell sums, and checksums of the rows that are read alone."""
-    Arrays.create(run_dir.levels_zarr, levels_shapes(images, side), chunk).sign(mark)
+    Arrays.create(run_dir.levels_zarr, levels_shapes(images, side), chunk).sign(key)
     run_dir.renew()
 
 

@@ -75,7 +75,7 @@ def _make(run_dir: RunDir, aside: RunDir, known: pa.Table, chunk: int) -> None:
         raise ValueError("rows are missing")
     if any(facts["seal"] != stored_seal(*old_stores, number) for number, facts in enumerate(old_facts)):
         raise ValueError("thumbnails are of another moment")
-    thumbs, cells = create_stores(aside, len(old), old.side, chunk, old.fingerprint)
+    thumbs, cells = create_stores(aside, len(old), old.side, chunk, old.key)
     for number in range(thumbs.chunks):
         here = slice(number * chunk, (number + 1) * chunk)
         table = rows.slice(here.start, chunk)

@@ -49,7 +49,7 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     run_dir.renew()
     facts, thumbs = read_facts(run_dir), run_dir.thumbs()
     thumbs.check_whole()
-    alike, pairs = ask.key(thumbs.fingerprint), ask.key(run_dir.images_key())
+    alike, pairs = ask.key(thumbs.key), ask.key(run_dir.images_key())
     settled = np.zeros(len(facts.live), bool)
     if ask.metric == FILTERED:
         settled = settle(run_dir, facts.live, config, alike, pairs)

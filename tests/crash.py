@@ -314,6 +314,7 @@ def kill_half_way(run_dir: Path, tile: int) -> tuple[int, int, int]:
 
 def main(short: bool) -> None:
     """The long form: every write, a hundred kills, two hundred flips, ten full disks, 20,000 images."""
+    os.fsync = lambda _descriptor: None  # type: ignore[assignment]  # as in tests/conftest.py
     faults: list[str] = []
 
     def found(what: str, is_well: bool) -> None:

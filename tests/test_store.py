@@ -1,5 +1,6 @@
 """What is written here, any zarr reads; what is damaged or missing is never taken for data."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from dupegrid.core.errors import StoreError
 from dupegrid.pairs.matrix import lazy
 from dupegrid.storage.arrays import Arrays, Matrix, Thumbs, Tiles
-from dupegrid.storage.chunked import row_sums
+from dupegrid.storage.chunked import ChunkedArray, row_sums
 
 
 @pytest.mark.parametrize("images", [1, 31, 32, 33, 100])
@@ -55,6 +56,23 @@ def test_rows_are_those_asked_for(
     np.testing.assert_array_equal(again.take("x", np.array(rows, np.int64), row_sums(data)), data[rows])
     np.testing.assert_array_equal(again.rows("x", slice(start, stop)), data[start:stop])
     np.testing.assert_array_equal(zarr.open_group(folder / "a.zarr", mode="r")["x"][:], data)
+
+
+def test_chunks_of_zeros_exist_whatever_zarr_is_set_to_and_however_many_open_at_once(tmp_path: Path) -> None:
+    ChunkedArray.create(tmp_path / "a", (64, 3), (1, 3), np.uint8)
+
+    def write(number: int) -> None:
+        with zarr.config.set({"array.write_empty_chunks": False}):
+            ChunkedArray(tmp_path / "a").write((number,), np.zeros((1, 3), np.uint8))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(64)))
+    assert len(ChunkedArray(tmp_path / "a").done()) == 64
+    with zarr.config.set({"array.write_empty_chunks": False}):
+        array = ChunkedArray(tmp_path / "a")
+        array.grow(65)
+        array.write((64,), np.zeros((1, 3), np.uint8))
+    assert ChunkedArray(tmp_path / "a").rows().shape == (65, 3)
 
 
 def test_marks_and_matrix_are_plain_zarr(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import distributed
 import pytest
 from distributed import Client, LocalCluster
 from distributed.chaos import KillWorker
-from distributed.utils import get_mp_context
 
 import dupegrid
 from dupegrid.core.errors import DupegridError
@@ -179,9 +179,9 @@ def kill_workers(case: Case, folder: Path, runs: int, mode: str) -> tuple[int, i
         def work(out: Path = out) -> None:
             signal.alarm(60)  # a worker may hang when it ought to die; whoever waits for it then is stopped
             options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-            # Forked, or they would die while they import.
+            # Forked (tests/forks.py says what is imported before), or they would die while they import.
+            distributed.utils._forkserver_preload_set = True
             dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-            get_mp_context().set_forkserver_preload(["distributed", "dupegrid", "zarr"])
             with LocalCluster(n_workers=3, **options) as cluster, Client(cluster) as client:
                 client.register_plugin(KillWorker(delay="1 s", mode=mode))
                 case.run(out, scheduler=cluster.scheduler_address)
@@ -314,6 +314,7 @@ def kill_half_way(run_dir: Path, tile: int) -> tuple[int, int, int]:
 
 def main(short: bool) -> None:
     """The long form: every write, a hundred kills, two hundred flips, ten full disks, 20,000 images."""
+    os.fsync = lambda _descriptor: None  # type: ignore[assignment]  # as in tests/conftest.py
     faults: list[str] = []
 
     def found(what: str, is_well: bool) -> None:

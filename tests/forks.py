@@ -1,5 +1,10 @@
-"""Work in forks of this process: they have at once what a process of its own imports for a second or two."""
+"""Work in forks: they have at once what a process of its own imports for a second or two.
 
+In forks of this process, or, where the work wants a process that is small and has one thread, of a server that has
+imported the same.
+"""
+
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -7,8 +12,9 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -16,7 +22,12 @@ from typing import IO, Any
 import zarr  # noqa: F401  # what a run imports when it comes to it, here once for all forks
 
 from dupegrid.app import cli
-from dupegrid.images import sandbox
+from dupegrid.images import decoder, sandbox
+
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(
+    ["distributed.cli.dask_scheduler", "distributed.cli.dask_worker", "dupegrid.cli", "zarr"]
+)
 
 
 def in_fork(work: Callable[[], object]) -> int:
@@ -67,6 +78,37 @@ def _text(word: object) -> str | bytes:
     return word if isinstance(word, bytes) else str(word)
 
 
+@contextmanager
+def started(
+    text: str, *words: object, cwd: Path | None = None, out: Path | None = None, err: Path | None = None
+) -> Iterator[BaseProcess]:
+    """A process, a fork of the server, that executes Python text, as python -c has it, in a session of its own.
+
+    What it writes goes to the files `out` and `err`. It is ended with its session when the context is left.
+    """
+    files = [str(file or os.devnull) for file in (out, err)]
+    process = _server.Process(target=_execute, args=(text, list(map(str, words)), str(cwd or Path.cwd()), *files))
+    process.start()
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # it has no session yet
+        process.join()
+
+
+def _execute(text: str, words: list[str], cwd: str, out: str, err: str) -> None:
+    os.setsid()
+    os.chdir(cwd)
+    for file, descriptor in ((out, 1), (err, 2)):
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    sys.argv = ["-c", *words]
+    exec(text, {"__name__": "__main__"})
+
+
 def _fork_decoders() -> None:
     """From now on decoders are forked from this process, where it would start others; one is there already."""
     popen = SimpleNamespace(Popen=_Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
@@ -90,7 +132,7 @@ class _Forked:
                 os.chdir("/")
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 sys.argv = ["-c", *words[words.index("-c") + 2 :]]  # without the program
-                sandbox.serve()
+                decoder.serve()
                 os._exit(0)
             except BaseException:
                 os.write(2, traceback.format_exc().encode())

@@ -1,4 +1,4 @@
-"""A brute-force oracle: every pair of thumbnails, one by one, in Python integers. Shares no code with the package.
+"""A brute-force oracle: every pair of thumbnails, one by one, in integers. Shares no code with the package.
 
 Which image stands for others is worked out here too, and the product's own columns are held against it.
 """
@@ -33,9 +33,18 @@ def sse(a: np.ndarray, b: np.ndarray) -> int:
 
 def best(a: np.ndarray, b: np.ndarray, choice: str) -> tuple[int, str]:
     """The least SSE of two images and the first orientation of b that gives it."""
-    found = [(sse(a, turn(b, name)), place, name) for place, name in enumerate(ORIENTATIONS[choice])]
-    least, _, name = min(found)
-    return least, name
+    return _least(a, turned(b, choice), choice)
+
+
+def turned(image: np.ndarray, choice: str) -> np.ndarray:
+    """An image in all orientations, in numbers whose differences and their squares are exact."""
+    return np.stack([turn(image, name) for name in ORIENTATIONS[choice]]).astype(np.int32)
+
+
+def _least(a: np.ndarray, turned_b: np.ndarray, choice: str) -> tuple[int, str]:
+    difference = turned_b - a
+    found = (difference * difference).sum(axis=(1, 2, 3), dtype=np.int64)
+    return int(found.min()), ORIENTATIONS[choice][int(found.argmin())]
 
 
 def representatives(
@@ -76,6 +85,7 @@ def expected_matches(images: pa.Table, thumbs: np.ndarray, config: dict[str, Any
     assert images["identical_to"].to_pylist() == identical_to
     assert images["link_of"].to_pylist() == link_of
     values = thumbs[0].size if len(thumbs) else 1
+    all_turned = [turned(image, config["orientations"]) for image in thumbs]
     found = {}
     for a, first in enumerate(rows):
         for b in range(a + 1, len(rows)):
@@ -89,7 +99,7 @@ def expected_matches(images: pa.Table, thumbs: np.ndarray, config: dict[str, Any
                 continue
             if identical_to[b] != a and (identical_to[a] is not None or identical_to[b] is not None):
                 continue
-            least, orientation = best(thumbs[a], thumbs[b], config["orientations"])
+            least, orientation = _least(thumbs[a], all_turned[b], config["orientations"])
             if least / values <= config["cutoff"]:
                 found[a, b] = (least, orientation)
     return found

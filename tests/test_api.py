@@ -129,5 +129,5 @@ def test_estimate_reckons_the_disk_that_a_run_takes(pictures: Path, tmp_path: Pa
     stores = [run.path / name for name in ("thumbs.zarr", "levels.zarr", "sorted.zarr")]
     # All but what is there once, whatever the number of files; chunks are full here, or nearly so.
     taken = sum(file.stat().st_size for store in stores for file in store.rglob("c.*"))
-    assert reckoned["disk_bytes"] - reckoned["images"] * 300 <= taken * 1.02
-    assert reckoned["disk_bytes"] >= taken * 0.6
+    assert reckoned.disk_bytes - reckoned.images * 300 <= taken * 1.02
+    assert reckoned.disk_bytes >= taken * 0.6

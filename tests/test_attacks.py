@@ -17,6 +17,7 @@ from dupegrid.app import demo
 from dupegrid.core.errors import InputError, RunDirError, StoreError, UsageError
 from dupegrid.images.recipe import Reading, decode
 from tests.conftest import named_matches, save
+from tests.forks import started
 from tests.test_thumbnail import encoded, mse, thumb
 
 
@@ -36,7 +37,7 @@ def test_the_demo_never_draws_over_other_files(tmp_path: Path) -> None:
 
 def test_matches_of_other_settings_are_not_taken_for_those_of_this_run(run: dupegrid.Run, pictures: Path) -> None:
     dupegrid.index(pictures, out=run.path, orientations="all", threshold=400, quiet=True)
-    assert dupegrid.status(run)["cluster"] is False
+    assert dupegrid.status(run).cluster is False
     for read in (lambda: dupegrid.cluster(run), lambda: dupegrid.report(run), lambda: dupegrid.open_run(run).matches):
         with pytest.raises(StoreError, match=r"dupegrid (compare|cluster)"):
             read()
@@ -53,7 +54,7 @@ def test_a_run_that_fails_leaves_the_old_one_as_it_was(run: dupegrid.Run, pictur
 def test_clusters_of_another_threshold_are_not_reported(pictures: Path, tmp_path: Path) -> None:
     run = dupegrid.run(pictures, out=tmp_path / "run", threshold=200, quiet=True)
     dupegrid.compare(run, threshold=5, quiet=True)
-    assert dupegrid.status(run)["cluster"] is False
+    assert dupegrid.status(run).cluster is False
     with pytest.raises(StoreError, match="dupegrid cluster"):
         dupegrid.report(run)
 
@@ -95,7 +96,7 @@ def test_any_bytes_in_the_name_of_the_run_directory(pictures: Path, tmp_path: Pa
     out = os.fsdecode(os.fsencode(tmp_path) + b"/run \xff\n")
     run = dupegrid.run(pictures, out=out, quiet=True)
     assert len(run.matches)
-    assert dupegrid.status(out)["report"] is True
+    assert dupegrid.status(out).report is True
 
 
 def test_damaged_tables_are_named_in_one_line(run: dupegrid.Run) -> None:
@@ -137,7 +138,7 @@ def test_of_nested_roots_the_inner_one_has_the_file(tmp_path: Path) -> None:
         save(tmp_path / name, 1)
     run = dupegrid.run(tmp_path / "photos", against=tmp_path / "photos/archive", out=tmp_path / "run", quiet=True)
     assert len(run.matches) == 1
-    assert run.summary["already_there"] == run.summary["pictures_of_path"] == 1
+    assert run.summary.already_there == run.summary.pictures_of_path == 1
 
 
 def test_a_folder_reached_through_a_link_counts_once(tmp_path: Path) -> None:
@@ -164,15 +165,15 @@ def test_a_signal_says_how_to_go_on(pictures: Path, tmp_path: Path, number: int,
         "import time, dupegrid.images.chunk as k, dupegrid.app.cli as c; k.decode_files = lambda *a: time.sleep(60); "
     )
     slow += "c.main()"
-    words = [sys.executable, "-c", slow, "run", pictures, "--out", tmp_path / "run"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "run/thumbs.zarr/zarr.json").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=20)
-    assert process.returncode == code
+    with started(slow, "run", pictures, "--out", tmp_path / "run", err=tmp_path / "said") as process:
+        while not (tmp_path / "run/thumbs.zarr/zarr.json").exists():
+            assert process.is_alive()
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(process.pid, number)
+        process.join(20)
+        assert process.exitcode == code
+    err = (tmp_path / "said").read_text()
     assert err.splitlines()[-1].startswith("dupegrid: stopped; what was finished is kept")
     assert "Traceback" not in err
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dupegrid.core import arrays
-from dupegrid.core.config import Ask, Config
+from dupegrid.core.config import Config
 from dupegrid.core.keys import fingerprint
 from dupegrid.images import levels
 from dupegrid.pairs import bounds, kernel
-from dupegrid.pairs.ask import Filters, read_facts
+from dupegrid.pairs.ask import Ask, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images

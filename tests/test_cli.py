@@ -12,6 +12,7 @@ import pytest
 
 import dupegrid
 from dupegrid.app import cli
+from tests import forks
 from tests.conftest import picture, save, tree_state
 
 
@@ -178,14 +179,11 @@ def test_any_name_passes_through_every_stage(tmp_path: Path) -> None:
             file.write(source.read_bytes())
     with open(os.path.join(root, b"broken\n\x1b[0m\xff.jpg"), "wb") as file:
         file.write(source.read_bytes()[:900])
-    command = [sys.executable, "-m", "dupegrid", "run", root, "--out", tmp_path / "run"]
-    done = subprocess.run(command, capture_output=True, check=True)
-    told = subprocess.run(
-        [sys.executable, "-m", "dupegrid", "status", tmp_path / "run"], capture_output=True, check=True
-    )
+    done, told = forks.command("run", root, "--out", tmp_path / "run"), forks.command("status", tmp_path / "run")
+    assert (done.returncode, told.returncode) == (0, 0)
     for text in (done.stdout, done.stderr, told.stdout):
-        assert all(line.isprintable() for line in text.decode().split("\n"))
-    assert b"broken\\n\\x1b[0m\\xff.jpg" in told.stdout
+        assert all(line.isprintable() for line in text.split("\n"))
+    assert "broken\\n\\x1b[0m\\xff.jpg" in told.stdout
 
     run = dupegrid.open_run(tmp_path / "run")
     paths = [os.path.join(root, name) for name in NAMES]
@@ -208,7 +206,9 @@ def test_no_cluster_is_started_by_the_default_scheduler(image_tree: Path, tmp_pa
         "assert not distributed.client._global_clients, 'a client'; "
         "assert not multiprocessing.active_children(), 'processes'"
     )
-    subprocess.run([sys.executable, "-c", watch], check=True)
+    with forks.started(watch, err=tmp_path / "said") as process:
+        process.join(60)
+        assert process.exitcode == 0, (tmp_path / "said").read_text()
 
 
 def test_plain_lines_on_standard_error_when_it_is_no_terminal(command, image_tree: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dupegrid.storage import run_dir as run_dir_module
 from dupegrid.storage.lock import locked
 from dupegrid.storage.schemas import MATCHES
 from tests.conftest import ROOT, save
+from tests.forks import in_fork
 
 SETTINGS = {"scheduler": "sync", "quiet": True}
 ARTIFACTS = [
@@ -112,9 +113,11 @@ def test_of_forty_contenders_one_has_the_lock(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_a_dead_process_is_taken_over_and_that_of_another_host_is_not(tmp_path: Path) -> None:
-    script = "import sys, os; from pathlib import Path; from dupegrid.storage.lock import locked\n"
-    script += "with locked(Path(sys.argv[1])): os._exit(9)"
-    subprocess.run([sys.executable, "-c", script, tmp_path / "run"], check=False)
+    def die() -> None:
+        with locked(tmp_path / "run"):
+            os._exit(9)
+
+    assert in_fork(die) == 9
     assert json.loads((tmp_path / "run/lock").read_text())["pid"] != os.getpid()
     with locked(tmp_path / "run"):
         assert json.loads((tmp_path / "run/lock").read_text())["pid"] == os.getpid()

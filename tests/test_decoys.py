@@ -52,15 +52,16 @@ VERBS: dict[str, Callable[[Path, Path], object]] = {
 
 def contents(folder: Path) -> dict[str, object]:
     """Every path below a folder with its bytes, or where a link leads, or what else it is."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            found[str(path)] = ("link", os.readlink(path))
-        elif path.is_file():
-            found[str(path)] = path.read_bytes()
-        else:
-            found[str(path)] = "folder" if path.is_dir() else "other"
-    return found
+    return {str(path): content(path) for path in sorted(folder.rglob("*"))}
+
+
+def content(path: Path) -> object:
+    """The bytes of a file, or where a link leads, or what else it is."""
+    if path.is_symlink():
+        return "link", os.readlink(path)
+    if path.is_file():
+        return path.read_bytes()
+    return "folder" if path.is_dir() else "other"
 
 
 @pytest.fixture(scope="module")
@@ -114,26 +115,25 @@ def test_decoys_in_a_run_directory_keep_every_byte(finished: tuple[Path, Path], 
     cases = [(name, kind) for name in FILES for kind in ("link", "hard link", "file", "pipe", "folder")]
     cases += [(name, kind) for name in FOLDERS for kind in ("link", "file", "folder", "pipe")]
     cases += [(name, kind) for name in INSIDE for kind in ("link", "hard link", "pipe")]
-    untouched = contents(template)
-    for number, (name, kind) in enumerate(cases):
+    untouched, mine = contents(template), victims(tmp_path / "mine")
+    before = contents(mine)
+    for name, kind in cases:
         if name == "lock" and kind == "folder":
             continue  # there is none to be had
-        mine = victims(tmp_path / f"{number}/mine")
-        out = tmp_path / f"{number}/run"
-        shutil.copytree(template, out)
+        out = shutil.copytree(template, tmp_path / "run", copy_function=shutil.copyfile)
         put(out / name, kind, mine)
-        before, decoy = contents(mine), contents(out)[str(out / name)]
+        decoy = content(out / name)
         inside = contents(out / name) if kind == "folder" else {}
         said = tried(verb, photos, out)
         assert "two lines!" not in said
         assert contents(mine) == before, (verb, name, kind)
         if kind in ("link", "pipe", "file"):
-            assert contents(out)[str(out / name)] == decoy, (verb, name, kind)
+            assert content(out / name) == decoy, (verb, name, kind)
         if kind == "link" and verb not in ("status", "explain") and name != "explain-0-1.png":
             assert str(name).split("/")[0] in said, (verb, name, kind)
         if kind == "folder" and name in FOLDERS:
             assert inside.items() <= contents(out / name).items(), (verb, name)
-        shutil.rmtree(tmp_path / str(number))
+        shutil.rmtree(out)
     assert contents(template) == untouched
 
 

@@ -28,9 +28,9 @@ def assert_exact(run: Run) -> None:
     assert found == expected
     assert all(row["mse"] == row["sse"] / thumbs[0].size for row in rows)
     receipt = run.receipt
-    decided = {k: v for k, v in receipt["pairs"].items() if k != "total"}
-    ok = receipt["images"]["ok"]
-    assert receipt["pairs"]["total"] == ok * (ok - 1) // 2 == sum(decided.values())
+    decided = {k: v for k, v in receipt.pairs.items() if k != "total"}
+    ok = receipt.images.ok
+    assert receipt.pairs["total"] == ok * (ok - 1) // 2 == sum(decided.values())
 
 
 @pytest.mark.parametrize("orientations", ["none", "rotations", "all"])
@@ -48,7 +48,7 @@ def test_against_compares_the_two_sides_only(pictures: Path, tmp_path: Path) -> 
     run = dupegrid.run(tmp_path / "new", pictures, against=[tmp_path / "old"], out=tmp_path / "run", quiet=True)
     assert len(run.matches) == 2
     assert set(run.images["group"].to_pylist()) == {"a", "b"}
-    assert run.receipt["pairs"]["other_group"] > 0
+    assert run.receipt.pairs["other_group"] > 0
     assert_exact(run)
 
 
@@ -74,7 +74,7 @@ def test_a_large_set_of_identical_pictures_is_listed_against_its_first(tmp_path:
     assert len(run.matches) < 70 * 4
     members = run.clusters.to_pylist()
     assert len([row for row in members if "other" not in row["path"]]) == 142
-    assert run.receipt["pairs"]["identical"] > 70
+    assert run.receipt.pairs["identical"] > 70
 
 
 @pytest.mark.parametrize("orientations", ["none", "all"])
@@ -116,9 +116,9 @@ def test_a_crowd_is_cut_into_more_tiles(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("dupegrid.pairs.grid._NEAR_PAIRS", 300)
     settings = {"thumb": 16, "threshold": 50, "scheduler": "sync", "quiet": True}
     crowd, few = (dupegrid.run(folder, out=tmp_path / f"run-{folder.name}", **settings) for folder in folders)
-    assert crowd.receipt["tiles"] == 6  # three strips of at most 24 images
+    assert crowd.receipt.tiles == 6  # three strips of at most 24 images
     assert len(crowd.matches) == 60 * 59 // 2
-    assert few.receipt["tiles"] == 1
+    assert few.receipt.tiles == 1
     assert_exact(crowd)
     again = dupegrid.run(folders[0], out=tmp_path / "run-crowd", **settings)
     assert again.receipt == crowd.receipt

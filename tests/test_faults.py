@@ -32,6 +32,7 @@ from dupegrid.pairs import compare as compare_module
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import read_json, read_table, write_json, write_table
 from tests.conftest import ROOT, noise, picture, refuse_listing, save
+from tests.forks import started
 from tests.test_thumbnail import encoded, mse, thumb
 
 SETTINGS = {"scheduler": "sync", "quiet": True, "thumb": 16}
@@ -160,7 +161,7 @@ def test_broken_exif_costs_no_picture(tmp_path: Path) -> None:
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
     assert run.images["status"].to_pylist() == ["ok"] * 12
     assert run.images["exif_orientation"].to_pylist() == [1] * 12
-    assert run.summary["duplicates"] == 11
+    assert run.summary.duplicates == 11
 
 
 def test_a_crowd_of_near_pictures_is_a_row_each_on_a_page_that_stays_small(tmp_path: Path) -> None:
@@ -250,7 +251,7 @@ def test_what_cannot_be_opened_is_counted_and_tried_again(
     assert "folders     1 not listed" in out
     run = dupegrid.open_run(tmp_path / "run")
     assert [row["error"] for row in run.images.to_pylist() if row["status"] == "unreadable"] == [os.strerror(code)]
-    assert run.receipt["unreadable_folders"] == [str(tmp_path / "photos/in")]
+    assert run.receipt.unreadable_folders == [str(tmp_path / "photos/in")]
     assert command(*words)[0] == 0
     assert dupegrid.open_run(tmp_path / "run").images["status"].to_pylist() == ["ok"] * 3
 
@@ -376,19 +377,16 @@ def ftruncate(*given):
 chunk.decode_files, os.ftruncate = decode_files, ftruncate
 dupegrid.app.cli.main()
 """
-    words = [sys.executable, "-c", script, "run", image_tree, "--out", tmp_path / "run", "--scheduler", "sync"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+    words = ["run", image_tree, "--out", tmp_path / "run", "--scheduler", "sync"]
+    with started(script, *words, err=tmp_path / "said") as process:
         for name in ("at-work", "leaving"):
             while not (tmp_path / name).exists():
-                assert process.poll() is None
+                assert process.is_alive()
                 time.sleep(0.02)
-            process.send_signal(number)
-        try:
-            _, err = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    assert process.returncode == code
-    assert "Traceback" not in err
+            os.kill(process.pid, number)
+        process.join(30)
+        assert process.exitcode == code
+    assert "Traceback" not in (tmp_path / "said").read_text()
     run = dupegrid.run(image_tree, out=tmp_path / "run", quiet=True)
     assert len(run.matches) == 1
 

@@ -1,8 +1,6 @@
 """What comes with comparing: metrics, filters, the stored matrix, moving the threshold, explaining, estimating."""
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from dupegrid.pairs import matrix as matrix_module
 from dupegrid.storage.arrays import Matrix
 from tests import reference
 from tests.conftest import picture, save
+from tests.forks import command
 from tests.test_exact import assert_exact
 
 
@@ -51,7 +50,7 @@ def test_other_metrics_go_through_the_same_tiles(
     for row in rows:
         sse = reference.sse(thumbs[row["a"]], reference.turn(thumbs[row["b"]], row["orientation"]))
         assert (row["sse"], row["mse"]) == (sse, sse / thumbs[0].size)
-    pairs = run.receipt["pairs"]
+    pairs = run.receipt.pairs
     assert pairs["exact"] == pairs["total"]
     assert len(run.clusters)
 
@@ -100,7 +99,7 @@ def test_filters_of_size_and_aspect(
     kept = {(row["a"], row["b"], row["sse"]) for row in run.matches.to_pylist()}
     assert kept == {(r["a"], r["b"], r["sse"]) for r in whole.matches.to_pylist() if asked_for(r["a"], r["b"])}
     assert 0 < len(kept) < len(whole.matches)
-    pairs = run.receipt["pairs"]
+    pairs = run.receipt.pairs
     assert pairs["filter"] > 0
     assert pairs["total"] == sum(count for name, count in pairs.items() if name != "total")
 
@@ -117,7 +116,7 @@ def test_a_flood_of_copies_stays_small(tmp_path: Path) -> None:
     run = dupegrid.run(photos, out=tmp_path / "run", thumb=16, quiet=True)
     assert len(run.matches) == 399 + 299
     assert [run.clusters["cluster"].to_pylist().count(k) for k in (0, 1)] == [400, 300]
-    assert run.receipt["pairs"]["identical"] > 100_000
+    assert run.receipt.pairs["identical"] > 100_000
     assert_exact(run)
 
 
@@ -200,8 +199,8 @@ def test_explain_agrees_with_the_tables(wide: dupegrid.Run) -> None:
 
 def test_explain_takes_paths_and_unreadable_files(wide: dupegrid.Run) -> None:
     name = Path(wide.images["path"][3].as_py()).name
-    assert wide.explain(name, 0).b["id"] == 3
-    assert wide.explain(wide.images["path"][3].as_py(), "0").b["id"] == 3
+    assert wide.explain(name, 0).b.id == 3
+    assert wide.explain(wide.images["path"][3].as_py(), "0").b.id == 3
     bad = wide.images["status"].to_pylist().index("truncated")
     found = wide.explain(0, bad)
     assert (found.mse, found.best, found.joined_at) == ({}, None, None)
@@ -213,21 +212,20 @@ def test_explain_takes_paths_and_unreadable_files(wide: dupegrid.Run) -> None:
 
 
 def test_explain_and_estimate_from_the_command_line(wide: dupegrid.Run, pictures: Path) -> None:
-    command = [sys.executable, "-m", "dupegrid"]
+    def said(*words: object) -> str:
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     row = wide.matches.to_pylist()[0]
     words = ["explain", wide.path, row["path_a"], str(row["b"])]
-    text = subprocess.run([*command, *words], capture_output=True, text=True, check=True).stdout
-    assert f"{row['mse']:.4f} {row['orientation']} (best)" in text
-    done = subprocess.run([*command, *words, "--json"], capture_output=True, text=True, check=True)
-    assert Path(json.loads(done.stdout)["picture"]).read_bytes().startswith(b"\x89PNG")
-    done = subprocess.run([*command, "estimate", pictures, "--json"], capture_output=True, text=True, check=True)
-    cost = json.loads(done.stdout)
+    assert f"{row['mse']:.4f} {row['orientation']} (best)" in said(*words)
+    assert Path(json.loads(said(*words, "--json"))["picture"]).read_bytes().startswith(b"\x89PNG")
+    cost = json.loads(said("estimate", pictures, "--json"))
     assert cost["images"] == len(list(pictures.iterdir()))
     assert cost["pairs"] == cost["images"] * (cost["images"] - 1) // 2
     assert all(cost[key] > 0 for key in ("images_per_s", "pairs_per_s", "memory_bytes", "disk_bytes", "bytes_read"))
-    assert (
-        "at most" in subprocess.run([*command, "estimate", pictures], capture_output=True, text=True, check=True).stdout
-    )
+    assert "at most" in said("estimate", pictures)
 
 
 @pytest.mark.parametrize("memory", ["1MB", "30MB", 10**9])

@@ -163,7 +163,7 @@ def test_inodes_that_differ_at_each_look_cost_nothing(
     for round_number in range(3):
         run = dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
         assert_every_row_is_of_its_file(run)
-        assert run.summary["duplicates"] == 1
+        assert run.summary.duplicates == 1
         assert len(opened) == 5, round_number
     # Another file of the same size and times is not taken for it.
     lie(monkeypatch, lambda true, _name: {"st_ino": int(random.integers(1 << 40)), "st_ctime_ns": true.st_mtime_ns})
@@ -207,7 +207,7 @@ def test_one_inode_for_all_makes_no_links(tmp_path: Path, monkeypatch: pytest.Mo
     run = dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
     assert len(run.images) == 5
     assert run.images["link_of"].null_count == run.images["link_kind"].null_count == 5
-    assert run.summary["duplicate_bytes"] == 4 * (photos / "a.bmp").stat().st_size
+    assert run.summary.duplicate_bytes == 4 * (photos / "a.bmp").stat().st_size
 
 
 # Reading for a hash

@@ -81,9 +81,9 @@ def assert_same_but_for_names_of_one_file(run: dupegrid.Run, fresh: dupegrid.Run
             expected = {pair: value for pair, value in expected.items() if size[pair[0]] == size[pair[1]]}
         found = {(row["a"], row["b"]): (row["sse"], row["orientation"]) for row in run.matches.to_pylist()}
         assert found == expected
-    pairs = run.receipt["pairs"]
-    assert pairs["total"] == sum(pairs.values()) - pairs["total"] == fresh.receipt["pairs"]["total"]
-    assert run.receipt["matches"] == len(run.matches)
+    pairs = run.receipt.pairs
+    assert pairs["total"] == sum(pairs.values()) - pairs["total"] == fresh.receipt.pairs["total"]
+    assert run.receipt.matches == len(run.matches)
     linked = [row["path"] for row in run.images.to_pylist() if row["link_of"] is not None]
     assert len(linked) == len(fresh.images) - fresh.images["link_of"].null_count
 
@@ -106,7 +106,7 @@ def test_any_change_gives_the_tables_of_a_fresh_run(tmp_path: Path, seed: int, s
         fresh = dupegrid.run(folder.path, other.path, out=tmp_path / f"fresh{round_number}", **(SETTINGS | settings))
         assert_same_but_for_names_of_one_file(again, fresh)
         if settings.get("metric") != "mae" and round_number:
-            assert again.receipt["pairs"]["earlier"] > again.receipt["pairs"]["total"] / 4
+            assert again.receipt.pairs["earlier"] > again.receipt.pairs["total"] / 4
         assert list(again.images["id"].to_pylist()) == list(range(len(again.images)))
         folder.step()
         other.step()
@@ -196,7 +196,7 @@ def test_files_of_a_folder_that_cannot_be_listed_are_not_removed(
     refuse_listing(monkeypatch, b"in")
     again = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
     assert again.images == first.images
-    assert again.summary["unreadable_folders"]
+    assert again.summary.unreadable_folders
 
 
 def test_other_limits_touch_only_the_files_they_concern(tmp_path: Path, opened: list[str]) -> None:
@@ -224,7 +224,7 @@ def test_names_of_one_file_are_compared_once_and_take_no_room(tmp_path: Path) ->
     assert run.images["link_of"].to_pylist() == [None, 0, 0, None, None]
     assert run.images["identical_to"].to_pylist() == [None, 0, 0, None, None]
     assert [(row["a"], row["b"]) for row in run.matches.to_pylist()] == [(0, 1), (0, 2), (3, 4)]
-    assert run.summary["duplicate_bytes"] == other.stat().st_size
+    assert run.summary.duplicate_bytes == other.stat().st_size
     assert "another name of one file" in (run.path / "report.html").read_text()
 
 

@@ -61,8 +61,8 @@ def test_equal_pictures_have_the_score_of_the_metric_however_many(
     collapsed = link or count > 64
     listed = (count - 1 if collapsed else count * (count - 1) // 2) if matches else 0
     assert run.matches["score"].to_pylist() == [value] * listed
-    assert run.receipt["matches"] == run.summary["matches"] == listed
-    assert run.summary["duplicates"] == (count - 1 if matches else 0)
+    assert run.receipt.matches == run.summary.matches == listed
+    assert run.summary.duplicates == (count - 1 if matches else 0)
     again = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **settings)
     assert (again.matches, again.receipt) == (run.matches, run.receipt)
 
@@ -100,7 +100,7 @@ def test_matches_of_another_version_of_a_metric_are_made_again(tmp_path: Path, e
     edit(body(CONSTANT.format(3)))
     again = dupegrid.compare(tmp_path / "run", metric=METRIC, quiet=True)
     assert again.matches["score"].to_pylist() == [3.0] * 6
-    assert dupegrid.status(tmp_path / "run")["cluster"] is False
+    assert dupegrid.status(tmp_path / "run").cluster is False
     marks = sorted((again.path / "tiles.zarr").glob("c.*"))
     before = [mark.stat().st_mtime_ns for mark in marks]
     edit(body(CONSTANT.format(3)))

@@ -34,7 +34,7 @@ def test_a_link_is_never_kept_over_its_target(tmp_path: Path, listed: bool) -> N
     assert [os.path.basename(row["path"]) for row in rows] == names
     assert [(row["link_kind"], row["link_of"]) for row in rows] == [("symbolic", 1), (None, None)]
     assert {row["image"]: row["role"] for row in run.clusters.to_pylist()} == {0: "duplicate", 1: "keep"}
-    assert run.summary["duplicate_bytes"] == 0
+    assert run.summary.duplicate_bytes == 0
 
 
 def test_hard_and_symbolic_links_are_told_apart(tmp_path: Path) -> None:

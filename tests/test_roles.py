@@ -70,7 +70,7 @@ def test_with_against_the_archives_copy_is_kept(tmp_path: Path, count: int, larg
     found = roles(run)
     assert found.pop("z.png") == ("keep", None)
     assert Counter(found.values()) == {("duplicate", None): count}
-    assert run.summary["duplicates"] == run.summary["already_there"] == count
+    assert run.summary.duplicates == run.summary.already_there == count
 
 
 @pytest.mark.parametrize("count", [64, 65])
@@ -106,7 +106,7 @@ def test_where_the_mse_of_a_square_says_little_is_no_duplicate(
         image.save(tmp_path / "photos" / name)
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", quiet=True)
     assert roles(run) == {"0 keep.png": ("keep", None), "1.png": ("bridge", reason), "2.png": ("bridge", reason)}
-    assert run.summary["bridges"] == 2
+    assert run.summary.bridges == 2
     captions = (run.path / "report.html").read_text()
     assert captions.count(REASONS[reason]) == run.show(0).html.count(REASONS[reason]) == 2
     os.unlink(tmp_path / "photos/0 keep.png")

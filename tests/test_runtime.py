@@ -1,5 +1,6 @@
 """Where the work is done: threads, processes and workers that start, end and fail without a trace in what is around."""
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -7,16 +8,17 @@ import pty
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 import pytest
-from threadpoolctl import threadpool_info
+from distributed import Client
 
 import dupegrid
 from dupegrid.app.estimate import _product_rate
@@ -24,10 +26,11 @@ from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.storage.ours import LOCK
+from tests.clusters import blas_threads, dask_scheduler, dask_worker, waited_until
 from tests.conftest import save
+from tests.forks import started
 
 DUPEGRID = Path(sys.executable).parent / "dupegrid"
-SCHEDULERS = ["sync", "threads", "processes", "local"]
 
 
 @pytest.fixture
@@ -42,13 +45,6 @@ def computed(workers: Runtime, task: Callable[..., object], items: list[object])
     found: list[object] = []
     workers.each(task, items, found.append)
     return found
-
-
-def waited_until(condition: Callable[[], object], at_most_s: float = 60.0) -> None:
-    end = time.monotonic() + at_most_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def written(path: Path, text: str) -> Path:
@@ -67,7 +63,7 @@ def test_run_fork_run(few: Path, tmp_path: Path) -> None:
         dupegrid.run(few, out=tmp_path / "after", thumb=16, quiet=True)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    assert dupegrid.open_run(tmp_path / "after").summary["duplicates"] == 1
+    assert dupegrid.open_run(tmp_path / "after").summary.duplicates == 1
 
 
 def test_run_in_a_process_that_multiprocessing_forks(few: Path, tmp_path: Path) -> None:
@@ -103,11 +99,7 @@ def test_two_runs_in_two_threads_at_once(tmp_path: Path) -> None:
         thread.join()
     assert failed == []
     for name in ("a0", "a1", "a2", "b0", "b1", "b2"):
-        assert dupegrid.open_run(tmp_path / name).summary["duplicates"] == 1
-
-
-def blas_threads() -> list[int]:
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+        assert dupegrid.open_run(tmp_path / name).summary.duplicates == 1
 
 
 @pytest.mark.skipif(1 in blas_threads() or not blas_threads(), reason="BLAS has one thread anyway")
@@ -124,6 +116,23 @@ def test_blas_has_as_many_threads_as_before_after_two_runs_that_overlap() -> Non
     with one_blas_thread():
         _product_rate(1)
         assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+@pytest.mark.skipif(1 in blas_threads() or not blas_threads(), reason="BLAS has one thread anyway")
+def test_blas_has_as_many_threads_as_before_after_two_runs_in_two_threads() -> None:
+    before = blas_threads()
+    first, second = runtime("sync"), runtime("sync")
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        one.submit(first.__enter__).result()
+        other.submit(second.__enter__).result()
+        assert set(blas_threads()) == {1}
+        one.submit(first.__exit__, None, None, None).result()
+        assert set(blas_threads()) == {1}
+        other.submit(second.__exit__, None, None, None).result()
+        assert blas_threads() == before
+        with runtime("sync"):
+            assert set(blas_threads()) == {1}
     assert blas_threads() == before
 
 
@@ -151,56 +160,24 @@ def test_no_thread_is_at_work_once_a_run_is_left(tmp_path: Path, error: type[Bas
     assert len(list(tmp_path.glob("*"))) == begun + ended
 
 
-def test_a_task_that_does_not_end_is_left_when_the_user_interrupts() -> None:
-    forever = threading.Event()
-
-    def task(item: int) -> None:
-        if item:
-            forever.wait()
-
-    start = time.monotonic()
-    try:
-        with pytest.raises(KeyboardInterrupt), runtime("threads", 2) as workers:
-            workers.each(task, [0, 1], interrupt)
-        assert time.monotonic() - start < 30
-    finally:
-        forever.set()
-
-
 def interrupt(_result: object) -> None:
     raise KeyboardInterrupt
 
 
 def test_an_error_ends_the_pool_of_processes_and_no_other_process() -> None:
+    before = multiprocessing.active_children()
     ours = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     ours.start()
     try:
         with pytest.raises(KeyboardInterrupt), runtime("processes", 1) as workers:
             workers.each(abs, [1], interrupt)
-        assert multiprocessing.active_children() == [ours]
+        assert set(multiprocessing.active_children()) == {*before, ours}
     finally:
         ours.kill()
         ours.join()
 
 
 # Processes
-
-
-def meet(folder: Path, count: int, item: int) -> int:
-    """Wait until so many have come: as many as there are workers, or it would wait for ever."""
-    (folder / str(item)).touch()
-    waited_until(lambda: len(list(folder.iterdir())) >= count)
-    return threading.get_ident() + (os.getpid() << 64)
-
-
-@pytest.mark.parametrize(("scheduler", "count"), [("sync", 1), ("threads", 3), ("processes", 3), ("local", 3)])
-def test_as_many_tasks_as_workers_are_at_work_at_once(tmp_path: Path, scheduler: str, count: int) -> None:
-    def task(item: int) -> int:
-        return meet(tmp_path, count, item)
-
-    with runtime(scheduler, count) as workers:
-        assert workers.workers == count
-        assert len(set(computed(workers, task, list(range(count))))) == count
 
 
 def test_processes_of_a_pool_end_soon_after_their_parent_was_killed(tmp_path: Path) -> None:
@@ -239,14 +216,6 @@ def test_files_in_the_current_folder_are_not_run(few: Path, tmp_path: Path, sche
 
 
 @pytest.mark.parametrize("scheduler", ["processes", "local"])
-def test_the_environment_is_what_it_was(scheduler: str) -> None:
-    before = dict(os.environ)
-    with runtime(scheduler, 1) as workers:
-        assert computed(workers, abs, [-1]) == [1]
-    assert dict(os.environ) == before
-
-
-@pytest.mark.parametrize("scheduler", ["processes", "local"])
 @pytest.mark.parametrize("way", ["no guard", "standard input"])
 def test_a_script_that_would_run_again_in_each_process_is_told_so(
     few: Path, tmp_path: Path, scheduler: str, way: str
@@ -276,37 +245,10 @@ def test_a_local_cluster_listens_on_loopback_only() -> None:
 # A cluster of the user's
 
 
-@contextmanager
-def started(*words: object, **options: object) -> Iterator[subprocess.Popen]:
-    process = subprocess.Popen([sys.executable, "-m", *map(str, words)], stderr=subprocess.DEVNULL, **options)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def dask_scheduler(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A scheduler: its address and its process."""
-    file = folder / "scheduler.json"
-    words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
-    with started("distributed.cli.dask_scheduler", *words, cwd=folder) as process:
-        waited_until(lambda: file.exists() and file.read_text().rstrip().endswith("}"))  # not half of it
-        yield json.loads(file.read_text())["address"], process
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with dask_scheduler(tmp_path_factory.mktemp("scheduler")) as (address, _):
         yield address
-
-
-def dask_worker(address: str, folder: Path, before: str = "pass") -> AbstractContextManager[subprocess.Popen]:
-    """A worker in which this Python text is run first."""
-    preload = "def dask_setup(worker):\n" + textwrap.indent(before, "    ")
-    words = ["--host", "127.0.0.1", "--no-nanny", "--nthreads", "1", "--no-dashboard", "--preload", preload]
-    return started("distributed.cli.dask_worker", address, *words, cwd=folder)
 
 
 LACKS = """
@@ -411,43 +353,87 @@ def test_a_file_that_is_damaged_for_a_worker_alone_is_not_removed_here(tmp_path:
     assert f"does not see {file} as it is here (torn)" in str(raised.value)
 
 
+def elsewhere(*_: object) -> None:
+    raise AssertionError("this is for a worker to do")
+
+
+def test_a_client_that_is_handed_over_does_all_the_work(
+    few: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dupegrid.images.chunk.decode_files", elsewhere)
+    monkeypatch.setattr("dupegrid.pairs.compare.filter_tile", elsewhere)
+    settings = {"scheduler": "tcp://127.0.0.1:1", "thumb": 16, "quiet": True}  # nothing answers there
+    with dask_worker(address, tmp_path), Client(address, set_as_default=False) as client:
+        run = dupegrid.run(few, out=tmp_path / "run", client=client, **settings)
+        again = dupegrid.compare(run, orientations="all", client=client, quiet=True)
+        index = dupegrid.index(few, out=tmp_path / "index", client=client, **settings)
+        assert client.submit(abs, -1).result(60) == 1, "it is left open"
+    assert run.summary.duplicates == 1
+    assert len(again.matches) == 1
+    assert index.images == run.images
+    saved = json.loads((tmp_path / "run/run.json").read_text())
+    assert (saved["config"]["scheduler"], "client" in saved["config"]) == ("tcp://127.0.0.1:1", False)
+
+
+def test_a_worker_of_a_client_that_differs_is_refused(few: Path, tmp_path: Path, address: str) -> None:
+    with dask_worker(address, tmp_path, OTHER_PILLOW), Client(address, set_as_default=False) as client:
+        with pytest.raises(ConfigError, match=r"the worker at tcp://127\.0\.0\.1:\d+ has pillow 9\.0"):
+            dupegrid.run(few, out=tmp_path / "run", client=client, quiet=True)
+        assert client.status == "running"
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_a_client_that_cannot_be_used_is_refused(few: Path, tmp_path: Path, address: str) -> None:
+    def refused(client: object) -> None:
+        with pytest.raises(ConfigError, match=r"^client is .*: give a dask\.distributed Client"):
+            dupegrid.run(few, out=tmp_path / "run", client=client, quiet=True)
+        assert not (tmp_path / "run/run.json").exists()
+
+    async def asynchronous() -> None:
+        async with Client(address, asynchronous=True, set_as_default=False) as client:
+            refused(client)
+
+    with Client(address, set_as_default=False) as closed:
+        pass
+    refused(closed)
+    refused(address)
+    asyncio.run(asynchronous())
+
+
 SLOW = "import time, dupegrid.images.chunk as k\nk.decode_files = lambda *given: time.sleep(60)"
 
 
 @contextmanager
-def run_at_work(few: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, subprocess.Popen]]:
+def run_at_work(few: Path, tmp_path: Path) -> Iterator[tuple[BaseProcess, BaseProcess]]:
     """A command whose tasks are at work on a cluster, and the scheduler of that."""
     with dask_scheduler(tmp_path) as (address, scheduler), dask_worker(address, tmp_path, SLOW):
-        words = [DUPEGRID, "run", few, "--out", tmp_path / "run", "--scheduler", address]
-        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as command:
+        words = ["run", few, "--out", tmp_path / "run", "--scheduler", address]
+        with started("from dupegrid.app.cli import main; main()", *words, err=tmp_path / "said") as command:
             waited_until((tmp_path / "run/thumbs.zarr/zarr.json").exists)
             time.sleep(0.5)
-            try:
-                yield command, scheduler
-            finally:
-                command.kill()
+            yield command, scheduler
 
 
-def told(err: str) -> list[str]:
-    """The lines that were written, but for that of the listing, which only one that takes long has."""
-    return [line for line in err.splitlines() if not line.startswith("list: ")]
+def told(tmp_path: Path) -> list[str]:
+    """The lines that the command wrote, but for that of the listing, which only one that takes long has."""
+    return [line for line in (tmp_path / "said").read_text().splitlines() if not line.startswith("list: ")]
 
 
 def test_a_lost_scheduler_is_one_line(few: Path, tmp_path: Path) -> None:
     with run_at_work(few, tmp_path) as (command, scheduler):
         scheduler.kill()
-        _, err = command.communicate(timeout=60)
-    assert command.returncode == 1
-    assert [line.split(" (")[0] for line in told(err)] == ["dupegrid: the cluster was lost"]
+        command.join(60)
+        assert command.exitcode == 1
+    assert [line.split(" (")[0] for line in told(tmp_path)] == ["dupegrid: the cluster was lost"]
 
 
 def test_a_signal_keeps_its_exit_code_though_the_scheduler_does_not_answer(few: Path, tmp_path: Path) -> None:
     with run_at_work(few, tmp_path) as (command, scheduler):
-        scheduler.send_signal(signal.SIGSTOP)
+        os.kill(scheduler.pid, signal.SIGSTOP)
         command.terminate()
-        _, err = command.communicate(timeout=60)
-    assert command.returncode == 143
-    assert [line.split(";")[0] for line in told(err)] == ["dupegrid: stopped"]
+        command.join(60)
+        assert command.exitcode == 143
+    assert [line.split(";")[0] for line in told(tmp_path)] == ["dupegrid: stopped"]
 
 
 # What cannot be written

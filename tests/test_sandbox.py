@@ -1,6 +1,5 @@
 """A decoder that hangs, dies, eats memory or talks costs one file, and one row says why."""
 
-import contextlib
 import io
 import os
 import signal
@@ -18,9 +17,11 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.images import sandbox
+from dupegrid.images.decoder import File
 from dupegrid.images.recipe import Decoded, Reading
-from dupegrid.images.sandbox import File, decode_files
+from dupegrid.images.sandbox import decode_files
 from tests.conftest import picture, save
+from tests.forks import started
 
 READING = Reading(32)
 
@@ -98,14 +99,9 @@ found = dict(sandbox.decode_files(wanted, sandbox.Reading(32), {timeout_s}))
 print(*[found[place].status for place in sorted(found)], sep="\\n", flush=True)
 {last}
 """
-    with open(folder / "said", "wb") as said:
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=said, start_new_session=True)
-    try:
-        process.wait(40)
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # all have ended
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with started(script, out=folder / "said") as process:
+        process.join(60)
+        assert process.exitcode is not None, "it hangs"
     return (folder / "said").read_text().split()
 
 
@@ -288,7 +284,7 @@ def test_a_bomb_and_an_endless_decoder_cost_a_row_each(tmp_path: Path, misbehavi
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", file_timeout=1.0, quiet=True)
     status = run.images["status"].to_pylist()
     assert (status.count("ok"), status.count("timeout"), status.count("too_large")) == (30, 1, 1)
-    assert dupegrid.status(run.path)["failed"] == {"timeout": 1, "too_large": 1}
+    assert dupegrid.status(run.path).failed == {"timeout": 1, "too_large": 1}
 
 
 def bomb() -> bytes:
@@ -363,10 +359,11 @@ sandbox._idle.append(process)
 print(process._process.pid, flush=True)
 list(sandbox.decode_files(wanted, sandbox.Reading(32), 3.0))
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
-    parent.stdout.close()
-    wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_bytes())
+    said = tmp_path / "said"
+    with started(script, out=said) as parent:
+        wait_until(lambda: said.exists() and said.read_text().endswith("\n"))
+        child = int(said.read_text())
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.join()
+        command = Path(f"/proc/{child}/cmdline")
+        wait_until(lambda: not command.exists() or not command.read_bytes())

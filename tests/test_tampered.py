@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from dupegrid.core.errors import ConfigError
 from dupegrid.storage.tables import read_json, read_metadata, write_json, write_table
 from dupegrid.storage.zarr_store import _about, _sealed
 from tests.conftest import save
+from tests.forks import started
 
 SETTINGS: dict[str, Any] = {"quiet": True, "thumb": 8, "scheduler": "sync", "cutoff": 500.0}
 # Looks into each run directory it is given in a fork of its own; prints how often each was an error, or how it ended.
@@ -183,10 +182,11 @@ def looks(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     folder = tmp_path_factory.mktemp("tampered")
     for what, tamper in TAMPERED.items():
         tamper(shutil.copytree(finished, folder / what))
-    words = [sys.executable, "-c", LOOK, *(folder / what for what in TAMPERED)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    print(done.stderr)
-    return json.loads(done.stdout)
+    found = folder / "found"
+    with started(LOOK, *(folder / what for what in TAMPERED), out=found, err=folder / "said") as process:
+        process.join()
+    print((folder / "said").read_text())
+    return json.loads(found.read_text())
 
 
 @pytest.mark.parametrize("what", TAMPERED)

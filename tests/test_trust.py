@@ -67,7 +67,7 @@ def forge(run: dupegrid.Run, **config: Any) -> None:
 
 def assert_readable(run: dupegrid.Run) -> None:
     """All that only reads works."""
-    assert dupegrid.status(run)["run"] == str(run.path)
+    assert dupegrid.status(run).run == str(run.path)
     opened = dupegrid.open_run(run)
     assert len(opened.images) == 3
     assert opened.explain(0, 1).same_file
@@ -77,7 +77,7 @@ def assert_readable(run: dupegrid.Run) -> None:
 
 def assert_told_of_other_settings(run: dupegrid.Run) -> None:
     """The matches that are there are not those of run.json; all that only reads says so, in one line."""
-    assert dupegrid.status(run)["compare"]["done"] == 0
+    assert dupegrid.status(run).compare.done == 0
     opened = dupegrid.open_run(run)
     for read in (lambda: opened.matches, lambda: opened.explain(0, 1), lambda: dupegrid.report(run)):
         with pytest.raises(StoreError, match="other settings"):
@@ -116,12 +116,12 @@ def test_the_verbs_that_read_take_a_metric_as_it_is_recorded(run: dupegrid.Run, 
     owned.unlink()
     sys.modules.pop("evil_gift")
     assert_readable(own)
-    assert dupegrid.status(own)["compare"]["done"] == 1
+    assert dupegrid.status(own).compare.done == 1
     assert len(dupegrid.open_run(own).matches) == 3
     assert len(dupegrid.open_run(own).at(1).clusters) == 3
     for words in (["cluster", own.path, "--threshold", "0.2"], ["report", own.path]):
         assert command(*words).returncode == 0
-    assert dupegrid.open_run(own).summary["duplicates"] == 1
+    assert dupegrid.open_run(own).summary.duplicates == 1
     dupegrid.cluster(own, 0.3)
     dupegrid.report(own)
     assert not owned.exists()

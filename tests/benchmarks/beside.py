@@ -1,4 +1,4 @@
-"""This tree beside another checkout of it, in turn: `make bench-beside OTHER=../older`.
+"""This tree beside another checkout of it, in turn: `make bench OTHER=../older [MILLION=1]`.
 
 Each measurement is a process of its own, so that both trees use the same Python and the same libraries.
 """
@@ -46,6 +46,11 @@ for _ in range(3):
     times.append(time.perf_counter() - start)
 print(json.dumps([min(times[1:]), 0.0]))
 """
+_RUN = """
+import sys
+import dupegrid
+dupegrid.run(sys.argv[1], out=sys.argv[2], quiet=True)
+"""
 _STATUS = """
 import json, subprocess, sys, time
 start = time.perf_counter()
@@ -82,6 +87,10 @@ def beside(folder: Path, other: Path, million: bool, rounds: int = 5) -> list[Ro
     """The rows of both stages and of `status`, each measured in both trees in turn."""
     trees, rows = {"new": HERE, "old": other.resolve()}, []
     for name, photos in collections(folder, 4000).items():
+        for tree in trees:
+            one(trees[tree], _RUN, photos, folder / f"run-{name}-{tree}")
+        finished: dict[str, list[object]] = {tree: [folder / f"run-{name}-{tree}"] for tree in trees}
+        rows.append(pair(trees, f"status of a run of {name}", _STATUS, finished, rounds))
         rows.append(pair(trees, f"index {name}", _INDEX, {t: [photos, folder / f"index-{t}"] for t in trees}, rounds))
     sizes = [(10_000, 4), (60_000, 3)] + [(1_000_000, 0)] * million
     for n, repeats in sizes:
@@ -94,5 +103,4 @@ def beside(folder: Path, other: Path, million: bool, rounds: int = 5) -> list[Ro
             arguments: dict[str, list[object]] = {t: [runs[t], repeats, settings] for t in trees}
             label = f"compare {n:,}, {orientations}, T = {threshold}"
             rows.append(pair(trees, label, _COMPARE, arguments, rounds if repeats else 3))
-        rows.append(pair(trees, f"status of {n:,}", _STATUS, {t: [runs[t]] for t in trees}, rounds))
     return rows

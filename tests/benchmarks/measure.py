@@ -175,10 +175,10 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
     compare_seconds(run, 1, orientations=orientations, threshold=threshold)
     compare_module.compare_tile, runtime_module._Local.each = tiles, each
     limit = seconds(lambda: bare_product(n), repeats)
-    counts = dupegrid.open_run(run).receipt
+    receipt = dupegrid.open_run(run).receipt
     what = f"compare {n:,} thumbnails, {orientations}, threshold {threshold:g}"
     decided = ", ".join(
-        f"{name} {quantity(counts['pairs'][name])}" for name in ("box", "level_4", "level_8", "level_16", "exact")
+        f"{name} {quantity(receipt.pairs[name])}" for name in ("box", "level_4", "level_8", "level_16", "exact")
     )
     outside = 1 - sum(inside) / (sum(scheduled) * (os.cpu_count() or 1))
     peak = compare_peak_bytes(run, orientations=orientations, threshold=threshold)
@@ -191,9 +191,9 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
         ),
         (
             f"- decided by: {decided}",
-            counted(counts["tiles"], "tile"),
+            counted(receipt.tiles, "tile"),
             counted(len(inside) // 2, "task"),
-            f"{counts['matches']:,} matches",
+            f"{receipt.matches:,} matches",
         ),
         (
             "- share of the scheduler's time outside tiles",

@@ -3,34 +3,35 @@
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.out import check_out, known_config, write_run_json
-from dupegrid.app.run import Run, StrPath, absolute, number_of, open_run, shown
+from dupegrid.app.run import Run, absolute, number_of, open_run, shown
 from dupegrid.app.terminal import Terminal
-from dupegrid.core.config import SCHEDULERS_HERE, Ask, Config, changed, load_config
+from dupegrid.core.config import CompareSettings, Config, Settings, changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import printable
+from dupegrid.core.values import SCHEDULERS_HERE, StrPath
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.index import index_progress
-from dupegrid.pairs.ask import Filters
+from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.metric import is_built_in, metric_code
+from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
 from dupegrid.storage.arrays import SUMS
@@ -40,26 +41,25 @@ from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import FORMAT, write_bytes, write_json, write_table
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
-COMPARE_SETTINGS = ("threshold", "cutoff", "orientations", "scheduler", "workers", "memory", "matrix", "tile")
 
 
 def run(
-    *paths: StrPath,
+    *folders: StrPath,
     out: StrPath,
     config: StrPath | None = None,
     quiet: bool = False,
     client: Any = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Run:
-    """Find the duplicates among the images under `paths`: index, compare, cluster and report, into the folder `out`.
+    """Find the duplicates among the images under `folders`: index, compare, cluster and report, into the folder `out`.
 
     On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
     over those in the YAML file `config`. A dask.distributed `client` does the work in the place of the scheduler, and
     stays open. Raises UsageError for what the caller can put right.
     """
     reporter = Terminal(quiet=quiet)
-    chosen, listing = _chosen(paths, out, config, settings, reporter)
-    with chosen.run_dir.locked(), _runtime(chosen.config, client) as workers:
+    chosen, listing = _chosen(folders, out, config, settings, reporter)
+    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
         damaged: Counter[Path] = Counter()
         while True:
             try:
@@ -78,34 +78,33 @@ def run(
 
 
 def index(
-    *paths: StrPath,
+    *folders: StrPath,
     out: StrPath,
     config: StrPath | None = None,
     quiet: bool = False,
     client: Any = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Run:
-    """Find the files under `paths` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`.
+    """Find the files under `folders` and make their thumbnails: images.parquet and thumbs.zarr in the folder `out`.
 
     The arguments are those of `run`.
     """
     reporter = Terminal(quiet=quiet)
-    chosen, listing = _chosen(paths, out, config, settings, reporter)
-    with chosen.run_dir.locked(), _runtime(chosen.config, client) as workers:
+    chosen, listing = _chosen(folders, out, config, settings, reporter)
+    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
         _index(chosen, listing, workers, reporter)
     return chosen
 
 
-def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **settings: Any) -> Run:
+def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **settings: Unpack[CompareSettings]) -> Run:
     """Compare all pairs of an indexed run: matches.parquet and receipt.json.
 
-    `settings` change those of the run: any of COMPARE_SETTINGS; the others were settled by the index. What runs code or
-    connects is not taken from a run directory: the address of a cluster, and as `metric` a function, are given again.
+    `settings` change those of the run: the keys of CompareSettings; all else was settled by the index. What runs code
+    or connects is not taken from a run directory: an address of a cluster, and a function as `metric`, are given again.
     A dask.distributed `client` does the work in the place of the scheduler, and stays open.
     """
-    for key in settings:
-        if key not in (*COMPARE_SETTINGS, "metric"):
-            raise _cannot_change(key)
+    for key in settings.keys() - settings_of("compare").keys():
+        raise _cannot_change(key)
     end_probe()
     with open_run(run_dir).run_dir.locked():  # opened again, as another run may have been at it
         opened = open_run(run_dir)
@@ -117,7 +116,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
         chosen.run_dir.check_seals(SUMS)  # by which rows that are read alone are checked; sorting checks what it reads
-        with _runtime(chosen.config, client) as workers:
+        with runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
             if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}
                 write_run_json(chosen.path, saved)
@@ -155,56 +154,52 @@ def report(run_dir: StrPath) -> Path:
         return _report(open_run(run_dir))
 
 
-def status(run_dir: StrPath) -> dict[str, Any]:
+def status(run_dir: StrPath) -> Status:
     """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
     opened = open_run(run_dir)
     indexed = index_progress(opened.run_dir, opened.config)
     tiles_done, tiles = compare_progress(opened.run_dir, opened.pairs_key)
-    bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok"))
-    return {
-        "run": str(opened.path),
-        "index": {"done": indexed.done, "total": indexed.total, "unit": "images"},
-        "compare": {"done": tiles_done, "total": tiles, "unit": "tiles"},
-        "cluster": opened.is_clustered,
-        "report": opened.is_clustered and opened.run_dir.report.exists(),
-        "failed": _counted(bad["status"]),
-        "failures": bad.select(["path", "status", "error"]).to_pylist(),
-    }
+    bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok")).select(["path", "status", "error"])
+    return Status(
+        run=str(opened.path),
+        index=Progress(indexed.done, indexed.total, "images"),
+        compare=Progress(tiles_done, tiles, "tiles"),
+        cluster=opened.is_clustered,
+        report=opened.is_clustered and opened.run_dir.report.exists(),
+        failed=files_of(bad["status"]).failed,
+        failures=[Failure(**row) for row in bad.to_pylist()],
+    )
 
 
-def estimate(*paths: StrPath, config: StrPath | None = None, **settings: Any) -> dict[str, Any]:
+def estimate(*folders: StrPath, config: StrPath | None = None, **settings: Unpack[Settings]) -> Estimate:
     """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing."""
-    chosen = load_config(config, -1.0, **_with_paths(settings, paths))
+    chosen = load_config(config, None, **_with_paths(settings, folders))
     return reckon(discover(chosen), chosen)
 
 
 def _chosen(
-    paths: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Mapping[str, Any], reporter: Terminal
+    folders: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Settings, reporter: Terminal
 ) -> tuple[Run, Listing]:
     """The run as it will be, and its files; nothing is written yet."""
     end_probe()
     run_dir = absolute(out)
     before = known_config(run_dir)
-    kept_cutoff = before.cutoff if before else -1.0
-    chosen = load_config(config, kept_cutoff, **_with_paths(settings, paths))
+    kept_cutoff = before.cutoff if before else None
+    chosen = load_config(config, kept_cutoff, **_with_paths(settings, folders))
     check_out(run_dir, chosen, before)
     metric_code(chosen.metric)  # a metric that is none shows before the work begins
     with reporter.stage("list", None, "files") as advance:
         return Run(run_dir, chosen), discover(chosen, advance)
 
 
-def _runtime(config: Config, client: Any) -> AbstractContextManager[Runtime]:
-    return runtime(config.scheduler if client is None else client, config.workers)
-
-
-def _with_paths(settings: Mapping[str, Any], paths: Sequence[StrPath]) -> dict[str, Any]:
+def _with_paths(settings: Settings, folders: Sequence[StrPath]) -> Settings:
     """All settings of a call, the PATHs among them where some were given."""
-    if paths and "paths" in settings:
+    if folders and "paths" in settings:
         raise ConfigError("the PATHs are given twice, as arguments and as 'paths': leave one of the two out")
-    return {**settings, "paths": list(paths)} if paths else dict(settings)
+    return {**settings, "paths": folders} if folders else settings
 
 
-def _check_trusted(config: Config, settings: Mapping[str, Any], client: Any) -> None:
+def _check_trusted(config: Config, settings: CompareSettings, client: Any) -> None:
     """Refuse what would run code or connect only because a run directory says so."""
     metric, scheduler = config.metric, printable(config.scheduler)
     if settings.get("metric") not in (None, metric):
@@ -219,7 +214,8 @@ def _check_trusted(config: Config, settings: Mapping[str, Any], client: Any) -> 
 
 
 def _cannot_change(key: str) -> UsageError:
-    return UsageError(f"compare cannot change {key!r}, only {', '.join(COMPARE_SETTINGS)}: run again instead")
+    known = ", ".join(name for name in settings_of("compare") if name != "metric")  # which is only given again
+    return UsageError(f"compare cannot change {key!r}, only {known}: run again instead")
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) -> None:
@@ -251,7 +247,7 @@ def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
     saved = chosen.saved
     ask = Ask.of(chosen.config, saved.get("metric_code", ""))
     counts = compare_stage(ask, chosen.config, chosen.run_dir, workers, reporter)
-    write_json(chosen.run_dir.receipt, _receipt(chosen, counts, saved))
+    write_json(chosen.run_dir.receipt, _receipt(chosen, counts, saved).as_dict())
     if stored_facts(chosen.run_dir.matrix_zarr).get("images") not in (None, saved["fingerprint"]):
         remove(chosen.run_dir.matrix_zarr)
     if chosen.config.matrix:
@@ -261,7 +257,7 @@ def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
 def _cluster(chosen: Run) -> None:
     table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold, Filters.of(chosen.config))
     chosen.run_dir.discard_from("cluster")
-    write_table(chosen.run_dir.clusters, table, chosen.clusters_mark)
+    write_table(chosen.run_dir.clusters, table, chosen.clusters_key)
 
 
 def _report(done: Run) -> Path:
@@ -270,27 +266,18 @@ def _report(done: Run) -> Path:
     return done.run_dir.report
 
 
-def _receipt(done: Run, counts: dict[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    status_column = done.run_dir.image_columns(IMAGES, ["status"])["status"]
-    failed = status_column.filter(pc.not_equal(status_column, "ok"))
-    return {
-        "images": {"found": len(status_column), "ok": len(status_column) - len(failed), "failed": _counted(failed)},
-        "unreadable_folders": saved["unreadable_folders"],
-        "links_left_alone": saved.get("links_left_alone", 0),
+def _receipt(done: Run, counts: Mapping[str, Any], saved: Mapping[str, Any]) -> Receipt:
+    return Receipt(
+        images=files_of(done.run_dir.image_columns(IMAGES, ["status"])["status"]),
+        unreadable_folders=saved["unreadable_folders"],
+        links_left_alone=saved.get("links_left_alone", 0),
         **counts,
-        "fingerprint": done.pairs_key,
-        "cutoff": done.config.cutoff,
-        "orientations": done.config.orientations,
-        "scope": done.config.scope,
-        "versions": versions(),
-    }
-
-
-def _counted(column: pa.ChunkedArray) -> dict[str, int]:
-    return {
-        entry["values"]: entry["counts"]
-        for entry in sorted(pc.value_counts(column).to_pylist(), key=lambda e: e["values"])
-    }
+        fingerprint=done.pairs_key,
+        cutoff=done.config.cutoff,
+        orientations=done.config.orientations,
+        scope=done.config.scope,
+        versions=versions(),
+    )
 
 
 @cache

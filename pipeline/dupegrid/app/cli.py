@@ -10,8 +10,8 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from types import FrameType, UnionType
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 import typer
 from typer.exceptions import TyperException
@@ -27,7 +27,7 @@ from dupegrid.app.lines import (
     status_lines,
     summary_lines,
 )
-from dupegrid.app.options import OF_RUN, OPTIONS, Option, settings
+from dupegrid.core.config import Config, Taken, settings_of
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.text import printable
 from dupegrid.storage.ours import check_picture
@@ -39,34 +39,60 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Folders of images.")]
+Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH", help=Config.model_fields["paths"].description)]
 RunDir = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
 Image = Annotated[str, typer.Argument(help="An id, a path, or the end of one.")]
 Out = Annotated[str, typer.Option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
+File = Annotated[str | None, typer.Option("--config", metavar="FILE.yaml", help="Settings from a file; flags win.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
 Verb = Callable[..., None]
 
 
-def _takes(*names: str, of_run: bool = False) -> Callable[[Verb], Verb]:
-    """Give a verb these flags of OPTIONS in place of its `**flags`, and `--json` as `as_json`."""
-    known = OPTIONS | OF_RUN if of_run else OPTIONS
-
-    def with_flags(verb: Verb) -> Verb:
-        own = [p for p in inspect.signature(verb).parameters.values() if p.name not in ("as_json", "flags")]
-        flags = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotated(known[name]))
-            for name in names
-        ]
-        as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-        verb.__signature__ = inspect.Signature([*own, *flags, as_json])  # type: ignore[attr-defined]
-        return verb
-
-    return with_flags
+def _takes_settings(verb: Verb) -> Verb:
+    """Give a verb the flags of its settings in place of its `**flags`, and `--json` as `as_json` after them."""
+    *own, as_json, _flags = inspect.signature(verb).parameters.values()
+    of_run = "run_dir" in inspect.signature(verb).parameters
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(name, taken, of_run))
+        for name, taken in settings_of(verb.__name__).items()
+        if taken.flag
+    ]
+    verb.__signature__ = inspect.Signature([*own, *flags, as_json])  # type: ignore[attr-defined]
+    return verb
 
 
-def _annotated(option: Option) -> Any:
-    names = () if option.name is None else (option.name,)
-    return Annotated[option.kind | None, typer.Option(*names, metavar=option.metavar, help=option.help)]
+def _flag(name: str, taken: Taken, of_run: bool) -> Any:
+    """What typer needs to know of a setting."""
+    field = Config.model_fields[name]
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    default = taken.of_run if of_run else taken.unset or _text(field.default)
+    return Annotated[
+        _kind(field.annotation) | None,
+        typer.Option(
+            *(["--" + name.replace("_", "-")] if field.annotation is bool else []),  # else there is a --no-... too
+            metavar=taken.metavar or "|".join(choices) or None,
+            help=f"{field.description}  [default: {default}]" if default else field.description,
+        ),
+    ]
+
+
+def _kind(annotation: Any) -> Any:
+    """What typer makes of the text of a flag: switches, lists and numbers. Config makes the others of text."""
+    if get_origin(annotation) is tuple:
+        return list[str]
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = get_args(annotation)[0]
+    return annotation if annotation in (bool, int, float) else str
+
+
+def _text(default: Any) -> str:
+    """A default as --help says it; not at all where it is that nothing is asked for."""
+    return "" if default in (None, False, ()) else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given."""
+    return {key: value for key, value in flags.items() if value not in (None, [])}
 
 
 def _version(asked: bool) -> None:
@@ -85,45 +111,50 @@ def verbs(
 
 
 @app.command()
-@_takes(*OPTIONS)
-def run(out: Out, paths: Paths = None, *, as_json: bool, **flags: Any) -> None:
+@_takes_settings
+def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """Find the duplicates under the PATHs: index, compare, cluster and report, into RUN."""
-    done = api.run(*(paths or []), out=out, **settings(flags))
-    _print(done.summary, as_json, summary_lines)
+    summary = api.run(*(paths or []), out=out, config=config, **_given(flags)).summary
+    _print(summary.as_dict(), summary_lines(summary), as_json)
 
 
 @app.command()
-@_takes(*(name for name in OPTIONS if name != "matrix"))
-def index(out: Out, paths: Paths = None, *, as_json: bool, **flags: Any) -> None:
+@_takes_settings
+def index(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """Find the files under the PATHs and make their thumbnails, into RUN."""
-    done = api.index(*(paths or []), out=out, **settings(flags))
-    _print(api.status(done.path), as_json, status_lines)
+    done = api.index(*(paths or []), out=out, config=config, **_given(flags))
+    state = api.status(done.path)
+    _print(state.as_dict(), status_lines(state), as_json)
 
 
 @app.command()
-@_takes("threshold", "cutoff", "orientations", "metric", "scheduler", "workers", "memory", of_run=True)
-def compare(run_dir: RunDir, *, as_json: bool, **flags: Any) -> None:
+@_takes_settings
+def compare(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     """Compare all images of RUN with all; settings not given are those of RUN."""
-    _print(api.compare(run_dir, **settings(flags)).receipt, as_json, receipt_lines)
+    receipt = api.compare(run_dir, **_given(flags)).receipt
+    _print(receipt.as_dict(), receipt_lines(receipt), as_json)
 
 
 @app.command()
-@_takes("threshold", of_run=True)
-def cluster(run_dir: RunDir, *, as_json: bool, **flags: Any) -> None:
+@_takes_settings
+def cluster(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     """Join the matches of RUN to clusters; the threshold may be anything up to RUN's cutoff."""
-    _print(api.cluster(run_dir, **settings(flags)).summary, as_json, cluster_lines)
+    summary = api.cluster(run_dir, **_given(flags)).summary
+    _print(summary.as_dict(), cluster_lines(summary), as_json)
 
 
 @app.command()
 def report(run_dir: RunDir, as_json: Json = False) -> None:
     """Draw the clusters of RUN: report.html."""
-    _print({"report": str(api.report(run_dir))}, as_json, lambda made: [f"report: {made['report']}"])
+    page = str(api.report(run_dir))
+    _print({"report": page}, [f"report: {page}"], as_json)
 
 
 @app.command()
 def status(run_dir: RunDir, as_json: Json = False) -> None:
     """How far RUN is, and which of its files could not be read."""
-    _print(api.status(run_dir), as_json, status_lines)
+    state = api.status(run_dir)
+    _print(state.as_dict(), status_lines(state), as_json)
 
 
 @app.command()
@@ -131,28 +162,19 @@ def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
     """Why two images of RUN match or do not: every number that decides, and a picture of where they differ."""
     done = api.open_run(run_dir)
     found = done.explain(a, b)
-    picture = done.path / f"explain-{found.a['id']}-{found.b['id']}.png"
+    picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"
     check_picture(picture)
     write_bytes(picture, found.picture)
-    _print({**found.as_dict(), "picture": str(picture)}, as_json, explain_lines)
+    lines = [*explain_lines(found), f"picture     {picture}"]
+    _print({**found.as_dict(), "picture": str(picture)}, lines, as_json)
 
 
 @app.command()
-@_takes(
-    "files_from",
-    "follow_symlinks",
-    "exact_decode",
-    "thumb",
-    "orientations",
-    "extensions",
-    "ignore_name",
-    "ignore_path",
-    "config",
-    "workers",
-)
-def estimate(paths: Paths = None, *, as_json: bool, **flags: Any) -> None:
+@_takes_settings
+def estimate(paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """What a run on the PATHs would cost, from a few seconds of trying; nothing is written."""
-    _print(api.estimate(*(paths or []), **settings(flags)), as_json, estimate_lines)
+    cost = api.estimate(*(paths or []), config=config, **_given(flags))
+    _print(cost.as_dict(), estimate_lines(cost), as_json)
 
 
 @app.command()
@@ -161,7 +183,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Draw some 300 pictures with planted duplicates, find them, and say what was found of what was planted."""
-    _print(demo_stage.demo(out), as_json, demo_lines)
+    result = demo_stage.demo(out)
+    _print(result.as_dict(), demo_lines(result), as_json)
 
 
 def main() -> NoReturn:
@@ -233,8 +256,8 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _print(result: dict[str, Any], as_json: bool, lines: Any) -> None:
-    text = json.dumps(result, indent=2) if as_json else "\n".join(printable(line) for line in lines(result))
+def _print(result: dict[str, Any], lines: list[str], as_json: bool) -> None:
+    text = json.dumps(result, indent=2) if as_json else "\n".join(printable(line) for line in lines)
     try:
         print(text, flush=True)
     except OSError as error:

@@ -1,6 +1,8 @@
 """Pictures drawn by the program itself, with planted duplicates of every kind, and how many of them a run finds."""
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,9 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from dupegrid.app.api import run
-from dupegrid.app.run import Run, StrPath, absolute, shown
+from dupegrid.app.run import Run, absolute, shown
 from dupegrid.core.errors import RunDirError, StoreError
+from dupegrid.core.values import StrPath
 from dupegrid.images.recipe import EXIF_ORIENTATION
+from dupegrid.results.answers import Answer, Summary
 from dupegrid.storage.tables import read_json, write_json
 
 ORIGINALS: Final = 246
@@ -19,7 +23,36 @@ _BRIGHTER: Final = 1.03
 HIDDEN_COLOUR: Final = (200, 30, 90)
 
 
-def demo(out: StrPath) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Kind:
+    """How many copies of a kind were planted, and how many of them were found."""
+
+    kind: str
+    planted: int
+    found: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a run found of the plants, by kind, and how many of its matches are between unrelated pictures."""
+
+    kinds: list[Kind]
+    false: int
+
+
+@dataclass(frozen=True)
+class Demo(Answer):
+    """A run on pictures that were drawn, and what it found of what was planted among them."""
+
+    pictures: str
+    summary: Summary
+    score: Score
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"pictures": self.pictures, "summary": self.summary.as_dict(), **asdict(self.score)}
+
+
+def demo(out: StrPath) -> Demo:
     """Draw the pictures into out/pictures (once), run on them into out/run, and count what was found of each kind."""
     out = absolute(out)
     pictures, planted_file = out / "pictures", out / "planted.json"
@@ -32,7 +65,7 @@ def demo(out: StrPath) -> dict[str, Any]:
     except (OSError, StoreError, KeyError) as error:
         raise RunDirError(f"cannot use {shown(out)} for the demo ({error}): choose a new folder") from None
     done = run(pictures, out=out / "run", orientations="all")
-    return {"pictures": str(pictures), "summary": done.summary, **score(done, planted)}
+    return Demo(str(pictures), done.summary, score(done, planted))
 
 
 def draw(folder: Path, originals: int = ORIGINALS, each_kind: int = EACH_KIND) -> list[dict[str, str]]:
@@ -61,21 +94,20 @@ def draw(folder: Path, originals: int = ORIGINALS, each_kind: int = EACH_KIND) -
     return plants
 
 
-def score(done: Run, planted: list[dict[str, str]]) -> dict[str, Any]:
-    """What a run found of the plants, by kind, and how many of its matches are between unrelated pictures."""
+def score(done: Run, plants: list[dict[str, str]]) -> Score:
+    """Compare what a run found with the plants, as `draw` returns them."""
     status = {Path(row["path"]).name: row["status"] for row in done.images.select(["path", "status"]).to_pylist()}
     matches = done.matches.select(["path_a", "path_b"]).to_pylist()
     matched = {frozenset((Path(row["path_a"]).name, Path(row["path_b"]).name)) for row in matches}
-    kinds: dict[str, dict[str, Any]] = {}
-    for plant in planted:
-        row = kinds.setdefault(plant["kind"], {"kind": plant["kind"], "planted": 0, "found": 0})
-        row["planted"] += 1
+    planted, found = Counter[str](), Counter[str]()
+    for plant in plants:
+        planted[plant["kind"]] += 1
         if plant["kind"] == "unreadable":
-            row["found"] += status.get(plant["file"], "ok") != "ok"
+            found[plant["kind"]] += status.get(plant["file"], "ok") != "ok"
         else:
-            row["found"] += frozenset((plant["original"], plant["file"])) in matched
+            found[plant["kind"]] += frozenset((plant["original"], plant["file"])) in matched
     false = sum(len({name[:4] for name in pair}) > 1 for pair in matched)
-    return {"kinds": list(kinds.values()), "false": false}
+    return Score([Kind(kind, count, found[kind]) for kind, count in planted.items()], false)
 
 
 def drawn(random: np.random.Generator) -> Image.Image:

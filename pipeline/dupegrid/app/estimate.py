@@ -5,7 +5,8 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,15 @@ import numpy.typing as npt
 from dupegrid.core.arrays import CHOICES
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.config import Config
-from dupegrid.images.chunk import levels_shapes, reading_of
+from dupegrid.images.chunk import levels_shapes
+from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing
-from dupegrid.images.sandbox import File, decode_files
+from dupegrid.images.facts import reading_of
+from dupegrid.images.sandbox import decode_files
 from dupegrid.pairs.bounds import COMPONENTS
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.sort import sorted_shapes
+from dupegrid.results.answers import Answer
 
 _SAMPLE: Final = 200  # files decoded
 _DECODE_S: Final = 3.0  # at most, for all of them
@@ -26,12 +30,27 @@ _POINTS: Final = 6000
 _BYTES_PER_ROW: Final = 300  # of a file in all tables
 
 
-def estimate(listing: Listing, config: Config) -> dict[str, Any]:
-    """Images, pairs, hours, memory and disk of a run on these files, and the rates they are reckoned from.
+@dataclass(frozen=True)
+class Estimate(Answer):
+    """What a run would cost, and the rates that it is reckoned from.
 
     The time to compare is that of multiplying every pair, so an upper bound: most are skipped in blocks. It leaves out
     the writing of matches, of which nobody knows how many there are.
     """
+
+    images: int  # files found
+    bytes_read: int
+    pairs: int
+    images_per_s: float
+    pairs_per_s: int
+    index_hours: float
+    compare_hours_at_most: float
+    memory_bytes: int
+    disk_bytes: int
+
+
+def estimate(listing: Listing, config: Config) -> Estimate:
+    """What a run on these files would cost."""
     files = len(listing.files)
     workers = config.workers or len(os.sched_getaffinity(0))
     files_per_s = _decode_rate(listing, config, workers)
@@ -40,17 +59,17 @@ def estimate(listing: Listing, config: Config) -> dict[str, Any]:
     orientations = CHOICES[config.orientations]
     stored_bytes = files * config.values_per_thumb + _bytes(levels_shapes(files, config.thumb))
     sorted_bytes = _bytes(sorted_shapes(files, config.thumb, orientations))
-    return {
-        "images": files,
-        "bytes_read": int(np.sum(listing.files["size_bytes"].to_numpy(), dtype=np.float64)),
-        "pairs": pairs,
-        "images_per_s": round(files_per_s, 1),
-        "pairs_per_s": round(pairs_per_s),
-        "index_hours": round(files / files_per_s / 3600, 4) if files_per_s else 0.0,
-        "compare_hours_at_most": round(pairs / pairs_per_s / 3600, 4),
-        "memory_bytes": 300_000_000 + 600 * files + sorted_bytes,
-        "disk_bytes": files * _BYTES_PER_ROW + stored_bytes + sorted_bytes,
-    }
+    return Estimate(
+        images=files,
+        bytes_read=int(np.sum(listing.files["size_bytes"].to_numpy(), dtype=np.float64)),
+        pairs=pairs,
+        images_per_s=round(files_per_s, 1),
+        pairs_per_s=round(pairs_per_s),
+        index_hours=round(files / files_per_s / 3600, 4) if files_per_s else 0.0,
+        compare_hours_at_most=round(pairs / pairs_per_s / 3600, 4),
+        memory_bytes=300_000_000 + 600 * files + sorted_bytes,
+        disk_bytes=files * _BYTES_PER_ROW + stored_bytes + sorted_bytes,
+    )
 
 
 def _bytes(shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> int:

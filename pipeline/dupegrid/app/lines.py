@@ -2,101 +2,106 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
+from dupegrid.app.demo import Demo
+from dupegrid.app.estimate import Estimate
 from dupegrid.core.text import counted, quantity, size_text
+from dupegrid.results.answers import Receipt, Status, Summary
+from dupegrid.results.explain import Explanation
 
 
 def _reasons(failed: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in failed.items()) or "none"
 
 
-def summary_lines(summary: Mapping[str, Any]) -> list[str]:
-    files = f"{summary['images']:,} found, {summary['ok']:,} pictures read; not read: {_reasons(summary['failed'])}"
-    left_out, links = summary["not_asked_for"], summary["links_left_alone"]
+def summary_lines(summary: Summary) -> list[str]:
+    files = f"{summary.images:,} found, {summary.ok:,} pictures read; not read: {_reasons(summary.failed)}"
+    left_out, links = summary.not_asked_for, summary.links_left_alone
     lines = [
-        f"files       {files}" if summary["images"] else "files       none under the PATHs: nothing to compare",
+        f"files       {files}" if summary.images else "files       none under the PATHs: nothing to compare",
         *(
-            [f"folders     {len(summary['unreadable_folders']):,} not listed: see run.json"]
-            if summary["unreadable_folders"]
+            [f"folders     {len(summary.unreadable_folders):,} not listed: see run.json"]
+            if summary.unreadable_folders
             else []
         ),
         *([f"links       {counted(links, 'symbolic link')} left alone: see --follow-symlinks"] if links else []),
-        f"pairs       {quantity(summary['pairs'] - left_out)} compared"
+        f"pairs       {quantity(summary.pairs - left_out)} compared"
         + (f", {quantity(left_out)} not asked for" if left_out else ""),
         *cluster_lines(summary),
-        f"tables      {summary['run']}{os.sep}",
-        f"report      {summary['report']}",
+        f"tables      {summary.run}{os.sep}",
+        f"report      {summary.report}",
     ]
-    if "already_there" in summary:
-        there = f"{summary['already_there']:,} of {summary['pictures_of_path']:,}"
+    if summary.already_there is not None:
+        there = f"{summary.already_there:,} of {summary.pictures_of_path:,}"
         lines.insert(-2, f"known       {there} pictures of PATH have a match under --against")
     return lines
 
 
-def cluster_lines(summary: Mapping[str, Any]) -> list[str]:
-    clusters, bridges = counted(summary["clusters"], "cluster"), counted(summary["bridges"], "bridge")
-    size, pairs = size_text(summary["duplicate_bytes"]), counted(summary["matches"], "matching pair")
-    found = f"{summary['duplicates']:,} in {clusters} at MSE {summary['threshold']:g}"
+def cluster_lines(summary: Summary) -> list[str]:
+    clusters, bridges = counted(summary.clusters, "cluster"), counted(summary.bridges, "bridge")
+    size, pairs = size_text(summary.duplicate_bytes), counted(summary.matches, "matching pair")
+    found = f"{summary.duplicates:,} in {clusters} at MSE {summary.threshold:g}"
     return [f"duplicates  {found}, {size} in them; {bridges}; {pairs}"]
 
 
-def receipt_lines(receipt: Mapping[str, Any]) -> list[str]:
-    pairs = dict(receipt["pairs"])
+def receipt_lines(receipt: Receipt) -> list[str]:
+    pairs = dict(receipt.pairs)
     total = pairs.pop("total")
     return [
         f"pairs       {total:,}: " + ", ".join(f"{name} {count:,}" for name, count in pairs.items()),
-        f"matches     {receipt['matches']:,} at or under {receipt['cutoff']:g}",
+        f"matches     {receipt.matches:,} at or under {receipt.cutoff:g}",
     ]
 
 
-def status_lines(state: Mapping[str, Any]) -> list[str]:
+def status_lines(state: Status) -> list[str]:
     shown = 20
     stages = [
-        f"{name:<8} {state[name]['done']:,} of {state[name]['total']:,} {state[name]['unit']}"
-        for name in ("index", "compare")
+        f"{name:<8} {stage.done:,} of {stage.total:,} {stage.unit}"
+        for name, stage in (("index", state.index), ("compare", state.compare))
     ]
-    stages += [f"{name:<8} {'done' if state[name] else 'to do'}" for name in ("cluster", "report")]
+    stages += [
+        f"{name:<8} {'done' if done else 'to do'}"
+        for name, done in (("cluster", state.cluster), ("report", state.report))
+    ]
     failures = [
-        f"  {row['status']}: {row['path']}" + (f" ({row['error']})" if row["error"] else "")
-        for row in state["failures"][:shown]
+        f"  {failure.status}: {failure.path}" + (f" ({failure.error})" if failure.error else "")
+        for failure in state.failures[:shown]
     ]
-    more = len(state["failures"]) - len(failures)
+    more = len(state.failures) - len(failures)
     return [
         *stages,
-        f"not read: {_reasons(state['failed'])}",
+        f"not read: {_reasons(state.failed)}",
         *failures,
         *([f"  and {more:,} more: see 'status' and 'error' in images.parquet"] if more else []),
     ]
 
 
-def explain_lines(found: Mapping[str, Any]) -> list[str]:
+def explain_lines(found: Explanation) -> list[str]:
     sides = [
-        f"{name}           {image['id']}: {image['path']}, {image['width']} x {image['height']}, {image['status']}"
-        for name, image in (("a", found["a"]), ("b", found["b"]))
+        f"{name}           {side.id}: {side.path}, {side.width} x {side.height}, {side.status}"
+        for name, side in (("a", found.a), ("b", found.b))
     ]
-    joined = "over the cutoff" if found["joined_at"] is None else f"threshold {found['joined_at']:.4f}"
+    joined = "over the cutoff" if found.joined_at is None else f"threshold {found.joined_at:.4f}"
     return [
         *sides,
-        f"same bytes  {'yes' if found['same_file'] else 'no'}",
+        f"same bytes  {'yes' if found.same_file else 'no'}",
         *(
-            f"MSE         {value:.4f} {name}" + (" (best)" if name == found["best"] else "")
-            for name, value in found["mse"].items()
+            f"MSE         {value:.4f} {name}" + (" (best)" if name == found.best else "")
+            for name, value in found.mse.items()
         ),
-        *(f"bound       {value:.4f} {name}" for name, value in found["bounds"].items()),
+        *(f"bound       {value:.4f} {name}" for name, value in found.bounds.items()),
         f"one cluster {joined}",
-        f"picture     {found['picture']}",
     ]
 
 
-def estimate_lines(cost: Mapping[str, Any]) -> list[str]:
+def estimate_lines(cost: Estimate) -> list[str]:
     return [
-        f"files       {cost['images']:,}, {size_text(cost['bytes_read'])}",
-        f"pairs       {quantity(cost['pairs'])}",
-        f"index       {_duration(cost['index_hours'])} at {cost['images_per_s']:,.0f} files/s",
-        f"compare     {_duration(cost['compare_hours_at_most'])} at most, at {quantity(cost['pairs_per_s'])} pairs/s",
-        f"memory      {size_text(cost['memory_bytes'])}",
-        f"disk        {size_text(cost['disk_bytes'])}",
+        f"files       {cost.images:,}, {size_text(cost.bytes_read)}",
+        f"pairs       {quantity(cost.pairs)}",
+        f"index       {_duration(cost.index_hours)} at {cost.images_per_s:,.0f} files/s",
+        f"compare     {_duration(cost.compare_hours_at_most)} at most, at {quantity(cost.pairs_per_s)} pairs/s",
+        f"memory      {size_text(cost.memory_bytes)}",
+        f"disk        {size_text(cost.disk_bytes)}",
     ]
 
 
@@ -105,13 +110,13 @@ def _duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{minutes:.0f} minutes" if minutes >= 1 else f"{minutes * 60:.1f} s"
 
 
-def demo_lines(result: Mapping[str, Any]) -> list[str]:
+def demo_lines(result: Demo) -> list[str]:
     lines = ["planted           found  of"]
-    lines += [f"{row['kind']:<16} {row['found']:>6} {row['planted']:>3}" for row in result["kinds"]]
+    lines += [f"{row.kind:<16} {row.found:>6} {row.planted:>3}" for row in result.score.kinds]
     lines += [
         "",
-        f"matches between pictures that are not duplicates: {result['false']}",
-        f"pictures  {result['pictures']}{os.sep}",
-        *summary_lines(result["summary"]),
+        f"matches between pictures that are not duplicates: {result.score.false}",
+        f"pictures  {result.pictures}{os.sep}",
+        *summary_lines(result.summary),
     ]
     return lines

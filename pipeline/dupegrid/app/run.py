@@ -13,14 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, Ints, Pixels
-from dupegrid.core.config import Ask, Config, load_config, resolved
+from dupegrid.core.config import Config, load_config
 from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
-from dupegrid.images.representatives import file_names
-from dupegrid.pairs.ask import Filters
+from dupegrid.core.values import StrPath, resolved
+from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import lazy, mse_matrix
+from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
@@ -30,7 +31,6 @@ from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
 from dupegrid.storage.tables import FORMAT, check_ids, check_images, read_json, read_metadata, read_table, row_count
 
-StrPath = str | os.PathLike[str]
 _TABLES: Final = ("images", "matches", "clusters")
 
 
@@ -76,9 +76,9 @@ class Run:
             raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
         key = fingerprint(pairs, self.run_dir.tiles_key("layout"))
         matches = read_matches(self.run_dir, key, columns)
-        if self.is_compared and len(matches) != self.receipt["matches"]:
+        if self.is_compared and len(matches) != self.receipt.matches:
             raise StoreError(
-                f"{shown(self.path)} holds {len(matches):,} of {self.receipt['matches']:,} matches: "
+                f"{shown(self.path)} holds {len(matches):,} of {self.receipt.matches:,} matches: "
                 "run 'dupegrid run' again to make them"
             )
         return matches
@@ -137,7 +137,7 @@ class Run:
     @property
     def is_clustered(self) -> bool:
         """Whether clusters.parquet is there, with the settings of this run."""
-        return self.clusters_mark.items() <= read_metadata(self.run_dir.clusters).items()
+        return self.clusters_key.items() <= read_metadata(self.run_dir.clusters).items()
 
     @property
     def pairs_key(self) -> str:
@@ -146,7 +146,7 @@ class Run:
         return Ask.of(self.config, saved.get("metric_code", "")).key(saved["fingerprint"])
 
     @property
-    def clusters_mark(self) -> dict[str, str]:
+    def clusters_key(self) -> dict[str, str]:
         """What clusters.parquet was made from, as its metadata says."""
         return {"fingerprint": self.pairs_key, "threshold": repr(self.config.threshold)}
 
@@ -186,55 +186,18 @@ class Run:
         return Sheet(cards(self.clusters, self.images, self.thumbs_of, numbers))
 
     @property
-    def receipt(self) -> dict[str, Any]:
+    def receipt(self) -> Receipt:
         """What was compared, and how every pair was decided: receipt.json."""
-        receipt: dict[str, Any] = read_json(self.existing("receipt.json", "compare"))
-        return receipt
+        path = self.existing("receipt.json", "compare")
+        try:
+            return Receipt.of(read_json(path))
+        except (KeyError, TypeError):
+            raise DamagedError(path, "it is not what was written there") from None
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """The run in a few numbers."""
-        receipt = self.receipt
-        duplicate = pc.equal(self.clusters["role"], "duplicate")
-        duplicates = self.clusters["image"].filter(duplicate)
-        return {
-            "run": str(self.path),
-            "report": str(self.path / "report.html"),
-            "images": receipt["images"]["found"],
-            "ok": receipt["images"]["ok"],
-            "failed": receipt["images"]["failed"],
-            "unreadable_folders": receipt["unreadable_folders"],
-            "links_left_alone": receipt["links_left_alone"],
-            "pairs": receipt["pairs"]["total"],
-            "threshold": self.config.threshold,
-            "matches": pc.sum(pc.less_equal(self.match_scores["score"], self.config.threshold)).as_py() or 0,
-            "clusters": len(pc.unique(self.clusters["cluster"])),
-            "duplicates": len(duplicates),
-            "bridges": pc.sum(pc.equal(self.clusters["role"], "bridge")).as_py() or 0,
-            "duplicate_bytes": self._bytes_of(duplicates),
-            "not_asked_for": receipt["pairs"]["other_group"] + receipt["pairs"]["filter"],
-            **self._already_there,
-        }
-
-    def _bytes_of(self, ids: pa.ChunkedArray) -> int:
-        """The bytes that images take: a file under several names once, and not if one of its names is a keeper."""
-        name = file_names(self.images)[0]
-        name = np.where(name >= 0, name, np.arange(len(name)))
-        files = np.setdiff1d(name[ids.to_numpy()], name[self.clusters["keeper"].to_numpy()])
-        return pc.sum(self.images["size_bytes"].take(pa.array(files))).as_py() or 0
-
-    @property
-    def _already_there(self) -> dict[str, int]:
-        """Of an A-versus-B run: how many pictures of PATH there are, and how many have a match on the other side."""
-        if not self.config.against:
-            return {}
-        ok = pc.equal(self.images["status"], "ok").to_numpy()
-        first = ok & pc.equal(self.images["group"], "a").to_numpy()
-        near = self.match_scores.filter(pc.less_equal(self.match_scores["score"], self.config.threshold))
-        matched = np.zeros(len(ok), bool)
-        matched[near["a"].to_numpy()] = matched[near["b"].to_numpy()] = True
-        stands_for = pc.fill_null(pc.coalesce(self.images["identical_to"], self.images["id"]), 0).to_numpy()
-        return {"pictures_of_path": int(first.sum()), "already_there": int((first & matched[stands_for]).sum())}
+        return summary_of(self.path, self.config, self.images, self.match_scores, self.clusters, self.receipt)
 
     @cached_property
     def stored_thumbs(self) -> Thumbs:

@@ -24,14 +24,17 @@ class _OneBlasThread:
         with self._lock:
             self._users += 1
             if self._limits is None:
+                _heed_this_thread()
                 self._limits = _blas().limit(limits=1, user_api="blas")
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
+                _heed_this_thread()
                 self._limits.restore_original_limits()
                 self._limits = None
+                _heed_this_thread()
 
 
 _one_blas_thread = _OneBlasThread()
@@ -47,3 +50,10 @@ def one_blas_thread() -> _OneBlasThread:
 def _blas() -> ThreadpoolController:
     """numpy's BLAS among the libraries that are loaded; looking for them takes a while."""
     return ThreadpoolController()
+
+
+def _heed_this_thread() -> None:
+    """From threadpoolctl 3.8 on only the thread that was first can set OpenBLAS, and the others do nothing, unsaid."""
+    for library in _blas().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)

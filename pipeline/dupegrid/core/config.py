@@ -1,78 +1,57 @@
-"""One validated configuration: defaults < YAML file < flags."""
+"""Each setting, once: its default, its range, its help, its flag, and which verbs take it.
+
+A setting comes from the defaults, then a YAML file, then flags or keyword arguments; the later one wins.
+"""
 
 import os
-import re
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dupegrid.core.arrays import CHANNELS
 from dupegrid.core.errors import ConfigError
-from dupegrid.core.keys import fingerprint
+from dupegrid.core.values import (
+    SCHEDULERS_HERE,
+    StrPath,
+    StrPaths,
+    Texts,
+    endings,
+    extension,
+    in_bytes,
+    known_scheduler,
+    one_or_several,
+    resolved,
+)
 
-SCHEDULERS = "sync, threads, processes, local or tcp://HOST:PORT"
-SCHEDULERS_HERE = ("sync", "threads", "processes", "local")  # on this machine, connecting to nothing
-_ADDRESS: Final = re.compile(r"tcp://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?")
 _YAML_CHARACTERS = 1 << 20  # read of a file of settings
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_MAKING: Final = ("run", "index")  # the verbs that make a run directory
+_TRYING: Final = (*_MAKING, "estimate")
+_COMPARING: Final = (*_MAKING, "compare")
+
+Orientations = Literal["none", "rotations", "all"]
+Scope = Literal["all", "across", "within"]
+# Before a converter stands what a caller may give: Settings says the same to type checkers, and a test compares them.
+SizeBytes = Annotated[int, BeforeValidator(in_bytes, json_schema_input_type=int | str)]
+FilePath = Annotated[str, BeforeValidator(resolved, json_schema_input_type=StrPath)]
+FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(one_or_several, json_schema_input_type=StrPaths)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(one_or_several, json_schema_input_type=Texts)]
+Extension = Annotated[str, AfterValidator(extension)]
+Extensions = Annotated[
+    tuple[Extension, ...], BeforeValidator(endings, json_schema_input_type=Texts), Field(min_length=1)
+]
+Scheduler = Annotated[str, AfterValidator(known_scheduler)]
 
 
-def _known_scheduler(name: str) -> str:
-    if name in SCHEDULERS_HERE or _ADDRESS.fullmatch(name):
-        return name
-    raise ValueError(f"is {name!r}: use {SCHEDULERS}")
+class Taken(NamedTuple):
+    """By which verbs a setting is taken; and what --help says of it besides its description and its default."""
 
-
-def resolved(path: Any) -> str:
-    """An absolute path of what the system finds under a path, in its own spelling where it holds no '..'.
-
-    `link/../pics` lies beside what the link leads to. Raises ValueError for what names no place on a file system.
-    """
-    if not isinstance(path, str | bytes | os.PathLike):
-        raise ValueError(f"is {path!r}: give one path")
-    text = os.fsdecode(path)
-    if not text or "\0" in text:
-        raise ValueError(f"is {text!r}: name a folder")
-    if _URL.match(text):
-        raise ValueError(f"is {text!r}: only folders and files of this machine can be named, so mount it first")
-    parts = os.path.expanduser(text).split("/")
-    if ".." not in parts:
-        return os.path.abspath("/".join(parts))
-    tail = len(parts) - parts[::-1].index("..")
-    try:
-        head = os.path.realpath("/".join(parts[:tail]), strict=True)
-    except OSError as error:
-        raise ValueError(f"is {text!r}: {error.strerror}, before its last '..'") from None
-    return os.path.normpath("/".join([head, *parts[tail:]]))
-
-
-def _one_or_several(value: Any) -> Any:
-    return [value] if isinstance(value, str | bytes | os.PathLike) else value
-
-
-def _extension(name: str) -> str:
-    return "." + name.strip().lower().removeprefix(".")
-
-
-def _bytes(size: Any) -> Any:
-    if not isinstance(size, str):
-        return size
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", size.strip())
-    if parts is None:
-        raise ValueError(f"is {size!r}: give it as 500MB or 4GB")
-    return int(float(parts[1]) * 1000 ** " kMGT".index(parts[2] or " "))
-
-
-SizeBytes = Annotated[int, BeforeValidator(_bytes)]
-FolderPath = Annotated[str, BeforeValidator(resolved)]
-OneFile = Annotated[str, BeforeValidator(resolved)]
-Extension = Annotated[str, AfterValidator(_extension)]
-Extensions = Annotated[tuple[Extension, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
-Folders = Annotated[tuple[FolderPath, ...], BeforeValidator(_one_or_several)]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_several)]
+    by: tuple[str, ...]
+    metavar: str | None = None  # where the type does not say it
+    unset: str = ""  # in words, what holds where none is given
+    of_run: str = "RUN's"  # the same for a verb that goes on with a RUN
+    flag: bool = True  # whether the command has a flag for it
 
 
 class Config(BaseModel):
@@ -80,41 +59,76 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    paths: Folders = Field((), description="folders to search for images")
-    against: Folders = Field((), description="compare paths with these folders only")
-    threshold: float = Field(50.0, ge=0, le=65025, description="pairs with an MSE at or under it are duplicates")
-    cutoff: float = Field(-1.0, le=65025, description="keep pairs up to this MSE; default: the threshold")
-    thumb: int = Field(64, ge=4, le=256, description="side of the thumbnails, pixels")
-    orientations: Literal["none", "rotations", "all"] = "rotations"
-    scope: Literal["all", "across", "within"] = "all"
-    metric: str = Field("mse", pattern=r"^\w+$|^[\w.]+:\w+$", description="mse, mae or package.module:function")
-    same_size: bool = Field(False, description="compare images of the same width and height only")
-    max_aspect: float | None = Field(None, ge=1, description="largest factor between the aspects of a pair")
-    files_from: OneFile | None = Field(
-        None, description="a file of paths, by NUL or newline, to take as one more folder"
+    paths: Annotated[FilePaths, Taken(_TRYING, flag=False)] = Field((), description="Folders of images.")
+    against: Annotated[FilePaths, Taken(_MAKING, "PATH")] = Field(
+        (), description="Compare with these folders only, no pair inside either side."
     )
-    follow_symlinks: bool = Field(False, description="follow symbolic links; loops end")
-    exact_decode: bool = Field(False, description="decode all of each picture, without the shortcuts of the recipe")
-    decode_again: bool = Field(False, description="decode again what other versions of the decoders decoded")
-    max_pixels: int = Field(250_000_000, ge=1, le=4_000_000_000, description="larger pictures are not decoded")
-    file_timeout: float = Field(60.0, gt=0, le=86_400, description="seconds a decoder may take for one file")
-    extensions: Extensions | None = Field(None, description="only these; default: every file is looked at")
-    ignore_name: Patterns = Field((), description="glob patterns of file and folder names to leave out")
-    ignore_path: Folders = Field((), description="files and folders to leave out")
-    scheduler: Annotated[str, AfterValidator(_known_scheduler)] = "threads"
-    workers: int | None = Field(None, ge=1, description="threads or processes; default: one a core")
-    matrix: bool = Field(False, description="store the whole all-to-all matrix in mse.zarr too")
-    memory: SizeBytes | None = Field(
-        None, ge=1_000_000, description="bytes for comparing; default: half of the machine"
+    threshold: Annotated[float, Taken((*_COMPARING, "cluster"))] = Field(
+        50.0, ge=0, le=65025, description="Pairs with an MSE at or under it are duplicates."
     )
-    tile: int | None = Field(None, ge=1, description="images a side of a tile; default: by the size of a thumbnail")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _cutoff_follows_threshold(cls, values: dict[str, Any]) -> dict[str, Any]:
-        if values.get("cutoff") is None:
-            values = {**values, "cutoff": values.get("threshold", 50.0)}
-        return values
+    cutoff: Annotated[float, Taken(_COMPARING, unset="the threshold")] = Field(
+        default_factory=lambda values: values.get("threshold"),
+        le=65025,
+        description="Keep pairs up to this MSE, so that the threshold can be moved later.",
+    )
+    thumb: Annotated[int, Taken(_TRYING)] = Field(64, ge=4, le=256, description="Side of the thumbnails, pixels.")
+    orientations: Annotated[Orientations, Taken((*_TRYING, "compare"))] = Field(
+        "rotations", description="Turns (and mirrors) that count as the same."
+    )
+    scope: Annotated[Scope, Taken(_MAKING)] = Field(
+        "all", description="Pairs of all images, across PATHs only or within one PATH only."
+    )
+    metric: Annotated[
+        str, Taken(_COMPARING, "mse|mae|MODULE:FUNCTION", of_run="RUN's; code of yours has to be given again")
+    ] = Field("mse", pattern=r"^\w+$|^[\w.]+:\w+$", description="The measure; all but mse compare every pair in full.")
+    same_size: Annotated[bool, Taken(_MAKING)] = Field(
+        False, description="Compare pictures of the same width and height only."
+    )
+    max_aspect: Annotated[float | None, Taken(_MAKING, "F")] = Field(
+        None, ge=1, description="Compare pictures whose aspects differ by this factor at most."
+    )
+    files_from: Annotated[FilePath | None, Taken(_TRYING, "FILE")] = Field(
+        None, description="Take the files named in this file too, one a line or ended by NUL."
+    )
+    follow_symlinks: Annotated[bool, Taken(_TRYING)] = Field(False, description="Follow symbolic links; loops end.")
+    exact_decode: Annotated[bool, Taken(_TRYING)] = Field(
+        False, description="Decode all of each picture, without shortcuts: slower."
+    )
+    decode_again: Annotated[bool, Taken(_MAKING)] = Field(
+        False, description="Decode again what other versions of the decoders decoded."
+    )
+    max_pixels: Annotated[int, Taken(_MAKING)] = Field(
+        250_000_000, ge=1, le=4_000_000_000, description="Larger pictures are not decoded."
+    )
+    file_timeout: Annotated[float, Taken(_MAKING, "SECONDS")] = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="Seconds a decoder may take for one file; while all is stopped none pass.",
+    )
+    extensions: Annotated[Extensions | None, Taken(_TRYING, ".jpg,.png", unset="at every file")] = Field(
+        None, description="Look at files with these endings only."
+    )
+    ignore_name: Annotated[Patterns, Taken(_TRYING, "GLOB")] = Field(
+        (), description="Leave out files and folders of this name."
+    )
+    ignore_path: Annotated[FilePaths, Taken(_TRYING, "PATH")] = Field((), description="Leave out this file or folder.")
+    scheduler: Annotated[
+        Scheduler,
+        Taken(_COMPARING, "|".join((*SCHEDULERS_HERE, "tcp://...")), of_run="RUN's, unless that is an address"),
+    ] = Field("threads", description="Where the work is done.")
+    workers: Annotated[int | None, Taken((*_TRYING, "compare"), unset="one a core")] = Field(
+        None, ge=1, description="Threads or processes."
+    )
+    memory: Annotated[SizeBytes | None, Taken(_COMPARING, "4GB", unset="half of the machine")] = Field(
+        None, ge=1_000_000, description="Memory for comparing."
+    )
+    matrix: Annotated[bool, Taken(("run", "compare"))] = Field(
+        False, description="Store the whole all-to-all MSE matrix in mse.zarr too."
+    )
+    tile: Annotated[int | None, Taken(_COMPARING, flag=False)] = Field(
+        None, ge=1, description="Images a side of a tile; by default as many as the size of a thumbnail allows."
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
@@ -140,40 +154,65 @@ class Config(BaseModel):
         return self.thumb * self.thumb * CHANNELS
 
 
-@dataclass(frozen=True)
-class Ask:
-    """What decides which pairs are matches, and their scores."""
+class CompareSettings(TypedDict, total=False):
+    """The fields of Config that `compare` takes too, as a caller may give them; for type checkers."""
 
+    threshold: float
     cutoff: float
-    orientations: str
-    scope: str
-    against: bool
+    orientations: Orientations
+    metric: str
+    scheduler: str
+    workers: int | None
+    memory: int | str | None
+    matrix: bool
+    tile: int | None
+
+
+class Settings(CompareSettings, total=False):
+    """All fields of Config, as a caller may give them."""
+
+    paths: StrPaths
+    against: StrPaths
+    thumb: int
+    scope: Scope
     same_size: bool
     max_aspect: float | None
-    metric: str
-    metric_code: str  # what its code is known by
-
-    @classmethod
-    def of(cls, config: Config, metric_code: str) -> "Ask":
-        """What a configuration asks for."""
-        same_named = {field.name: getattr(config, field.name) for field in fields(cls)[:-1]}
-        return cls(**same_named | {"against": bool(config.against), "metric_code": metric_code})
-
-    def key(self, images: str) -> str:
-        """A key of the matches among images that have a key: equal when these would be the same."""
-        return fingerprint(images, *astuple(self))
+    files_from: StrPath | None
+    follow_symlinks: bool
+    exact_decode: bool
+    decode_again: bool
+    max_pixels: int
+    file_timeout: float
+    extensions: Texts | None
+    ignore_name: Texts
+    ignore_path: StrPaths
 
 
-def load_config(file: str | os.PathLike[str] | None = None, kept_cutoff: float = -1.0, /, **flags: Any) -> Config:
+def settings_of(verb: str) -> dict[str, Taken]:
+    """The settings that a verb takes, by name, and how."""
+    known = {
+        name: next(entry for entry in field.metadata if isinstance(entry, Taken))
+        for name, field in Config.model_fields.items()
+    }
+    return {name: taken for name, taken in known.items() if verb in taken.by}
+
+
+def load_config(
+    file: str | os.PathLike[str] | None = None, kept_cutoff: float | None = None, /, **flags: Any
+) -> Config:
     """The configuration from defaults, an optional YAML file, and flags that are not None; later ones win.
 
     `kept_cutoff` is that of a run to go on with: where none is asked for and it serves the threshold, it stays.
     Raises ConfigError, naming the key, for anything unknown or out of range.
     """
+    known = Config.model_fields
     values = {} if file is None else _read_yaml(Path(file))
+    values = {key: value for key, value in values.items() if value is not None or key not in known}
     values.update({key: value for key, value in flags.items() if value is not None})
     config = _validated(values, f"{os.fspath(file)}: " if file is not None else "")
-    return config if "cutoff" in values or kept_cutoff <= config.threshold else changed(config, cutoff=kept_cutoff)
+    if kept_cutoff is None or "cutoff" in values or kept_cutoff <= config.threshold:
+        return config
+    return changed(config, cutoff=kept_cutoff)
 
 
 def changed(config: Config, **flags: Any) -> Config:

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,12 +34,24 @@ _WORKERS_START_WITH: Final = "distributed.nanny.pre-spawn-environ"
 
 
 @contextmanager
-def dask_cluster(scheduler: "str | Client", workers: int) -> Iterator["DaskCluster"]:
-    """A cluster of so many processes of our own (local), the one at the address of a scheduler, or that of a Client.
+def dask_cluster(scheduler: str, workers: int) -> Iterator["DaskCluster"]:
+    """A cluster of so many processes of our own (local), or the one at the address of a scheduler.
 
-    ConfigError when no scheduler answers there, the Client cannot be used, or no worker is there.
+    ConfigError when no scheduler answers there, or no worker is there.
     """
-    with _silent(), _client(scheduler, workers) as client:
+    with _silent(), _own_client(workers) if scheduler == "local" else _client_at(scheduler) as client:
+        yield DaskCluster(client)
+
+
+@contextmanager
+def handed_over(client: Any) -> Iterator["DaskCluster"]:
+    """The cluster of a client of the caller's, who goes on using it. ConfigError when it cannot be used."""
+    from distributed import Client
+
+    if not isinstance(client, Client) or client.status != "running" or client.asynchronous:
+        raise ConfigError(f"client is {client!r}: give a dask.distributed Client that is open and not asynchronous")
+    with _silent():
+        _wait_for_a_worker(client, client.scheduler.address)
         yield DaskCluster(client)
 
 
@@ -134,12 +146,6 @@ def _digest(file: Path) -> str:
         return type(error).__name__
 
 
-def _client(scheduler: "str | Client", workers: int) -> AbstractContextManager["Client"]:
-    if not isinstance(scheduler, str):
-        return _handed_over(scheduler)
-    return _own_client(workers) if scheduler == "local" else _client_at(scheduler)
-
-
 @contextmanager
 def _own_client(workers: int) -> Iterator["Client"]:
     """A client of a cluster of processes here, which nobody else can reach but by loopback."""
@@ -156,7 +162,8 @@ def _own_client(workers: int) -> Iterator["Client"]:
         "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
     }
     variables = {**dask.config.get(_WORKERS_START_WITH), SAFE_PATH: "1"}
-    with kept_environment(*variables, "PYTHONHASHSEED"):  # distributed sets them here, whenever it starts a worker
+    # distributed sets these here, whenever it starts a worker.
+    with kept_environment(*variables, "PYTHONHASHSEED", "__DASK_PARENT_PID"):
         with safe_path(), dask.config.set({_WORKERS_START_WITH: variables}):
             cluster = LocalCluster(**options)
         with cluster, _closed(Client(cluster, set_as_default=False)) as client:
@@ -181,17 +188,6 @@ def _client_at(scheduler: str) -> Iterator["Client"]:
     with _closed(client):
         _wait_for_a_worker(client, scheduler)
         yield client
-
-
-@contextmanager
-def _handed_over(client: Any) -> Iterator["Client"]:
-    """A client of the caller's, who goes on using it."""
-    from distributed import Client
-
-    if not isinstance(client, Client) or client.status != "running" or client.asynchronous:
-        raise ConfigError(f"client is {client!r}: give a dask.distributed Client, connected and not asynchronous")
-    _wait_for_a_worker(client, client.scheduler.address)
-    yield client
 
 
 def _wait_for_a_worker(client: "Client", scheduler: str) -> None:

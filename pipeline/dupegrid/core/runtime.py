@@ -15,7 +15,7 @@ from dask.callbacks import Callback
 from dask.utils import funcname
 
 from dupegrid.core.blas import one_blas_thread
-from dupegrid.core.dask_cluster import GO_ON, dask_cluster
+from dupegrid.core.dask_cluster import GO_ON, dask_cluster, handed_over
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
 from dupegrid.core.tasks import Items, Task, collection
@@ -44,14 +44,17 @@ class Runtime(Protocol):
 
 
 @contextmanager
-def runtime(scheduler: Any, workers: int | None = None) -> Iterator[Runtime]:
+def runtime(scheduler: str, workers: int | None = None, client: Any = None) -> Iterator[Runtime]:
     """A runtime by name: sync, threads, processes, local (a cluster of processes here) or the address of a cluster.
 
-    Or a dask.distributed Client, which is used and left as it is. ConfigError when no scheduler answers at the address,
-    where the Client is closed, or where this program cannot start processes.
+    A dask.distributed Client that is handed over is taken instead, and left open. ConfigError when no scheduler answers
+    at the address, when the Client cannot be used, or where this program cannot start processes.
     """
     count = workers or len(os.sched_getaffinity(0))
-    if scheduler == "sync":
+    if client is not None:
+        with handed_over(client) as cluster:
+            yield cluster
+    elif scheduler == "sync":
         with one_blas_thread():
             yield _Local(dask.get, 1)
     elif scheduler == "threads":

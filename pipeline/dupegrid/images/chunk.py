@@ -4,9 +4,8 @@ What the rows were made from is in their metadata (their facts): a chunk whose f
 but for the files in it that have not.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,14 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHANNELS, Pixels
-from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
-from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import display_path
 from dupegrid.images.decoded import Decoded, Reading
+from dupegrid.images.decoder import File
+from dupegrid.images.facts import (
+    BY_SETTINGS,
+    IDENTITY,
+    LISTED,
+    TRIED_AGAIN,
+    facts_of,
+    is_of_others,
+    settings_key,
+    together,
+)
 from dupegrid.images.levels import all_cell_sums, cell_dtype, levels
 from dupegrid.images.recipe import DECODERS
-from dupegrid.images.sandbox import File, decode_files, may_pass
+from dupegrid.images.sandbox import decode_files, may_pass
 from dupegrid.storage.arrays import SUMS, Arrays, Thumbs
 from dupegrid.storage.chunked import row_sums
 from dupegrid.storage.hold import check_hold
@@ -31,24 +39,14 @@ from dupegrid.storage.schemas import IMAGE_PART, IMAGES
 from dupegrid.storage.tables import read_metadata, read_table, write_table
 
 _LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
-_TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed, in every run; what `may_pass`, in one
-_BY_SETTINGS: Final = ("too_large", "timeout")  # may be well with other settings
-_IDENTITY: Final = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode")
 _LEFT_OUT: Final = "left out by --extensions, --ignore-name, --ignore-path or for want of --follow-symlinks"
-# Columns of a chunk's rows that come from the listing; and those that decoding found.
-LISTED: Final = ("id", "path_raw", "root", "group", "link_kind", *_IDENTITY)
 _FOUND: Final = tuple(name for name in IMAGE_PART.names if name not in (*LISTED, "path"))
 
 
-def reading_of(config: Config) -> Reading:
-    """How the files of a run are read."""
-    return Reading(config.thumb, config.exact_decode, config.max_pixels, config.follow_symlinks, config.decode_again)
-
-
-def create_stores(run_dir: RunDir, images: int, side: int, chunk: int, mark: str) -> tuple[Thumbs, Arrays]:
+def create_stores(run_dir: RunDir, images: int, side: int, chunk: int, key: str) -> tuple[Thumbs, Arrays]:
     """Empty stores for the thumbnails of so many images and for what is reckoned from them."""
-    create_levels(run_dir, images, side, chunk, mark)
-    Thumbs.create(run_dir.thumbs_zarr, images, side, chunk, mark)
+    create_levels(run_dir, images, side, chunk, key)
+    Thumbs.create(run_dir.thumbs_zarr, images, side, chunk, key)
     run_dir.renew()
     return run_dir.thumbs(), run_dir.levels()
 
@@ -59,9 +57,9 @@ def levels_shapes(images: int, side: int) -> dict[str, tuple[tuple[int, ...], np
     return {**shapes, SUMS: ((images, 2), np.uint64)}
 
 
-def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, mark: str) -> None:
+def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, key: str) -> None:
     """The second of these: cell sums, and checksums of the rows that are read alone."""
-    Arrays.create(run_dir.levels_zarr, levels_shapes(images, side), chunk).sign(mark)
+    Arrays.create(run_dir.levels_zarr, levels_shapes(images, side), chunk).sign(key)
     run_dir.renew()
 
 
@@ -76,7 +74,7 @@ def index_chunk(run_dir: RunDir, token: str, reading: Reading, timeout_s: float,
 
 def _index_chunk(run_dir: RunDir, reading: Reading, timeout_s: float, number: int) -> int:
     files = run_dir.listing().read(number)
-    settings = _settings_mark(reading, timeout_s)
+    settings = settings_key(reading, timeout_s)
     known, chunk, failed = _known(run_dir, number, files, reading, settings)
     missing = [place for place, decoded in enumerate(known) if decoded is None]
     listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
@@ -93,7 +91,7 @@ def _index_chunk(run_dir: RunDir, reading: Reading, timeout_s: float, number: in
     table = _rows(files, [decoded for decoded in known if decoded is not None])
     facts = facts_of(files, table, settings, failed)
     before = read_metadata(run_dir.part(number)).get("decoders", "")
-    kept = len(missing) < len(files) and not (reading.decode_again and _is_of_others(before))
+    kept = len(missing) < len(files) and not (reading.decode_again and is_of_others(before))
     facts["decoders"] = together([before if kept else "", DECODERS if missing else ""])
     _write(run_dir, number, table, chunk, facts)
     return len(files)
@@ -126,28 +124,6 @@ def _seal(thumbs: str, cells: Arrays, number: int) -> str:
     return f"{thumbs} {cells.checksum(number)}"
 
 
-def listing_digests(files: pa.Table, length: int) -> list[str]:
-    """A digest for each chunk of `length` files of a listing (schema FILES): equal when nothing in it differs."""
-    return _digests(files.select([*LISTED, "removed", "left_out"]), length)
-
-
-def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bool) -> bool:
-    """Whether a chunk with these facts is what its listing, by its digest, and the settings would give.
-
-    If `again`, it is not where there are files that may be read now.
-    """
-    if not facts or facts["files"] != listing:
-        return False
-    other = facts["settings"] != _settings_mark(reading_of(config), config.file_timeout)
-    retry = again and (
-        facts["tried_again"] != "0"
-        or bool(facts.get("once"))
-        or (other and facts["by_settings"] != "0")
-        or (config.decode_again and _is_of_others(facts["decoders"]))
-    )
-    return not retry and int(facts["largest"]) <= config.max_pixels
-
-
 def _known(
     run_dir: RunDir, number: int, files: pa.Table, reading: Reading, settings: str
 ) -> tuple[list[Decoded | None], Pixels, set[int]]:
@@ -177,13 +153,13 @@ def _known(
     unknown: list[dict[str, Any]] = [{}] * (len(files) - len(before))
     known: list[Decoded | None] = []
     failed = set()
-    to_decode = not thumbs_are_there or (reading.decode_again and _is_of_others(facts.get("decoders", "")))
+    to_decode = not thumbs_are_there or (reading.decode_again and is_of_others(facts.get("decoders", "")))
     for place, (file, old) in enumerate(zip(files.to_pylist(), before + unknown, strict=True)):
         if old and may_pass(old["status"], old["error"]) and _is_same(file, old):
             failed.add(place)
         if file["removed"]:
             known.append(_removed(old, file["left_out"]))
-        elif to_decode or place in once or (other and old.get("status") in _BY_SETTINGS):
+        elif to_decode or place in once or (other and old.get("status") in BY_SETTINGS):
             known.append(None)
         else:
             known.append(_kept(file, old, reading))
@@ -200,8 +176,7 @@ def _listed_alike(run_dir: RunDir, files: pa.Table) -> list[dict[str, Any]]:
     rows = images.slice(files["id"][0].as_py(), len(files)).to_pylist()
     listed = files.slice(0, len(rows)).to_pylist()
     same = (
-        all(file[name] == row[name] for name in ("path_raw", *_IDENTITY))
-        for file, row in zip(listed, rows, strict=True)
+        all(file[name] == row[name] for name in ("path_raw", *IDENTITY)) for file, row in zip(listed, rows, strict=True)
     )
     return [row if alike else {} for row, alike in zip(rows, same, strict=True)]
 
@@ -216,7 +191,7 @@ def _removed(old: dict[str, Any], left_out: bool) -> Decoded:
 
 def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:
     """What was found of a file, if it is the same and would be read alike; else None."""
-    if not old or old["status"] in (*_TRIED_AGAIN, "removed") or not _is_same(file, old):
+    if not old or old["status"] in (*TRIED_AGAIN, "removed") or not _is_same(file, old):
         return None
     if (old["width"] or 0) * (old["height"] or 0) > reading.max_pixels:
         return None
@@ -226,7 +201,7 @@ def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decode
 def _is_same(file: dict[str, Any], old: dict[str, Any]) -> bool:
     """Whether a file is the one that was found, maybe under another name."""
     by_hash = file["known_hash"] is not None and file["known_hash"] == old["file_hash"]
-    return by_hash or (file["ctime_ns"] != 0 and all(file[name] == old[name] for name in _IDENTITY))
+    return by_hash or (file["ctime_ns"] != 0 and all(file[name] == old[name] for name in IDENTITY))
 
 
 def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
@@ -235,16 +210,6 @@ def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
     for name in _FOUND:
         columns[name] = pa.array([getattr(decoded, name) for decoded in found], IMAGE_PART.field(name).type)
     return pa.table({name: columns[name] for name in IMAGE_PART.names}, schema=IMAGE_PART)
-
-
-def _is_of_others(decoders: str) -> bool:
-    """Whether some of the files of a chunk were decoded by others than the decoders here."""
-    return decoders not in ("", DECODERS)
-
-
-def together(decoders: Iterable[str]) -> str:
-    """The decoders of files of several such lists, each once."""
-    return "; ".join(sorted({name for names in decoders for name in names.split("; ")} - {""}))
 
 
 def _write(
@@ -263,41 +228,3 @@ def _write(
             write_table(part, table, facts)
         return
     write_chunk(*stores, number, chunk, lambda seal: write_table(part, table, {**facts, "seal": seal}))
-
-
-def facts_of(files: pa.Table, table: pa.Table, settings: str, failed: set[int]) -> dict[str, str]:
-    """What the metadata of a chunk's rows says: what they were made from, what they are, what may be tried again.
-
-    `failed` are the places of files that failed before, and are not tried once more if they failed again.
-    """
-    status, error = table["status"].to_pylist(), table["error"].to_pylist()
-    once = [place for place, row in enumerate(zip(status, error, strict=True)) if may_pass(*row)]
-    decoded = pc.invert(pc.is_in(table["status"], pa.array([*_BY_SETTINGS, "removed"])))
-    pixels = pc.multiply(table["width"].cast(pa.int64()), table["height"].cast(pa.int64()))
-    return {
-        "files": listing_digests(files, len(files))[0],
-        "rows": _digests(table, len(table))[0],
-        "tried_again": str(sum(name in _TRIED_AGAIN for name in status)),
-        "once": " ".join(str(place) for place in once if place not in failed),
-        "by_settings": str(sum(name in _BY_SETTINGS for name in status)),
-        "settings": settings,
-        "largest": str(pc.max(pixels.filter(decoded)).as_py() or 0),
-    }
-
-
-def _digests(table: pa.Table, length: int) -> list[str]:
-    """A digest of each `length` rows: equal when all values are."""
-    digests = [hashlib.blake2b(digest_size=16) for _ in range(0, len(table), length)]
-    for name in table.column_names:
-        column, plain = table[name], pa.types.is_integer(table[name].type)
-        values = pc.fill_null(column, 0).to_numpy() if plain else column.to_pylist()
-        null = pc.is_null(column).to_numpy()
-        for number, digest in enumerate(digests):
-            here = slice(number * length, (number + 1) * length)
-            digest.update(f"{name} {null[here].nonzero()[0].tolist()}".encode())
-            digest.update(values[here].tobytes() if plain else repr(values[here]).encode(errors="surrogatepass"))
-    return [digest.hexdigest() for digest in digests]
-
-
-def _settings_mark(reading: Reading, timeout_s: float) -> str:
-    return fingerprint(reading.max_pixels, timeout_s)

@@ -8,9 +8,10 @@ from typing import Final
 
 import pyarrow as pa
 
-from dupegrid.core.config import Config, resolved
+from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError
 from dupegrid.core.text import display_path, printable
+from dupegrid.core.values import resolved
 from dupegrid.images.listing import Found, Rows, has_extension, is_ignored
 
 Identity = tuple[int, int] | bytes  # of a folder: device and inode, or where these say nothing its real path

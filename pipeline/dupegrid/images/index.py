@@ -19,24 +19,16 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
-from dupegrid.images.chunk import (
-    create_levels,
-    create_stores,
-    index_chunk,
-    is_current,
-    listing_digests,
-    reading_of,
-    stored_seal,
-    together,
-)
+from dupegrid.images.chunk import create_levels, create_stores, index_chunk, stored_seal
 from dupegrid.images.discover import Listing
+from dupegrid.images.facts import is_current, listing_digests, reading_of, together
 from dupegrid.images.hashing import hashes_of
 from dupegrid.images.listing import with_left_out, with_roots
 from dupegrid.images.merge import Read, merge
 from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
 from dupegrid.images.recipe import DECODERS, RECIPE
 from dupegrid.images.representatives import set_keys, with_representatives
-from dupegrid.storage.arrays import SUMS, Thumbs, chunk_size, stored_fingerprint
+from dupegrid.storage.arrays import SUMS, Thumbs, chunk_size, stored_key
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART
@@ -57,7 +49,7 @@ class Progress:
 def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> str:
     """Make thumbs.zarr and images.parquet, going on where an earlier run stopped; files it knows keep their ids.
 
-    Returns the index mark, the fingerprint of images.parquet: equal when all rows are.
+    Returns the key of images.parquet: equal when all rows are.
     """
     files, thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
     pending = _pending(run_dir, files, thumbs, config)
@@ -70,15 +62,15 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
         runtime.each(task, pending, advance)
     parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
     _say_of_other_decoders(parts, reporter)
-    marks = [_rows_mark(run_dir, k, facts) for k, facts in enumerate(parts)]
-    mark = fingerprint(_thumbs_mark(config), COLLAPSE_OVER, set_keys(config), marks)
-    facts = {"fingerprint": mark, "seals": run_dir.seals()}
+    keys = [_rows_key(run_dir, k, facts) for k, facts in enumerate(parts)]
+    key = fingerprint(_thumbs_key(config), COLLAPSE_OVER, set_keys(config), keys)
+    facts = {"fingerprint": key, "seals": run_dir.seals()}
     if read_metadata(run_dir.images) != facts:
         table = with_representatives(read_table(run_dir.parts, IMAGE_PART), set_keys(config), COLLAPSE_OVER)
         write_table(run_dir.images, table, facts)
         run_dir.images_before.unlink(missing_ok=True)
     run_dir.renew()
-    return mark
+    return key
 
 
 def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporter) -> None:
@@ -92,28 +84,28 @@ def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporte
 
 def index_progress(run_dir: RunDir, config: Config) -> Progress:
     """How far the index is, from the stores alone."""
-    if stored_fingerprint(run_dir.thumbs_zarr) is None:
+    if stored_key(run_dir.thumbs_zarr) is None:
         return Progress(0, 0, IMAGE_PART.empty_table())
     files, thumbs = read_table(run_dir.files, FILES), run_dir.thumbs()
     done = len(thumbs) - sum(_files_in(thumbs, k) for k in _pending(run_dir, files, thumbs, config, again=False))
     return Progress(done, len(thumbs), read_table(run_dir.parts, IMAGE_PART))
 
 
-def _thumbs_mark(config: Config) -> str:
-    """The fingerprint of thumbs.zarr: equal when the same file has the same thumbnail, and rows the same columns."""
+def _thumbs_key(config: Config) -> str:
+    """The key of thumbs.zarr: equal when the same file has the same thumbnail, and rows the same columns."""
     return fingerprint(config.thumb, config.exact_decode, RECIPE, IMAGE_PART.names)
 
 
 def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> tuple[pa.Table, Thumbs]:
     """files.parquet and the stores for a listing: those of an earlier run with what is new, or new ones."""
     put_in_place(run_dir)
-    path, mark = run_dir.thumbs_zarr, _thumbs_mark(config)
-    if stored_fingerprint(path) is None and stored_fingerprint(run_dir.levels_zarr) == mark and path.exists():
+    path, key = run_dir.thumbs_zarr, _thumbs_key(config)
+    if stored_key(path) is None and stored_key(run_dir.levels_zarr) == key and path.exists():
         cells = run_dir.levels()
-        Thumbs.describe(path, len(cells), config.thumb, cells.chunk(SUMS), mark)
-    known = _known_files(run_dir) if stored_fingerprint(path) == mark else None
+        Thumbs.describe(path, len(cells), config.thumb, cells.chunk(SUMS), key)
+    known = _known_files(run_dir) if stored_key(path) == key else None
     if known is None:
-        return listing.files, _created(listing.files, config, run_dir, mark)
+        return listing.files, _created(listing.files, config, run_dir, key)
     if _chunk_for(listing.files) >= GROWN * run_dir.thumbs().chunk:
         lay_out_again(run_dir, known, _chunk_for(listing.files))
     thumbs = run_dir.thumbs()
@@ -124,12 +116,12 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
         write_table(run_dir.files, files, row_group_size=thumbs.chunk)
     try:
         cells = run_dir.levels()
-        usable = stored_fingerprint(cells.path) == mark and cells.chunk(SUMS) == thumbs.chunk
+        usable = stored_key(cells.path) == key and cells.chunk(SUMS) == thumbs.chunk
         usable = usable and len(thumbs) <= len(cells) <= len(files)
     except (StoreError, KeyError):
         usable = False
     if not usable:  # damaged, or of another moment: reckoned again, from the thumbnails
-        create_levels(run_dir, len(files), thumbs.side, thumbs.chunk, mark)
+        create_levels(run_dir, len(files), thumbs.side, thumbs.chunk, key)
     if len(files) > len(run_dir.levels()):
         run_dir.levels().grow(len(files))
     if len(files) > len(thumbs):
@@ -137,12 +129,12 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     return files, thumbs
 
 
-def _created(files: pa.Table, config: Config, run_dir: RunDir, mark: str) -> Thumbs:
+def _created(files: pa.Table, config: Config, run_dir: RunDir, key: str) -> Thumbs:
     run_dir.discard_from("index")
     chunk = _chunk_for(files)
     run_dir.parts.mkdir(exist_ok=True)
     write_table(run_dir.files, files, row_group_size=chunk)
-    return create_stores(run_dir, len(files), config.thumb, chunk, mark)[0]
+    return create_stores(run_dir, len(files), config.thumb, chunk, key)[0]
 
 
 def _chunk_for(files: pa.Table) -> int:
@@ -212,7 +204,7 @@ def _unproven(files: pa.Table) -> Ints:
     return np.flatnonzero(pc.and_(there, pc.equal(files["ctime_ns"], 0)).to_numpy())
 
 
-def _rows_mark(run_dir: RunDir, number: int, facts: Mapping[str, str]) -> str:
+def _rows_key(run_dir: RunDir, number: int, facts: Mapping[str, str]) -> str:
     """Equal for equal rows of a chunk, of which these are the facts. DamagedError where they could not be read."""
     if "rows" not in facts:
         raise DamagedError(run_dir.part(number), "what it says of its rows cannot be read")

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.errors import StoreError
-from dupegrid.images.chunk import LISTED, create_stores, facts_of, stored_seal, together, write_chunk
+from dupegrid.images.chunk import create_stores, stored_seal, write_chunk
+from dupegrid.images.facts import LISTED, facts_of, together
 from dupegrid.storage.ours import ASIDE, remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART
@@ -74,7 +75,7 @@ def _make(run_dir: RunDir, aside: RunDir, known: pa.Table, chunk: int) -> None:
         raise ValueError("rows are missing")
     if any(facts["seal"] != stored_seal(*old_stores, number) for number, facts in enumerate(old_facts)):
         raise ValueError("thumbnails are of another moment")
-    thumbs, cells = create_stores(aside, len(old), old.side, chunk, old.fingerprint)
+    thumbs, cells = create_stores(aside, len(old), old.side, chunk, old.key)
     for number in range(thumbs.chunks):
         here = slice(number * chunk, (number + 1) * chunk)
         table = rows.slice(here.start, chunk)

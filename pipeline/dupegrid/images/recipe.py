@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from dupegrid.core.arrays import Pixels, clamped64
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
+from dupegrid.images.levels import is_flat
 from dupegrid.images.opening import NotRegularError, OpenedFile
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
@@ -29,7 +30,6 @@ RECIPE = 1  # raise it when the same file would give another thumbnail: stored o
 
 EXIF_ORIENTATION: Final = 0x0112
 MID_GREY: Final = (128, 128, 128)
-FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
 
 # A larger file is read only when it is a picture: not every video, disk image, ...
 _READ_AT_ONCE_BYTES: Final = 1 << 24
@@ -158,15 +158,6 @@ class _File(io.BytesIO):
 
 class _CountingTooLongError(Exception):
     pass
-
-
-def is_flat(thumb: Pixels) -> bool:
-    """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is at most FLAT_MSE."""
-    side = len(thumb)
-    values = thumb.ravel().astype(np.int32)  # no sum of squares here is 2^31 or more
-    sums = thumb.reshape(side, side * 3).sum(axis=0, dtype=np.int32).reshape(side, 3).sum(axis=0).astype(np.float64)
-    squares = int(np.dot(values, values)) if side <= 100 else int(np.dot(values.astype(np.int64), values))
-    return bool(squares - (sums**2).sum() / side**2 <= FLAT_MSE * values.size)
 
 
 def encode_png(pixels: Pixels) -> bytes:

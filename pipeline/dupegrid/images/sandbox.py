@@ -12,62 +12,37 @@ import contextlib
 import math
 import os
 import pickle
-import resource
 import select
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import IO, Final, NamedTuple
 
 from dupegrid.core.errors import DupegridError
 from dupegrid.images.decoded import Decoded, Reading
-from dupegrid.images.opening import OpenedFile
-from dupegrid.images.recipe import decode_file, limit_decoders
+from dupegrid.images.decoder import File, Order, packed, timed_out
 
 _TRIES: Final = 2  # of a file whose process dies: what killed it may have been something else
-_AHEAD: Final = 4  # files opened before their turn, so that a slow disk reads while we decode
-_ANSWERS_AT_ONCE: Final = 16
-_ANSWER_WITHIN_S: Final = 0.1  # what was not answered when a process dies is decoded again
 _TICK_S: Final = 0.1  # of the parent's clock: one that took longer, as all was stopped, counts as one
 _START_WITHIN_S: Final = 60.0
 _END_WITHIN_S: Final = 2.0  # where SIGKILL does not end a process, as the kernel hangs, it is left to itself
 _DIED: Final = "its decoder died"
-_BASE_BYTES: Final = 1 << 30  # address space of a process without pictures
-_BYTES_PER_PIXEL: Final = 16  # of the largest picture, with all copies that a decoder makes
 
 # Python finds what it imports among its own modules (-I -S); then come the folders where this process found this
 # package and the libraries, so that nothing beside them, nor in the current folder, takes the place of a module.
 _START: Final = """
 import sys
 sys.path += sys.argv[2:]
-from dupegrid.images.sandbox import serve
+from dupegrid.images.decoder import serve
 serve()
 """
 _IMPORTED_FROM: Final = [
     os.path.dirname(os.path.abspath(sys.modules[name].__path__[0]))
     for name in ("dupegrid", "numpy", "PIL", "pillow_heif")
 ]
-
-
-class File(NamedTuple):
-    """A file as discover saw it."""
-
-    path_raw: bytes
-    size_bytes: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
-class _Order:
-    files: tuple[tuple[int, File], ...]  # with their places in the answer
-    reading: Reading
-    timeout_s: float
 
 
 class _Death(NamedTuple):
@@ -86,7 +61,7 @@ def decode_files(files: Sequence[File], reading: Reading, timeout_s: float) -> I
     while left:
         process = _taken()
         try:
-            for place, decoded in process.answers(_Order(tuple(left.items()), reading, timeout_s)):
+            for place, decoded in process.answers(Order(tuple(left.items()), reading, timeout_s)):
                 del left[place]
                 yield place, decoded
         except BaseException:  # whoever asked has gone
@@ -103,7 +78,7 @@ def decode_files(files: Sequence[File], reading: Reading, timeout_s: float) -> I
         deaths[place] += 1
         if death.late and not between:
             del left[place]
-            yield place, _timed_out(timeout_s)
+            yield place, timed_out(timeout_s)
         elif deaths[place] == _TRIES:
             del left[place]
             yield place, Decoded("decode_error", f"{_DIED} ({death.reason})")
@@ -112,10 +87,6 @@ def decode_files(files: Sequence[File], reading: Reading, timeout_s: float) -> I
 def may_pass(status: str, error: str | None) -> bool:
     """Whether the machine may have been to blame for a failure: it took too long, or the decoder was killed."""
     return status == "timeout" or (status == "decode_error" and (error or "").startswith(_DIED))
-
-
-def _timed_out(timeout_s: float) -> Decoded:
-    return Decoded("timeout", f"not decoded within {timeout_s:g} s")
 
 
 def _absolute(path_raw: bytes) -> bytes:
@@ -144,17 +115,17 @@ class _Process:
         self._at, self._spent_s, self._late = -1, 0.0, False
         self.served = False
 
-    def answers(self, order: _Order) -> Iterator[tuple[int, Decoded]]:
+    def answers(self, order: Order) -> Iterator[tuple[int, Decoded]]:
         """Answers to an order until it is done, the process dies or a file takes it too long."""
         data = pickle.dumps(order)
         self._shared.seek(0)
-        self._shared.write(_packed(-1) + data)
+        self._shared.write(packed(-1) + data)
         self._shared.flush()
         self._at, self._spent_s = -1, 0.0
         missing = len(order.files)
         try:
             assert self._process.stdin is not None
-            self._process.stdin.write(_packed(len(data)))
+            self._process.stdin.write(packed(len(data)))
             while missing:
                 size = int.from_bytes(self._received(8, order.timeout_s), "little")
                 found = pickle.loads(self._received(size, order.timeout_s))
@@ -261,73 +232,6 @@ def _close_idle() -> None:
 
 
 os.register_at_fork(after_in_child=_idle.clear)  # they serve the parent
-
-
-def serve() -> None:
-    """The process that decodes: told of orders on standard input, answers on standard output, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent answers
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever its decoder is at
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    shared = int(sys.argv[1])
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # no decoder gets between our answers
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    while size := os.read(0, 8):
-        order: _Order = pickle.loads(os.pread(shared, int.from_bytes(size, "little"), 8))
-        limit_decoders(order.reading.max_pixels)
-        most = _BASE_BYTES + _BYTES_PER_PIXEL * order.reading.max_pixels
-        resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
-        _serve(order, shared, answers)
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this process soon after its parent, whatever it decodes; a decoder that keeps Python's lock, in its time."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def _serve(order: _Order, shared: int, answers: IO[bytes]) -> None:
-    waiting: list[tuple[int, Decoded]] = []
-    answered_s = time.monotonic()
-    opened: deque[OpenedFile] = deque()
-    for number, (place, file) in enumerate(order.files):
-        os.pwrite(shared, _packed(place), 0)  # before its time runs, so that none dies without a place
-        began_s = time.thread_time()
-        signal.setitimer(signal.ITIMER_PROF, order.timeout_s)
-        while len(opened) < _AHEAD and number + len(opened) < len(order.files):
-            ahead, other = order.files[number + len(opened)]
-            os.pwrite(shared, _packed(ahead), 0)  # to open it may take for ever
-            opened.append(OpenedFile(other.path_raw, order.reading.follow_symlinks))
-        os.pwrite(shared, _packed(place), 0)
-        decoded = decode_file(opened.popleft(), file.size_bytes, file.mtime_ns, order.reading)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        if time.thread_time() - began_s > order.timeout_s:  # that timer is no finer than the ticks of the system
-            decoded = _timed_out(order.timeout_s)
-        noise = _noise()
-        if decoded.thumb is None and noise:
-            decoded = replace(decoded, error=f"{decoded.error} ({noise})")
-        waiting.append((place, decoded))
-        late = time.monotonic() - answered_s > _ANSWER_WITHIN_S
-        if late or len(waiting) == _ANSWERS_AT_ONCE or number == len(order.files) - 1:
-            data = pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL)
-            answers.write(_packed(len(data)) + data)
-            answers.flush()
-            waiting, answered_s = [], time.monotonic()
-
-
-def _noise() -> str:
-    """What decoders wrote to descriptor 2 since the last call: the first line of it."""
-    if not os.fstat(2).st_size:
-        return ""
-    text = os.pread(2, 500, 0).decode(errors="replace").strip()
-    os.ftruncate(2, 0)
-    os.lseek(2, 0, os.SEEK_SET)
-    return text.splitlines()[0] if text else ""
-
-
-def _packed(place: int) -> bytes:
-    return place.to_bytes(8, "little", signed=True)
 
 
 def _name(how: int) -> str:

@@ -1,6 +1,6 @@
 """Which pairs are asked for at all: by root, by size, by aspect. Decided for whole blocks of images where possible."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -9,9 +9,34 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
+from dupegrid.core.keys import fingerprint
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import check_images
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What decides which pairs are matches, and their scores."""
+
+    cutoff: float
+    orientations: str
+    scope: str
+    against: bool
+    same_size: bool
+    max_aspect: float | None
+    metric: str
+    metric_code: str  # what its code is known by
+
+    @classmethod
+    def of(cls, config: Config, metric_code: str) -> "Ask":
+        """What a configuration asks for."""
+        same_named = {field.name: getattr(config, field.name) for field in fields(cls)[:-1]}
+        return cls(**same_named | {"against": bool(config.against), "metric_code": metric_code})
+
+    def key(self, images: str) -> str:
+        """A key of the matches among images that have a key: equal when these would be the same."""
+        return fingerprint(images, *astuple(self))
 
 
 @dataclass(frozen=True)

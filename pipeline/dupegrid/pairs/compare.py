@@ -12,12 +12,12 @@ from typing import Any, Final
 import numpy as np
 
 from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints
-from dupegrid.core.config import Ask, Config
+from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
-from dupegrid.pairs.ask import Facts, Filters, read_facts
+from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
@@ -49,7 +49,7 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     run_dir.renew()
     facts, thumbs = read_facts(run_dir), run_dir.thumbs()
     thumbs.check_whole()
-    alike, pairs = ask.key(thumbs.fingerprint), ask.key(run_dir.images_key())
+    alike, pairs = ask.key(thumbs.key), ask.key(run_dir.images_key())
     settled = np.zeros(len(facts.live), bool)
     if ask.metric == FILTERED:
         settled = settle(run_dir, facts.live, config, alike, pairs)

@@ -4,8 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from dupegrid.core.config import Ask
-from dupegrid.pairs.ask import Filters
+from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.grid import Grid
 from dupegrid.storage.run_dir import RunDir
 

@@ -60,20 +60,22 @@ class PartWriter:
         paths = _paths(self._job.run_dir)
         write_table(
             self._job.run_dir.match_part(*self._tile, self._parts),
-            match_rows(a, b, sse, orientation, score, paths, self._values),
+            match_rows((a, b, sse, orientation, score), paths, self._values),
             {_KEY: self._job.key},
         )
         self._parts += 1
         self._waiting, self._waiting_rows = [], 0
 
 
-def match_rows(
-    a: Ints, b: Ints, sse: Ints, orientation: Ints, score: Float64s, paths: pa.ChunkedArray, values: int
-) -> pa.Table:
-    """The table of matching pairs (schema MATCHES), sorted by a and b; `values` is S * S * 3."""
+def match_rows(columns: tuple[Ints, Ints, Ints, Ints, Float64s], paths: pa.ChunkedArray, values: int) -> pa.Table:
+    """The table of matching pairs (schema MATCHES), sorted by a and b; `values` is S * S * 3.
+
+    `columns` are a, b, sse, orientation (a number into ORIENTATIONS) and score, each (k,).
+    """
+    a, b, sse, orientation, score = columns
     order = np.lexsort((b, a))
     a, b, sse = a[order], b[order], sse[order]
-    columns = {
+    named = {
         "a": a,
         "b": b,
         "path_a": paths.take(a),
@@ -83,7 +85,7 @@ def match_rows(
         "orientation": pa.array(ORIENTATIONS).take(orientation[order]),
         "score": score[order],
     }
-    return pa.table(columns, schema=MATCHES)
+    return pa.table(named, schema=MATCHES)
 
 
 def write_collapsed(job: Job, columns: tuple[Ints, Ints, Ints, Ints, Float64s]) -> None:
@@ -91,7 +93,7 @@ def write_collapsed(job: Job, columns: tuple[Ints, Ints, Ints, Ints, Float64s]) 
 
     Without any it is an empty table, so that matches.parquet has its columns for every reader.
     """
-    rows = match_rows(*columns, _paths(job.run_dir), job.side * job.side * CHANNELS)
+    rows = match_rows(columns, _paths(job.run_dir), job.side * job.side * CHANNELS)
     write_table(job.run_dir.collapsed, rows, {_KEY: job.key})
 
 

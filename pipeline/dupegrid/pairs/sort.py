@@ -13,7 +13,7 @@ from dupegrid.images.levels import FIRST_LEVEL, cell_dtype, levels
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import COMPONENTS, Projection, median_splits
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
-from dupegrid.storage.arrays import Arrays, stored_fingerprint
+from dupegrid.storage.arrays import Arrays, stored_key
 from dupegrid.storage.run_dir import RunDir
 
 SECOND_LEVEL: Final = 8
@@ -66,8 +66,8 @@ def sort_images(
     """
     made_from = fingerprint(images_key, orientations, block, hashlib.blake2b(groups.tobytes()).hexdigest())
     ids = read_facts(run_dir).live
-    if stored_fingerprint(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order()):
-        _write(run_dir, side, ids, groups, orientations, block, made_from)
+    if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order()):
+        _write(run_dir, side, groups, orientations, block, made_from)
         run_dir.renew()
     stored = run_dir.order()
     sample = stored.take(ORIENTATIONS[0], np.arange(0, len(ids), max(1, len(ids) // _SAMPLE)))
@@ -75,9 +75,8 @@ def sort_images(
     return Order(fingerprint(made_from, stored.fact("order")), starts, largest, sample)
 
 
-def _write(
-    run_dir: RunDir, side: int, ids: Ints, groups: Ints, orientations: tuple[str, ...], block: int, made_from: str
-) -> None:
+def _write(run_dir: RunDir, side: int, groups: Ints, orientations: tuple[str, ...], block: int, made_from: str) -> None:
+    ids = read_facts(run_dir).live
     first = _rows_of(run_dir, FIRST_LEVEL, ids)
     projection = Projection.fit(first, side)
     points = projection(first, ORIENTATIONS[0])

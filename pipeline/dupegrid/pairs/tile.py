@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float32s, Ints, inverse
 from dupegrid.images.levels import cell_weights, levels, turned_columns
-from dupegrid.pairs.ask import Facts, read_facts
+from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import box_limit, boxes, heads, level_limit, level_sse, point_gaps, radius, squared_gaps
 from dupegrid.pairs.exact import checksums, crowd_distances, distances
 from dupegrid.pairs.job import Job
@@ -93,7 +93,7 @@ def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], wr
 def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
     """What the boxes and the product of the first level let through, for each block of the first strip."""
     facts, within = read_facts(job.run_dir), radius(job.limit, job.largest_norm)
-    reached = _reached(job, facts, first, second, within, tally)
+    reached = _reached(job, first, second, within, tally)
     while blocks := list(islice(reached, _BLOCKS_AT_ONCE)):
         for start, stop, near in blocks:
             left, found = left_operand(first.operands[0][start:stop]), []
@@ -112,7 +112,7 @@ def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) ->
 
 
 def _reached(
-    job: Job, facts: Facts, first: Strip, second: Strip, within: float, tally: dict[str, int]
+    job: Job, first: Strip, second: Strip, within: float, tally: dict[str, int]
 ) -> Iterator[tuple[int, int, list[Ints]]]:
     """Blocks of the first strip, start and stop, and the images of the second that are near them, by orientation.
 
@@ -121,12 +121,12 @@ def _reached(
     """
     near_enough = box_limit(within, first.lows[0].shape[1])
     for block, (start, stop) in enumerate(pairwise(first.starts)):
-        skipped = block if second is first else 0
+        skipped = block if second is first else 0  # the blocks before it were there already
         begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
         stands_for = sizes * (stop - start)
         if second is first:
             stands_for[0] = sizes[0] * (sizes[0] - 1) // 2
-        asked_for = _asked_for(job, facts, first, second, block, skipped, stands_for, tally)
+        asked_for = _asked_for(job, first, second, block, stands_for, tally)
         low, high = first.lows[0][block], first.highs[0][block]
         reached = np.zeros(len(second.ids) - begin, bool)
         near = []
@@ -156,20 +156,15 @@ def _parts(columns: list[Ints]) -> Iterator[list[Ints]]:
         yield [some[cut[part] : cut[part + 1]] for some, cut in zip(columns, cuts, strict=True)]
 
 
-def _asked_for(
-    job: Job,
-    facts: Facts,
-    first: Strip,
-    second: Strip,
-    block: int,
-    skipped: int,
-    stands_for: Ints,
-    tally: dict[str, int],
-) -> Bools:
-    """Which blocks of the second strip the filters let through; a block has one root and one size where they matter."""
+def _asked_for(job: Job, first: Strip, second: Strip, block: int, stands_for: Ints, tally: dict[str, int]) -> Bools:
+    """Which of the last blocks of the second strip the filters let through, as many as `stands_for` has.
+
+    A block has one root and one size where they matter.
+    """
     if job.filters.none:
         return np.ones(len(stands_for), bool)
-    firsts = second.ids[second.starts[skipped:-1]]
+    facts = read_facts(job.run_dir)
+    firsts = second.ids[second.starts[-1 - len(stands_for) : -1]]
     one = np.full(len(firsts), first.ids[first.starts[block]])
     of_roots = job.filters.of_roots(facts, one, firsts)
     asked_for = of_roots & job.filters.of_sizes(facts, one, firsts) if job.filters.same_size else of_roots
@@ -235,14 +230,14 @@ def _refined(
 def _within_second_level(job: Job, first: Strip, second: Strip, pairs: Pairs) -> Bools:
     if first.cells is None or second.cells is None:
         return np.ones(len(pairs.x), bool)
-    return _near(job, SECOND_LEVEL, first.cells, second.cells, pairs.x, pairs.y, pairs.turn)
+    return _near(job, SECOND_LEVEL, first.cells, second.cells, pairs)
 
 
 def _within_level(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
     """The same for a level that is not sorted with the images: only the rows that are needed are read."""
     ids, places = np.unique(np.concatenate([a, b]), return_inverse=True)
     cells = job.run_dir.levels().take(str(g), ids, checksums(job.run_dir)[1])
-    return _near(job, g, cells, cells, places[: len(a)], places[len(a) :], turn)
+    return _near(job, g, cells, cells, Pairs(places[: len(a)], places[len(a) :], turn))
 
 
 def _near(
@@ -250,22 +245,20 @@ def _near(
     g: int,
     first: npt.NDArray[np.generic],
     second: npt.NDArray[np.generic],
-    x: Ints,
-    y: Ints,
-    turn: Ints,
+    pairs: Pairs,
 ) -> Bools:
-    """Whether the bound of level g leaves each pair within the limit."""
+    """Whether the bound of level g leaves each pair, of rows of `first` and `second`, within the limit."""
     weights = cell_weights(job.side, g)
     limit, at_once = level_limit(job.limit, len(weights)), max(1, _CELLS_AT_ONCE // len(weights))
-    keep = np.empty(len(x), bool)
+    keep = np.empty(len(pairs.x), bool)
     for number, name in enumerate(job.orientations):
         columns = None if name == ORIENTATIONS[0] else turned_columns(g, name)
-        mine = np.flatnonzero(turn == number)
+        mine = np.flatnonzero(pairs.turn == number)
         for start in range(0, len(mine), at_once):
             part = mine[start : start + at_once]
-            rows = second.take(y[part], axis=0)
+            rows = second.take(pairs.y[part], axis=0)
             rows = rows if columns is None else rows.take(columns, axis=1)
-            keep[part] = level_sse(first.take(x[part], axis=0), rows, weights) <= limit
+            keep[part] = level_sse(first.take(pairs.x[part], axis=0), rows, weights) <= limit
     return keep
 
 

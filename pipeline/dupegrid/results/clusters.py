@@ -28,20 +28,8 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Fil
     orientation and score of schema MATCHES; `filters` are the pairs that were asked for.
     """
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
-    joined = score <= threshold
     stands_for = _stands_for(images)
-    # Only a set whose representative matched something has members worth listing.
-    matched = np.zeros(len(images), bool)
-    matched[a[joined]] = matched[b[joined]] = True
-    member = np.flatnonzero((stands_for != np.arange(len(images))) & matched[stands_for])
-    starts, ends = np.concatenate([a[joined], stands_for[member]]), np.concatenate([b[joined], member])
-    image = np.unique(np.concatenate([starts, ends]))
-    edges = coo_array(
-        (np.ones(len(starts), bool), (np.searchsorted(image, starts), np.searchsorted(image, ends))),
-        shape=(len(image),) * 2,
-    )
-    _, label = connected_components(edges, directed=False)
-
+    image, label = _components(a[score <= threshold], b[score <= threshold], stands_for)
     rank = _keeper_rank(images)
     order = np.lexsort((rank[image], label))
     image, label = image[order], label[order]
@@ -68,6 +56,25 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Fil
         schema=CLUSTERS,
     )
     return table.take(np.argsort(table["cluster"].to_numpy(), kind="stable"))
+
+
+def _components(a: Ints, b: Ints, stands_for: Ints) -> tuple[Ints, Ints]:
+    """Connected components of pairs of images, ids (k,): the ids of all images in one, and the number of each's.
+
+    `stands_for` is by id the representative of each image, which may be itself.
+    """
+    # Only a set whose representative matched something has members worth listing.
+    matched = np.zeros(len(stands_for), bool)
+    matched[a] = matched[b] = True
+    member = np.flatnonzero((stands_for != np.arange(len(stands_for))) & matched[stands_for])
+    starts, ends = np.concatenate([a, stands_for[member]]), np.concatenate([b, member])
+    image = np.unique(np.concatenate([starts, ends]))
+    edges = coo_array(
+        (np.ones(len(starts), bool), (np.searchsorted(image, starts), np.searchsorted(image, ends))),
+        shape=(len(image),) * 2,
+    )
+    _, label = connected_components(edges, directed=False)
+    return image, label.astype(np.int64)
 
 
 def joining_threshold(matches: pa.Table, first: int, second: int) -> float | None:

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from dupegrid.images.levels import cell_sums, cell_weights, levels
 from dupegrid.images.recipe import encode_png
 from dupegrid.pairs.bounds import level_sse
 from dupegrid.pairs.kernel import exact_sse
+from dupegrid.results.answers import Answer
 from dupegrid.results.clusters import joining_threshold
 
 _ZOOM: Final = 4
@@ -20,11 +21,25 @@ _AMPLIFIED: Final = 4  # differences are small where two pictures are nearly the
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Side:
+    """One image of a pair."""
+
+    id: int
+    path: str
+    width: int | None  # upright; of a file that is no picture nobody knows
+    height: int | None
+    size_bytes: int
+    format: str | None
+    status: str
+    aspect: float | None  # width by height
+
+
+@dataclass(frozen=True)
+class Explanation(Answer):
     """What is known of a pair; all values are MSE. Draws itself in a notebook."""
 
-    a: dict[str, Any]  # id, path, width, height, aspect, size_bytes, status
-    b: dict[str, Any]
+    a: Side
+    b: Side
     mse: dict[str, float]  # by orientation of b; empty if one of the two was not read
     best: str | None  # the orientation with the least
     bounds: dict[str, float]  # by level, under that orientation: each at most the MSE
@@ -33,8 +48,7 @@ class Explanation:
     picture: bytes  # PNG: a, b turned as b is best, and their difference, amplified
 
     def as_dict(self) -> dict[str, Any]:
-        """The same without the picture."""
-        return {key: value for key, value in asdict(self).items() if key != "picture"}
+        return {key: value for key, value in super().as_dict().items() if key != "picture"}
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{name}</td><td>{value:.2f}</td></tr>" for name, value in self.mse.items())
@@ -59,8 +73,8 @@ def explain(
             x, y = cell_sums(thumbs[:1], g), cell_sums(other, g)
             bounds[f"level {g}"] = float(level_sse(x, y, cell_weights(side, g))[0]) / values
     return Explanation(
-        _facts(a),
-        _facts(b),
+        _side(a),
+        _side(b),
         mse,
         best,
         bounds,
@@ -70,10 +84,11 @@ def explain(
     )
 
 
-def _facts(image: Mapping[str, Any]) -> dict[str, Any]:
+def _side(image: Mapping[str, Any]) -> Side:
     names = ("id", "path", "width", "height", "size_bytes", "format", "status")
     width, height = image["width"], image["height"]
-    return {name: image[name] for name in names} | {"aspect": round(width / height, 4) if width and height else None}
+    aspect = round(width / height, 4) if width and height else None
+    return Side(**{name: image[name] for name in names}, aspect=aspect)
 
 
 def _picture(a: Pixels, b: Pixels) -> bytes:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.text import counted, display_path, printable, quantity, size_text
 from dupegrid.images.recipe import encode_jpeg
+from dupegrid.results.answers import Summary
 from dupegrid.storage.schemas import REASONS
 
 ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
@@ -93,7 +94,7 @@ def cards(
     return sorted(result, key=lambda card: list(numbers).index(card.number))
 
 
-def render(clusters: pa.Table, images: pa.Table, thumbs_of: ThumbsOf, summary: Mapping[str, Any]) -> str:
+def render(clusters: pa.Table, images: pa.Table, thumbs_of: ThumbsOf, summary: Summary) -> str:
     """The report as one HTML page."""
     count = len(pc.unique(clusters["cluster"]))
     failed = _unreadable_pictures(images)

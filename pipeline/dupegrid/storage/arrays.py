@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dupegrid.core.arrays import CHANNELS, Float64s, Ints, Pixels
 from dupegrid.core.errors import DamagedError, StoreError
-from dupegrid.core.keys import fingerprint as fingerprint_of
+from dupegrid.core.keys import fingerprint
 from dupegrid.storage.chunked import ChunkedArray, Group, stored_facts
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import remove
@@ -33,25 +33,25 @@ class Thumbs:
         self.side: int = self._array.shape[1]
 
     @classmethod
-    def create(cls, path: Path, images: int, side: int, chunk: int, fingerprint: str) -> "Thumbs":
+    def create(cls, path: Path, images: int, side: int, chunk: int, key: str) -> "Thumbs":
         """An empty store for this many images, in place of whatever was there."""
         remove(path)
-        cls.describe(path, images, side, chunk, fingerprint)
+        cls.describe(path, images, side, chunk, key)
         return cls(path)
 
     @staticmethod
-    def describe(path: Path, images: int, side: int, chunk: int, fingerprint: str) -> None:
+    def describe(path: Path, images: int, side: int, chunk: int, key: str) -> None:
         """Write zarr.json anew where it is damaged; the chunks stay."""
         whole, chunks = (images, side, side, CHANNELS), (chunk, side, side, CHANNELS)
-        ChunkedArray.create(path, whole, chunks, np.uint8, facts={"fingerprint": fingerprint})
+        ChunkedArray.create(path, whole, chunks, np.uint8, facts={"key": key})
 
     def __len__(self) -> int:
         return self._array.shape[0]
 
     @property
-    def fingerprint(self) -> str:
+    def key(self) -> str:
         """Equal for stores in which the same file has the same thumbnail."""
-        return str(self._array.facts["fingerprint"])
+        return str(self._array.facts["key"])
 
     @property
     def chunks(self) -> int:
@@ -139,9 +139,9 @@ class Arrays:
         Group.create(path, shapes, chunk)
         return cls(path)
 
-    def sign(self, fingerprint: str, **facts: Any) -> None:
+    def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
-        self._group.say({"fingerprint": fingerprint, **facts})
+        self._group.say({"key": key, **facts})
 
     def fact(self, name: str) -> Any:
         """What `sign` was told."""
@@ -177,7 +177,7 @@ class Arrays:
 
     def checksum(self, number: int) -> str:
         """A digest of the checksums that chunk `number` of every array ends with."""
-        return fingerprint_of([self._opened(name).checksum(number) for name in self.names])
+        return fingerprint([self._opened(name).checksum(number) for name in self.names])
 
     def checksums(self, name: str) -> list[str]:
         """The checksums that the chunks of an array end with."""
@@ -208,7 +208,7 @@ class Matrix:
     def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":
         """An empty matrix, in place of whatever was there; `facts` say what it is of."""
         remove(path)
-        ChunkedArray.create(path, (images, images), (side, side), np.float64, float("nan"), facts, gaps=True)
+        ChunkedArray.create(path, (images, images), (side, side), np.float64, float("nan"), facts)
         return cls(path)
 
     def done(self) -> set[tuple[int, int]]:
@@ -235,7 +235,7 @@ class Tiles:
         """
         remove(path)
         facts = {"pairs": pairs, "layout": layout}
-        ChunkedArray.create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts, gaps=True)
+        ChunkedArray.create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts)
         return cls(path)
 
     def done(self) -> dict[tuple[int, int], Ints]:
@@ -259,10 +259,10 @@ class Tiles:
         self._array.write((i, j), counts.reshape(1, 1, -1))
 
 
-def stored_fingerprint(path: Path) -> str | None:
-    """The fingerprint of a store, or None where there is no whole store."""
-    fingerprint = stored_facts(path).get("fingerprint")
-    return None if fingerprint is None else str(fingerprint)
+def stored_key(path: Path) -> str | None:
+    """The key of a store: equal for stores that were made from the same; None where none is whole."""
+    key = stored_facts(path).get("key")
+    return None if key is None else str(key)
 
 
 def chunk_size(images: int, size_bytes: int) -> int:

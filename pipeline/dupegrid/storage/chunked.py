@@ -63,13 +63,11 @@ class ChunkedArray:
         dtype: npt.DTypeLike,
         fill: float = 0,
         facts: Mapping[str, Any] | None = None,
-        gaps: bool = False,
-    ) -> "ChunkedArray":
-        """An array without chunks, described anew: chunks that are there stay."""
+    ) -> None:
+        """Describe an array anew: chunks that are there stay."""
         path.mkdir(exist_ok=True)
         (path / ABOUT).unlink(missing_ok=True)
         create_array(Folder(path), shape, chunks, dtype, fill, facts or {})
-        return cls(path, gaps)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkedArray, (self.path, self._gaps)

@@ -1,0 +1,74 @@
+"""What the value of a setting may be given as -> what it is kept as; ValueError says what is wrong with it."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+SCHEDULERS_HERE = ("sync", "threads", "processes", "local")  # on this machine, connecting to nothing
+_ADDRESS: Final = re.compile(r"tcp://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+StrPath = str | os.PathLike[str]
+StrPaths = StrPath | Sequence[StrPath]
+Texts = str | Sequence[str]
+
+
+def known_scheduler(name: str) -> str:
+    """A name of SCHEDULERS_HERE, or the address of a dask scheduler, as it is."""
+    if name in SCHEDULERS_HERE or _ADDRESS.fullmatch(name):
+        return name
+    raise ValueError(f"is {name!r}: use {', '.join(SCHEDULERS_HERE)} or tcp://HOST:PORT")
+
+
+def resolved(path: Any) -> str:
+    """An absolute path of what the system finds under a path, in its own spelling where it holds no '..'.
+
+    `link/../pics` lies beside what the link leads to. Raises ValueError for what names no place on a file system.
+    """
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise ValueError(f"is {path!r}: give one path")
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise ValueError(f"is {text!r}: name a folder")
+    if _URL.match(text):
+        raise ValueError(f"is {text!r}: only folders and files of this machine can be named, so mount it first")
+    parts = os.path.expanduser(text).split("/")
+    if ".." not in parts:
+        return os.path.abspath("/".join(parts))
+    tail = len(parts) - parts[::-1].index("..")
+    try:
+        head = os.path.realpath("/".join(parts[:tail]), strict=True)
+    except OSError as error:
+        raise ValueError(f"is {text!r}: {error.strerror}, before its last '..'") from None
+    return os.path.normpath("/".join([head, *parts[tail:]]))
+
+
+def one_or_several(value: Any) -> Any:
+    """A list where one text or path was given."""
+    return [value] if isinstance(value, str | bytes | os.PathLike) else value
+
+
+def endings(value: Any) -> Any:
+    """The endings of files in a text like '.jpg,.png', as a list."""
+    if not isinstance(value, str):
+        return value
+    names = [name for name in value.split(",") if name.strip()]
+    if not names:
+        raise ValueError(f"is {value!r}: give it as '.jpg,.png', or leave --extensions out")
+    return names
+
+
+def extension(name: str) -> str:
+    """The ending of a file in lower case, with its dot."""
+    return "." + name.strip().lower().removeprefix(".")
+
+
+def in_bytes(size: Any) -> Any:
+    """The number of bytes in a text like '4GB'."""
+    if not isinstance(size, str):
+        return size
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", size.strip())
+    if parts is None:
+        raise ValueError(f"is {size!r}: give it as 500MB or 4GB")
+    return int(float(parts[1]) * 1000 ** " kMGT".index(parts[2] or " "))

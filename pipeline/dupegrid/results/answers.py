@@ -1,0 +1,163 @@
+"""What a run says of itself, as records: how far it is, how its pairs were decided, what was found."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.config import Config
+from dupegrid.images.representatives import file_names
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A record that a verb gives; `--json` prints what `as_dict` returns."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Files:
+    """How many files were found, and how many of them are pictures that were read."""
+
+    found: int
+    ok: int
+    failed: dict[str, int]  # the others, by their status
+
+
+@dataclass(frozen=True)
+class Receipt(Answer):
+    """What was compared, and how every pair was decided: receipt.json."""
+
+    images: Files
+    unreadable_folders: list[str]
+    links_left_alone: int  # symbolic ones, that were not followed
+    pairs: dict[str, int]  # 'total', and by how they were decided: these add up to it
+    tiles: int
+    matches: int  # pairs at or under the cutoff
+    fingerprint: str  # of the pictures and the settings that decide which pairs match
+    cutoff: float
+    orientations: str
+    scope: str
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> "Receipt":
+        """The receipt that receipt.json holds. KeyError or TypeError where it holds another thing."""
+        return cls(**{**saved, "images": Files(**saved["images"])})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is."""
+
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be read."""
+
+    path: str
+    status: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Status(Answer):
+    """How far a run is, stage by stage, and which of its files could not be read."""
+
+    run: str
+    index: Progress
+    compare: Progress
+    cluster: bool
+    report: bool
+    failed: dict[str, int]  # by status
+    failures: list[Failure]
+
+
+@dataclass(frozen=True)
+class Summary(Answer):
+    """A run in a few numbers; what is of images at or under the threshold is of `threshold`."""
+
+    run: str
+    report: str
+    images: int  # files found
+    ok: int  # pictures read
+    failed: dict[str, int]  # the others, by their status
+    unreadable_folders: list[str]
+    links_left_alone: int
+    pairs: int  # of pictures read
+    threshold: float
+    matches: int  # pairs at or under the threshold
+    clusters: int
+    duplicates: int
+    bridges: int
+    duplicate_bytes: int  # on disk, a file under several names once
+    not_asked_for: int  # pairs left out by --against, --scope, --same-size or --max-aspect
+    pictures_of_path: int | None = None  # with --against: pictures read that are not on its side,
+    already_there: int | None = None  # and how many of these have a match on its side
+
+    def as_dict(self) -> dict[str, Any]:
+        values = asdict(self)
+        return values if self.already_there is not None else dict(list(values.items())[:-2])
+
+
+def files_of(status: pa.ChunkedArray) -> Files:
+    """What the column `status` of images.parquet says."""
+    counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(status).to_pylist()}
+    ok = counts.pop("ok", 0)
+    return Files(len(status), ok, dict(sorted(counts.items())))
+
+
+def summary_of(
+    path: Path, config: Config, images: pa.Table, scores: pa.Table, clusters: pa.Table, receipt: Receipt
+) -> Summary:
+    """The summary of a run, from its tables; `scores` are the columns a, b and score of the matches."""
+    near = pc.less_equal(scores["score"], config.threshold)
+    duplicates = clusters["image"].filter(pc.equal(clusters["role"], "duplicate"))
+    of_path, there = _already_there(images, scores.filter(near)) if config.against else (None, None)
+    return Summary(
+        run=str(path),
+        report=str(path / "report.html"),
+        images=receipt.images.found,
+        ok=receipt.images.ok,
+        failed=receipt.images.failed,
+        unreadable_folders=receipt.unreadable_folders,
+        links_left_alone=receipt.links_left_alone,
+        pairs=receipt.pairs["total"],
+        threshold=config.threshold,
+        matches=pc.sum(near).as_py() or 0,
+        clusters=len(pc.unique(clusters["cluster"])),
+        duplicates=len(duplicates),
+        bridges=pc.sum(pc.equal(clusters["role"], "bridge")).as_py() or 0,
+        duplicate_bytes=_bytes_of(duplicates, images, clusters),
+        not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
+        pictures_of_path=of_path,
+        already_there=there,
+    )
+
+
+def _bytes_of(ids: pa.ChunkedArray, images: pa.Table, clusters: pa.Table) -> int:
+    """The bytes that images take: a file under several names once, and not if one of its names is a keeper."""
+    name = file_names(images)[0]
+    name = np.where(name >= 0, name, np.arange(len(name)))
+    files = np.setdiff1d(name[ids.to_numpy()], name[clusters["keeper"].to_numpy()])
+    return pc.sum(images["size_bytes"].take(pa.array(files))).as_py() or 0
+
+
+def _already_there(images: pa.Table, near: pa.Table) -> tuple[int, int]:
+    """Of an A-versus-B run: how many pictures of PATH there are, and how many have a match on the other side."""
+    ok = pc.equal(images["status"], "ok").to_numpy()
+    first = ok & pc.equal(images["group"], "a").to_numpy()
+    matched = np.zeros(len(ok), bool)
+    matched[near["a"].to_numpy()] = matched[near["b"].to_numpy()] = True
+    stands_for = pc.fill_null(pc.coalesce(images["identical_to"], images["id"]), 0).to_numpy()
+    return int(first.sum()), int((first & matched[stands_for]).sum())

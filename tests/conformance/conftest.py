@@ -1,0 +1,41 @@
+"""What the suites are given: a runtime that several tests share, and a cluster."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from distributed import Client
+
+from dupegrid.core.runtime import Runtime
+from tests.clusters import dask_scheduler, dask_worker
+
+pytest.register_assert_rewrite("tests.conformance.runtime_suite")
+from tests.conformance.runtime_suite import WORKERS, Opened  # noqa: E402  # after that line
+
+
+@pytest.fixture(scope="module")
+def workers(runtime: Opened) -> Iterator[Runtime]:
+    """One that several tests share, as processes take a while to start."""
+    with runtime() as workers:
+        yield workers
+
+
+@pytest.fixture(scope="package")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster whose workers have two BLAS threads; a task may kill one of them, and it is started again."""
+    folder = tmp_path_factory.mktemp("cluster")
+    once = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    two_threads = "import numpy, threadpoolctl; threadpoolctl.threadpool_limits(2)"
+    with (
+        dask_scheduler(folder, once) as (address, _),
+        dask_worker(address, folder, two_threads, "--nworkers", str(WORKERS)),
+    ):
+        yield address
+
+
+@contextmanager
+def whole_cluster(address: str) -> Iterator[Client]:
+    """A client, once all workers are there (again)."""
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(WORKERS, timeout=60)
+        yield client

@@ -1,0 +1,15 @@
+from functools import partial
+
+import pytest
+
+from dupegrid.core.runtime import runtime as open_runtime
+from tests.conformance.runtime_suite import WORKERS, Opened, ProcessesSuite
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Opened:
+    return partial(open_runtime, "processes", WORKERS)
+
+
+class TestProcesses(ProcessesSuite):
+    pass

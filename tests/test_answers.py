@@ -1,0 +1,77 @@
+"""What the verbs give: records in Python, and the same as JSON, whose keys scripts rely on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import dupegrid
+from dupegrid.app.demo import Demo, Kind, Score
+from dupegrid.core.errors import DamagedError
+from dupegrid.storage.tables import read_json, write_json
+
+SUMMARY = [
+    *("run", "report", "images", "ok", "failed", "unreadable_folders", "links_left_alone", "pairs", "threshold"),
+    *("matches", "clusters", "duplicates", "bridges", "duplicate_bytes", "not_asked_for"),
+]
+SIDE = ["id", "path", "width", "height", "size_bytes", "format", "status", "aspect"]
+
+
+@pytest.fixture(scope="module")
+def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    return dupegrid.run(pictures, out=tmp_path_factory.mktemp("answers") / "run", thumb=16, quiet=True)
+
+
+def test_the_summary_has_two_more_keys_with_against(run: dupegrid.Run, pictures: Path, tmp_path: Path) -> None:
+    assert list(run.summary.as_dict()) == SUMMARY
+    assert run.summary.already_there is run.summary.pictures_of_path is None
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/0.jpg").write_bytes((pictures / "0000.jpg").read_bytes())
+    against = dupegrid.run(tmp_path / "a", out=tmp_path / "run", against=pictures, thumb=16, quiet=True).summary
+    assert list(against.as_dict()) == [*SUMMARY, "pictures_of_path", "already_there"]
+    assert against.already_there == against.pictures_of_path == 1
+
+
+def test_the_receipt_is_what_the_file_holds(run: dupegrid.Run) -> None:
+    file = run.path / "receipt.json"
+    assert run.receipt.as_dict() == read_json(file)
+    assert list(read_json(file)) == [
+        *("images", "unreadable_folders", "links_left_alone", "pairs", "tiles", "matches", "fingerprint", "cutoff"),
+        *("orientations", "scope", "versions"),
+    ]
+    assert list(read_json(file)["images"]) == ["found", "ok", "failed"]
+    assert run.receipt.images.ok + sum(run.receipt.images.failed.values()) == run.receipt.images.found
+    whole = file.read_bytes()
+    try:
+        for other in ({}, {**run.receipt.as_dict(), "more": 1}, {**run.receipt.as_dict(), "images": 3}):
+            write_json(file, other)
+            with pytest.raises(DamagedError, match="not what was written there"):
+                run.receipt  # noqa: B018
+    finally:
+        file.write_bytes(whole)
+
+
+def test_status_says_how_far_each_stage_is(run: dupegrid.Run) -> None:
+    status = dupegrid.status(run)
+    assert list(status.as_dict()) == ["run", "index", "compare", "cluster", "report", "failed", "failures"]
+    assert status.as_dict()["index"] == {"done": len(run.images), "total": len(run.images), "unit": "images"}
+    assert (status.compare.done, status.compare.unit) == (status.compare.total, "tiles")
+    assert status.cluster is status.report is True
+    assert sum(status.failed.values()) == len(status.failures) == 3
+    assert list(status.as_dict()["failures"][0]) == ["path", "status", "error"]
+    assert {failure.status for failure in status.failures} == set(status.failed)
+
+
+def test_estimate_explain_and_demo_as_json(run: dupegrid.Run, pictures: Path) -> None:
+    assert list(dupegrid.estimate(pictures, thumb=16).as_dict()) == [
+        *("images", "bytes_read", "pairs", "images_per_s", "pairs_per_s", "index_hours", "compare_hours_at_most"),
+        *("memory_bytes", "disk_bytes"),
+    ]
+    found = run.explain(0, 1)
+    assert list(found.as_dict()) == ["a", "b", "mse", "best", "bounds", "same_file", "joined_at"]
+    assert list(found.as_dict()["a"]) == SIDE
+    assert found.a.aspect == round(found.a.width / found.a.height, 4)
+    made = Demo("pictures", run.summary, Score([Kind("copy", 6, 5)], 0)).as_dict()
+    assert list(made) == ["pictures", "summary", "kinds", "false"]
+    assert (list(made["summary"]), made["kinds"]) == (SUMMARY, [{"kind": "copy", "planted": 6, "found": 5}])
+    assert json.loads(json.dumps(made)) == made

@@ -25,7 +25,7 @@ test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(WITH_ALL)
 
 test-pythons: packages
-	$(BIN)/python -m tests.installed dist 3.12 3.13
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.installed dist 3.12 3.13
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -39,7 +39,7 @@ bench-million: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks million
 
 dist: packages
-	$(BIN)/python -m tests.installed dist
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.installed dist
 
 packages: $(VENV)/.dev
 	rm -rf dist

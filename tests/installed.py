@@ -11,17 +11,19 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PLANTED = 54  # by the demo, beside files that cannot be read
-SHORT = ("test_api", "test_clusters", "test_exact", "test_store", "test_thumbnail")
+SHORT = ("test_api", "test_clusters", "test_kernel", "test_store", "test_thumbnail")
 TOOLS = ("hypothesis", "pandas", "pytest")
 
 
 def interpreter(version: str) -> str | None:
-    """Where a Python of this version is: on the PATH, unless that is a stand-in for none, or among those of pyenv."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    for python in (shutil.which(f"python{version}"), *map(str, root.glob(f"{version}.*[0-9]/bin/python"))):
+    """A Python of this version that starts: on the PATH, beside this one, or among those of pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    beside = [kept for root in (Path(sys.base_prefix).parent, pyenv) for kept in root.glob(f"{version}.*[0-9]")]
+    for python in (shutil.which(f"python{version}"), *(str(kept / "bin/python") for kept in beside)):
         if python and subprocess.run([python, "--version"], capture_output=True, check=False).returncode == 0:
             return python
     return None
@@ -36,7 +38,9 @@ def environment(python: str, folder: Path, *what: object) -> str:
 
 
 def install(python: str, *what: object) -> None:
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what], check=True)
+    # What is imported is compiled then; all of it would take longer than all that is tried here.
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    subprocess.run([*pip, *what], check=True)
 
 
 def demo(python: str, folder: Path, what: str) -> None:
@@ -59,25 +63,34 @@ def test(python: str, sdist: Path, folder: Path, *arguments: str) -> None:
     subprocess.run([python, "-m", "pytest", "-p", "no:cacheprovider", *arguments], cwd=tree, check=True)
 
 
+def try_here(wheel: Path, sdist: Path, folder: Path) -> None:
+    """The wheel, then the sdist in its place, by this Python."""
+    python = environment(sys.executable, folder / "venv", wheel)
+    demo(python, folder / "of-wheel", wheel.name)
+    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "dupegrid"], check=True)
+    install(python, sdist, *TOOLS)
+    demo(python, folder / "of-sdist", sdist.name)
+    test(python, sdist, folder / "sdist", "tests/test_docs.py", "-m", "not slow")
+
+
+def try_with(version: str, wheel: Path, sdist: Path, folder: Path) -> None:
+    """The wheel by another Python, if that is here."""
+    found = interpreter(version)
+    if found is None:
+        print(f"Python {version}: skipped, as there is none here", flush=True)
+        return
+    python = environment(found, folder / f"venv{version}", wheel, *TOOLS)
+    demo(python, folder / version, f"Python {version}")
+    test(python, sdist, folder / f"sdist{version}", *(f"tests/{name}.py" for name in SHORT))
+
+
 def main(dist: Path, versions: list[str]) -> None:
     (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor() as pool:
         if not versions:
-            python = environment(sys.executable, folder / "venv", wheel)
-            demo(python, folder / "of-wheel", wheel.name)
-            subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "dupegrid"], check=True)
-            install(python, sdist, *TOOLS)
-            demo(python, folder / "of-sdist", sdist.name)
-            test(python, sdist, folder / "sdist", "tests/test_docs.py", "-m", "not slow")
-        for version in versions:
-            found = interpreter(version)
-            if found is None:
-                print(f"Python {version}: skipped, as there is none here", flush=True)
-                continue
-            python = environment(found, folder / f"venv{version}", wheel, *TOOLS)
-            demo(python, folder / version, f"Python {version}")
-            test(python, sdist, folder / f"sdist{version}", *(f"tests/{file}.py" for file in SHORT))
+            try_here(wheel, sdist, Path(name))
+        for done in [pool.submit(try_with, version, wheel, sdist, Path(name)) for version in versions]:
+            done.result()
 
 
 if __name__ == "__main__":

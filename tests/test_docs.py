@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 import dupegrid
-from dupegrid.core.config import load_config
+from dupegrid.core.config import Config, Taken, load_config
 from dupegrid.core.errors import DupegridError
 from tests.conftest import ROOT, save
 from tests.forks import command
@@ -133,6 +133,16 @@ def test_the_reference_has_every_name_and_the_error_tree() -> None:
     for kind in kinds:
         kinds += [below for below in kind.__subclasses__() if below.__module__ == DupegridError.__module__]
     assert sorted(listed) == sorted((kind.__name__, kind.__base__.__name__, str(kind.exit_code)) for kind in kinds[1:])
+
+
+def test_the_reference_has_every_setting_as_config_has_it() -> None:
+    rows = []
+    for name, field in Config.model_fields.items():
+        (taken,) = (fact for fact in field.metadata if isinstance(fact, Taken))
+        default = taken.unset or {False: "no", (): "none", None: "none"}.get(field.default, str(field.default))
+        rows.append(f"| {name} | {default} | {field.description} |")
+    text = (ROOT / "docs/reference.md").read_text()
+    assert re.findall(r"^\|.*\|$", text.partition("## Settings")[2].partition("\n## ")[0], re.MULTILINE)[2:] == rows
 
 
 def test_make_targets_are_those_the_readme_names() -> None:

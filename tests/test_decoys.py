@@ -33,8 +33,8 @@ INSIDE = (
     "index/part-000000.parquet",
     "thumbs.zarr/zarr.json",
     "thumbs.zarr/c.0.0.0.0",
-    "levels.zarr/4",
-    "levels.zarr/4/c.0.0",
+    "levels.zarr/coarse",
+    "levels.zarr/coarse/c.0.0",
     "sorted.zarr/order/c.0",
     "tiles.zarr/c.0.0.0",
     "matches.parquet/part-identical.parquet",
@@ -230,7 +230,7 @@ def test_what_lies_beside_the_artifacts_stays(finished: tuple[Path, Path], tmp_p
         "index/thesis.txt",
         "thumbs.zarr/.DS_Store",
         "matches.parquet/notes.parquet",
-        "levels.zarr/4/mine",
+        "levels.zarr/coarse/mine",
         "my.ipynb",
     ]
     for name in mine:

@@ -53,7 +53,7 @@ def test_rows_are_those_asked_for(
     again = Arrays(folder / "a.zarr")
     assert again.fact("fact") == [1, 2]
     np.testing.assert_array_equal(again.take("x", np.array(rows, np.int64)), data[rows])
-    np.testing.assert_array_equal(again.take("x", np.array(rows, np.int64), row_sums(data)), data[rows])
+    np.testing.assert_array_equal(again.take("x", np.array(rows, np.int64), row_sums(data)[rows]), data[rows])
     np.testing.assert_array_equal(again.rows("x", slice(start, stop)), data[start:stop])
     np.testing.assert_array_equal(zarr.open_group(folder / "a.zarr", mode="r")["x"][:], data)
 
@@ -92,7 +92,7 @@ def test_a_damaged_chunk_is_an_error(tmp_path: Path, damage: str) -> None:
     for number, count in ((0, 32), (1, 8)):
         thumbs.write_chunk(number, np.full((count, 8, 8, 3), 9, np.uint8))
     sums = row_sums(np.full((40, 8, 8, 3), 9, np.uint8))
-    assert (thumbs.take(np.array([31, 0]), sums) == 9).all()
+    assert (thumbs.take(np.array([31, 0]), sums[:2]) == 9).all()
     file = tmp_path / "thumbs.zarr/c.0.0.0.0"
     data = file.read_bytes()
     changed = {"short": data[:-50], "flipped": data[:70] + b"x" + data[71:], "empty": b""}
@@ -104,7 +104,7 @@ def test_a_damaged_chunk_is_an_error(tmp_path: Path, damage: str) -> None:
             thumbs.take(np.array([number]))
     if damage != "flipped":  # that is in another row
         with pytest.raises(StoreError, match="damaged"):
-            thumbs.take(np.array([31]), sums)
+            thumbs.take(np.array([31]), sums[:1])
     with pytest.raises(StoreError, match="damaged"):
-        thumbs.take(np.array([0]), sums)
+        thumbs.take(np.array([0]), sums[:1])
     assert thumbs.rows(slice(32, 40)).shape == (8, 8, 8, 3)

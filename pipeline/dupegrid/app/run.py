@@ -18,6 +18,7 @@ from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageErr
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.core.values import StrPath, resolved
+from dupegrid.images.levels import COARSE, row_checks
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import lazy, mse_matrix
@@ -25,7 +26,7 @@ from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
-from dupegrid.storage.arrays import SUMS, Thumbs
+from dupegrid.storage.arrays import Thumbs
 from dupegrid.storage.ours import refuse_links
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
@@ -168,7 +169,8 @@ class Run:
     def thumbs_of(self, ids: Ints) -> Pixels:
         """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
         self.existing("levels.zarr", "index")
-        return self.stored_thumbs.take(ids, self.run_dir.levels().rows(SUMS)[:, 0])
+        sums = row_checks(self.run_dir.levels().take(COARSE, ids))
+        return self.stored_thumbs.take(ids, sums[:, 0])
 
     @cached_property
     def mse(self) -> da.Array:
@@ -207,7 +209,7 @@ class Run:
         thumbs.check_whole()
         if len(thumbs) < row_count(self.run_dir.images):
             raise StoreError(f"{shown(thumbs.path)} is of fewer images than images.parquet: run 'dupegrid run' again")
-        self.run_dir.check_seals(THUMBS, SUMS)
+        self.run_dir.check_seals(THUMBS, COARSE)
         return thumbs
 
     @property

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float32s, Ints, inverse
-from dupegrid.images.levels import cell_weights, levels, turned_columns
+from dupegrid.images.levels import FINE, SECOND_LEVEL, cell_weights, levels, turned_columns
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import box_limit, boxes, heads, level_limit, level_sse, point_gaps, radius, squared_gaps
-from dupegrid.pairs.exact import checksums, crowd_distances, distances
+from dupegrid.pairs.exact import crowd_distances, distances
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.sort import SECOND_LEVEL
+from dupegrid.pairs.sort import checks
 
 STRIPS_KEPT: Final = 3
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
@@ -217,8 +217,8 @@ def _refined(
     tally["level_8"] += reached - left
     crowded, sse = crowd_distances(job, first.ids, second.ids, pairs.x, pairs.y, pairs.turn)
     crowd, rest = pairs.only(crowded), pairs.only(~crowded)
-    for g in levels(job.side)[2:]:
-        rest = rest.only(_within_level(job, g, first.ids[rest.x], second.ids[rest.y], rest.turn))
+    if (g := levels(job.side)[-1]) > SECOND_LEVEL:
+        rest = rest.only(_within_finest(job, g, first.ids[rest.x], second.ids[rest.y], rest.turn))
     pairs = _joined([crowd, rest])
     sse = np.append(sse, distances(job, first.ids[rest.x], second.ids[rest.y], rest.turn))
     decided = pairs.unique()
@@ -233,10 +233,10 @@ def _within_second_level(job: Job, first: Strip, second: Strip, pairs: Pairs) ->
     return _near(job, SECOND_LEVEL, first.cells, second.cells, pairs)
 
 
-def _within_level(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
+def _within_finest(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
     """The same for a level that is not sorted with the images: only the rows that are needed are read."""
     ids, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-    cells = job.run_dir.levels().take(str(g), ids, checksums(job.run_dir)[1])
+    cells = job.run_dir.levels().take(FINE, ids, checks(job.run_dir)[1][ids])
     return _near(job, g, cells, cells, Pairs(places[: len(a)], places[len(a) :], turn))
 
 

@@ -17,7 +17,6 @@ from dupegrid.storage.ours import remove
 from dupegrid.storage.zarr_store import ABOUT
 
 NOT_DONE: Final = -1
-SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level
 _CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding,
 _FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so many bytes of a large one
 _MOST_CHUNKS: Final = 1 << 14
@@ -102,7 +101,7 @@ class Thumbs:
     def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> Pixels:
         """Thumbnails of the named images, in that order: uint8 array of shape (k, S, S, 3).
 
-        With the checksums of all of them, uint64 (n,), less is read where few are wanted.
+        With their checksums, uint64 (k,), less is read where few are wanted.
         """
         return self._array.take(rows, sums)
 
@@ -194,7 +193,7 @@ class Arrays:
         return self._opened(name).rows(rows)
 
     def take(self, name: str, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
-        """The named rows of an array, in that order; with the checksums of all of them less may be read."""
+        """The named rows of an array, in that order; with their checksums less may be read."""
         return self._opened(name).take(rows, sums)
 
 

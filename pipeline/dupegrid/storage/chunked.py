@@ -149,12 +149,10 @@ class ChunkedArray:
     def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
         """The named rows, in that order.
 
-        With `sums`, the `row_sums` of all rows of the array, only the bytes of the rows are read where they are few in
-        a chunk; whatever is read is verified.
+        With `sums`, their `row_sums`, only the bytes of the rows are read where they are few in a chunk; whatever is
+        read is verified.
         """
         length, row_shape = self.chunks[0], self.shape[1:]
-        if sums is not None and len(sums) < self.shape[0]:
-            raise DamagedError(self.path / ABOUT, "it is of more rows than there are checksums")
         out = np.empty((len(rows), *row_shape), self.dtype)
         flat = out.reshape(len(rows), math.prod(row_shape)).view(np.uint8)
         order = np.argsort(rows, kind="stable")
@@ -168,7 +166,7 @@ class ChunkedArray:
             else:
                 self._folder.read_rows(self.key(number), offsets[begin:end].tolist(), places.tolist(), flat)
         if sums is not None:
-            wrong = np.flatnonzero(row_sums(out) != sums[rows])
+            wrong = np.flatnonzero(row_sums(out) != sums)
             if len(wrong):
                 raise DamagedError(self.file(int(rows[wrong[0]]) // length), "a row's checksum does not match")
         return out

@@ -21,7 +21,7 @@ from dupegrid.core.text import printable
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import MADE_BY, parts_in, to_read, to_write
 
-FORMAT = 3  # of the run directory; another one is refused
+FORMAT = 4  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
 _LARGEST_BYTES = 1 << 28  # of a JSON file: 100,000 folders that could not be listed take a tenth of it
 

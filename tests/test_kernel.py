@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dupegrid.core import arrays
+from dupegrid.core.errors import UsageError
 from dupegrid.pairs import kernel
 from dupegrid.pairs.matches import sse_limit
 from tests import reference
@@ -72,6 +73,14 @@ def test_every_orientation_has_its_inverse_in_the_same_choice() -> None:
 def test_the_limit_is_the_largest_sse_within_the_threshold(mse: float, values: int) -> None:
     limit = sse_limit(mse, values)
     assert limit / values <= mse < (limit + 1) / values
+
+
+def test_a_card_that_rounds_products_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an H100 CUPY_TF32=1 lost pairs that are within the limit."""
+    monkeypatch.setenv("CUPY_TF32", "1")
+    with pytest.raises(UsageError, match="unset it"):
+        arrays.array_module(object())
+    assert arrays.array_module(np.zeros(1)) is np
 
 
 @pytest.mark.gpu

@@ -32,7 +32,7 @@ def test_thumbs_are_plain_zarr(tmp_path: Path, images: int) -> None:
 def test_any_zarr_reads_all_stores(tmp_path: Path) -> None:
     Thumbs.create(tmp_path / "thumbs", 5, 8, 4, "mark")
     Matrix.create(tmp_path / "matrix", 5, 4, {"images": "x"})
-    Tiles.create(tmp_path / "tiles", 3, 2, "pairs", "layout")
+    Tiles.create(tmp_path / "tiles", 3, 2, {"tiles": 6})
     Arrays.create(tmp_path / "arrays", {"x": ((5, 2), np.uint16), "y": ((5, 3), np.float32)}, 4)
     for name in ("thumbs", "matrix", "tiles", "arrays/x", "arrays/y"):
         array = zarr.open_array(tmp_path / name, mode="r")
@@ -76,7 +76,7 @@ def test_chunks_of_zeros_exist_whatever_zarr_is_set_to_and_however_many_open_at_
 
 
 def test_marks_and_matrix_are_plain_zarr(tmp_path: Path) -> None:
-    tiles = Tiles.create(tmp_path / "tiles.zarr", 3, 2, "pairs", "layout")
+    tiles = Tiles.create(tmp_path / "tiles.zarr", 3, 2, {"tiles": 6})
     tiles.mark(0, 2, np.array([0, 7]))
     assert {tile: counts.tolist() for tile, counts in tiles.done().items()} == {(0, 2): [0, 7]}
     assert zarr.open_array(tmp_path / "tiles.zarr", mode="r")[0].tolist() == [[-1, -1], [-1, -1], [0, 7]]

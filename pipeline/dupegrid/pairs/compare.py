@@ -99,7 +99,7 @@ def compare_progress(run_dir: RunDir, pairs: str) -> tuple[int, int]:
         return 0, 0
     tiles = run_dir.tiles()
     done = _done(run_dir, tiles, fingerprint(pairs, layout))
-    return len(done), tiles.strips * (tiles.strips + 1) // 2
+    return len(done), tiles.total
 
 
 def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: Bools) -> Job:
@@ -142,7 +142,8 @@ def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:
     if with_settled:
         adopt(run_dir, pairs)
     write_collapsed(job, _collapsed(job, read_facts(run_dir)))
-    tiles = Tiles.create(run_dir.tiles_zarr, job.grid.strips, len(COUNTS), pairs, layout)
+    facts = {"pairs": pairs, "layout": layout, "tiles": len(job.grid.tiles())}
+    tiles = Tiles.create(run_dir.tiles_zarr, job.grid.strips, len(COUNTS), facts)
     run_dir.renew(tiles=tiles)
     return tiles
 

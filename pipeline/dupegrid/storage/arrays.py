@@ -221,16 +221,16 @@ class Tiles:
 
     def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
         self._array = created or ChunkedArray(path, gaps=True)
-        self.strips: int = self._array.shape[0]
+        self.total = int(self._array.facts["tiles"])
 
     @classmethod
-    def create(cls, path: Path, strips: int, counts: int, pairs: str, layout: str) -> "Tiles":
+    def create(cls, path: Path, strips: int, counts: int, facts: Mapping[str, Any]) -> "Tiles":
         """No tile done, in place of whatever was there.
 
-        `pairs` is the key of the pairs that are asked for, `layout` that of how they are cut into tiles.
+        `facts` are the key of the `pairs` that are asked for, the key of their `layout`, how they are cut into tiles,
+        and how many `tiles` there are to do.
         """
         remove(path)
-        facts = {"pairs": pairs, "layout": layout}
         chunks = (1, 1, counts)
         return cls(path, ChunkedArray.create(path, (strips, strips, counts), chunks, np.int64, NOT_DONE, facts))
 

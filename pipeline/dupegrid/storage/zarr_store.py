@@ -8,6 +8,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -37,19 +38,19 @@ _ZARR_SETTINGS: Final = {
     "codec_pipeline.batch_size": 64,  # chunks decoded together: 270 instead of 400 microseconds of CPU for each
 }
 _opening: Final = threading.Lock()  # zarr's settings are those of all threads
-_own: threading.local = threading.local()  # each thread's loop
+_own: threading.local = threading.local()  # each thread's runner of coroutines
 
 T = TypeVar("T")
 ZarrArray = AsyncArray[Any]
 ZarrGroup = AsyncGroup
 
 
-def _forget_loop() -> None:
+def _forget_runner() -> None:
     global _own
-    _own = threading.local()  # a fork shares what its loop waits with
+    _own = threading.local()  # a fork shares what it waits with
 
 
-os.register_at_fork(after_in_child=_forget_loop)
+os.register_at_fork(after_in_child=_forget_runner)
 
 
 def now(work: Coroutine[Any, Any, T]) -> T:
@@ -59,10 +60,10 @@ def now(work: Coroutine[Any, Any, T]) -> T:
     """
     if asyncio._get_running_loop() is not None:  # a notebook's, in the thread that calls us
         return sync(work)
-    if not hasattr(_own, "loop"):
-        _own.loop = asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = _own.loop
-    return loop.run_until_complete(work)
+    if not hasattr(_own, "runner"):
+        _own.runner = asyncio.Runner()
+    runner: asyncio.Runner = _own.runner
+    return runner.run(work, context=copy_context())  # which says for which run is written
 
 
 class Folder(LocalStore):

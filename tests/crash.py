@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -128,8 +129,13 @@ class Case:
         dupegrid.run(self.photos, out=out, **{**self.settings, **settings})
 
     def ends_well(self, out: Path) -> bool:
-        """Whether going on ends with the tables of an uninterrupted run, and without litter."""
-        if in_fork(lambda: self.run(out)) != 0 or tables(out) != self.expected:
+        """Whether going on, here, ends with the tables of an uninterrupted run, and without litter."""
+        try:
+            self.run(out)
+            if tables(out) != self.expected:
+                return False
+        except Exception:
+            traceback.print_exc()
             return False
         return not [path for path in out.rglob("*") if path.name.startswith(".") or path.name.endswith(".partial")]
 
@@ -312,51 +318,89 @@ def kill_half_way(run_dir: Path, tile: int) -> tuple[int, int, int]:
     return marks(), at_kill, again
 
 
-def main(short: bool) -> None:
-    """The long form: every write, a hundred kills, two hundred flips, ten full disks, 20,000 images."""
+Trial = Callable[[Case, Path], tuple[str, bool]]
+
+
+def trials(short: bool, mode: str = "segfault") -> dict[str, Trial]:
+    """What is done to runs of a case, by name -> what came of it, and whether that is well.
+
+    The long form: every write, a hundred kills, two hundred flips, ten full disks.
+    """
+
+    def at_writes(case: Case, folder: Path) -> tuple[str, bool]:
+        points, bad = kill_at_every_write(case, folder, *((31, 5) if short else (1, 1)))
+        return f"{points} points, {bad} differences", not bad and points > 4
+
+    def at_random(case: Case, folder: Path) -> tuple[str, bool]:
+        kills, bad = kill_at_random(case, folder, 2 if short else 50, 1)
+        return f"{kills} kills, {bad} differences", not bad
+
+    def failing(code: int, reads: bool) -> Trial:
+        def once(case: Case, folder: Path) -> tuple[str, bool]:
+            points, unclean, bad = fail_once(case, folder, code, reads, (97 if reads else 67) if short else 3)
+            said = f"{points} points, {unclean} stopped otherwise, {bad} differences"
+            return said, not unclean and not bad and points > 1
+
+        return once
+
+    def workers(case: Case, folder: Path) -> tuple[str, bool]:
+        runs, stopped, bad = kill_workers(case, folder, 1 if short else 5, mode)
+        return f"{runs} runs, {stopped} stopped, {bad} differences", not bad
+
+    def bits(case: Case, folder: Path) -> tuple[str, bool]:
+        counts = flip_bits(case, folder, 10 if short else 200, 2)
+        return f"{counts}", not counts["changed"]
+
+    return {
+        "killed at its writes": at_writes,
+        "killed at random": at_random,
+        **{
+            f"with {os.strerror(code)} at one {'read' if reads else 'write'}": failing(code, reads)
+            for code, reads in ((errno.EIO, False), (errno.EIO, True), (errno.EMFILE, True))
+        },
+        "whose workers die": workers,
+        "with a bit flipped": bits,
+    }
+
+
+def on_small_disks(case: Case, folder: Path, short: bool) -> tuple[str, bool]:
+    """OSError where no file system may be mounted."""
+    passes, unclean, bad = fill_disks(case, folder, 2 if short else 10, 3)
+    return f"{passes} passes, {unclean} stopped otherwise, {bad} differences", not unclean and not bad
+
+
+def half_way(folder: Path, short: bool) -> tuple[str, bool]:
+    images, tile = (2000, 200) if short else (20_000, 1000)
+    tiles, at_kill, again = kill_half_way(make_run(folder / "large", images), tile)
+    return f"{tiles} tiles, {at_kill} marked, {again} after", at_kill + again == tiles
+
+
+def main() -> None:
+    """The long form of all."""
     os.fsync = lambda _descriptor: None  # type: ignore[assignment]  # as in tests/conftest.py
     faults: list[str] = []
 
-    def found(what: str, is_well: bool) -> None:
-        print(what, flush=True)
-        if not is_well:
-            faults.append(what)
+    def found(what: str, came: tuple[str, bool]) -> None:
+        print(f"{what}: {came[0]}", flush=True)
+        if not came[1]:
+            faults.append(f"{what}: {came[0]}")
 
     with tempfile.TemporaryDirectory() as name:
         for kind in ("first", "incremental"):
             folder = Path(name) / kind
             case = Case(folder, incremental=kind == "incremental")
-            points, bad = kill_at_every_write(case, folder, *((37, 5) if short else (1, 1)))
-            found(f"{kind} run killed at its writes: {points} points, {bad} differences", not bad and points > 4)
-            kills, bad = kill_at_random(case, folder, 2 if short else 50, 1)
-            found(f"{kind} run killed at random: {kills} kills, {bad} differences", not bad)
-            for code, reads in ((errno.EIO, False), (errno.EIO, True), (errno.EMFILE, True)):
-                points, unclean, bad = fail_once(case, folder, code, reads, (97 if reads else 67) if short else 3)
-                what = f"{kind} run with {os.strerror(code)} at one {'read' if reads else 'write'}"
-                found(
-                    f"{what}: {points} points, {unclean} stopped otherwise, {bad} differences", not unclean and not bad
-                )
-            for mode in ("segfault",) if short else ("segfault", "graceful"):
-                runs, stopped, bad = kill_workers(case, folder, 1 if short else 5, mode)
-                found(
-                    f"{kind} run whose workers die ({mode}): {runs} runs, {stopped} stopped, {bad} differences", not bad
-                )
-            counts = flip_bits(case, folder, 10 if short else 200, 2)
-            found(f"{kind} run with a bit flipped: {counts}", not counts["changed"])
+            for what, trial in trials(short=False).items():
+                found(f"{kind} run {what}", trial(case, folder))
+            gracefully = trials(short=False, mode="graceful")["whose workers die"]
+            found(f"{kind} run whose workers end gracefully", gracefully(case, folder))
             if kind == "first":
                 try:
-                    passes, unclean, bad = fill_disks(case, folder, 2 if short else 10, 3)
-                    found(
-                        f"disk full: {passes} passes, {unclean} stopped otherwise, {bad} differences",
-                        not unclean and not bad,
-                    )
+                    found("disk full", on_small_disks(case, folder, short=False))
                 except OSError as error:
                     print(f"disk full: not tried, {error}")
-        images, tile = (2000, 200) if short else (20_000, 1000)
-        tiles, at_kill, again = kill_half_way(make_run(Path(name) / "large", images), tile)
-        found(f"compare killed half way: {tiles} tiles, {at_kill} marked, {again} after", at_kill + again == tiles)
+        found("compare killed half way", half_way(Path(name), short=False))
     sys.exit("\n".join(["", "these are faults:", *faults]) if faults else 0)
 
 
 if __name__ == "__main__":
-    main("short" in sys.argv)
+    main()

@@ -4,6 +4,7 @@ In forks of this process, or, where the work wants a process that is small and h
 imported the same.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +28,7 @@ from dupegrid.images import decoder, sandbox
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["distributed.cli.dask_scheduler", "distributed.cli.dask_worker", "dupegrid.cli", "zarr"]
+    ["distributed.cli.dask_scheduler", "distributed.cli.dask_worker", "dupegrid.app.cli", "dupegrid.images.decoder", "zarr"]
 )
 
 
@@ -37,6 +39,8 @@ def in_fork(work: Callable[[], object]) -> int:
         code = 1
         try:
             os.setpgid(0, 0)
+            gc.freeze()  # or a collection would copy every page that this process has from its parent
+            forkserver._forkserver.__init__()  # type: ignore[misc]  # the server is no child of this process
             _fork_decoders()
             work()
             code = 0

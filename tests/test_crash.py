@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +16,8 @@ from dupegrid.core.errors import DamagedError, RunDirError
 from dupegrid.storage import run_dir as run_dir_module
 from dupegrid.storage.lock import locked
 from dupegrid.storage.schemas import MATCHES
-from tests.conftest import ROOT, save
+from tests import crash
+from tests.conftest import save
 from tests.forks import in_fork
 
 SETTINGS = {"scheduler": "sync", "quiet": True}
@@ -46,13 +45,32 @@ ARTIFACTS = [
 ]
 
 
+@pytest.fixture(scope="module", params=["first", "incremental"])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> crash.Case:
+    return crash.Case(tmp_path_factory.mktemp("case"), incremental=request.param == "incremental")
+
+
 @pytest.mark.slow
-def test_whatever_happens_the_tables_are_the_same() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crash", "short"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("differences") >= 4
+@pytest.mark.parametrize("what", crash.trials(short=True))
+def test_whatever_happens_the_tables_are_the_same(case: crash.Case, tmp_path: Path, what: str) -> None:
+    said, is_well = crash.trials(short=True)[what](case, tmp_path)
+    assert is_well, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["first"], indirect=True)
+def test_a_full_disk_stops_a_run_and_with_room_it_goes_on(case: crash.Case, tmp_path: Path) -> None:
+    try:
+        said, is_well = crash.on_small_disks(case, tmp_path, short=True)
+    except OSError as error:
+        pytest.skip(str(error))
+    assert is_well, said
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_killed_half_way_does_the_other_half(tmp_path: Path) -> None:
+    said, is_well = crash.half_way(tmp_path, short=True)
+    assert is_well, said
 
 
 def test_what_another_run_changed_before_this_one_had_its_turn(

@@ -28,7 +28,13 @@ from dupegrid.images import decoder, sandbox
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["distributed.cli.dask_scheduler", "distributed.cli.dask_worker", "dupegrid.app.cli", "dupegrid.images.decoder", "zarr"]
+    [
+        "distributed.cli.dask_scheduler",
+        "distributed.cli.dask_worker",
+        "dupegrid.app.cli",
+        "dupegrid.images.decoder",
+        "zarr",
+    ]
 )
 
 

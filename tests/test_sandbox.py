@@ -237,6 +237,13 @@ print(*[decoded.status for _, decoded in sandbox.decode_files(wanted, sandbox.Re
     assert found.stdout.split() == ["ok"], found.stderr
 
 
+def test_a_decoder_loads_no_more_than_it_needs() -> None:
+    """Each starts anew, beside others: the libraries of the stages would take three times as long, and memory."""
+    loaded = "import sys, dupegrid.images.decoder; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert not {"dask", "distributed", "pyarrow", "pydantic", "scipy", "zarr"} & set(done.stdout.split())
+
+
 def test_a_relative_path_is_of_the_folder_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (file,) = files(tmp_path, 1)
     monkeypatch.chdir(tmp_path)

@@ -115,9 +115,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
             raise StoreError(
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
-        chosen.run_dir.check_seals(
-            COARSE
-        )  # by it rows that are read alone are checked
+        chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
         with runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
             if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}

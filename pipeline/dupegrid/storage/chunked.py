@@ -21,6 +21,7 @@ from dupegrid.storage.zarr_store import (
     create_array,
     create_group,
     facts_of,
+    now,
     opened_array,
     opened_group,
     say,
@@ -76,7 +77,7 @@ class ChunkedArray:
         """Make room for more rows."""
         shape = (length, *self.shape[1:])
         self._array = say(self._array, {**self.facts, "length": length})
-        self._array.resize(shape)
+        now(self._array.resize(shape))
         self.shape, self.count = shape, -(-length // self.chunks[0])
 
     def key(self, *number: int) -> str:
@@ -104,7 +105,7 @@ class ChunkedArray:
 
     def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
         """Write one chunk whole or not at all, with its checksum."""
-        self._array[_place(number, self.chunks, values.shape)] = values
+        now(self._array.setitem(_place(number, self.chunks, values.shape), values))
 
     def delete(self, number: int) -> None:
         """Remove a chunk, if it exists."""
@@ -118,7 +119,7 @@ class ChunkedArray:
         """The checksum that chunk `number` with these values ends with."""
         array, checksum = self._in_memory
         with self._lock:  # a task may be done twice at once
-            array[_place((number,), self.chunks, values.shape)] = values
+            now(array.setitem(_place((number,), self.chunks, values.shape), values))
             return checksum(self.key(number))
 
     @cached_property
@@ -128,13 +129,13 @@ class ChunkedArray:
     def __getitem__(self, place: Any) -> npt.NDArray[Any]:
         """Part of the array. DamagedError, naming the chunk, where one is missing or damaged."""
         try:
-            return np.asarray(self._array[place])
+            return np.asarray(now(self._array.getitem(place)))
         except MemoryError:
             raise DamagedError(self.path / ABOUT, "it describes more than memory can hold") from None
         except ValueError:
             for number in sorted(self.done()):
                 try:
-                    self._array[_place(number, self.chunks, self.chunks)]
+                    now(self._array.getitem(_place(number, self.chunks, self.chunks)))
                 except ValueError:
                     raise DamagedError(self.file(*number), "its checksum does not match") from None
             raise

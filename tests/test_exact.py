@@ -1,9 +1,7 @@
 """The whole run against the oracle, whatever the orientations, thumbnail, tiles, scheduler, scope or order of files."""
 
-import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import dupegrid
 from dupegrid import Run
 from dupegrid.pairs import kernel
 from tests import reference
+from tests.clusters import dask_scheduler, dask_worker
 from tests.conftest import SHARED, named_matches, save
 
 
@@ -148,40 +147,10 @@ def baseline(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def cluster_address(tmp_path: Path) -> Iterator[str]:
     """A dask scheduler and two workers, each a process of its own."""
-    folder = tmp_path_factory.mktemp("dask")
-    file = folder / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    processes = [
-        subprocess.Popen(
-            [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
-            **options,
-        )
-    ]
-    worker = [
-        *dask,
-        "worker",
-        "--scheduler-file",
-        str(file),
-        "--nthreads",
-        "1",
-        "--no-dashboard",
-        "--host",
-        "127.0.0.1",
-    ]
-    processes += [subprocess.Popen(worker, **options) for _ in range(2)]
-    try:
-        deadline = time.monotonic() + 60
-        while not file.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        yield json.loads(file.read_text())["address"]
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(20)
+    with dask_scheduler(tmp_path) as (address, _), dask_worker(address, tmp_path), dask_worker(address, tmp_path):
+        yield address
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads", "processes", "local", "tcp"])

@@ -39,7 +39,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def image_tree(tmp_path: Path) -> Path:
     """A small tree: two equal pictures in two folders, another picture, a broken file and a text."""
-    root = tmp_path / "tree"
+    return draw_tree(tmp_path / "tree")
+
+
+def draw_tree(root: Path) -> Path:
+    """Draw that tree."""
     for name, seed in (("a/one.png", 1), ("b/same as one.png", 1), ("b/other.jpg", 2)):
         save(root / name, seed)
     (root / "broken.jpg").write_bytes((root / "b/other.jpg").read_bytes()[:-600])

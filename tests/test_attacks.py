@@ -1,6 +1,7 @@
 """What an attacker of this project found once, kept from coming back."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,16 @@ from tests.forks import started
 from tests.test_thumbnail import encoded, mse, thumb
 
 
+@pytest.fixture(scope="module")
+def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return dupegrid.run(pictures, out=out, threshold=5, orientations="none", quiet=True)
+
+
 @pytest.fixture
-def run(pictures: Path, tmp_path: Path) -> dupegrid.Run:
-    return dupegrid.run(pictures, out=tmp_path / "run", threshold=5, orientations="none", quiet=True)
+def run(finished: dupegrid.Run, tmp_path: Path) -> dupegrid.Run:
+    """A copy of that run."""
+    return dupegrid.open_run(shutil.copytree(finished.path, tmp_path / "run"))
 
 
 def test_the_demo_never_draws_over_other_files(tmp_path: Path) -> None:

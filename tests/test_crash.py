@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from dupegrid.storage import run_dir as run_dir_module
 from dupegrid.storage.lock import locked
 from dupegrid.storage.schemas import MATCHES
 from tests import crash
-from tests.conftest import save
+from tests.conftest import draw_tree, save
 from tests.forks import in_fork
 
 SETTINGS = {"scheduler": "sync", "quiet": True}
@@ -158,35 +159,44 @@ def test_what_killed_writers_left_is_swept_away(image_tree: Path, tmp_path: Path
     assert [path.name for path in run.path.rglob(".*")] == [".keep"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ARTIFACTS,
-)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    """A run of a tree that has changed once."""
+    tree, out = draw_tree(tmp_path_factory.mktemp("finished") / "tree"), tmp_path_factory.mktemp("finished") / "run"
+    dupegrid.run(tree, out=out, **SETTINGS)
+    (tree / "a/one.png").rename(tree / "z.png")
+    (tree / "notes.txt").unlink()
+    save(tree / "y.png", 1)
+    return dupegrid.run(tree, out=out, **SETTINGS)
+
+
+@pytest.fixture
+def run(finished: dupegrid.Run, tmp_path: Path) -> dupegrid.Run:
+    """A copy of that run."""
+    return dupegrid.open_run(shutil.copytree(finished.path, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_whatever_is_damaged_is_made_again(image_tree: Path, tmp_path: Path, name: str, damage: str) -> None:
+def test_whatever_is_damaged_is_made_again(run: dupegrid.Run, finished: dupegrid.Run, name: str, damage: str) -> None:
     """Ids and rows of what was removed included."""
-    settings = {**SETTINGS, "paths": [str(image_tree)]}
-    dupegrid.run(out=tmp_path / "run", **settings)
-    (image_tree / "a/one.png").rename(image_tree / "z.png")
-    (image_tree / "notes.txt").unlink()
-    save(image_tree / "y.png", 1)
-    run = dupegrid.run(out=tmp_path / "run", **settings)
-    images, matches, clusters = run.images, run.matches, run.clusters
+    images, matches, clusters = finished.images, finished.matches, finished.clusters
     file = next(run.path.glob(name))
     data = file.read_bytes()
     if name == "run.json" and damage == "gone":
         return  # then it is no run directory
     file.unlink() if damage == "gone" else file.write_bytes(data[: len(data) // 2])
-    again = dupegrid.run(out=tmp_path / "run", **settings)
+    again = dupegrid.run(*finished.config.paths, out=run.path, **SETTINGS)
     assert (again.images, again.matches, again.clusters) == (images, matches, clusters)
     assert file.exists() or "settled" in name  # then all is compared
 
 
 @pytest.mark.parametrize("column", MATCHES.names)
-def test_damage_in_any_column_of_the_matches_is_found_and_mended(image_tree: Path, tmp_path: Path, column: str) -> None:
+def test_damage_in_any_column_of_the_matches_is_found_and_mended(
+    run: dupegrid.Run, finished: dupegrid.Run, column: str
+) -> None:
     """Clusters need some columns only, and a reader of the matches all."""
-    run = dupegrid.run(image_tree, out=tmp_path / "run", **SETTINGS)
-    matches, file = run.matches, next((run.path / "matches.parquet").glob("part-0*"))
+    matches, file = finished.matches, next((run.path / "matches.parquet").glob("part-0*"))
     facts = pq.read_metadata(file).row_group(0).column(MATCHES.names.index(column))
     data = bytearray(file.read_bytes())
     start = facts.dictionary_page_offset or facts.data_page_offset
@@ -194,7 +204,7 @@ def test_damage_in_any_column_of_the_matches_is_found_and_mended(image_tree: Pat
     file.write_bytes(data)
     with pytest.raises(DamagedError):
         _ = dupegrid.open_run(run.path).matches
-    assert dupegrid.run(image_tree, out=run.path, **SETTINGS).matches == matches
+    assert dupegrid.run(*finished.config.paths, out=run.path, **SETTINGS).matches == matches
     assert dupegrid.open_run(run.path).matches == matches
 
 

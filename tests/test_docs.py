@@ -184,16 +184,18 @@ def rooms() -> dict[str, dict[str, str]]:
     return found
 
 
-def imports() -> list[tuple[str, str, int]]:
-    """(importing module, imported module, column) for the whole package."""
+def imports() -> list[tuple[str, str, bool]]:
+    """(importing module, imported module, whether inside a function) for the whole package."""
     found = []
     for file in sorted(PACKAGE.rglob("*.py")):
-        module = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
-        for node in ast.walk(ast.parse(file.read_text())):
+        module, tree = ".".join(file.relative_to(PACKAGE).with_suffix("").parts), ast.parse(file.read_text())
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        inside = {id(node) for function in functions for node in ast.walk(function)}
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                found += [(module, alias.name, node.col_offset) for alias in node.names]
+                found += [(module, alias.name, id(node) in inside) for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
-                found.append((module, node.module, node.col_offset))
+                found.append((module, node.module, id(node) in inside))
     return found
 
 
@@ -230,13 +232,13 @@ def test_each_outside_library_has_one_door() -> None:
         if library.strip()
     }
     assert {"zarr", "cupy", "distributed", "PIL"} <= set(doors)
-    for module, imported, column in imports():
+    for module, imported, is_inside in imports():
         library = imported.split(".")[0]
         if (module, library) != ("app.demo", "PIL"):
             assert doors.get(library, module) == module, f"{module} imports {imported}"
         late = ("cupy", "dask", "distributed", "zarr")  # what most commands do without, and would wait for
         if not module.endswith("__init__"):
-            assert column == 0 or library in late, f"{module} imports {imported} inside a function"
+            assert not is_inside or library in late, f"{module} imports {imported} inside a function"
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.name)

@@ -31,7 +31,7 @@ from dupegrid.images.recipe import Reading, decode, decode_file
 from dupegrid.pairs import compare as compare_module
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import read_json, read_table, write_json, write_table
-from tests.conftest import ROOT, noise, picture, refuse_listing, save
+from tests.conftest import ROOT, draw_tree, noise, picture, refuse_listing, save
 from tests.forks import started
 from tests.test_thumbnail import encoded, mse, thumb
 
@@ -276,10 +276,16 @@ def test_a_file_that_grows_while_it_is_read_has_changed(tmp_path: Path, monkeypa
     assert (decoded.status, decoded.error) == ("changed", "the file changed while it was read")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    folder = tmp_path_factory.mktemp("whole")
+    return dupegrid.run(draw_tree(folder / "tree"), out=folder / "run", **SETTINGS)
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EINVAL])
 @pytest.mark.parametrize("at", [1, 2, 4, 8])
 def test_a_disk_that_takes_no_more_is_one_line_and_the_run_goes_on_later(
-    image_tree: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, code: int, at: int
+    whole: dupegrid.Run, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, code: int, at: int
 ) -> None:
     """Full, over quota, read-only, broken, or one that cannot flush (EINVAL)."""
     flushes = 0
@@ -290,7 +296,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_the_run_goes_on_later(
         if flushes >= at:
             raise OSError(code, os.strerror(code))
 
-    words = ("run", image_tree, "--out", tmp_path / "run", "--scheduler", "sync", "--thumb", 16)
+    words = ("run", *whole.config.paths, "--out", tmp_path / "run", "--scheduler", "sync", "--thumb", 16)
     with monkeypatch.context() as full:
         full.setattr(os, "fsync", fsync)
         ended, out, err = command(*words)
@@ -301,7 +307,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_the_run_goes_on_later(
     assert "Traceback" not in err
     assert flushes == at, "nothing is written after that"
     assert command(*words)[0] == 0
-    run, whole = dupegrid.open_run(tmp_path / "run"), dupegrid.run(image_tree, out=tmp_path / "whole", **SETTINGS)
+    run = dupegrid.open_run(tmp_path / "run")
     assert (run.images, run.matches, run.clusters) == (whole.images, whole.matches, whole.clusters)
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,23 @@ def moments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def is_right(folder: Path, out: Path) -> bool:
     """Whether the tables and thumbnails of a run are those of a fresh one."""
-    run, fresh = dupegrid.open_run(out), dupegrid.open_run(folder / "fresh")
-    thumbs = run.stored_thumbs.rows(slice(None)), fresh.stored_thumbs.rows(slice(None))
-    clusters = [[{**row, "cluster": 0} for row in r.clusters.to_pylist()] for r in (run, fresh)]
-    return (
-        by_path(run) == by_path(fresh)
-        and bool((thumbs[0] == thumbs[1]).all())
-        and run.images.drop(["ctime_ns"]) == fresh.images.drop(["ctime_ns"])
-        and clusters[0] == clusters[1]
-        and run.show(0).html == fresh.show(0).html
-    )
+    return shown(out) == of_fresh(folder)
+
+
+def shown(out: Path) -> list[object]:
+    run = dupegrid.open_run(out)
+    return [
+        by_path(run),
+        run.stored_thumbs.rows(slice(None)).tobytes(),
+        run.images.drop(["ctime_ns"]),
+        [{**row, "cluster": 0} for row in run.clusters.to_pylist()],
+        run.show(0).html,
+    ]
+
+
+@cache
+def of_fresh(folder: Path) -> list[object]:
+    return shown(folder / "fresh")
 
 
 def looks(out: Path) -> None:

@@ -49,11 +49,15 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.
     return dupegrid.run(pictures, out=tmp_path_factory.mktemp("whole") / "run", **SETTINGS)
 
 
+def copy_of(run: dupegrid.Run, folder: Path) -> dupegrid.Run:
+    return dupegrid.open_run(shutil.copytree(run.path, folder / "run"))
+
+
 def test_tiles_of_another_order_are_not_believed(
     pictures: Path, tmp_path: Path, whole: dupegrid.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a machine whose arithmetic rounds otherwise the same images may be sorted otherwise."""
-    run = dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
+    run = copy_of(whole, tmp_path)
     for number, mark in enumerate(sorted((run.path / "tiles.zarr").glob("c.*"))):
         if number % 2:
             mark.unlink()
@@ -116,7 +120,7 @@ def test_a_second_run_does_nothing_again(pictures: Path, whole: dupegrid.Run, ca
 def test_a_lost_chunk_is_made_again_not_read_as_black(
     pictures: Path, tmp_path: Path, whole: dupegrid.Run, calls: dict[str, int]
 ) -> None:
-    run = dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
+    run = copy_of(whole, tmp_path)
     (run.path / "thumbs.zarr/c.1.0.0.0").unlink()
     (run.path / "index/part-000000.parquet").unlink()
     calls.update(chunks=0)
@@ -127,7 +131,7 @@ def test_a_lost_chunk_is_made_again_not_read_as_black(
 def test_a_lost_part_of_the_matches_is_made_again(
     pictures: Path, tmp_path: Path, whole: dupegrid.Run, calls: dict[str, int]
 ) -> None:
-    run = dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
+    run = copy_of(whole, tmp_path)
     parts = sorted((run.path / "matches.parquet").iterdir())
     parts[0].unlink()
     calls.update(marks=0)
@@ -135,8 +139,8 @@ def test_a_lost_part_of_the_matches_is_made_again(
     assert calls["marks"] == 1
 
 
-def test_a_damaged_chunk_is_an_error_not_a_result(pictures: Path, tmp_path: Path) -> None:
-    run = dupegrid.index(pictures, out=tmp_path / "run", **SETTINGS)
+def test_a_damaged_chunk_is_an_error_not_a_result(tmp_path: Path, whole: dupegrid.Run) -> None:
+    run = copy_of(whole, tmp_path)
     chunk = run.path / "thumbs.zarr/c.0.0.0.0"
     data = bytearray(chunk.read_bytes())
     data[1000] ^= 1
@@ -168,9 +172,15 @@ def test_a_changed_collection_is_taken_up(image_tree: Path, tmp_path: Path) -> N
     ],
 )
 def test_a_changed_setting_does_again_only_what_it_must(
-    pictures: Path, tmp_path: Path, calls: dict[str, int], change: dict[str, object], chunks: int, marks: bool
+    pictures: Path,
+    tmp_path: Path,
+    whole: dupegrid.Run,
+    calls: dict[str, int],
+    change: dict[str, object],
+    chunks: int,
+    marks: bool,
 ) -> None:
-    dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
+    copy_of(whole, tmp_path)
     calls.update(chunks=0, marks=0)
     again = dupegrid.run(pictures, out=tmp_path / "run", **(SETTINGS | change))
     assert calls["chunks"] == chunks

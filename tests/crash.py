@@ -176,19 +176,20 @@ def fail_once(case: Case, folder: Path, code: int, reads: bool, step: int) -> tu
     raise AssertionError("no run came to its end")
 
 
-def kill_workers(case: Case, folder: Path, runs: int, mode: str) -> tuple[int, int, int]:
+def kill_workers(case: Case, folder: Path, runs: int, workers: int, mode: str) -> tuple[int, int, int]:
     """Run on clusters whose workers keep dying: runs, how many stopped and were gone on with, how many ended badly."""
     stopped = bad = 0
     for _ in range(runs):
         out = case.new(folder / "run")
 
         def work(out: Path = out) -> None:
-            signal.alarm(60)  # a worker may hang when it ought to die; whoever waits for it then is stopped
+            signal.alarm(30 * workers)  # a worker may hang when it ought to die; whoever waits for it then is stopped
             options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
             # Forked (tests/forks.py says what is imported before), or they would die while they import.
             distributed.utils._forkserver_preload_set = True
             dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-            with LocalCluster(n_workers=3, **options) as cluster, Client(cluster) as client:
+            dask.config.set({"distributed.scheduler.allowed-failures": workers})  # each may die once at a task
+            with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
                 client.register_plugin(KillWorker(delay="1 s", mode=mode))
                 case.run(out, scheduler=cluster.scheduler_address)
 
@@ -344,7 +345,7 @@ def trials(short: bool, mode: str = "segfault") -> dict[str, Trial]:
         return once
 
     def workers(case: Case, folder: Path) -> tuple[str, bool]:
-        runs, stopped, bad = kill_workers(case, folder, 1 if short else 5, mode)
+        runs, stopped, bad = kill_workers(case, folder, *((1, 2) if short else (5, 3)), mode)
         return f"{runs} runs, {stopped} stopped, {bad} differences", not bad
 
     def bits(case: Case, folder: Path) -> tuple[str, bool]:

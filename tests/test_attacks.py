@@ -186,6 +186,7 @@ def test_a_signal_says_how_to_go_on(pictures: Path, tmp_path: Path, number: int,
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["processes", "local"])
 def test_processes_say_nothing_when_the_terminal_stops_them(tmp_path: Path, scheduler: str) -> None:
     script = tmp_path / "wait.py"

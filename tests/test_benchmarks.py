@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 import dupegrid
 from tests.benchmarks import measure
 from tests.benchmarks.collection import make_run
 from tests.test_exact import assert_exact
 
 
+@pytest.mark.slow
 def test_benchmarks_run(tmp_path: Path) -> None:
     rows = measure.index(tmp_path, most=20, repeats=1) + measure.incremental(tmp_path, 40, 5)
     more, rate = measure.compare(make_run(tmp_path / "run", 60), "rotations", 50, repeats=1)

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 import dupegrid
 from dupegrid.app import demo
 from tests.conftest import tree_state
 
 
+@pytest.mark.slow
 def test_the_demo_finds_what_it_planted(tmp_path: Path) -> None:
     result = demo.demo(tmp_path)
     assert len(list((tmp_path / "pictures").iterdir())) > 290

@@ -32,6 +32,7 @@ def assert_exact(run: Run) -> None:
     assert receipt.pairs["total"] == ok * (ok - 1) // 2 == sum(decided.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientations", ["none", "rotations", "all"])
 @pytest.mark.parametrize("thumb", [16, 32])
 def test_matches_are_the_oracles(pictures: Path, tmp_path: Path, orientations: str, thumb: int) -> None:
@@ -76,6 +77,7 @@ def test_a_large_set_of_identical_pictures_is_listed_against_its_first(tmp_path:
     assert run.receipt.pairs["identical"] > 70
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientations", ["none", "all"])
 @pytest.mark.parametrize("tile", [1000, 10])
 def test_a_crowd_of_near_pictures(
@@ -153,6 +155,7 @@ def cluster_address(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["sync", "threads", "processes", "local", "tcp"])
 def test_same_tables_whatever_the_scheduler(
     pictures: Path, tmp_path: Path, baseline: Run, scheduler: str, request: pytest.FixtureRequest
@@ -183,6 +186,7 @@ def test_same_tables_with_the_second_level_sorted_along(pictures: Path, tmp_path
     assert run.receipt == baseline.receipt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [1, 7, 40, 41, 1000])
 def test_same_tables_whatever_the_tile_side(pictures: Path, tmp_path: Path, baseline: Run, tile: int) -> None:
     run = dupegrid.run(pictures, out=tmp_path / "run", orientations="all", tile=tile, quiet=True)
@@ -207,6 +211,7 @@ def test_same_results_whatever_the_order_of_the_files(pictures: Path, tmp_path: 
     assert sorted(one) == sorted(two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["edits", "formats/exif", "formats/bridge"])
 @pytest.mark.parametrize("orientations", ["none", "all"])
 def test_real_pictures(data: Path, tmp_path: Path, folder: str, orientations: str) -> None:

@@ -324,6 +324,7 @@ def test_a_file_system_without_locks_is_refused(
     assert "cannot be locked" in err
 
 
+@pytest.mark.slow
 def test_runs_leave_no_file_open(image_tree: Path, tmp_path: Path) -> None:
     opened = []
     for k in range(20):

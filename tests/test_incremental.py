@@ -88,6 +88,7 @@ def assert_same_but_for_names_of_one_file(run: dupegrid.Run, fresh: dupegrid.Run
     assert len(linked) == len(fresh.images) - fresh.images["link_of"].null_count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "settings"),
     [
@@ -285,6 +286,7 @@ def test_l1_l2_what_a_passing_trouble_cost_is_got_back_by_the_next_run(
     assert run.images["width"].to_pylist() == [96] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "status"), PASSING)
 def test_l1_l2_what_fails_in_two_runs_is_left_alone(
     tmp_path: Path, opened: list[str], trouble: Callable[[bool], None], how: bytes, status: str

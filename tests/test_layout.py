@@ -39,6 +39,7 @@ def test_a_run_that_began_small_has_not_more_files_than_another(tmp_path: Path, 
     assert (run.thumbs_of(np.array([0, 5]))[0] == fresh.thumbs_of(np.array([0]))[0]).all()
 
 
+@pytest.mark.slow
 def test_laying_out_again_is_finished_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]
 ) -> None:

@@ -14,6 +14,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 # jupyter_client warns about its own use of asyncio and of the platform's folders.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_notebook_runs(file: Path, pictures: Path, tmp_path: Path) -> None:
     shutil.copytree(pictures, tmp_path / "demo/pictures")

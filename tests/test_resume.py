@@ -93,6 +93,7 @@ def assert_same_but_for_ids(run: dupegrid.Run, other: dupegrid.Run) -> None:
     assert run.receipt.matches == len(run.matches)
 
 
+@pytest.mark.slow
 def test_stopped_at_any_write_and_run_again(
     pictures: Path, tmp_path: Path, whole: dupegrid.Run, calls: dict[str, int]
 ) -> None:

@@ -202,6 +202,7 @@ def test_processes_of_a_pool_end_soon_after_their_parent_was_killed(tmp_path: Pa
 STDLIB = ("random", "pickle", "socket", "struct", "selectors", "tempfile", "signal", "threading", "numpy", "dask", "_x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["processes", "local"])
 def test_files_in_the_current_folder_are_not_run(few: Path, tmp_path: Path, scheduler: str) -> None:
     folder = tmp_path / "downloads"
@@ -215,6 +216,7 @@ def test_files_in_the_current_folder_are_not_run(few: Path, tmp_path: Path, sche
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["processes", "local"])
 @pytest.mark.parametrize("way", ["no guard", "standard input"])
 def test_a_script_that_would_run_again_in_each_process_is_told_so(

@@ -131,6 +131,7 @@ def test_h2_a_decoder_that_nothing_ends_but_a_kill_is_one_timeout(tmp_path: Path
     assert found == ["ok", "timeout", "ok", "timeout", "ok"]
 
 
+@pytest.mark.slow
 def test_h2_a_decoder_that_not_even_a_kill_ends_is_left_to_itself(tmp_path: Path) -> None:
     found = apart(tmp_path, [1, b"MISBEHAVE stop", 2], 1.0, first="subprocess.Popen.kill = lambda self: None")
     assert found == ["ok", "timeout", "ok"]
@@ -151,6 +152,7 @@ os.open = hanging
     assert apart(tmp_path, [0, 1, 2, 3, 4, 5], 1.0, first) == ["ok", "ok", "timeout", "ok", "ok", "ok"]
 
 
+@pytest.mark.slow
 def test_h2_a_process_that_was_stopped_while_it_was_idle_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dupegrid import Run
 from dupegrid.app import demo
+from dupegrid.core import dask_cluster
 from dupegrid.images import chunk as chunk_module
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +32,12 @@ def _unflushed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _descriptor: None)
         yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that does not answer is given up soon."""
+    monkeypatch.setattr(dask_cluster, "_ANSWER_S", 0.5)
 
 
 @pytest.fixture(scope="session")

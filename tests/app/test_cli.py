@@ -40,6 +40,7 @@ def assert_one_line(result: tuple[int, str, str], what: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 def test_bad_input_is_one_line_and_exit_code_2(command, image_tree: Path, tmp_path: Path) -> None:
     before = tree_state(image_tree)
     out = tmp_path / "run"

@@ -51,6 +51,7 @@ def test_matches_of_other_settings_are_not_taken_for_those_of_this_run(run: dupe
             read()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_run_that_fails_leaves_the_old_one_as_it_was(run: dupegrid.Run, pictures: Path) -> None:
     before = run.saved
     with pytest.raises(UsageError):

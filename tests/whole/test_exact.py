@@ -1,6 +1,6 @@
 """The whole run against the oracle, whatever the orientations, thumbnail, tiles, scheduler, scope or order of files."""
 
-import subprocess
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,7 @@ from dupegrid.pairs import kernel
 from tests.conftest import SHARED, named_matches, save
 from tests.helpers import reference
 from tests.helpers.clusters import dask_scheduler, dask_worker
+from tests.helpers.forks import in_fork
 
 
 def assert_exact(run: Run) -> None:
@@ -216,10 +217,12 @@ def test_same_results_whatever_the_order_of_the_files(pictures: Path, tmp_path: 
 @pytest.mark.parametrize("orientations", ["none", "all"])
 def test_real_pictures(data: Path, tmp_path: Path, folder: str, orientations: str) -> None:
     run = dupegrid.run(data / folder, out=tmp_path / "run", orientations=orientations, quiet=True)
-    checked = subprocess.run(
-        [sys.executable, SHARED / "check_run.py", run.path], capture_output=True, text=True, check=False
-    )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    def check() -> None:
+        sys.argv = ["check_run.py", str(run.path)]
+        runpy.run_path(str(SHARED / "check_run.py"), run_name="__main__")
+
+    assert in_fork(check) == 0
     if folder == "formats/exif":
         sizes = run.clusters.group_by("cluster").aggregate([("image", "count")])["image_count"].to_pylist()
         assert sizes == [9, 9]

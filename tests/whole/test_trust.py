@@ -158,6 +158,7 @@ def test_a_scheduler_that_a_run_directory_names_is_not_connected_to(
     assert not listening()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_scheduler_that_is_given_again_is_asked(run: dupegrid.Run) -> None:
     forge(run, scheduler="tcp://127.0.0.1:1")
     with pytest.raises(ConfigError, match="no dask scheduler answers"):

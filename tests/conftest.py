@@ -42,9 +42,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's pictures, fewer: 20 originals, two plants a kind, three unreadable files."""
-    folder = tmp_path_factory.mktemp("drawn") / "pictures"
-    demo.draw(folder, originals=20, each_kind=2)
+    """The demo's pictures, fewer and smaller: 20 originals, two plants a kind, three unreadable files."""
+    folder, drawn = tmp_path_factory.mktemp("drawn") / "pictures", demo.drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "drawn", lambda random: drawn(random).reduce(2))
+        demo.draw(folder, originals=20, each_kind=2)
     return folder
 
 

@@ -140,8 +140,8 @@ def test_a_lost_part_of_the_matches_is_made_again(
     assert calls["marks"] == 1
 
 
-def test_a_damaged_chunk_is_an_error_not_a_result(tmp_path: Path, whole: dupegrid.Run) -> None:
-    run = copy_of(whole, tmp_path)
+def test_a_damaged_chunk_is_an_error_not_a_result(pictures: Path, tmp_path: Path) -> None:
+    run = dupegrid.index(pictures, out=tmp_path / "run", **SETTINGS)
     chunk = run.path / "thumbs.zarr/c.0.0.0.0"
     data = bytearray(chunk.read_bytes())
     data[1000] ^= 1

@@ -31,7 +31,7 @@ from dupegrid.core.errors import DupegridError
 from dupegrid.storage.arrays import Tiles
 from tests.benchmarks.collection import make_run
 from tests.conftest import save
-from tests.helpers.forks import in_fork
+from tests.helpers.forks import in_clean_fork, in_fork
 
 SETTINGS: dict[str, Any] = {"quiet": True, "tile": 8, "cutoff": 500.0, "orientations": "rotations", "thumb": 16}
 
@@ -181,21 +181,21 @@ def kill_workers(case: Case, folder: Path, runs: int, workers: int, mode: str) -
     stopped = bad = 0
     for _ in range(runs):
         out = case.new(folder / "run")
-
-        def work(out: Path = out) -> None:
-            signal.alarm(30 * workers)  # a worker may hang when it ought to die; whoever waits for it then is stopped
-            options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-            # Forked (tests/helpers/forks.py says what is imported before), or they would die while they import.
-            distributed.utils._forkserver_preload_set = True
-            dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-            dask.config.set({"distributed.scheduler.allowed-failures": workers})  # each may die once at a task
-            with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
-                client.register_plugin(KillWorker(delay="1 s", mode=mode))
-                case.run(out, scheduler=cluster.scheduler_address)
-
-        stopped += in_fork(work) != 0
+        stopped += in_clean_fork(_on_dying_workers, case, out, workers, mode) != 0
         bad += not case.ends_well(out)
     return runs, stopped, bad
+
+
+def _on_dying_workers(case: Case, out: Path, workers: int, mode: str) -> None:
+    signal.alarm(30 * workers)  # a worker may hang when it ought to die; whoever waits for it then is stopped
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    # Forked (tests/helpers/forks.py says what is imported before), or they would die while they import.
+    distributed.utils._forkserver_preload_set = True
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    dask.config.set({"distributed.scheduler.allowed-failures": workers})  # each may die once at a task
+    with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
+        client.register_plugin(KillWorker(delay="1 s", mode=mode))
+        case.run(out, scheduler=cluster.scheduler_address)
 
 
 def kill_at_random(case: Case, folder: Path, kills: int, seed: int) -> tuple[int, int]:

@@ -15,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,7 +45,6 @@ def in_fork(work: Callable[[], object]) -> int:
         try:
             os.setpgid(0, 0)
             gc.freeze()  # or a collection would copy every page that this process has from its parent
-            forkserver._forkserver.__init__()  # type: ignore[misc]  # the server is no child of this process
             _fork_decoders()
             work()
             code = 0
@@ -58,6 +56,24 @@ def in_fork(work: Callable[[], object]) -> int:
     with suppress(ProcessLookupError):  # nobody it started is left
         os.killpg(pid, signal.SIGKILL)
     return code
+
+
+def in_clean_fork(work: Callable[..., object], *arguments: object) -> int:
+    """Like `in_fork`, with nothing of what this process has done so far: dask's threads, which a fork lacks, say.
+
+    The work is a function of a module, without decoders that are forked.
+    """
+    process = _server.Process(target=_lead, args=(work, *arguments))
+    process.start()
+    process.join()
+    with suppress(ProcessLookupError):  # nobody it started is left
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.exitcode or 0
+
+
+def _lead(work: Callable[..., object], *arguments: object) -> None:
+    os.setpgid(0, 0)
+    work(*arguments)
 
 
 def command(*words: object, cwd: Path | None = None, limit_s: int = 120) -> subprocess.CompletedProcess[str]:

@@ -41,8 +41,10 @@ def without_lock(run_dir: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("how", ["interrupt", "error"])
 def test_threads_of_an_interrupted_run_write_nothing_into_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, how: str
 ) -> None:
+    before_all = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before_all))
     photos, out = draw(tmp_path / "photos", 0, 24), tmp_path / "run"
     decode_files, at_work, go_on = chunk.decode_files, threading.Event(), threading.Event()
     first_run = True

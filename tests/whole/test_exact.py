@@ -220,7 +220,9 @@ def test_real_pictures(data: Path, tmp_path: Path, folder: str, orientations: st
 
     def check() -> None:
         sys.argv = ["check_run.py", str(run.path)]
-        runpy.run_path(str(SHARED / "check_run.py"), run_name="__main__")
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SHARED / "check_run.py"), run_name="__main__")
+        assert not ended.value.code
 
     assert in_fork(check) == 0
     if folder == "formats/exif":

@@ -74,10 +74,10 @@ class Run:
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
         self.existing("matches.parquet", "compare")
-        pairs = self.run_dir.tiles_key("pairs")
+        pairs, layout = self.run_dir.tiles_keys()
         if pairs != self.pairs_key:
             raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
-        key = fingerprint(pairs, self.run_dir.tiles_key("layout"))
+        key = fingerprint(pairs, layout)
         matches = read_matches(self.run_dir, key, columns)
         if self.is_compared and len(matches) != self.receipt.matches:
             raise StoreError(

@@ -103,7 +103,7 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     path, key = run_dir.thumbs_zarr, _thumbs_key(config)
     if stored_key(path) is None and stored_key(run_dir.levels_zarr) == key and path.exists():
         cells = run_dir.levels()
-        Thumbs.describe(path, len(cells), config.thumb, cells.chunk(COARSE), key)
+        Thumbs.described(path, len(cells), config.thumb, cells.chunk(COARSE), key)
     known = _known_files(run_dir) if stored_key(path) == key else None
     if known is None:
         return listing.files, _created(listing.files, config, run_dir, key)

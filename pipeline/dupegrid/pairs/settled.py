@@ -71,7 +71,7 @@ def adopted_matches(run_dir: RunDir, pairs: str) -> int:
 def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> bool:
     """Write down what the finished comparison that is there settles for the next; False if there is none."""
     facts = read_metadata(run_dir.compared)
-    before, layout = run_dir.tiles_key("pairs"), run_dir.tiles_key("layout")
+    before, layout = run_dir.tiles_keys()
     if before == pairs or facts.get("alike") != alike or before != facts.get("pairs"):
         return False
     try:

@@ -26,7 +26,7 @@ from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.storage.arrays import Arrays, stored_key
 from dupegrid.storage.run_dir import RunDir
 
-CHECKS: Final = "checks"  # in sorted.zarr: uint64 (n, 2), the checksums of rows that are read alone
+ORDER: Final = "order"  # in sorted.zarr: of each image its id and the `row_checks`, all as int64
 _CHUNK: Final = 8192
 _SAMPLE: Final = 512
 
@@ -54,7 +54,7 @@ class Order:
 def sorted_shapes(images: int, side: int, orientations: tuple[str, ...]) -> Shapes:
     """The arrays of sorted.zarr."""
     shapes: Shapes = dict.fromkeys(orientations, ((images, COMPONENTS), np.float32))
-    shapes |= {"order": ((images,), np.int64), CHECKS: ((images, 2), np.uint64)}
+    shapes[ORDER] = ((images, 3), np.int64)
     if SECOND_LEVEL in levels(side):
         shapes[str(SECOND_LEVEL)] = ((images, SECOND_LEVEL**2 * CHANNELS), cell_dtype(side, SECOND_LEVEL))
     return shapes
@@ -75,15 +75,16 @@ def sort_images(
     made_from = fingerprint(images_key, orientations, block, hashlib.blake2b(groups.tobytes()).hexdigest())
     ids = read_facts(run_dir).live
     if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order()):
-        _write(run_dir, side, groups, orientations, block, made_from)
-        run_dir.renew()
+        run_dir.renew(order=_written(run_dir, side, groups, orientations, block, made_from))
     stored = run_dir.order()
     sample = stored.take(ORIENTATIONS[0], np.arange(0, len(ids), max(1, len(ids) // _SAMPLE)))
     starts, largest = np.array(stored.fact("starts"), np.int64), float(stored.fact("largest_norm"))
     return Order(fingerprint(made_from, stored.fact("order")), starts, largest, sample)
 
 
-def _write(run_dir: RunDir, side: int, groups: Ints, orientations: tuple[str, ...], block: int, made_from: str) -> None:
+def _written(
+    run_dir: RunDir, side: int, groups: Ints, orientations: tuple[str, ...], block: int, made_from: str
+) -> Arrays:
     ids = read_facts(run_dir).live
     coarse = _coarse(run_dir, ids)
     first = first_level(coarse, side)
@@ -99,13 +100,13 @@ def _write(run_dir: RunDir, side: int, groups: Ints, orientations: tuple[str, ..
         norms = np.einsum("nk,nk->n", points, points, dtype=np.float64)
         largest = max(largest, float(np.sqrt(norms.max(initial=0))))
         store.write(name, 0, points)
-    store.write("order", 0, ids[order])
-    store.write(CHECKS, 0, row_checks(coarse)[order])
+    store.write(ORDER, 0, np.column_stack([ids, row_checks(coarse).view(np.int64)])[order])
     if (second := second_level(coarse, side)) is not None:
         for start in range(0, len(order), chunk):
             store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
     store.sign(made_from, starts=starts.tolist(), largest_norm=largest, order=digest, chunks=_checksums(store))
+    return store
 
 
 def _checksums(store: Arrays) -> str:
@@ -125,8 +126,8 @@ def checks(run_dir: RunDir) -> Checks:
 
     def read() -> Checks:
         stored, images = run_dir.order(), len(run_dir.thumbs())
-        by_id = np.zeros((2, images), np.uint64)
-        by_id[:, stored.rows("order")] = stored.rows(CHECKS).T
+        by_id, rows = np.zeros((2, images), np.uint64), stored.rows(ORDER)
+        by_id[:, rows[:, 0]] = rows[:, 1:].T.view(np.uint64)
         return by_id
 
     return run_dir.once("checks", read)

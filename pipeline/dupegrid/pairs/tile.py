@@ -20,9 +20,8 @@ from dupegrid.pairs.exact import crowd_distances, distances
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.sort import checks
+from dupegrid.pairs.sort import ORDER, checks
 
-STRIPS_KEPT: Final = 3
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
 _COLUMNS_AT_ONCE: Final = 4096  # multiplied with a block: bounds the memory of a tile whatever it holds
 _PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
@@ -71,14 +70,14 @@ class Strip:
 
 def read_strip(job: Job, number: int) -> Strip:
     """A strip from sorted.zarr; the last few are kept, as neighbouring tasks share them."""
-    return job.run_dir.once(("strip", number), lambda: _read_strip(job, number), STRIPS_KEPT)
+    return job.run_dir.once(("strip", number), lambda: _read_strip(job, number), job.strips_kept)
 
 
 def _read_strip(job: Job, number: int) -> Strip:
     store, rows = job.run_dir.order(), job.grid.rows(number)
     starts = np.array(store.fact("starts"), np.int64)
     inside = starts[(starts >= rows.start) & (starts < rows.stop)]
-    ids, second = store.rows("order", rows), str(SECOND_LEVEL)
+    ids, second = store.rows(ORDER, rows)[:, 0].copy(), str(SECOND_LEVEL)
     cells = store.rows(second, rows) if second in store else None
     operands = [right_operand(store.rows(name, rows)) for name in job.orientations]
     return Strip(ids, np.append(inside, rows.stop) - rows.start, operands, cells)

@@ -25,9 +25,9 @@ _MOST_CHUNKS: Final = 1 << 14
 class Thumbs:
     """thumbs.zarr: uint8 (n, S, S, 3) in chunks of `chunk` images, uncompressed, each with a checksum."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
         self.path = path
-        self._array = ChunkedArray(path)
+        self._array = created or ChunkedArray(path)
         self.chunk: int = self._array.chunks[0]
         self.side: int = self._array.shape[1]
 
@@ -35,14 +35,13 @@ class Thumbs:
     def create(cls, path: Path, images: int, side: int, chunk: int, key: str) -> "Thumbs":
         """An empty store for this many images, in place of whatever was there."""
         remove(path)
-        cls.describe(path, images, side, chunk, key)
-        return cls(path)
+        return cls.described(path, images, side, chunk, key)
 
-    @staticmethod
-    def describe(path: Path, images: int, side: int, chunk: int, key: str) -> None:
-        """Write zarr.json anew where it is damaged; the chunks stay."""
+    @classmethod
+    def described(cls, path: Path, images: int, side: int, chunk: int, key: str) -> "Thumbs":
+        """The store, described anew where that is damaged; the chunks stay."""
         whole, chunks = (images, side, side, CHANNELS), (chunk, side, side, CHANNELS)
-        ChunkedArray.create(path, whole, chunks, np.uint8, facts={"key": key})
+        return cls(path, ChunkedArray.create(path, whole, chunks, np.uint8, facts={"key": key}))
 
     def __len__(self) -> int:
         return self._array.shape[0]
@@ -114,10 +113,9 @@ class Thumbs:
 class Arrays:
     """Named arrays in one folder, uncompressed with checksums, chunked along their first axis: levels, sorted."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, created: tuple[Group, dict[str, ChunkedArray]] | None = None) -> None:
         self.path = path
-        self._group = Group(path)
-        self._arrays: dict[str, ChunkedArray] = {}
+        self._group, self._arrays = created or (Group(path), {})
 
     def _opened(self, name: str) -> ChunkedArray:
         """An array, opened when it is first asked for."""
@@ -135,8 +133,7 @@ class Arrays:
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
         remove(path)
-        Group.create(path, shapes, chunk)
-        return cls(path)
+        return cls(path, Group.create(path, shapes, chunk))
 
     def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
@@ -200,15 +197,15 @@ class Arrays:
 class Matrix:
     """mse.zarr: float64 (n, n) in square chunks, NaN where nothing is known; a chunk that exists is finished."""
 
-    def __init__(self, path: Path) -> None:
-        self._array = ChunkedArray(path, gaps=True)
+    def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
+        self._array = created or ChunkedArray(path, gaps=True)
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":
         """An empty matrix, in place of whatever was there; `facts` say what it is of."""
         remove(path)
-        ChunkedArray.create(path, (images, images), (side, side), np.float64, float("nan"), facts)
-        return cls(path)
+        shape, chunks = (images, images), (side, side)
+        return cls(path, ChunkedArray.create(path, shape, chunks, np.float64, float("nan"), facts))
 
     def done(self) -> set[tuple[int, int]]:
         """The chunks that exist."""
@@ -222,8 +219,8 @@ class Matrix:
 class Tiles:
     """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
 
-    def __init__(self, path: Path) -> None:
-        self._array = ChunkedArray(path, gaps=True)
+    def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
+        self._array = created or ChunkedArray(path, gaps=True)
         self.strips: int = self._array.shape[0]
 
     @classmethod
@@ -234,8 +231,8 @@ class Tiles:
         """
         remove(path)
         facts = {"pairs": pairs, "layout": layout}
-        ChunkedArray.create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts)
-        return cls(path)
+        chunks = (1, 1, counts)
+        return cls(path, ChunkedArray.create(path, (strips, strips, counts), chunks, np.int64, NOT_DONE, facts))
 
     def done(self) -> dict[tuple[int, int], Ints]:
         """The tiles whose mark exists and is whole, and the counts of each: int64 array of shape (k,)."""

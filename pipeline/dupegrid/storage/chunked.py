@@ -17,6 +17,8 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.storage.zarr_store import (
     ABOUT,
     Folder,
+    ZarrArray,
+    ZarrGroup,
     checksums_in_memory,
     create_array,
     create_group,
@@ -39,12 +41,12 @@ _CHUNK_NAME: Final = re.compile(r"c\.(\d{1,9}(?:\.\d{1,9})*)")
 class ChunkedArray:
     """An array in a folder of zarr, in chunks along its first axes. `facts` are what was said of it."""
 
-    def __init__(self, path: Path, gaps: bool = False) -> None:
+    def __init__(self, path: Path, gaps: bool = False, created: ZarrArray | None = None) -> None:
         """StoreError where there is none, DamagedError where it is not as it was described."""
         self.path = path
         self._lock = threading.Lock()
         self._folder, self._gaps = Folder(path, gaps=gaps), gaps
-        self._array, self.facts = opened_array(self._folder)
+        self._array, self.facts = opened_array(self._folder, created)
         self.shape: tuple[int, ...] = self._array.shape
         self.chunks: tuple[int, ...] = self._array.chunks
         self.dtype: np.dtype[Any] = self._array.dtype
@@ -62,13 +64,15 @@ class ChunkedArray:
         shape: tuple[int, ...],
         chunks: tuple[int, ...],
         dtype: npt.DTypeLike,
-        fill: float = 0,
+        fill: float | None = None,
         facts: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Describe an array anew: chunks that are there stay."""
+    ) -> "ChunkedArray":
+        """Describe an array anew: chunks that are there stay. With a `fill` it may have gaps, read as that."""
         path.mkdir(exist_ok=True)
         (path / ABOUT).unlink(missing_ok=True)
-        create_array(Folder(path), shape, chunks, dtype, fill, facts or {})
+        gaps = fill is not None
+        folder = Folder(path, gaps=gaps)
+        return cls(path, gaps, create_array(folder, shape, chunks, dtype, fill or 0, facts or {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkedArray, (self.path, self._gaps)
@@ -176,21 +180,24 @@ class ChunkedArray:
 class Group:
     """A folder of arrays of one length. `facts` are what was said of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, created: ZarrGroup | None = None) -> None:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
-        self._group = opened_group(Folder(path))
+        self._group = opened_group(Folder(path)) if created is None else created
         self.facts = facts_of(Folder(path), self._group)
 
     @classmethod
-    def create(cls, path: Path, arrays: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Group":
-        """A folder of arrays of these shapes and dtypes, without chunks, in chunks of `chunk` rows."""
+    def create(
+        cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int
+    ) -> tuple["Group", dict[str, ChunkedArray]]:
+        """A folder of arrays of these shapes and dtypes, without chunks, in chunks of `chunk` rows; and the arrays."""
         path.mkdir(exist_ok=True)
-        for name, (shape, dtype) in arrays.items():
-            ChunkedArray.create(path / name, shape, (chunk, *shape[1:]), dtype)
-        (length,) = {shape[0] for shape, _ in arrays.values()}
-        create_group(Folder(path), {"arrays": list(arrays), "length": length})
-        return cls(path)
+        arrays = {
+            name: ChunkedArray.create(path / name, shape, (chunk, *shape[1:]), dtype)
+            for name, (shape, dtype) in shapes.items()
+        }
+        (length,) = {shape[0] for shape, _ in shapes.values()}
+        return cls(path, create_group(Folder(path), {"arrays": list(arrays), "length": length})), arrays
 
     def say(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""

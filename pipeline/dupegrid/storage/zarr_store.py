@@ -41,6 +41,7 @@ _own: threading.local = threading.local()  # each thread's loop
 
 T = TypeVar("T")
 ZarrArray = AsyncArray[Any]
+ZarrGroup = AsyncGroup
 
 
 def _forget_loop() -> None:
@@ -81,10 +82,13 @@ class Folder(LocalStore):
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """The content of a file; None where there is none, if none is needed there."""
-        file = self.root / key
-        if (self._gaps or file.name == ABOUT) and not os.path.lexists(file):
-            return None
-        return (prototype or default_buffer_prototype()).buffer.from_bytes(read_bytes(file))
+        try:
+            data = read_bytes(self.root / key)
+        except DamagedError as error:
+            if (self._gaps or key == ABOUT) and isinstance(error.__context__, FileNotFoundError):
+                return None
+            raise
+        return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a file; not flushed to disk, which takes long: whatever is read is verified."""
@@ -161,17 +165,17 @@ def create_array(
         return now(creation)
 
 
-def create_group(folder: Folder, facts: Mapping[str, Any]) -> None:
+def create_group(folder: Folder, facts: Mapping[str, Any]) -> AsyncGroup:
     """Describe a folder of arrays, with facts of it."""
-    now(asynchronous.create_group(store=folder, attributes=_sealed(facts, ())))
+    return now(asynchronous.create_group(store=folder, attributes=_sealed(facts, ())))
 
 
-def opened_array(folder: Folder) -> tuple[ZarrArray, dict[str, Any]]:
-    """The array in a folder, and its facts.
+def opened_array(folder: Folder, created: ZarrArray | None = None) -> tuple[ZarrArray, dict[str, Any]]:
+    """The array in a folder, which may have been created just now, and its facts.
 
     StoreError where there is none, DamagedError where it is not as it was described.
     """
-    node = _opened(folder)
+    node = _opened(folder) if created is None else created
     if not isinstance(node, AsyncArray):
         raise DamagedError(folder.root / ABOUT, "it describes no array of a run")
     facts = facts_of(folder, node)

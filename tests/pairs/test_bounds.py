@@ -137,7 +137,9 @@ def prepared(folder: Path, images: np.ndarray, choice: str, limit: int, block: i
     names, filters = arrays.CHOICES[choice], Filters.of(config)
     groups = filters.keys(read_facts(run_dir), np.arange(n))
     order = sort_images(run_dir, side, groups, names, block, "images")
-    return Job(run_dir, Ask.of(config, ""), Grid((0, n), n), side, limit, order.largest_norm, names, filters, 3, order.key)
+    return Job(
+        run_dir, Ask.of(config, ""), Grid((0, n), n), side, limit, order.largest_norm, names, filters, 3, order.key
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, SupportsInt
+from typing import TYPE_CHECKING, Any, Final, SupportsInt
 
-import dask.array as da
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +30,9 @@ from dupegrid.storage.ours import refuse_links
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
 from dupegrid.storage.tables import FORMAT, check_ids, check_images, read_json, read_metadata, read_table, row_count
+
+if TYPE_CHECKING:
+    import dask.array as da  # which takes a while to load
 
 _TABLES: Final = ("images", "matches", "clusters")
 
@@ -162,7 +164,7 @@ class Run:
         return dd.read_parquet(self.existing(f"{table}.parquet", "run"))
 
     @cached_property
-    def thumbs(self) -> da.Array:
+    def thumbs(self) -> "da.Array":
         """The thumbnails, lazy: uint8 (n, S, S, 3). All zero where `images.status` is not 'ok'."""
         return lazy(self.stored_thumbs)
 
@@ -173,7 +175,7 @@ class Run:
         return self.stored_thumbs.take(ids, sums[:, 0])
 
     @cached_property
-    def mse(self) -> da.Array:
+    def mse(self) -> "da.Array":
         """The MSE of all pairs, lazy: float64 (n, n), exact, the least over the orientations; NaN where not read."""
         ok = pc.equal(self.images["status"], "ok").to_numpy()
         return mse_matrix(self.stored_thumbs, ok, CHOICES[self.config.orientations])

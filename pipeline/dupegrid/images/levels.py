@@ -18,7 +18,6 @@ FIRST_LEVEL: Final = 4
 SECOND_LEVEL: Final = 8
 COARSE: Final = "coarse"  # the second level, of which the first is sums; then the checksums of rows read alone
 FINE: Final = "fine"  # the third level
-FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
 _LEVELS: Final = (FIRST_LEVEL, SECOND_LEVEL, 16)
 _CHECKS: Final = 2  # uint64, of an image: `row_sums` of its thumbnail and of its row of the finest level
 
@@ -117,15 +116,6 @@ def cell_weights(side: int, g: int) -> Float64s:
     """1 / sqrt(|C|) of each column of the cell sums: (g * g * 3,)."""
     sizes = np.array(_cell_sizes(side, g), np.float64)
     return np.repeat(1 / np.sqrt(np.outer(sizes, sizes)).ravel(), 3)
-
-
-def is_flat(thumb: Pixels) -> bool:
-    """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is at most FLAT_MSE."""
-    side = len(thumb)
-    values = thumb.ravel().astype(np.int32)  # no sum of squares here is 2^31 or more
-    sums = thumb.reshape(side, side * 3).sum(axis=0, dtype=np.int32).reshape(side, 3).sum(axis=0).astype(np.float64)
-    squares = int(np.dot(values, values)) if side <= 100 else int(np.dot(values.astype(np.int64), values))
-    return bool(squares - (sums**2).sum() / side**2 <= FLAT_MSE * values.size)
 
 
 def _cell_edges(side: int, g: int) -> Sequence[tuple[int, int]]:

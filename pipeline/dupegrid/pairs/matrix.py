@@ -4,9 +4,8 @@ import shutil
 import uuid
 import warnings
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import dask.array as da
 import numpy as np
 
 from dupegrid.core.arrays import CHOICES, Bools, Ints
@@ -21,18 +20,25 @@ from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
 
+if TYPE_CHECKING:
+    import dask.array as da
+
 _SIDE: Final = 1024
 
 
-def lazy(thumbs: Thumbs) -> da.Array:
+def lazy(thumbs: Thumbs) -> "da.Array":
     """The thumbnails as a dask array: uint8 (n, S, S, 3), a chunk of the store a chunk."""
+    import dask.array as da  # here, as it takes a while and most commands do without
+
     array = thumbs.array
     name = f"thumbs-{uuid.uuid4().hex}"  # dask would read all to make one
     return da.from_array(array, chunks=array.chunks, name=name, meta=np.empty((0,) * 4, np.uint8))
 
 
-def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> da.Array:
+def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> "da.Array":
     """The all-to-all MSE matrix, lazy: float64 (n, n); any window computes exactly. NaN where a file was not read."""
+    import dask.array as da
+
     images = lazy(thumbs)
     readable = da.from_array(ok, chunks=images.chunks[0])
     block = partial(_masked_mse, orientations=orientations)

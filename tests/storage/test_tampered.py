@@ -157,7 +157,6 @@ TAMPERED: dict[str, Callable[[Path], None]] = {
     "a trillion thumbnails": wild_shape("thumbs.zarr", 10**12),
     "more thumbnails than there are": wild_shape("thumbs.zarr", 10**5),
     "a chunk of terabytes": wild_chunks("thumbs.zarr"),
-    "a trillion fine cells": wild_shape("levels.zarr/fine", 10**12),
     "a trillion cells": wild_shape("levels.zarr/coarse", 10**12),
     "a trillion strips": wild_shape("tiles.zarr", 10**12),
     "a trillion in order": wild_shape("sorted.zarr/order", 10**12),

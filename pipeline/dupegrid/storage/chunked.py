@@ -158,6 +158,8 @@ class ChunkedArray:
         read is verified.
         """
         length, row_shape = self.chunks[0], self.shape[1:]
+        if rows.max(initial=-1) >= self.shape[0]:
+            raise DamagedError(self.path / ABOUT, "it is of fewer rows than there are images")
         out = np.empty((len(rows), *row_shape), self.dtype)
         flat = out.reshape(len(rows), math.prod(row_shape)).view(np.uint8)
         order = np.argsort(rows, kind="stable")

@@ -37,7 +37,7 @@ _CONFIG: Final = ArrayConfig(order="C", write_empty_chunks=True)  # also chunks 
 _ZARR_SETTINGS: Final = {
     "codec_pipeline.batch_size": 64,  # chunks decoded together: 270 instead of 400 microseconds of CPU for each
 }
-_opening: Final = threading.Lock()  # zarr's settings are those of all threads
+_opening: Final = threading.RLock()  # zarr's settings are those of all threads
 _own: threading.local = threading.local()  # each thread's runner of coroutines
 
 T = TypeVar("T")

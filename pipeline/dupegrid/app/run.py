@@ -26,6 +26,7 @@ from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
 from dupegrid.storage.arrays import Thumbs
+from dupegrid.storage.bucket import bucket_path
 from dupegrid.storage.ours import refuse_links
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
@@ -263,7 +264,8 @@ def open_run(run_dir: StrPath) -> Run:
 def absolute(path: StrPath) -> Path:
     """A path as a Run keeps it."""
     try:
-        return Path(resolved(path))
+        text = os.fsdecode(path) if isinstance(path, str | bytes) else str(path)
+        return bucket_path(text) or Path(resolved(path))
     except ValueError as error:
         raise RunDirError(f"the run directory {error}") from None
 

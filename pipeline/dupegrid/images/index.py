@@ -3,7 +3,6 @@
 A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +55,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     pending = _pending(run_dir, files, thumbs, config)
     done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
     if pending and run_dir.images.exists():
-        os.replace(run_dir.images, run_dir.images_before)
+        run_dir.images.replace(run_dir.images_before)
     run_dir.renew()
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
         task = partial(index_chunk, run_dir, current().token, reading_of(config), config.file_timeout)

@@ -5,7 +5,6 @@ compared.parquet says what a finished comparison was of. Before an old one is ta
 down for the next: settled.parquet and the rows beside it, both with the key of the next comparison.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def set_aside(run_dir: RunDir, pairs: str) -> tuple[str, ...]:
     Returns the names of the artifacts that have to stay meanwhile.
     """
     if _is_of(run_dir.adopted, pairs):
-        os.replace(run_dir.adopted, run_dir.settled_matches)
+        run_dir.adopted.replace(run_dir.settled_matches)
     there = _is_of(run_dir.settled_matches, pairs)
     return (run_dir.settled.name, run_dir.settled_matches.name) if there else ()
 
@@ -60,7 +59,7 @@ def set_aside(run_dir: RunDir, pairs: str) -> tuple[str, ...]:
 def adopt(run_dir: RunDir, pairs: str) -> None:
     """Put them into matches.parquet, which is otherwise new."""
     if _is_of(run_dir.settled_matches, pairs):
-        os.replace(run_dir.settled_matches, run_dir.adopted)
+        run_dir.settled_matches.replace(run_dir.adopted)
 
 
 def adopted_matches(run_dir: RunDir, pairs: str) -> int:

@@ -16,7 +16,6 @@ from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.storage.zarr_store import (
     ABOUT,
-    Folder,
     ZarrArray,
     ZarrGroup,
     checksums_in_memory,
@@ -27,6 +26,7 @@ from dupegrid.storage.zarr_store import (
     opened_array,
     opened_group,
     say,
+    store_at,
 )
 
 # Far above any that is written: what says more was made up.
@@ -45,7 +45,7 @@ class ChunkedArray:
         """StoreError where there is none, DamagedError where it is not as it was described."""
         self.path = path
         self._lock = threading.Lock()
-        self._folder, self._gaps = Folder(path, gaps=gaps), gaps
+        self._folder, self._gaps = store_at(path, gaps=gaps), gaps
         self._array, self.facts = opened_array(self._folder, created)
         self.shape: tuple[int, ...] = self._array.shape
         self.chunks: tuple[int, ...] = self._array.chunks
@@ -71,7 +71,7 @@ class ChunkedArray:
         path.mkdir(exist_ok=True)
         (path / ABOUT).unlink(missing_ok=True)
         gaps = fill is not None
-        folder = Folder(path, gaps=gaps)
+        folder = store_at(path, gaps=gaps)
         return cls(path, gaps, create_array(folder, shape, chunks, dtype, fill or 0, facts or {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -94,7 +94,7 @@ class ChunkedArray:
 
     def done(self) -> set[tuple[int, ...]]:
         """The numbers along every axis of the chunks that exist, by one listing."""
-        found = map(_CHUNK_NAME.fullmatch, self._folder.names(""))
+        found = map(_CHUNK_NAME.fullmatch, self._folder.names())
         numbers = (tuple(map(int, match[1].split("."))) for match in found if match)
         ends = self._ends()
         return {
@@ -185,8 +185,8 @@ class Group:
     def __init__(self, path: Path, created: ZarrGroup | None = None) -> None:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
-        self._group = opened_group(Folder(path)) if created is None else created
-        self.facts = facts_of(Folder(path), self._group)
+        self._group = opened_group(store_at(path)) if created is None else created
+        self.facts = facts_of(store_at(path), self._group)
 
     @classmethod
     def create(
@@ -199,7 +199,7 @@ class Group:
             for name, (shape, dtype) in shapes.items()
         }
         (length,) = {shape[0] for shape, _ in shapes.values()}
-        return cls(path, create_group(Folder(path), {"arrays": list(arrays), "length": length})), arrays
+        return cls(path, create_group(store_at(path), {"arrays": list(arrays), "length": length})), arrays
 
     def say(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""
@@ -210,7 +210,7 @@ class Group:
 def stored_facts(path: Path) -> dict[str, Any]:
     """What was said of an array or a group; nothing where there is none, or a damaged one."""
     try:
-        return facts_of(Folder(path))
+        return facts_of(store_at(path))
     except StoreError:
         return {}
 

@@ -5,6 +5,7 @@ error, never zeros. Chunks are uncompressed and end with a crc32c, so that rows 
 """
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -23,10 +24,12 @@ from zarr.core.array_spec import ArrayConfig
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
 from zarr.core.sync import sync
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import LocalStore, MemoryStore, ObjectStore
 
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.core.keys import fingerprint
+from dupegrid.storage.bucket import BucketPath, os_errors, store_of
+from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import MADE_BY, TO_READ
 from dupegrid.storage.tables import DIGEST, read_bytes, read_error, writing_whole
 
@@ -67,9 +70,9 @@ def now(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Folder(LocalStore):
-    """A folder: files are written whole or not at all, and read through no link; a chunk that is missing is an error.
+    """A folder on a disk: files are written whole or not at all, and read through no link.
 
-    With `gaps`, a chunk that is missing is read as the fill value.
+    A chunk that is missing is an error. With `gaps`, a chunk that is missing is read as the fill value.
     """
 
     def __init__(self, root: Path, *, read_only: bool = False, gaps: bool = False) -> None:
@@ -96,10 +99,10 @@ class Folder(LocalStore):
         with writing_whole(self.root / key, flushed=False) as file:
             file.write(value.as_numpy_array().data)
 
-    def names(self, folder: str) -> list[str]:
-        """The names of the files in a folder, by one listing."""
+    def names(self) -> list[str]:
+        """The names of the files, by one listing."""
         try:
-            with os.scandir(self.root / folder) as entries:
+            with os.scandir(self.root) as entries:
                 return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         except FileNotFoundError:
             return []
@@ -129,6 +132,63 @@ class Folder(LocalStore):
                 os.close(descriptor)
         except OSError as error:
             raise read_error(file, error) from None
+
+
+class Bucket(ObjectStore[Any]):
+    """A place in a bucket, with what `Folder` says of a folder."""
+
+    def __init__(self, root: BucketPath, *, read_only: bool = False, gaps: bool = False) -> None:
+        super().__init__(store_of(str(root)), read_only=read_only)
+        self.root, self._gaps = root, gaps
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """The content of an object; None where there is none, if none is needed there."""
+        place = self.root / key
+        try:
+            with os_errors(place):
+                found = await super().get(key, prototype or default_buffer_prototype(), byte_range)
+            if found is None and not (self._gaps or place.name == ABOUT):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        except OSError as error:
+            raise read_error(place, error) from None
+        return found
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Put an object."""
+        check_hold()
+        with os_errors(self.root):
+            await super().set(key, value)
+
+    def names(self) -> list[str]:
+        """The names of the objects right here, by one listing."""
+        return [path.name for path in self.root.iterdir()]
+
+    def end(self, key: str, start: int) -> bytes:
+        """The checksum at the end of an object that ends four bytes after `start`; nothing where it does not."""
+        try:
+            (end,) = (self.root / key).read_parts([start], CHECKSUM_BYTES + 1)
+        except OSError:
+            return b""
+        return end if len(end) == CHECKSUM_BYTES else b""
+
+    def read_rows(self, key: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
+        """Rows of an object: those numbered `offsets`, each to its place in `out`, uint8 (n, bytes of a row)."""
+        file, size = self.root / key, out.shape[1]
+        try:
+            rows = file.read_parts([offset * size for offset in offsets], size)
+        except OSError as error:
+            raise read_error(file, error) from None
+        for place, row in zip(places, rows, strict=True):
+            if len(row) != size:
+                raise DamagedError(file, "it is short")
+            out[place] = np.frombuffer(row, np.uint8)
+
+
+def store_at(path: Path, gaps: bool = False) -> Folder | Bucket:
+    """The store for a place on a disk or in a bucket; with `gaps` a chunk that is missing is read as the fill value."""
+    return Bucket(path, gaps=gaps) if isinstance(path, BucketPath) else Folder(path, gaps=gaps)
 
 
 def checksums_in_memory(like: ZarrArray) -> tuple[ZarrArray, Callable[[str], str]]:
@@ -166,12 +226,12 @@ def create_array(
         return now(creation)
 
 
-def create_group(folder: Folder, facts: Mapping[str, Any]) -> AsyncGroup:
+def create_group(folder: Folder | Bucket, facts: Mapping[str, Any]) -> AsyncGroup:
     """Describe a folder of arrays, with facts of it."""
     return now(asynchronous.create_group(store=folder, attributes=_sealed(facts, ())))
 
 
-def opened_array(folder: Folder, created: ZarrArray | None = None) -> tuple[ZarrArray, dict[str, Any]]:
+def opened_array(folder: Folder | Bucket, created: ZarrArray | None = None) -> tuple[ZarrArray, dict[str, Any]]:
     """The array in a folder, which may have been created just now, and its facts.
 
     StoreError where there is none, DamagedError where it is not as it was described.
@@ -188,7 +248,7 @@ def opened_array(folder: Folder, created: ZarrArray | None = None) -> tuple[Zarr
     return AsyncArray(metadata.update_shape(shape), node.store_path, _CONFIG), facts
 
 
-def opened_group(folder: Folder) -> AsyncGroup:
+def opened_group(folder: Folder | Bucket) -> AsyncGroup:
     """The folder of arrays. StoreError where there is none, DamagedError where it was never finished."""
     node = _opened(folder)
     if not isinstance(node, AsyncGroup):
@@ -196,7 +256,7 @@ def opened_group(folder: Folder) -> AsyncGroup:
     return node
 
 
-def facts_of(folder: Folder, node: ZarrArray | AsyncGroup | None = None) -> dict[str, Any]:
+def facts_of(folder: Folder | Bucket, node: ZarrArray | AsyncGroup | None = None) -> dict[str, Any]:
     """The facts of the array or group in a folder, which may be opened already.
 
     StoreError where there is none, DamagedError where what is described is not what was written.
@@ -224,9 +284,9 @@ def say(node: Any, facts: Mapping[str, Any]) -> Any:
     return now(node.update_attributes(_sealed(facts, about)))
 
 
-def _opened(folder: Folder) -> ZarrArray | AsyncGroup:
+def _opened(folder: Folder | Bucket) -> ZarrArray | AsyncGroup:
     about = folder.root / ABOUT
-    if not os.path.lexists(about):
+    if not (about.exists() if isinstance(about, BucketPath) else os.path.lexists(about)):
         raise StoreError(f"{folder.root} is not there: run 'dupegrid run' again to make it")
     try:
         with _opening, zarr.config.set(_ZARR_SETTINGS):

@@ -9,7 +9,7 @@ from distributed import Client
 from dupegrid.core.runtime import Runtime
 from tests.helpers.clusters import dask_scheduler, dask_worker
 
-pytest.register_assert_rewrite("tests.conformance.runtime_suite")
+pytest.register_assert_rewrite("tests.conformance.runtime_suite", "tests.conformance.store_suite")
 from tests.conformance.runtime_suite import WORKERS, Opened  # noqa: E402  # after that line
 
 

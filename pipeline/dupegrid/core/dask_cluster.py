@@ -69,7 +69,7 @@ class DaskCluster:
 
         `samples` are some paths of each root. Workers that come later are held to the same in their first task.
         """
-        places = (os.fsencode(lock), samples)
+        places = (os.fsencode(str(lock)), samples)
         here = look(places)
         # Text, as a worker that lacks dupegrid cannot be sent one of our functions.
         answers = self._client.run(eval, as_expression(places), {}, on_error="return")

@@ -64,9 +64,12 @@ def _version(package: str) -> str | None:
 
 def _content(path: bytes) -> bytes | None:
     try:
+        if b"://" in path:
+            place: bytes = import_module("dupegrid.storage.bucket").bucket_path(os.fsdecode(path)).read_bytes()
+            return place
         with open(path, "rb") as file:
             return file.read(10_000)
-    except OSError:
+    except Exception:  # whatever a bucket may raise
         return None
 
 

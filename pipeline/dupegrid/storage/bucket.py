@@ -10,12 +10,13 @@ import os
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
-from pathlib import Path, PosixPath
+from pathlib import PosixPath
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
-from dupegrid.core.errors import RunDirError
+from dupegrid.core.errors import DupegridError, RunDirError
 
 _SCHEMES: Final = ("s3", "gs", "az")
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
@@ -188,27 +189,24 @@ def store_of(url: str) -> Any:
     from obstore.store import from_url
 
     plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return from_url(url, client_options={"allow_http": plain})
+    patience: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+    return from_url(url, client_options={"allow_http": plain}, retry_config=patience)
 
 
 os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not in the fork
 
 
 @contextmanager
-def os_errors(path: Path) -> Iterator[None]:
-    """Raise what a bucket says as what a disk would say of it."""
+def os_errors(path: "BucketPath") -> Iterator[None]:
+    """Raise FileNotFoundError where an object is not there, DupegridError where the bucket cannot be used."""
     try:
         yield
     except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), None) from error
-    except OSError as error:
-        raise OSError(errno.EIO, _line(error)) from error
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
     except Exception as error:
-        if isinstance(error, RunDirError) or not type(error).__module__.startswith("obstore"):
+        if not (isinstance(error, OSError) or type(error).__module__.startswith("obstore")):
             raise
-        denied = type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError")
-        raise OSError(errno.EACCES if denied else errno.EIO, _line(error)) from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200]
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise DupegridError(
+            f"cannot use {path.bucket} ({reason}): check its name, the network and the credentials in the environment"
+        ) from error

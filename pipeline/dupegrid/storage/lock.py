@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from dupegrid.core.errors import RunDirError
+from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import ENTRY_BYTES, Hold, writing_for
@@ -66,8 +66,6 @@ def _in_bucket(run_dir: BucketPath) -> Iterator[Hold]:
         before = lock.read_bytes()
     except FileNotFoundError:
         before = None
-    except OSError as error:
-        raise RunDirError(f"cannot write to {printable(str(run_dir))}: {error.strerror}") from None
     held = _entry(before or b"")
     if held is None:
         raise RunDirError(f"{printable(str(lock))} is no file of dupegrid's: move it away, or choose another --out")
@@ -77,15 +75,12 @@ def _in_bucket(run_dir: BucketPath) -> Iterator[Hold]:
             f"or if that run is over, delete {printable(str(lock))}"
         )
     data = _data(hold.token)
-    try:
-        if not lock.write_if(data, before):
-            raise RunDirError(f"{printable(str(run_dir))} is in use by another process: wait for it to end, or stop it")
-    except OSError as error:
-        raise RunDirError(f"cannot write to {printable(str(run_dir))}: {error.strerror}") from None
+    if not lock.write_if(data, before):
+        raise RunDirError(f"{printable(str(run_dir))} is in use by another process: wait for it to end, or stop it")
     try:
         yield hold
     finally:
-        with suppress(OSError):  # a bucket that is gone: the lock says that this process has ended
+        with suppress(DupegridError):  # a bucket that is gone: the lock says that this process has ended
             lock.write_if(b"", data)
 
 

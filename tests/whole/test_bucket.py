@@ -1,0 +1,183 @@
+"""A run directory in a bucket: the tables of one on a disk, also after kills; one run at a time; errors in one line."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dupegrid
+from dupegrid.core.errors import DupegridError, RunDirError
+from dupegrid.storage.bucket import BucketPath, bucket_path
+from dupegrid.storage.lock import locked
+from tests.helpers.bucket import a_bucket
+from tests.helpers.crash import draw, tables
+
+SETTINGS: dict[str, object] = {"quiet": True, "thumb": 16, "cutoff": 500.0, "tile": 8}
+KILLS = int(os.environ.get("DUPEGRID_KILLS", "3"))  # 20 in the long form, `make test-crash`
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[BucketPath]:
+    with a_bucket() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    draw(folder, 0, 30)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def on_disk(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the same pictures, on a disk."""
+    return dupegrid.run(photos, out=tmp_path_factory.mktemp("disk") / "run", **SETTINGS).path
+
+
+def names(place: BucketPath) -> set[str]:
+    return {path.name for path in place.iterdir()}
+
+
+def test_a_run_in_a_bucket_has_the_tables_of_one_on_a_disk(bucket: BucketPath, photos: Path, on_disk: Path) -> None:
+    out = f"{bucket.bucket}/first/run"
+    run = dupegrid.run(photos, out=out, **SETTINGS)
+    assert str(run.path) == out
+    assert tables(out) == tables(on_disk)
+    assert names(bucket.parent / "first") == {"run"}
+    assert names(run.path) == {path.name for path in on_disk.iterdir()}
+    assert b"<html" in (run.path / "report.html").read_bytes()
+    assert run.thumbs_of(np.array([3])).shape == (1, 16, 16, 3)
+    assert run.explain(0, 1).a.id == 0
+    assert dupegrid.status(out).compare.done == dupegrid.status(out).compare.total > 0
+
+
+def test_going_on_takes_up_what_is_new_and_nothing_else(bucket: BucketPath, tmp_path: Path) -> None:
+    draw(tmp_path / "photos", 0, 12)
+    out = str(bucket / "going-on")
+    dupegrid.run(tmp_path / "photos", out=out, **SETTINGS)
+    thumbs = bucket / "going-on/thumbs.zarr"
+    before = {path.name: path.read_bytes() for path in thumbs.iterdir()}
+    draw(tmp_path / "photos", 12, 6)
+    run = dupegrid.run(tmp_path / "photos", out=out, **SETTINGS)
+    assert tables(out) == tables(dupegrid.run(tmp_path / "photos", out=tmp_path / "fresh", **SETTINGS).path)
+    assert {name for name, data in before.items() if (thumbs / name).read_bytes() == data} >= {"c.0.0.0.0", "c.1.0.0.0"}
+    dupegrid.compare(out, threshold=10.0, quiet=True)
+    assert dupegrid.cluster(out, threshold=5.0).config.threshold == 5.0
+    assert len(run.images) == 18
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_to_the_same_tables(bucket: BucketPath, photos: Path, on_disk: Path) -> None:
+    expected, chance = tables(on_disk), random.Random(os.environ.get("DUPEGRID_SEED", "7"))
+    code = f"import dupegrid; dupegrid.run({str(photos)!r}, out=OUT, scheduler='threads', **{SETTINGS!r})"
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-c", code.replace("OUT", repr(str(bucket / "timed")))], check=True)
+    length_s = time.monotonic() - begin
+    killed = 0
+    while killed < KILLS:
+        out = str(bucket / f"killed-{killed}-{chance.random()}")
+        process = subprocess.Popen([sys.executable, "-c", code.replace("OUT", repr(out))], start_new_session=True)
+        time.sleep(chance.uniform(0.2, 0.95) * length_s)
+        os.killpg(process.pid, signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL:
+            killed += 1
+            dupegrid.run(photos, out=out, **SETTINGS)
+            assert tables(out) == expected
+
+
+def test_one_run_at_a_time(bucket: BucketPath, photos: Path) -> None:
+    place = bucket / "locked"
+    with locked(place), pytest.raises(RunDirError, match=f"in use by process {os.getpid()}"):
+        dupegrid.run(photos, out=str(place), **SETTINGS)
+    assert (place / "lock").read_bytes() == b""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    entry = {"host": socket.gethostname(), "pid": dead.pid, "since": "earlier", "token": "x"}
+    (place / "lock").write_bytes(json.dumps(entry).encode())
+    with locked(place):
+        pass
+    (place / "lock").write_bytes(json.dumps(entry | {"host": "another"}).encode())
+    with (
+        pytest.raises(
+            RunDirError, match=r"on another since earlier: wait for it to end, or if that run is over, delete"
+        ),
+        locked(place),
+    ):
+        pass
+    (place / "lock").write_bytes(b"somebody's notes")
+    with pytest.raises(RunDirError, match="no file of dupegrid's"), locked(place):
+        pass
+    assert (place / "lock").read_bytes() == b"somebody's notes"
+
+
+def test_of_two_that_take_a_lock_at_once_one_has_it(bucket: BucketPath) -> None:
+    lock = bucket / "two/lock"
+    assert lock.write_if(b"one", None)
+    assert not lock.write_if(b"two", None)
+    assert not lock.write_if(b"two", b"")
+    assert lock.write_if(b"two", b"one")
+    assert lock.read_bytes() == b"two"
+
+
+def test_what_is_not_ours_stays(bucket: BucketPath, photos: Path) -> None:
+    place = bucket / "strange"
+    (place / "notes.txt").write_bytes(b"mine")
+    with pytest.raises(RunDirError, match="has other files in it"):
+        dupegrid.run(photos, out=str(place), **SETTINGS)
+    run = dupegrid.run(photos, out=str(bucket / "mixed"), **SETTINGS)
+    (run.path / "thumbs.zarr/notes.txt").write_bytes(b"mine")
+    (run.path / "clusters.parquet").write_bytes(b"mine too")
+    with pytest.raises(RunDirError, match=r"clusters\.parquet was not written by dupegrid"):
+        dupegrid.run(photos, out=str(run.path), **SETTINGS)
+    run.run_dir.discard_from("index", keep=("clusters.parquet",))
+    assert names(run.path) >= {"thumbs.zarr", "clusters.parquet"}
+    assert names(run.path / "thumbs.zarr") == {"notes.txt"}
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("s3://user:secret@bucket/run", "leave who you are to the environment"),
+        ("ftp://host/run", "name a folder, or s3://BUCKET/RUN"),
+        ("s3://", "name a folder, or s3://BUCKET/RUN"),
+        ("s3://bucket/../other", "name a folder, or s3://BUCKET/RUN"),
+    ],
+)
+def test_what_names_no_place_is_one_line(photos: Path, out: str, message: str) -> None:
+    with pytest.raises(RunDirError, match=message) as raised:
+        dupegrid.run(photos, out=out, **SETTINGS)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_bucket_that_is_not_there_is_one_line(bucket: BucketPath, photos: Path) -> None:
+    with pytest.raises(DupegridError, match=r"cannot use s3://nobody-has-this .* check its name") as raised:
+        dupegrid.run(photos, out="s3://nobody-has-this/run", **SETTINGS)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_place_in_a_bucket_is_no_place_on_this_machine() -> None:
+    place = bucket_path("s3://bucket/run")
+    assert place is not None
+    assert (str(place), place.key, place.bucket) == ("s3://bucket/run", "run", "s3://bucket")
+    assert str(place / "a/b") == "s3://bucket/run/a/b"
+    with pytest.raises(TypeError):
+        os.fspath(place)
+
+
+@pytest.mark.parametrize("scheduler", ["processes", "local"])
+def test_workers_that_are_processes_write_to_the_bucket_too(
+    bucket: BucketPath, photos: Path, on_disk: Path, scheduler: str
+) -> None:
+    out = str(bucket / scheduler)
+    dupegrid.run(photos, out=out, scheduler=scheduler, workers=2, **SETTINGS)
+    assert tables(out) == tables(on_disk)

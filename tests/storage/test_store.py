@@ -1,5 +1,6 @@
 """What is written here, any zarr reads; what is damaged or missing is never taken for data."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -108,3 +109,12 @@ def test_a_damaged_chunk_is_an_error(tmp_path: Path, damage: str) -> None:
     with pytest.raises(StoreError, match="damaged"):
         thumbs.take(np.array([0]), sums[:1])
     assert thumbs.rows(slice(32, 40)).shape == (8, 8, 8, 3)
+
+
+def test_arrays_are_read_and_written_where_a_loop_runs_as_in_a_notebook(tmp_path: Path) -> None:
+    async def cell() -> int:
+        array = ChunkedArray.create(tmp_path / "a", (4, 3), (4, 3), np.uint8)
+        array.write((0,), np.full((4, 3), 7, np.uint8))
+        return int(ChunkedArray(tmp_path / "a").rows().sum())
+
+    assert asyncio.run(cell()) == 84

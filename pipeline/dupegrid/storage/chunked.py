@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.storage.awaiting import now
 from dupegrid.storage.zarr_store import (
     ABOUT,
     ZarrArray,
@@ -22,7 +23,6 @@ from dupegrid.storage.zarr_store import (
     create_array,
     create_group,
     facts_of,
-    now,
     opened_array,
     opened_group,
     say,

@@ -4,14 +4,12 @@ A chunk exists only when it is whole, also where all of it is the fill value; on
 error, never zeros. Chunks are uncompressed and end with a crc32c, so that rows that are wanted alone can be read alone.
 """
 
-import asyncio
 import errno
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping
-from contextvars import copy_context
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +21,11 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.core.array_spec import ArrayConfig
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
-from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore, ObjectStore
 
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.core.keys import fingerprint
+from dupegrid.storage.awaiting import now
 from dupegrid.storage.bucket import BucketPath, os_errors, store_of
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import MADE_BY, TO_READ
@@ -41,32 +39,8 @@ _ZARR_SETTINGS: Final = {
     "codec_pipeline.batch_size": 64,  # chunks decoded together: 270 instead of 400 microseconds of CPU for each
 }
 _opening: Final = threading.RLock()  # zarr's settings are those of all threads
-_own: threading.local = threading.local()  # each thread's runner of coroutines
-
-T = TypeVar("T")
 ZarrArray = AsyncArray[Any]
 ZarrGroup = AsyncGroup
-
-
-def _forget_runner() -> None:
-    global _own
-    _own = threading.local()  # a fork shares what it waits with
-
-
-os.register_at_fork(after_in_child=_forget_runner)
-
-
-def now(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine of zarr's, awaited in this thread.
-
-    zarr's own way is a thread that serves all others: a call takes 0.4 instead of 0.9 ms without.
-    """
-    if asyncio._get_running_loop() is not None:  # a notebook's, in the thread that calls us
-        return sync(work)
-    if not hasattr(_own, "runner"):
-        _own.runner = asyncio.Runner()
-    runner: asyncio.Runner = _own.runner
-    return runner.run(work, context=copy_context())  # which says for which run is written
 
 
 class Folder(LocalStore):

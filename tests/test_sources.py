@@ -7,10 +7,12 @@ import shutil
 import struct
 import sys
 import tarfile
+import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import boto3
 import pyarrow as pa
@@ -77,7 +79,7 @@ class Web(http.server.ThreadingHTTPServer):
 
         super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
         self.address = f"http://127.0.0.1:{self.server_port}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self) -> None:
         self.shutdown()
@@ -141,8 +143,9 @@ def apart(table: pa.Table) -> pa.Table:
 
 
 @pytest.fixture
-def fetches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are fetched."""
+def fetches(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The names of the files that are fetched; nothing of them may be left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("fetched")))
     names: list[str] = []
     saved = fetching._fetch
 
@@ -151,7 +154,8 @@ def fetches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return saved(folder, order, *rest)
 
     monkeypatch.setattr(fetching, "_fetch", watched)
-    return names
+    yield names
+    assert os.listdir(tempfile.gettempdir()) == []
 
 
 def test_the_tables_are_those_of_the_folder(copied: str, photos: Path, tmp_path: Path, fetches: list[str]) -> None:
@@ -160,12 +164,50 @@ def test_the_tables_are_those_of_the_folder(copied: str, photos: Path, tmp_path:
     for name in ("images", "matches", "clusters"):
         assert apart(getattr(there, name)) == apart(getattr(here, name)), name
     assert (there.thumbs.compute() == here.thumbs.compute()).all()
-    paths = [remote_path.removeprefix(copied.rstrip("/")) for remote_path in there.images["path"].to_pylist()]
-    names = [path.removeprefix(str(photos)) for path in here.images["path"].to_pylist()]
-    assert [os.fsdecode(dupegrid.images.listing.plain(b"http://" + os.fsencode(path))) for path in paths] != []
-    if not copied.startswith("http"):
-        assert paths == names
+    names = [path.removeprefix(os.fsencode(photos)) for path in here.images["path_raw"].to_pylist()]
+    paths = [path.removeprefix(copied.rstrip("/").encode()) for path in there.images["path_raw"].to_pylist()]
+    assert [unquote_to_bytes(path) if copied.startswith("http") else path for path in paths] == names
     assert len(fetches) == len(names)
     again = dupegrid.run(copied, out=tmp_path / "there", **SETTINGS)
     assert len(fetches) == len(names)
     assert again.images == there.images
+    assert there.explain(0, 1).mse == here.explain(0, 1).mse
+    whole = there.images["path"][1].as_py()
+    assert there.explain(whole, "z.png").mse == here.explain("a b.png", "z.png").mse
+    assert dupegrid.estimate(copied).images == len(names)
+
+
+@pytest.mark.parametrize("change", ["one picture", "one more", "one less", "nothing"])
+def test_what_has_not_changed_is_not_decoded_again(
+    copied: str, photos: Path, tmp_path: Path, change: str, fetches: list[str], request: pytest.FixtureRequest
+) -> None:
+    before = dupegrid.run(copied, out=tmp_path / "run", **SETTINGS).images
+    fetches.clear()
+    place = photos / ("z.png" if change != "one more" else "sub/new.png")
+    if change == "one less":
+        place.unlink()
+    elif change != "nothing":
+        save(place, 7)
+        os.utime(place, (1_000_000_000, 1_000_000_000))
+    if copied.startswith("s3") and change != "nothing":
+        bucket = request.getfixturevalue("bucket")
+        name = f"all/{place.relative_to(photos)}"
+        bucket.put(name, place.read_bytes()) if place.exists() else bucket.remove(name)
+    elif copied.startswith("/"):
+        (zipped if copied.endswith("zip") else tarred)(photos, Path(copied))
+    opened = request.getfixturevalue("opened")
+    run = dupegrid.run(copied, out=tmp_path / "run", **SETTINGS)
+    new = int(change in ("one picture", "one more"))
+    if copied.startswith("/"):  # one that was written anew is read, and what has no hash is looked at again
+        assert len(opened) == new + before["file_hash"].null_count
+    else:
+        assert (len(opened), fetches) == (new, [place.name] * new)
+    if change == "nothing":
+        assert apart(run.images) == apart(before)
+    elif change == "one less":
+        assert run.images["status"].to_pylist().count("removed") == 1
+    else:
+        fresh = dupegrid.run(photos, out=tmp_path / "fresh", **SETTINGS)
+        assert sorted(map(str, apart(run.images).drop_columns("id").to_pylist())) == sorted(
+            map(str, apart(fresh.images).drop_columns("id").to_pylist())
+        )

@@ -72,7 +72,7 @@ def _orders(files: Sequence[File], apart: dict[bytes, list[int]]) -> list[_Order
     orders: list[_Order] = []
     for into, places in apart.items():
         try:
-            found, left = source(into), 0
+            found, left = source(into), -1
         except InputError:
             if is_address(into):  # a library is lacking
                 raise

@@ -234,7 +234,15 @@ def test_each_outside_library_has_one_door() -> None:
         library = imported.split(".")[0]
         if (module, library) != ("app.demo", "PIL"):
             assert doors.get(library, module) == module, f"{module} imports {imported}"
-        late = ("cupy", "dask", "distributed", "zarr")  # what most commands do without, and would wait for
+        late = (
+            "aiohttp",
+            "cupy",
+            "dask",
+            "distributed",
+            "fsspec",
+            "obstore",
+            "zarr",
+        )  # what most commands do without, and would wait for
         if not module.endswith("__init__"):
             assert column == 0 or library in late, f"{module} imports {imported} inside a function"
 

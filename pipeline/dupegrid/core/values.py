@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote_to_bytes
 SCHEDULERS_HERE = ("sync", "threads", "processes", "local")  # on this machine, connecting to nothing
 _ADDRESS: Final = re.compile(r"tcp://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_LOGIN: Final = re.compile(r"://.*@")
+_SECRETS: Final = re.compile(r"(?<=://).*@|[?#].*", re.DOTALL)
 WEB: Final = ("http", "https")
 BUCKETS: Final = ("s3", "gs", "az")
 _HOSTS: Final = dict.fromkeys(WEB, r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?") | dict.fromkeys(BUCKETS, r"[\w.-]+")
@@ -37,7 +37,7 @@ def resolved(path: Any) -> str:
     if not text or "\0" in text:
         raise ValueError(f"is {text!r}: name a folder")
     if _URL.match(text):
-        shown = _LOGIN.sub("://...@", text)  # no password goes into a message
+        shown = _SECRETS.sub("...", text)  # no password goes into a message
         raise ValueError(f"is {shown!r}: only folders and files of this machine can be named, so mount it first")
     parts = os.path.expanduser(text).split("/")
     if ".." not in parts:

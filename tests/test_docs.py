@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def with_pictures(folder: Path) -> Path:
     for place, name in enumerate(("photos/a.jpg", "photos/b.png", "photos/c.jpg", "new/d.jpg", "archive/e.png")):
         save(folder / name, place % 2)
     (folder / "list").write_text("photos/a.jpg\nphotos/c.jpg\n")
+    shutil.make_archive(str(folder / "photos"), "zip", folder / "photos")
     return folder
 
 

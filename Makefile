@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 # What uses every library, for environments that differ in these.
-WITH_ALL := $(addprefix tests/test_,$(addsuffix .py,api cli clusters exact features kernel store thumbnail runtime))
+WITH_ALL := $(addprefix tests/,$(addsuffix .py,app/test_api app/test_cli core/test_runtime images/test_thumbnail \
+	pairs/test_features pairs/test_kernel results/test_clusters storage/test_store whole/test_exact))
 
 .PHONY: demo test test-crash test-lowest test-pythons check bench bench-million dist packages docs clean
 
@@ -16,10 +17,10 @@ demo: $(VENV)/.core
 
 # Side by side, see decisions/0012; compiled modules are kept, as the tests start many processes.
 test: $(VENV)/.dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 5 --dist worksteal
 
 test-crash: $(VENV)/.dev
-	$(BIN)/python -m tests.crash
+	$(BIN)/python -m tests.helpers.crash
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(WITH_ALL)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dupegrid import Run
 from dupegrid.app import demo
+from dupegrid.core import dask_cluster
 from dupegrid.images import chunk as chunk_module
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +19,11 @@ SHARED = ROOT.parent / "shared"
 
 settings.register_profile("default", deadline=None, max_examples=60)
 settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that take long come first: side by side, no process is left alone with one in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,18 +34,30 @@ def _unflushed() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that does not answer is given up soon."""
+    monkeypatch.setattr(dask_cluster, "_ANSWER_S", 0.5)
+
+
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's pictures, fewer: 20 originals, two plants a kind, three unreadable files."""
-    folder = tmp_path_factory.mktemp("drawn") / "pictures"
-    demo.draw(folder, originals=20, each_kind=2)
+    """The demo's pictures, fewer and smaller: 20 originals, two plants a kind, three unreadable files."""
+    folder, drawn = tmp_path_factory.mktemp("drawn") / "pictures", demo.drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "drawn", lambda random: drawn(random).reduce(2))
+        demo.draw(folder, originals=20, each_kind=2)
     return folder
 
 
 @pytest.fixture
 def image_tree(tmp_path: Path) -> Path:
     """A small tree: two equal pictures in two folders, another picture, a broken file and a text."""
-    root = tmp_path / "tree"
+    return draw_tree(tmp_path / "tree")
+
+
+def draw_tree(root: Path) -> Path:
+    """Draw that tree."""
     for name, seed in (("a/one.png", 1), ("b/same as one.png", 1), ("b/other.jpg", 2)):
         save(root / name, seed)
     (root / "broken.jpg").write_bytes((root / "b/other.jpg").read_bytes()[:-600])

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PLANTED = 54  # by the demo, beside files that cannot be read
-SHORT = ("test_api", "test_clusters", "test_kernel", "test_store", "test_thumbnail")
+SHORT = ("app/test_api", "images/test_thumbnail", "pairs/test_kernel", "results/test_clusters", "storage/test_store")
 TOOLS = ("hypothesis", "pandas", "pytest")
 
 
@@ -70,7 +70,7 @@ def try_here(wheel: Path, sdist: Path, folder: Path) -> None:
     subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "dupegrid"], check=True)
     install(python, sdist, *TOOLS)
     demo(python, folder / "of-sdist", sdist.name)
-    test(python, sdist, folder / "sdist", "tests/test_docs.py", "-m", "not slow")
+    test(python, sdist, folder / "sdist", "tests/documents/test_docs.py", "-m", "not slow")
 
 
 def try_with(version: str, wheel: Path, sdist: Path, folder: Path) -> None:

@@ -4,7 +4,6 @@ The names are loaded when they are asked for: a process that decodes pictures ne
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ __all__ = ["DupegridError", "Run", "cluster", "compare", "estimate", "index", "o
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("dupegrid")
     if name not in _HOMES:
         raise AttributeError(f"module 'dupegrid' has no attribute {name!r}")

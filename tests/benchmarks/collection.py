@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.conftest import SHARED
 CHUNK = 256
 
 
+@cache
 def sources(count: int = 300) -> list[Image.Image]:
     """The pictures that crops are taken from, at most 200 pixels a side."""
     photos = sorted((SHARED / "data/photos").glob("*"))[:count]

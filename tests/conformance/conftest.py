@@ -7,7 +7,7 @@ import pytest
 from distributed import Client
 
 from dupegrid.core.runtime import Runtime
-from tests.clusters import dask_scheduler, dask_worker
+from tests.helpers.clusters import dask_scheduler, dask_worker
 
 pytest.register_assert_rewrite("tests.conformance.runtime_suite")
 from tests.conformance.runtime_suite import WORKERS, Opened  # noqa: E402  # after that line

@@ -5,9 +5,9 @@ import pytest
 from distributed import Client
 
 from dupegrid.core.runtime import runtime as open_runtime
-from tests.clusters import blas_threads
 from tests.conformance.conftest import whole_cluster
 from tests.conformance.runtime_suite import WORKERS, Opened, ProcessesSuite, results
+from tests.helpers.clusters import blas_threads
 
 
 @pytest.fixture(scope="module")

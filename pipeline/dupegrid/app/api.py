@@ -26,6 +26,7 @@ from dupegrid.core.values import SCHEDULERS_HERE, StrPath
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.index import index_progress
+from dupegrid.images.levels import COARSE
 from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.ask import Ask, Filters
@@ -36,7 +37,6 @@ from dupegrid.pairs.metric import is_built_in, metric_code
 from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.report import render
-from dupegrid.storage.arrays import SUMS
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
 from dupegrid.storage.schemas import IMAGES
@@ -117,7 +117,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
             raise StoreError(
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
-        chosen.run_dir.check_seals(SUMS)  # by which rows that are read alone are checked; sorting checks what it reads
+        chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
         with runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
             if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}

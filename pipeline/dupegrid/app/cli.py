@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from types import FrameType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
@@ -17,7 +18,6 @@ import typer
 from typer.exceptions import TyperException
 
 import dupegrid as api
-from dupegrid.app import demo as demo_stage
 from dupegrid.app.lines import (
     cluster_lines,
     demo_lines,
@@ -183,7 +183,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Draw some 300 pictures with planted duplicates, find them, and say what was found of what was planted."""
-    result = demo_stage.demo(out)
+    # Here, as it loads all that a run needs: --help and workers, which load the program's script, do without.
+    result = import_module("dupegrid.app.demo").demo(out)
     _print(result.as_dict(), demo_lines(result), as_json)
 
 

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from dupegrid.core.arrays import CHOICES
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.config import Config
-from dupegrid.images.chunk import decoded_of, levels_shapes
+from dupegrid.images.chunk import decoded_of
 from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing
 from dupegrid.images.facts import reading_of
 from dupegrid.images.fetching import fetched
+from dupegrid.images.levels import level_shapes
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.bounds import COMPONENTS
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
@@ -59,7 +60,7 @@ def estimate(listing: Listing, config: Config) -> Estimate:
     pairs_per_s = _product_rate(workers) / len(CHOICES[config.orientations])
     pairs = files * (files - 1) // 2
     orientations = CHOICES[config.orientations]
-    stored_bytes = files * config.values_per_thumb + _bytes(levels_shapes(files, config.thumb))
+    stored_bytes = files * config.values_per_thumb + _bytes(level_shapes(files, config.thumb))
     sorted_bytes = _bytes(sorted_shapes(files, config.thumb, orientations))
     return Estimate(
         images=files,

@@ -2,19 +2,22 @@
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from dupegrid.app.demo import Demo
-from dupegrid.app.estimate import Estimate
 from dupegrid.core.text import counted, quantity, size_text
-from dupegrid.results.answers import Receipt, Status, Summary
-from dupegrid.results.explain import Explanation
+
+if TYPE_CHECKING:
+    from dupegrid.app.demo import Demo
+    from dupegrid.app.estimate import Estimate
+    from dupegrid.results.answers import Receipt, Status, Summary
+    from dupegrid.results.explain import Explanation
 
 
 def _reasons(failed: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in failed.items()) or "none"
 
 
-def summary_lines(summary: Summary) -> list[str]:
+def summary_lines(summary: "Summary") -> list[str]:
     files = f"{summary.images:,} found, {summary.ok:,} pictures read; not read: {_reasons(summary.failed)}"
     left_out, links = summary.not_asked_for, summary.links_left_alone
     lines = [
@@ -37,14 +40,14 @@ def summary_lines(summary: Summary) -> list[str]:
     return lines
 
 
-def cluster_lines(summary: Summary) -> list[str]:
+def cluster_lines(summary: "Summary") -> list[str]:
     clusters, bridges = counted(summary.clusters, "cluster"), counted(summary.bridges, "bridge")
     size, pairs = size_text(summary.duplicate_bytes), counted(summary.matches, "matching pair")
     found = f"{summary.duplicates:,} in {clusters} at MSE {summary.threshold:g}"
     return [f"duplicates  {found}, {size} in them; {bridges}; {pairs}"]
 
 
-def receipt_lines(receipt: Receipt) -> list[str]:
+def receipt_lines(receipt: "Receipt") -> list[str]:
     pairs = dict(receipt.pairs)
     total = pairs.pop("total")
     return [
@@ -53,7 +56,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     ]
 
 
-def status_lines(state: Status) -> list[str]:
+def status_lines(state: "Status") -> list[str]:
     shown = 20
     stages = [
         f"{name:<8} {stage.done:,} of {stage.total:,} {stage.unit}"
@@ -76,7 +79,7 @@ def status_lines(state: Status) -> list[str]:
     ]
 
 
-def explain_lines(found: Explanation) -> list[str]:
+def explain_lines(found: "Explanation") -> list[str]:
     sides = [
         f"{name}           {side.id}: {side.path}, {side.width} x {side.height}, {side.status}"
         for name, side in (("a", found.a), ("b", found.b))
@@ -94,7 +97,7 @@ def explain_lines(found: Explanation) -> list[str]:
     ]
 
 
-def estimate_lines(cost: Estimate) -> list[str]:
+def estimate_lines(cost: "Estimate") -> list[str]:
     return [
         f"files       {cost.images:,}, {size_text(cost.bytes_read)}",
         f"pairs       {quantity(cost.pairs)}",
@@ -110,7 +113,7 @@ def _duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{minutes:.0f} minutes" if minutes >= 1 else f"{minutes * 60:.1f} s"
 
 
-def demo_lines(result: Demo) -> list[str]:
+def demo_lines(result: "Demo") -> list[str]:
     lines = ["planted           found  of"]
     lines += [f"{row.kind:<16} {row.found:>6} {row.planted:>3}" for row in result.score.kinds]
     lines += [

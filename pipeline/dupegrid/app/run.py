@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, SupportsInt
+from typing import TYPE_CHECKING, Any, Final, SupportsInt
 
-import dask.array as da
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +17,7 @@ from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageErr
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.core.values import StrPath, located, resolved
+from dupegrid.images.levels import COARSE, row_checks
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import lazy, mse_matrix
@@ -25,11 +25,15 @@ from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
-from dupegrid.storage.arrays import SUMS, Thumbs
+from dupegrid.storage.arrays import Thumbs
+from dupegrid.storage.bucket import bucket_path
 from dupegrid.storage.ours import refuse_links
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
 from dupegrid.storage.tables import FORMAT, check_ids, check_images, read_json, read_metadata, read_table, row_count
+
+if TYPE_CHECKING:
+    import dask.array as da  # which takes a while to load
 
 _TABLES: Final = ("images", "matches", "clusters")
 
@@ -71,10 +75,10 @@ class Run:
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
         self.existing("matches.parquet", "compare")
-        pairs = self.run_dir.tiles_key("pairs")
+        pairs, layout = self.run_dir.tiles_keys()
         if pairs != self.pairs_key:
             raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
-        key = fingerprint(pairs, self.run_dir.tiles_key("layout"))
+        key = fingerprint(pairs, layout)
         matches = read_matches(self.run_dir, key, columns)
         if self.is_compared and len(matches) != self.receipt.matches:
             raise StoreError(
@@ -161,17 +165,18 @@ class Run:
         return dd.read_parquet(self.existing(f"{table}.parquet", "run"))
 
     @cached_property
-    def thumbs(self) -> da.Array:
+    def thumbs(self) -> "da.Array":
         """The thumbnails, lazy: uint8 (n, S, S, 3). All zero where `images.status` is not 'ok'."""
         return lazy(self.stored_thumbs)
 
     def thumbs_of(self, ids: Ints) -> Pixels:
         """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
         self.existing("levels.zarr", "index")
-        return self.stored_thumbs.take(ids, self.run_dir.levels().rows(SUMS)[:, 0])
+        sums = row_checks(self.run_dir.levels().take(COARSE, ids))
+        return self.stored_thumbs.take(ids, sums[:, 0])
 
     @cached_property
-    def mse(self) -> da.Array:
+    def mse(self) -> "da.Array":
         """The MSE of all pairs, lazy: float64 (n, n), exact, the least over the orientations; NaN where not read."""
         ok = pc.equal(self.images["status"], "ok").to_numpy()
         return mse_matrix(self.stored_thumbs, ok, CHOICES[self.config.orientations])
@@ -207,7 +212,7 @@ class Run:
         thumbs.check_whole()
         if len(thumbs) < row_count(self.run_dir.images):
             raise StoreError(f"{shown(thumbs.path)} is of fewer images than images.parquet: run 'dupegrid run' again")
-        self.run_dir.check_seals(THUMBS, SUMS)
+        self.run_dir.check_seals(THUMBS, COARSE)
         return thumbs
 
     @property
@@ -259,7 +264,8 @@ def open_run(run_dir: StrPath) -> Run:
 def absolute(path: StrPath) -> Path:
     """A path as a Run keeps it."""
     try:
-        return Path(resolved(path))
+        text = os.fsdecode(path) if isinstance(path, str | bytes) else str(path)
+        return bucket_path(text) or Path(resolved(path))
     except ValueError as error:
         raise RunDirError(f"the run directory {error}") from None
 

@@ -3,10 +3,13 @@
 Shapes are said where they are used.
 """
 
+import os
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from dupegrid.core.errors import UsageError
 
 Bools = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
@@ -51,9 +54,14 @@ def inverse(orientation: str) -> str:
 
 
 def array_module(array: Array) -> Any:
-    """The array module an array comes from."""
+    """The array module an array comes from.
+
+    UsageError where cupy is told to round float32 products to 10 bits, by which pairs would be missed.
+    """
     if isinstance(array, np.ndarray):
         return np
+    if os.environ.get("CUPY_TF32", "0") != "0":
+        raise UsageError("CUPY_TF32 is set, and with its rounding pairs would be missed: unset it")
     import cupy
 
     return cupy.get_array_module(array)

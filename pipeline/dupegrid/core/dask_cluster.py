@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 GO_ON: Final = "what was finished is kept: run the same command again to go on"
+_ANSWER_S: Final = 5.0  # at most, of a scheduler whose address was given
 _CLOSE_S: Final = 10.0  # at most, when a run ends
 _STOP_S: Final = 0.5  # at most, when a signal ends it
 _LOOPBACK: Final = "127.0.0.1"
@@ -182,7 +183,7 @@ def _client_at(scheduler: str) -> Iterator["Client"]:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=5, set_as_default=False)
+        client = Client(scheduler, timeout=_ANSWER_S, set_as_default=False)
     except (OSError, ValueError):
         raise ConfigError(f"no dask scheduler answers at {scheduler}: start one with 'dask scheduler'") from None
     with _closed(client):

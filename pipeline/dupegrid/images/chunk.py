@@ -10,7 +10,6 @@ from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,12 +29,11 @@ from dupegrid.images.facts import (
     together,
 )
 from dupegrid.images.fetching import Batch, fetched
-from dupegrid.images.levels import all_cell_sums, cell_dtype, levels
+from dupegrid.images.levels import level_shapes, stored_levels
 from dupegrid.images.recipe import DECODERS
 from dupegrid.images.sandbox import decode_files, may_pass
 from dupegrid.images.sources import Sources
-from dupegrid.storage.arrays import SUMS, Arrays, Thumbs
-from dupegrid.storage.chunked import row_sums
+from dupegrid.storage.arrays import Arrays, Thumbs
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGE_PART, IMAGES
@@ -54,15 +52,9 @@ def create_stores(run_dir: RunDir, images: int, side: int, chunk: int, key: str)
     return run_dir.thumbs(), run_dir.levels()
 
 
-def levels_shapes(images: int, side: int) -> dict[str, tuple[tuple[int, ...], npt.DTypeLike]]:
-    """The arrays of levels.zarr: name -> shape and dtype."""
-    shapes = {str(g): ((images, g * g * CHANNELS), cell_dtype(side, g)) for g in levels(side)}
-    return {**shapes, SUMS: ((images, 2), np.uint64)}
-
-
 def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, key: str) -> None:
     """The second of these: cell sums, and checksums of the rows that are read alone."""
-    Arrays.create(run_dir.levels_zarr, levels_shapes(images, side), chunk).sign(key)
+    Arrays.create(run_dir.levels_zarr, level_shapes(images, side), chunk).sign(key)
     run_dir.renew()
 
 
@@ -109,19 +101,12 @@ def decoded_of(batches: Iterable[Batch], reading: Reading, timeout_s: float) -> 
             yield batch.places[at], decoded
 
 
-def reckoned(chunk: Pixels) -> dict[str, npt.NDArray[Any]]:
-    """What levels.zarr holds of thumbnails, uint8 (n, S, S, 3): cell sums, and checksums of the rows read alone."""
-    levels_of = all_cell_sums(chunk)
-    checks = np.stack([row_sums(chunk), row_sums(levels_of[max(levels_of)])], axis=1)
-    return {**{str(g): sums for g, sums in levels_of.items()}, SUMS: checks}
-
-
 def write_chunk(
     thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels, rows: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Write a chunk of thumbnails, what is `reckoned` from them first; before the thumbnails, `rows` with its seal."""
+    """Write a chunk of thumbnails, their levels first; before the thumbnails, `rows` with its seal."""
     thumbs.unmark(number)
-    for name, values in reckoned(chunk).items():
+    for name, values in stored_levels(chunk).items():
         cells.write(name, number * thumbs.chunk, values)
     rows(_seal(thumbs.checksum_of(number, chunk), cells, number))
     thumbs.write_chunk(number, chunk)

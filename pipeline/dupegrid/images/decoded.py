@@ -1,8 +1,13 @@
 """What a decoder is asked and what it answers; travels between the processes."""
 
 from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
 
 from dupegrid.core.arrays import Pixels
+
+_FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
 
 
 @dataclass(frozen=True)
@@ -34,3 +39,12 @@ class Decoded:
     has_alpha: bool | None = None
     frames: int | None = None
     file_hash: str | None = None
+
+
+def is_flat(thumb: Pixels) -> bool:
+    """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is small."""
+    side = len(thumb)
+    values = thumb.ravel().astype(np.int32)  # no sum of squares here is 2^31 or more
+    sums = thumb.reshape(side, side * 3).sum(axis=0, dtype=np.int32).reshape(side, 3).sum(axis=0).astype(np.float64)
+    squares = int(np.dot(values, values)) if side <= 100 else int(np.dot(values.astype(np.int64), values))
+    return bool(squares - (sums**2).sum() / side**2 <= _FLAT_MSE * values.size)

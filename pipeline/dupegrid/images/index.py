@@ -3,7 +3,6 @@
 A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,19 +19,21 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
+from dupegrid.images.archives import forget_archives
 from dupegrid.images.chunk import create_levels, create_stores, index_chunk, stored_seal
 from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing
 from dupegrid.images.facts import is_current, listing_digests, reading_of, together
 from dupegrid.images.fetching import fetched
 from dupegrid.images.hashing import hashes_of
+from dupegrid.images.levels import COARSE
 from dupegrid.images.listing import with_left_out, with_roots
 from dupegrid.images.merge import Read, merge
 from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
 from dupegrid.images.recipe import DECODERS, RECIPE
 from dupegrid.images.representatives import set_keys, with_representatives
 from dupegrid.images.sources import Sources
-from dupegrid.storage.arrays import SUMS, Thumbs, chunk_size, stored_key
+from dupegrid.storage.arrays import Thumbs, chunk_size, stored_key
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART
@@ -59,12 +60,13 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     pending = _pending(run_dir, files, thumbs, config)
     done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
     if pending and run_dir.images.exists():
-        os.replace(run_dir.images, run_dir.images_before)
+        run_dir.images.replace(run_dir.images_before)
     run_dir.renew()
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
         sources, reading = Sources.of(config), reading_of(config)
         task = partial(index_chunk, run_dir, current().token, sources, reading, config.file_timeout)
         runtime.each(task, pending, advance)
+    forget_archives()
     parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
     _say_of_other_decoders(parts, reporter)
     keys = [_rows_key(run_dir, k, facts) for k, facts in enumerate(parts)]
@@ -107,7 +109,7 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     path, key = run_dir.thumbs_zarr, _thumbs_key(config)
     if stored_key(path) is None and stored_key(run_dir.levels_zarr) == key and path.exists():
         cells = run_dir.levels()
-        Thumbs.describe(path, len(cells), config.thumb, cells.chunk(SUMS), key)
+        Thumbs.described(path, len(cells), config.thumb, cells.chunk(COARSE), key)
     known = _known_files(run_dir) if stored_key(path) == key else None
     if known is None:
         return listing.files, _created(listing.files, config, run_dir, key)
@@ -121,7 +123,7 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
         write_table(run_dir.files, files, row_group_size=thumbs.chunk)
     try:
         cells = run_dir.levels()
-        usable = stored_key(cells.path) == key and cells.chunk(SUMS) == thumbs.chunk
+        usable = stored_key(cells.path) == key and cells.chunk(COARSE) == thumbs.chunk
         usable = usable and len(thumbs) <= len(cells) <= len(files)
     except (StoreError, KeyError):
         usable = False

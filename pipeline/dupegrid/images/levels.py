@@ -1,6 +1,7 @@
 """The levels of a thumbnail: sums over the cells of symmetric 4 x 4, 8 x 8 and 16 x 16 grids, which turn with it.
 
-pairs/bounds.py says what they bound.
+pairs/bounds.py says what they bound. levels.zarr holds two arrays of them: `COARSE`, of which all is read at once, and
+`FINE`, of which single rows are.
 """
 
 from collections.abc import Sequence
@@ -10,13 +11,19 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.core.arrays import Float32s, Float64s, Ints, Pixels, turned
+from dupegrid.core.arrays import CHANNELS, Float32s, Float64s, Ints, Pixels, turned
+from dupegrid.storage.chunked import row_sums
 
 FIRST_LEVEL: Final = 4
-FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
-_LEVELS: Final = (4, 8, 16)
+SECOND_LEVEL: Final = 8
+COARSE: Final = "coarse"  # the second level, of which the first is sums; then the checksums of rows read alone
+FINE: Final = "fine"  # the third level
+_LEVELS: Final = (FIRST_LEVEL, SECOND_LEVEL, 16)
+_CHECKS: Final = 2  # uint64, of an image: `row_sums` of its thumbnail and of its row of the finest level
 
 Cells = npt.NDArray[Any]
+Checks = npt.NDArray[np.uint64]
+Shapes = dict[str, tuple[tuple[int, ...], npt.DTypeLike]]  # of arrays, by name, and their dtypes
 
 
 def levels(side: int) -> tuple[int, ...]:
@@ -29,17 +36,61 @@ def cell_dtype(side: int, g: int) -> npt.DTypeLike:
     return np.uint16 if 255 * max(_cell_sizes(side, g)) ** 2 < 1 << 16 else np.uint32
 
 
-def all_cell_sums(thumbs: Pixels) -> dict[int, Cells]:
-    """`cell_sums` of every level of a thumbnail's side: each is the sum of 2 x 2 cells of the next finer one."""
-    n, side = thumbs.shape[:2]
-    finest, *coarser = reversed(levels(side))
-    sums = {finest: cell_sums(thumbs, finest)}
-    for g in coarser:
-        # An edge k * half // (g / 2) is edge 2 k of the grid with twice the cells.
-        quarters = sums[2 * g].reshape(n, g, 2, g, 2, 3)
-        wide = quarters[:, :, 0].astype(np.uint32) + quarters[:, :, 1]
-        sums[g] = (wide[:, :, :, 0] + wide[:, :, :, 1]).reshape(n, g * g * 3).astype(cell_dtype(side, g))
-    return sums
+def level_shapes(images: int, side: int) -> Shapes:
+    """The arrays of levels.zarr for so many thumbnails of a side."""
+    coarse, finest = _kept(side)
+    dtype = np.dtype(cell_dtype(side, coarse))
+    columns = coarse * coarse * CHANNELS + _CHECKS * 8 // dtype.itemsize
+    shapes: Shapes = {COARSE: ((images, columns), dtype)}
+    if finest > coarse:
+        shapes[FINE] = ((images, finest * finest * CHANNELS), cell_dtype(side, finest))
+    return shapes
+
+
+def stored_levels(thumbs: Pixels) -> dict[str, Cells]:
+    """Rows of the arrays of levels.zarr for thumbnails, uint8 (n, S, S, 3)."""
+    side = thumbs.shape[1]
+    coarse, finest = _kept(side)
+    fine = cells = cell_sums(thumbs, finest)
+    if finest > coarse:
+        cells = _quartered(fine, finest, side)
+    checks = np.stack([row_sums(thumbs), row_sums(fine)], axis=1)
+    rows = {COARSE: np.concatenate([cells, checks.view(cells.dtype)], axis=1)}
+    return rows | ({FINE: fine} if finest > coarse else {})
+
+
+def second_level(coarse: Cells, side: int) -> Cells | None:
+    """The cell sums of the second level in rows of `COARSE`, (n, 192); None where thumbnails have none."""
+    return coarse[:, : SECOND_LEVEL**2 * CHANNELS] if SECOND_LEVEL in levels(side) else None
+
+
+def first_level(coarse: Cells, side: int) -> Cells:
+    """The cell sums of the first level, (n, 48), of rows of `COARSE`."""
+    second = second_level(coarse, side)
+    return coarse[:, : FIRST_LEVEL**2 * CHANNELS] if second is None else _quartered(second, SECOND_LEVEL, side)
+
+
+def row_checks(coarse: Cells) -> Checks:
+    """The checksums in rows of `COARSE`, uint64 (n, 2): of thumbnails, and of rows of the finest level."""
+    words = _CHECKS * 8 // coarse.dtype.itemsize
+    return np.ascontiguousarray(coarse[:, -words:]).view(np.uint64)
+
+
+def _kept(side: int) -> tuple[int, int]:
+    """The coarser level that is kept of thumbnails of a side, and the finest."""
+    finest = levels(side)[-1]
+    return min(SECOND_LEVEL, finest), finest
+
+
+def _quartered(cells: Cells, g: int, side: int) -> Cells:
+    """The cell sums of the next coarser level than g: each is the sum of 2 x 2 cells.
+
+    An edge k * half // (g / 4) of that grid is edge 2 k of this.
+    """
+    n, half = len(cells), g // 2
+    quarters = cells.reshape(n, half, 2, half, 2, CHANNELS)
+    wide = quarters[:, :, 0].astype(np.uint32) + quarters[:, :, 1]
+    return (wide[:, :, :, 0] + wide[:, :, :, 1]).reshape(n, half * half * CHANNELS).astype(cell_dtype(side, half))
 
 
 def cell_sums(thumbs: Pixels, g: int) -> Cells:
@@ -65,15 +116,6 @@ def cell_weights(side: int, g: int) -> Float64s:
     """1 / sqrt(|C|) of each column of the cell sums: (g * g * 3,)."""
     sizes = np.array(_cell_sizes(side, g), np.float64)
     return np.repeat(1 / np.sqrt(np.outer(sizes, sizes)).ravel(), 3)
-
-
-def is_flat(thumb: Pixels) -> bool:
-    """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is at most FLAT_MSE."""
-    side = len(thumb)
-    values = thumb.ravel().astype(np.int32)  # no sum of squares here is 2^31 or more
-    sums = thumb.reshape(side, side * 3).sum(axis=0, dtype=np.int32).reshape(side, 3).sum(axis=0).astype(np.float64)
-    squares = int(np.dot(values, values)) if side <= 100 else int(np.dot(values.astype(np.int64), values))
-    return bool(squares - (sums**2).sum() / side**2 <= FLAT_MSE * values.size)
 
 
 def _cell_edges(side: int, g: int) -> Sequence[tuple[int, int]]:

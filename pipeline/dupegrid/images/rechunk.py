@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from dupegrid.core.errors import StoreError
 from dupegrid.images.chunk import create_stores, stored_seal, write_chunk
 from dupegrid.images.facts import LISTED, facts_of, together
+from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.ours import ASIDE, remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART
@@ -29,6 +30,8 @@ def lay_out_again(run_dir: RunDir, known: pa.Table, chunk: int) -> None:
 
     Nothing is decoded again.
     """
+    if isinstance(run_dir.path, BucketPath):  # where nothing can be put in place at once
+        return
     aside = run_dir.path / f".{ASIDE}.{uuid.uuid4().hex}"  # swept away where it is not finished
     (aside / "index").mkdir(parents=True)
     try:

@@ -20,9 +20,8 @@ from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.core.arrays import Pixels, clamped64
-from dupegrid.images.decoded import Decoded, Reading
+from dupegrid.images.decoded import Decoded, Reading, is_flat
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
-from dupegrid.images.levels import is_flat
 from dupegrid.images.opening import NotRegularError, OpenedFile
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"

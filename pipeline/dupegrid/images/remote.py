@@ -3,18 +3,18 @@
 import html
 import re
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from dupegrid.core.errors import InputError
+from dupegrid.core.errors import InputError, RunDirError
 from dupegrid.core.text import display_path, printable
 from dupegrid.images.decoder import File
 from dupegrid.images.listing import Stamps, stamps
+from dupegrid.storage.bucket import file_system, listed_objects
 
 Wanted = Callable[[bytes, bool], bool]  # of a path, and whether it is a folder's: is it looked at?
 Pieces = Generator[bytes, None, None]
@@ -23,7 +23,6 @@ Save = Callable[[int, Iterator[bytes]], None]  # takes the bytes of a file, by i
 _AT_ONCE: Final = 16  # requests
 _PIECE_BYTES: Final = 1 << 23  # asked for at once; obstore gives up after 30 s
 _MOST_FOLDERS: Final = 32  # below each other: a web server that follows a link in a circle has no end of them
-_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 _SILENT_S: Final = 30.0
 _ADDRESS: Final = re.compile(r"\w+://\S+")
 _ANSWER: Final = re.compile(r"status code: (\d{3})|^(\d{3}), message=")
@@ -98,24 +97,17 @@ class Bucket(Remote):
 
     def __init__(self, place: bytes) -> None:
         super().__init__()
+        scheme = place.decode().partition(":")[0]
         try:
-            from obstore import list as list_objects
-            from obstore.fsspec import FsspecStore
-            from obstore.store import from_url
-        except ImportError:
+            self._files = file_system(scheme)
+        except RunDirError:
             raise _lacking("obstore", place, "s3") from None
-        address = place.decode()
-        self._objects: Callable[[str], Iterable[Any]] = lambda prefix: list_objects(
-            from_url(address, retry_config=_TRIES), prefix or None
-        )
-        # Not kept by fsspec: the environment may be another in the next run of this process.
-        self._files = FsspecStore(address.partition(":")[0], retry_config=_TRIES, skip_instance_cache=True)
 
     def _listed(self, root: bytes, wanted: Wanted) -> Iterator[tuple[bytes, Stamps]]:
         """All that is below, by one request a thousand: fsspec's own listing lacks the times, and asks by folder."""
         place = place_of(root)
         folders, empty, found = set[str](), [], False
-        for page in self._objects(root[len(place) + 1 :].decode()):
+        for page in listed_objects(place.decode(), root[len(place) + 1 :].decode()):
             for entry in page:
                 found, name = True, entry["path"]
                 time_ns = int(entry["last_modified"].timestamp()) * 1_000_000_000

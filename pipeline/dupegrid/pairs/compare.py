@@ -19,7 +19,7 @@ from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
 from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
-from dupegrid.pairs.grid import Grid, strip_side
+from dupegrid.pairs.grid import STRIPS_KEPT, Grid, strip_side, strips_kept
 from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
 from dupegrid.pairs.matches import (
     PartWriter,
@@ -33,7 +33,7 @@ from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
 from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
 from dupegrid.pairs.sort import sort_images
-from dupegrid.pairs.tile import STRIPS_KEPT, filter_tile, read_strip
+from dupegrid.pairs.tile import filter_tile, read_strip
 from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
@@ -62,8 +62,8 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     done = _done(run_dir, tiles, job.key)
     pending = [(i, j) for i, j in job.grid.tiles().tolist() if (i, j) not in done]
     # Tiles on the diagonal hold most of the work and start first, so that no core waits for one at the end; the others
-    # go row by row, as tiles of a row share a strip.
-    pending.sort(key=lambda tile: (tile[0] != tile[1], tile))
+    # go row by row, as tiles of a row share a strip, to and fro, as the last strips of a row are still in memory.
+    pending.sort(key=lambda tile: (tile[0] != tile[1], tile[0], tile[1] if tile[0] % 2 else -tile[1]))
     total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
         runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
@@ -94,11 +94,12 @@ def compare_tile(job: Job, tile: Ints) -> int:
 
 def compare_progress(run_dir: RunDir, pairs: str) -> tuple[int, int]:
     """Tiles done and in total of the comparison with this key of its pairs; none where it has not begun."""
-    if run_dir.tiles_key("pairs") != pairs:
+    compared, layout = run_dir.tiles_keys()
+    if compared != pairs:
         return 0, 0
     tiles = run_dir.tiles()
-    done = _done(run_dir, tiles, fingerprint(pairs, run_dir.tiles_key("layout")))
-    return len(done), tiles.strips * (tiles.strips + 1) // 2
+    done = _done(run_dir, tiles, fingerprint(pairs, layout))
+    return len(done), tiles.total
 
 
 def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: Bools) -> Job:
@@ -125,14 +126,15 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: 
         *(new + strips(starts[starts >= new] - new, live - new, side)[1:]),
     ]
     grid = Grid(tuple(map(int, bounds)), new)
-    return Job(run_dir, ask, grid, config.thumb, limit, norm, orientations, filters, order_key)
+    kept = strips_kept(side, bytes_per_image, memory)
+    return Job(run_dir, ask, grid, config.thumb, limit, norm, orientations, filters, kept, order_key)
 
 
 def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:
     run_dir = job.run_dir
     with_settled = job.grid.settled_from < job.grid.bounds[-1]
     whole = is_part_of(run_dir.collapsed, job.key) and (are_adopted(run_dir, pairs) or not with_settled)
-    if (run_dir.tiles_key("pairs"), run_dir.tiles_key("layout")) == (pairs, layout) and whole:
+    if run_dir.tiles_keys() == (pairs, layout) and whole:
         remove_other_parts(run_dir, job.key)
         return run_dir.tiles()
     run_dir.discard_from("compare", keep=set_aside(run_dir, pairs) if with_settled else ())
@@ -140,7 +142,10 @@ def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:
     if with_settled:
         adopt(run_dir, pairs)
     write_collapsed(job, _collapsed(job, read_facts(run_dir)))
-    return Tiles.create(run_dir.tiles_zarr, job.grid.strips, len(COUNTS), pairs, layout)
+    facts = {"pairs": pairs, "layout": layout, "tiles": len(job.grid.tiles())}
+    tiles = Tiles.create(run_dir.tiles_zarr, job.grid.strips, len(COUNTS), facts)
+    run_dir.renew(tiles=tiles)
+    return tiles
 
 
 def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints, Ints, Ints, Float64s]:

@@ -4,24 +4,18 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Bools, Ints, Pixels, turned
-from dupegrid.images.levels import turned_columns
+from dupegrid.images.levels import Checks, turned_columns
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse, sse_block
-from dupegrid.storage.arrays import SUMS, Thumbs
-from dupegrid.storage.run_dir import RunDir
+from dupegrid.pairs.sort import checks
+from dupegrid.storage.arrays import Thumbs
 
 _READ_AT_ONCE_BYTES: Final = 200_000_000  # of thumbnails
 _SQUARE: Final = 512  # images: the sides of what one product decides
 _CROWD: Final = 1024  # pairs in a square, for which a product is thought of
 _PRODUCT_DECIDES: Final = 8  # pairs, in less time than one is decided alone
-
-
-def checksums(run_dir: RunDir) -> npt.NDArray[np.uint64]:
-    """The checksums of thumbnails and of rows of the finest level, for those that are read alone: uint64 (2, n)."""
-    return run_dir.once("checksums", lambda: run_dir.levels().rows(SUMS).T.copy())
 
 
 def crowd_distances(job: Job, first: Ints, second: Ints, x: Ints, y: Ints, turn: Ints) -> tuple[Bools, Ints]:
@@ -38,7 +32,7 @@ def crowd_distances(job: Job, first: Ints, second: Ints, x: Ints, y: Ints, turn:
         pairs = np.bincount(turn[square], minlength=len(job.orientations))
         turns = np.flatnonzero(pairs * _PRODUCT_DECIDES >= len(rows) * len(columns))
         if len(turns):
-            a, b = thumbs.take(first[rows], sums), thumbs.take(second[columns], sums)
+            a, b = (thumbs.take(ids, sums[ids]) for ids in (first[rows], second[columns]))
         for number in turns:
             here = turn[square] == number
             sse[square[here]] = sse_block(a, turned(b, job.orientations[number]))[i[here], j[here]]
@@ -56,12 +50,12 @@ def distances(job: Job, x: Ints, y: Ints, turn: Ints) -> Ints:
         for start in range(0, len(mine), at_once):
             part = mine[start : start + at_once]
             ids, places = np.unique(np.concatenate([x[part], y[part]]), return_inverse=True)
-            sse[part] = _one_by_one(thumbs.take(ids, sums), places[: len(part)], places[len(part) :], orientation)
+            sse[part] = _one_by_one(thumbs.take(ids, sums[ids]), places[: len(part)], places[len(part) :], orientation)
     return sse
 
 
-def _thumbs(job: Job) -> tuple[Thumbs, npt.NDArray[np.uint64]]:
-    return job.run_dir.thumbs(), checksums(job.run_dir)[0]
+def _thumbs(job: Job) -> tuple[Thumbs, Checks]:
+    return job.run_dir.thumbs(), checks(job.run_dir)[0]
 
 
 def _crowded_squares(x: Ints, y: Ints) -> Iterator[Ints]:

@@ -9,6 +9,8 @@ from dupegrid.core.arrays import Ints
 
 _STRIPS: int = 4  # aimed at: a few workers are kept busy, and little is done per tile
 _NEAR_PAIRS: int = 1 << 22  # of a tile: some seconds
+STRIPS_KEPT: int = 3  # at least
+_KEPT_BYTES: int = 1 << 29
 _LEAST, _MOST = 10_240, 1 << 16  # images of a strip: fewer take one core less than 0.1 s, and two cores no less
 
 
@@ -51,3 +53,8 @@ def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int, 
     if side * side * near_share > _NEAR_PAIRS:
         side = int(math.sqrt(_NEAR_PAIRS / near_share))
     return max(1, min(side, memory_bytes // (held * bytes_per_image)))
+
+
+def strips_kept(side: int, bytes_per_image: int, memory_bytes: int) -> int:
+    """How many strips a process keeps: reading one of 15,360 images takes 8 ms, and each is needed for many tiles."""
+    return max(STRIPS_KEPT, min(memory_bytes // 2, _KEPT_BYTES) // (side * bytes_per_image))

@@ -30,6 +30,7 @@ class Job:
     largest_norm: float  # of a projected image
     orientations: tuple[str, ...]
     filters: Filters
+    strips_kept: int  # in memory, of those that were read, in each process
     order_key: str = ""  # of the sorted images; empty where they are not sorted
     key: str = ""  # of the comparison: its parts and marks carry it
     token: str = ""  # of the run that has the run directory (hold.py)

@@ -1,12 +1,13 @@
 """The whole all-to-all MSE matrix: lazy, any window of it; or stored, chunk by chunk, in mse.zarr."""
 
+import math
 import shutil
 import uuid
 import warnings
 from functools import partial
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-import dask.array as da
 import numpy as np
 
 from dupegrid.core.arrays import CHOICES, Bools, Ints
@@ -17,22 +18,30 @@ from dupegrid.core.text import size_text
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.kernel import mse_block
 from dupegrid.storage.arrays import Matrix, Thumbs
+from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
 
+if TYPE_CHECKING:
+    import dask.array as da
+
 _SIDE: Final = 1024
 
 
-def lazy(thumbs: Thumbs) -> da.Array:
+def lazy(thumbs: Thumbs) -> "da.Array":
     """The thumbnails as a dask array: uint8 (n, S, S, 3), a chunk of the store a chunk."""
+    import dask.array as da  # here, as it takes a while and most commands do without
+
     array = thumbs.array
     name = f"thumbs-{uuid.uuid4().hex}"  # dask would read all to make one
     return da.from_array(array, chunks=array.chunks, name=name, meta=np.empty((0,) * 4, np.uint8))
 
 
-def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> da.Array:
+def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> "da.Array":
     """The all-to-all MSE matrix, lazy: float64 (n, n); any window computes exactly. NaN where a file was not read."""
+    import dask.array as da
+
     images = lazy(thumbs)
     readable = da.from_array(ok, chunks=images.chunks[0])
     block = partial(_masked_mse, orientations=orientations)
@@ -61,7 +70,7 @@ def store_matrix(images_key: str, orientations: str, run_dir: RunDir, runtime: R
     """
     path, n, made_of = run_dir.matrix_zarr, len(run_dir.thumbs()), {"images": images_key, "orientations": orientations}
     if not made_of.items() <= stored_facts(path).items():
-        need, room = 8 * n * n, shutil.disk_usage(run_dir.path).free
+        need, room = 8 * n * n, _room_bytes(run_dir.path)
         if need > room:
             raise UsageError(
                 f"the whole matrix of {n:,} images takes {size_text(need)}, and the disk has {size_text(room)} left: "
@@ -76,6 +85,10 @@ def store_matrix(images_key: str, orientations: str, run_dir: RunDir, runtime: R
     with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
         task = partial(_store_chunk, run_dir, current().token, CHOICES[orientations])
         runtime.each(task, np.array(pending, np.int64), advance)
+
+
+def _room_bytes(path: Path) -> float:
+    return math.inf if isinstance(path, BucketPath) else shutil.disk_usage(path).free
 
 
 def _store_chunk(run_dir: RunDir, token: str, orientations: tuple[str, ...], place: Ints) -> int:

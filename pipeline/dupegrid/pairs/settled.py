@@ -5,7 +5,6 @@ compared.parquet says what a finished comparison was of. Before an old one is ta
 down for the next: settled.parquet and the rows beside it, both with the key of the next comparison.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def set_aside(run_dir: RunDir, pairs: str) -> tuple[str, ...]:
     Returns the names of the artifacts that have to stay meanwhile.
     """
     if _is_of(run_dir.adopted, pairs):
-        os.replace(run_dir.adopted, run_dir.settled_matches)
+        run_dir.adopted.replace(run_dir.settled_matches)
     there = _is_of(run_dir.settled_matches, pairs)
     return (run_dir.settled.name, run_dir.settled_matches.name) if there else ()
 
@@ -60,7 +59,7 @@ def set_aside(run_dir: RunDir, pairs: str) -> tuple[str, ...]:
 def adopt(run_dir: RunDir, pairs: str) -> None:
     """Put them into matches.parquet, which is otherwise new."""
     if _is_of(run_dir.settled_matches, pairs):
-        os.replace(run_dir.settled_matches, run_dir.adopted)
+        run_dir.settled_matches.replace(run_dir.adopted)
 
 
 def adopted_matches(run_dir: RunDir, pairs: str) -> int:
@@ -71,7 +70,7 @@ def adopted_matches(run_dir: RunDir, pairs: str) -> int:
 def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> bool:
     """Write down what the finished comparison that is there settles for the next; False if there is none."""
     facts = read_metadata(run_dir.compared)
-    before, layout = run_dir.tiles_key("pairs"), run_dir.tiles_key("layout")
+    before, layout = run_dir.tiles_keys()
     if before == pairs or facts.get("alike") != alike or before != facts.get("pairs"):
         return False
     try:

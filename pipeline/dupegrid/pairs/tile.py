@@ -13,16 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float32s, Ints, inverse
-from dupegrid.images.levels import cell_weights, levels, turned_columns
+from dupegrid.images.levels import FINE, SECOND_LEVEL, cell_weights, levels, turned_columns
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import box_limit, boxes, heads, level_limit, level_sse, point_gaps, radius, squared_gaps
-from dupegrid.pairs.exact import checksums, crowd_distances, distances
+from dupegrid.pairs.exact import crowd_distances, distances
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.sort import SECOND_LEVEL
+from dupegrid.pairs.sort import ORDER, checks
 
-STRIPS_KEPT: Final = 3
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
 _COLUMNS_AT_ONCE: Final = 4096  # multiplied with a block: bounds the memory of a tile whatever it holds
 _PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
@@ -71,14 +70,14 @@ class Strip:
 
 def read_strip(job: Job, number: int) -> Strip:
     """A strip from sorted.zarr; the last few are kept, as neighbouring tasks share them."""
-    return job.run_dir.once(("strip", number), lambda: _read_strip(job, number), STRIPS_KEPT)
+    return job.run_dir.once(("strip", number), lambda: _read_strip(job, number), job.strips_kept)
 
 
 def _read_strip(job: Job, number: int) -> Strip:
     store, rows = job.run_dir.order(), job.grid.rows(number)
     starts = np.array(store.fact("starts"), np.int64)
     inside = starts[(starts >= rows.start) & (starts < rows.stop)]
-    ids, second = store.rows("order", rows), str(SECOND_LEVEL)
+    ids, second = store.rows(ORDER, rows)[:, 0].copy(), str(SECOND_LEVEL)
     cells = store.rows(second, rows) if second in store else None
     operands = [right_operand(store.rows(name, rows)) for name in job.orientations]
     return Strip(ids, np.append(inside, rows.stop) - rows.start, operands, cells)
@@ -217,8 +216,8 @@ def _refined(
     tally["level_8"] += reached - left
     crowded, sse = crowd_distances(job, first.ids, second.ids, pairs.x, pairs.y, pairs.turn)
     crowd, rest = pairs.only(crowded), pairs.only(~crowded)
-    for g in levels(job.side)[2:]:
-        rest = rest.only(_within_level(job, g, first.ids[rest.x], second.ids[rest.y], rest.turn))
+    if (g := levels(job.side)[-1]) > SECOND_LEVEL:
+        rest = rest.only(_within_finest(job, g, first.ids[rest.x], second.ids[rest.y], rest.turn))
     pairs = _joined([crowd, rest])
     sse = np.append(sse, distances(job, first.ids[rest.x], second.ids[rest.y], rest.turn))
     decided = pairs.unique()
@@ -233,10 +232,10 @@ def _within_second_level(job: Job, first: Strip, second: Strip, pairs: Pairs) ->
     return _near(job, SECOND_LEVEL, first.cells, second.cells, pairs)
 
 
-def _within_level(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
+def _within_finest(job: Job, g: int, a: Ints, b: Ints, turn: Ints) -> Bools:
     """The same for a level that is not sorted with the images: only the rows that are needed are read."""
     ids, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-    cells = job.run_dir.levels().take(str(g), ids, checksums(job.run_dir)[1])
+    cells = job.run_dir.levels().take(FINE, ids, checks(job.run_dir)[1][ids])
     return _near(job, g, cells, cells, Pairs(places[: len(a)], places[len(a) :], turn))
 
 

@@ -17,7 +17,6 @@ from dupegrid.storage.ours import remove
 from dupegrid.storage.zarr_store import ABOUT
 
 NOT_DONE: Final = -1
-SUMS: Final = "sums"  # in levels.zarr: uint64 (n, 2), the `row_sums` of the thumbnails and of the finest level
 _CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding,
 _FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so many bytes of a large one
 _MOST_CHUNKS: Final = 1 << 14
@@ -26,9 +25,9 @@ _MOST_CHUNKS: Final = 1 << 14
 class Thumbs:
     """thumbs.zarr: uint8 (n, S, S, 3) in chunks of `chunk` images, uncompressed, each with a checksum."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
         self.path = path
-        self._array = ChunkedArray(path)
+        self._array = created or ChunkedArray(path)
         self.chunk: int = self._array.chunks[0]
         self.side: int = self._array.shape[1]
 
@@ -36,14 +35,13 @@ class Thumbs:
     def create(cls, path: Path, images: int, side: int, chunk: int, key: str) -> "Thumbs":
         """An empty store for this many images, in place of whatever was there."""
         remove(path)
-        cls.describe(path, images, side, chunk, key)
-        return cls(path)
+        return cls.described(path, images, side, chunk, key)
 
-    @staticmethod
-    def describe(path: Path, images: int, side: int, chunk: int, key: str) -> None:
-        """Write zarr.json anew where it is damaged; the chunks stay."""
+    @classmethod
+    def described(cls, path: Path, images: int, side: int, chunk: int, key: str) -> "Thumbs":
+        """The store, described anew where that is damaged; the chunks stay."""
         whole, chunks = (images, side, side, CHANNELS), (chunk, side, side, CHANNELS)
-        ChunkedArray.create(path, whole, chunks, np.uint8, facts={"key": key})
+        return cls(path, ChunkedArray.create(path, whole, chunks, np.uint8, facts={"key": key}))
 
     def __len__(self) -> int:
         return self._array.shape[0]
@@ -102,7 +100,7 @@ class Thumbs:
     def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> Pixels:
         """Thumbnails of the named images, in that order: uint8 array of shape (k, S, S, 3).
 
-        With the checksums of all of them, uint64 (n,), less is read where few are wanted.
+        With their checksums, uint64 (k,), less is read where few are wanted.
         """
         return self._array.take(rows, sums)
 
@@ -115,10 +113,9 @@ class Thumbs:
 class Arrays:
     """Named arrays in one folder, uncompressed with checksums, chunked along their first axis: levels, sorted."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, created: tuple[Group, dict[str, ChunkedArray]] | None = None) -> None:
         self.path = path
-        self._group = Group(path)
-        self._arrays: dict[str, ChunkedArray] = {}
+        self._group, self._arrays = created or (Group(path), {})
 
     def _opened(self, name: str) -> ChunkedArray:
         """An array, opened when it is first asked for."""
@@ -136,8 +133,7 @@ class Arrays:
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
         remove(path)
-        Group.create(path, shapes, chunk)
-        return cls(path)
+        return cls(path, Group.create(path, shapes, chunk))
 
     def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
@@ -194,22 +190,22 @@ class Arrays:
         return self._opened(name).rows(rows)
 
     def take(self, name: str, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
-        """The named rows of an array, in that order; with the checksums of all of them less may be read."""
+        """The named rows of an array, in that order; with their checksums less may be read."""
         return self._opened(name).take(rows, sums)
 
 
 class Matrix:
     """mse.zarr: float64 (n, n) in square chunks, NaN where nothing is known; a chunk that exists is finished."""
 
-    def __init__(self, path: Path) -> None:
-        self._array = ChunkedArray(path, gaps=True)
+    def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
+        self._array = created or ChunkedArray(path, gaps=True)
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":
         """An empty matrix, in place of whatever was there; `facts` say what it is of."""
         remove(path)
-        ChunkedArray.create(path, (images, images), (side, side), np.float64, float("nan"), facts)
-        return cls(path)
+        shape, chunks = (images, images), (side, side)
+        return cls(path, ChunkedArray.create(path, shape, chunks, np.float64, float("nan"), facts))
 
     def done(self) -> set[tuple[int, int]]:
         """The chunks that exist."""
@@ -223,20 +219,20 @@ class Matrix:
 class Tiles:
     """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
 
-    def __init__(self, path: Path) -> None:
-        self._array = ChunkedArray(path, gaps=True)
-        self.strips: int = self._array.shape[0]
+    def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
+        self._array = created or ChunkedArray(path, gaps=True)
+        self.total = int(self._array.facts["tiles"])
 
     @classmethod
-    def create(cls, path: Path, strips: int, counts: int, pairs: str, layout: str) -> "Tiles":
+    def create(cls, path: Path, strips: int, counts: int, facts: Mapping[str, Any]) -> "Tiles":
         """No tile done, in place of whatever was there.
 
-        `pairs` is the key of the pairs that are asked for, `layout` that of how they are cut into tiles.
+        `facts` are the key of the `pairs` that are asked for, the key of their `layout`, how they are cut into tiles,
+        and how many `tiles` there are to do.
         """
         remove(path)
-        facts = {"pairs": pairs, "layout": layout}
-        ChunkedArray.create(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts)
-        return cls(path)
+        chunks = (1, 1, counts)
+        return cls(path, ChunkedArray.create(path, (strips, strips, counts), chunks, np.int64, NOT_DONE, facts))
 
     def done(self) -> dict[tuple[int, int], Ints]:
         """The tiles whose mark exists and is whole, and the counts of each: int64 array of shape (k,)."""

@@ -16,14 +16,17 @@ from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.storage.zarr_store import (
     ABOUT,
-    Folder,
+    ZarrArray,
+    ZarrGroup,
     checksums_in_memory,
     create_array,
     create_group,
     facts_of,
+    now,
     opened_array,
     opened_group,
     say,
+    store_at,
 )
 
 # Far above any that is written: what says more was made up.
@@ -38,12 +41,12 @@ _CHUNK_NAME: Final = re.compile(r"c\.(\d{1,9}(?:\.\d{1,9})*)")
 class ChunkedArray:
     """An array in a folder of zarr, in chunks along its first axes. `facts` are what was said of it."""
 
-    def __init__(self, path: Path, gaps: bool = False) -> None:
+    def __init__(self, path: Path, gaps: bool = False, created: ZarrArray | None = None) -> None:
         """StoreError where there is none, DamagedError where it is not as it was described."""
         self.path = path
         self._lock = threading.Lock()
-        self._folder, self._gaps = Folder(path, gaps=gaps), gaps
-        self._array, self.facts = opened_array(self._folder)
+        self._folder, self._gaps = store_at(path, gaps=gaps), gaps
+        self._array, self.facts = opened_array(self._folder, created)
         self.shape: tuple[int, ...] = self._array.shape
         self.chunks: tuple[int, ...] = self._array.chunks
         self.dtype: np.dtype[Any] = self._array.dtype
@@ -61,13 +64,15 @@ class ChunkedArray:
         shape: tuple[int, ...],
         chunks: tuple[int, ...],
         dtype: npt.DTypeLike,
-        fill: float = 0,
+        fill: float | None = None,
         facts: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Describe an array anew: chunks that are there stay."""
+    ) -> "ChunkedArray":
+        """Describe an array anew: chunks that are there stay. With a `fill` it may have gaps, read as that."""
         path.mkdir(exist_ok=True)
         (path / ABOUT).unlink(missing_ok=True)
-        create_array(Folder(path), shape, chunks, dtype, fill, facts or {})
+        gaps = fill is not None
+        folder = store_at(path, gaps=gaps)
+        return cls(path, gaps, create_array(folder, shape, chunks, dtype, fill or 0, facts or {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkedArray, (self.path, self._gaps)
@@ -76,7 +81,7 @@ class ChunkedArray:
         """Make room for more rows."""
         shape = (length, *self.shape[1:])
         self._array = say(self._array, {**self.facts, "length": length})
-        self._array.resize(shape)
+        now(self._array.resize(shape))
         self.shape, self.count = shape, -(-length // self.chunks[0])
 
     def key(self, *number: int) -> str:
@@ -89,7 +94,7 @@ class ChunkedArray:
 
     def done(self) -> set[tuple[int, ...]]:
         """The numbers along every axis of the chunks that exist, by one listing."""
-        found = map(_CHUNK_NAME.fullmatch, self._folder.names(""))
+        found = map(_CHUNK_NAME.fullmatch, self._folder.names())
         numbers = (tuple(map(int, match[1].split("."))) for match in found if match)
         ends = self._ends()
         return {
@@ -104,7 +109,7 @@ class ChunkedArray:
 
     def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
         """Write one chunk whole or not at all, with its checksum."""
-        self._array[_place(number, self.chunks, values.shape)] = values
+        now(self._array.setitem(_place(number, self.chunks, values.shape), values))
 
     def delete(self, number: int) -> None:
         """Remove a chunk, if it exists."""
@@ -118,7 +123,7 @@ class ChunkedArray:
         """The checksum that chunk `number` with these values ends with."""
         array, checksum = self._in_memory
         with self._lock:  # a task may be done twice at once
-            array[_place((number,), self.chunks, values.shape)] = values
+            now(array.setitem(_place((number,), self.chunks, values.shape), values))
             return checksum(self.key(number))
 
     @cached_property
@@ -128,13 +133,13 @@ class ChunkedArray:
     def __getitem__(self, place: Any) -> npt.NDArray[Any]:
         """Part of the array. DamagedError, naming the chunk, where one is missing or damaged."""
         try:
-            return np.asarray(self._array[place])
+            return np.asarray(now(self._array.getitem(place)))
         except MemoryError:
             raise DamagedError(self.path / ABOUT, "it describes more than memory can hold") from None
         except ValueError:
             for number in sorted(self.done()):
                 try:
-                    self._array[_place(number, self.chunks, self.chunks)]
+                    now(self._array.getitem(_place(number, self.chunks, self.chunks)))
                 except ValueError:
                     raise DamagedError(self.file(*number), "its checksum does not match") from None
             raise
@@ -149,12 +154,12 @@ class ChunkedArray:
     def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
         """The named rows, in that order.
 
-        With `sums`, the `row_sums` of all rows of the array, only the bytes of the rows are read where they are few in
-        a chunk; whatever is read is verified.
+        With `sums`, their `row_sums`, only the bytes of the rows are read where they are few in a chunk; whatever is
+        read is verified.
         """
         length, row_shape = self.chunks[0], self.shape[1:]
-        if sums is not None and len(sums) < self.shape[0]:
-            raise DamagedError(self.path / ABOUT, "it is of more rows than there are checksums")
+        if rows.max(initial=-1) >= self.shape[0]:
+            raise DamagedError(self.path / ABOUT, "it is of fewer rows than there are images")
         out = np.empty((len(rows), *row_shape), self.dtype)
         flat = out.reshape(len(rows), math.prod(row_shape)).view(np.uint8)
         order = np.argsort(rows, kind="stable")
@@ -168,7 +173,7 @@ class ChunkedArray:
             else:
                 self._folder.read_rows(self.key(number), offsets[begin:end].tolist(), places.tolist(), flat)
         if sums is not None:
-            wrong = np.flatnonzero(row_sums(out) != sums[rows])
+            wrong = np.flatnonzero(row_sums(out) != sums)
             if len(wrong):
                 raise DamagedError(self.file(int(rows[wrong[0]]) // length), "a row's checksum does not match")
         return out
@@ -177,21 +182,24 @@ class ChunkedArray:
 class Group:
     """A folder of arrays of one length. `facts` are what was said of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, created: ZarrGroup | None = None) -> None:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
-        self._group = opened_group(Folder(path))
-        self.facts = facts_of(Folder(path), self._group)
+        self._group = opened_group(store_at(path)) if created is None else created
+        self.facts = facts_of(store_at(path), self._group)
 
     @classmethod
-    def create(cls, path: Path, arrays: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Group":
-        """A folder of arrays of these shapes and dtypes, without chunks, in chunks of `chunk` rows."""
+    def create(
+        cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int
+    ) -> tuple["Group", dict[str, ChunkedArray]]:
+        """A folder of arrays of these shapes and dtypes, without chunks, in chunks of `chunk` rows; and the arrays."""
         path.mkdir(exist_ok=True)
-        for name, (shape, dtype) in arrays.items():
-            ChunkedArray.create(path / name, shape, (chunk, *shape[1:]), dtype)
-        (length,) = {shape[0] for shape, _ in arrays.values()}
-        create_group(Folder(path), {"arrays": list(arrays), "length": length})
-        return cls(path)
+        arrays = {
+            name: ChunkedArray.create(path / name, shape, (chunk, *shape[1:]), dtype)
+            for name, (shape, dtype) in shapes.items()
+        }
+        (length,) = {shape[0] for shape, _ in shapes.values()}
+        return cls(path, create_group(store_at(path), {"arrays": list(arrays), "length": length})), arrays
 
     def say(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""
@@ -202,7 +210,7 @@ class Group:
 def stored_facts(path: Path) -> dict[str, Any]:
     """What was said of an array or a group; nothing where there is none, or a damaged one."""
     try:
-        return facts_of(Folder(path))
+        return facts_of(store_at(path))
     except StoreError:
         return {}
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from dupegrid.core.errors import SupersededError
 from dupegrid.core.text import printable
-from dupegrid.storage.ours import LOCK, to_read
+from dupegrid.storage.ours import LOCK, opened
 
 ENTRY_BYTES: Final = 4096  # at most, of what the lock holds
 
@@ -56,7 +56,7 @@ def check_hold() -> None:
     if hold is None:
         return
     try:
-        with open(hold.run_dir / LOCK, "rb", opener=to_read) as lock:
+        with opened(hold.run_dir / LOCK) as lock:
             entry = lock.read(ENTRY_BYTES)
     except OSError as error:
         raise SupersededError(

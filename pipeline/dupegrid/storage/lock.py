@@ -15,6 +15,7 @@ from typing import Final
 
 from dupegrid.core.errors import RunDirError
 from dupegrid.core.text import printable
+from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import ENTRY_BYTES, Hold, writing_for
 from dupegrid.storage.ours import LOCK, leftovers, remove
 
@@ -29,6 +30,11 @@ def locked(run_dir: Path) -> Iterator[Hold]:
     place of ours. The system lets go of the lock of a process that ends, however it ends, so that of a dead one is
     taken over.
     """
+    if isinstance(run_dir, BucketPath):
+        with _in_bucket(run_dir) as hold, writing_for(hold):
+            leftovers(run_dir)
+            yield hold
+        return
     descriptor = _opened(run_dir)
     try:
         _take(descriptor, run_dir)
@@ -50,6 +56,47 @@ def locked(run_dir: Path) -> Iterator[Hold]:
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # processes that were forked meanwhile have it too
         os.close(descriptor)
+
+
+@contextmanager
+def _in_bucket(run_dir: BucketPath) -> Iterator[Hold]:
+    """The same in a bucket, by conditional writes: of two that would take the lock, one finds that it has changed."""
+    lock, hold = run_dir / LOCK, Hold(run_dir, uuid.uuid4().hex)
+    try:
+        before = lock.read_bytes()
+    except FileNotFoundError:
+        before = None
+    except OSError as error:
+        raise RunDirError(f"cannot write to {printable(str(run_dir))}: {error.strerror}") from None
+    held = _entry(before or b"")
+    if held is None:
+        raise RunDirError(f"{printable(str(lock))} is no file of dupegrid's: move it away, or choose another --out")
+    if held and (held.get("host") != socket.gethostname() or _is_alive(held.get("pid"))):
+        raise RunDirError(
+            f"{printable(str(run_dir))} is in use {_named(held)}: wait for it to end, "
+            f"or if that run is over, delete {printable(str(lock))}"
+        )
+    data = _data(hold.token)
+    try:
+        if not lock.write_if(data, before):
+            raise RunDirError(f"{printable(str(run_dir))} is in use by another process: wait for it to end, or stop it")
+    except OSError as error:
+        raise RunDirError(f"cannot write to {printable(str(run_dir))}: {error.strerror}") from None
+    try:
+        yield hold
+    finally:
+        with suppress(OSError):  # a bucket that is gone: the lock says that this process has ended
+            lock.write_if(b"", data)
+
+
+def _is_alive(pid: object) -> bool:
+    try:
+        os.kill(int(str(pid)), 0)
+    except (ValueError, ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _opened(run_dir: Path) -> int:
@@ -89,15 +136,21 @@ def _take(descriptor: int, run_dir: Path) -> None:
 
 
 def _write(descriptor: int, token: str) -> None:
-    now = time.strftime("%Y-%m-%d %H:%M:%S")
-    entry = {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "token": token}
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(entry).encode(), 0)
+    os.pwrite(descriptor, _data(token), 0)
+
+
+def _data(token: str) -> bytes:
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now, "token": token}).encode()
 
 
 def _held(descriptor: int) -> dict[str, str] | None:
     """What the lock says of its holder, nothing where nobody has it; None if it is not one that we wrote."""
-    data = os.pread(descriptor, ENTRY_BYTES + 1, 0)
+    return _entry(os.pread(descriptor, ENTRY_BYTES + 1, 0))
+
+
+def _entry(data: bytes) -> dict[str, str] | None:
     if not data:
         return {}
     try:
@@ -108,6 +161,9 @@ def _held(descriptor: int) -> dict[str, str] | None:
 
 
 def _holder(descriptor: int) -> str:
-    held = _held(descriptor) or {}
+    return _named(_held(descriptor) or {})
+
+
+def _named(held: dict[str, str]) -> str:
     names = {"by process": "pid", "on": "host", "since": "since"}
     return " ".join(f"{word} {held[key]}" for word, key in names.items() if key in held) or "by another process"

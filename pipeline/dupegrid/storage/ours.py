@@ -11,10 +11,11 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from dupegrid.core.errors import RunDirError
 from dupegrid.core.text import printable
+from dupegrid.storage.bucket import BucketPath
 
 LOCK: Final = "lock"
 MADE_BY: Final = {"made_by": "dupegrid"}  # in all JSON and tables that we write, by which they are known again
@@ -76,6 +77,11 @@ def to_read(path: str | Path, flags: int = os.O_RDONLY) -> int:
     raise _refused(path, "is no regular file")
 
 
+def opened(path: Path) -> IO[bytes]:
+    """A file of a run directory to read from, as `to_read` opens it."""
+    return path.reading() if isinstance(path, BucketPath) else open(path, "rb", opener=to_read)
+
+
 def to_write(path: str | Path, flags: int) -> int:
     """A descriptor of a file that was not there before, an opener for `open`."""
     return os.open(path, flags | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
@@ -86,8 +92,9 @@ def refuse_links(run_dir: Path) -> None:
 
     Enough for a reader, as `to_read` follows no link either.
     """
-    for _ in _entries(run_dir, inside=False):
-        pass
+    if not isinstance(run_dir, BucketPath):
+        for _ in _entries(run_dir, inside=False):
+            pass
 
 
 def leftovers(run_dir: Path) -> list[Path]:
@@ -96,6 +103,9 @@ def leftovers(run_dir: Path) -> list[Path]:
     Raises RunDirError, naming the place, where something is at a place of ours that is a link, belongs to another user
     or was not written by dupegrid.
     """
+    if isinstance(run_dir, BucketPath):
+        _check_known(run_dir)
+        return []
     if os.stat(run_dir).st_uid != os.geteuid():
         raise RunDirError(
             f"{printable(str(run_dir))} belongs to another user, who may change it at any time: "
@@ -108,9 +118,15 @@ def leftovers(run_dir: Path) -> list[Path]:
             continue
         if "/" not in place and entry.stat(follow_symlinks=False).st_uid != os.geteuid():
             raise _refused(entry.path, "belongs to another user")
-        if place.endswith((".json", ".parquet", ".html")) and entry.is_file() and not is_known(entry.path):
+        if place.endswith((".json", ".parquet", ".html")) and entry.is_file() and not is_known(Path(entry.path)):
             raise _refused(entry.path, "was not written by dupegrid")
     return found
+
+
+def _check_known(run_dir: BucketPath) -> None:
+    for path in run_dir.iterdir():
+        if path.name in _FILES and path.is_file() and not is_known(path):
+            raise _refused(path, "was not written by dupegrid")
 
 
 def remove(path: Path) -> None:
@@ -118,6 +134,14 @@ def remove(path: Path) -> None:
 
     Does nothing where there is none. RunDirError where a link or another kind of file is in its place.
     """
+    if isinstance(path, BucketPath):
+        if path.name not in _FOLDERS:
+            path.unlink()
+            return
+        for name in list(path.below()):
+            if is_place(f"{path.name}/{name}"):
+                (path / name).unlink()
+        return
     try:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -156,7 +180,11 @@ def is_place(name: str) -> bool:
 def parts_in(folder: Path) -> list[Path]:
     """The files of ours in a folder of part files, in the order of their names."""
     pattern = re.compile(_FOLDERS[folder.name])
-    return sorted(folder / name for name in os.listdir(folder) if pattern.fullmatch(name) and name[0] != "_")
+    return sorted(
+        folder / name
+        for name in (entry.name for entry in folder.iterdir())
+        if pattern.fullmatch(name) and name[0] != "_"
+    )
 
 
 def is_of_a_lock(name: str) -> bool:
@@ -173,29 +201,30 @@ def is_picture(name: str) -> bool:
 def check_picture(path: Path) -> None:
     """Raise RunDirError where a picture of `explain` would take the place of something that it did not draw."""
     with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.lstat(path).st_mode) or not is_known(path):
+        if not isinstance(path, BucketPath) and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _refused(path, "was not drawn by dupegrid")
+        if not is_known(path):
             raise _refused(path, "was not drawn by dupegrid")
 
 
-def is_known(path: str | Path) -> bool:
+def is_known(path: Path) -> bool:
     """Whether a file is empty, one that we wrote, or one that may have been ours before it was damaged."""
-    with open(path, "rb", opener=to_read) as file:
+    with opened(path) as file:
         head = file.read(_EDGE_BYTES)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _EDGE_BYTES))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _EDGE_BYTES))
         tail = file.read(_EDGE_BYTES)
-    name = os.path.basename(path)
-    kind = name if name in _SIGNS else os.path.splitext(path)[1]
+    kind = path.name if path.name in _SIGNS else path.suffix
     if not head or _SIGNS[kind].search(head) or _SIGNS[kind].search(tail):
         return True
     if kind == ".parquet":
         return head.startswith(b"PAR1") and not tail.endswith(b"PAR1")
-    return name == "zarr.json" and _ZARR.match(head) is not None and not tail.endswith(b"}")
+    return path.name == "zarr.json" and _ZARR.match(head) is not None and not tail.endswith(b"}")
 
 
 def holds_stores(run_dir: Path) -> bool:
     """Whether a folder holds the thumbnails of a run, or what is reckoned from them, by their zarr.json."""
     for name in ("thumbs.zarr", "levels.zarr"):
-        with contextlib.suppress(OSError), open(run_dir / name / "zarr.json", "rb", opener=to_read) as file:
+        with contextlib.suppress(OSError), opened(run_dir / name / "zarr.json") as file:
             if _SIGNS["zarr.json"].search(file.read(_EDGE_BYTES)):
                 return True
     return False
@@ -237,6 +266,6 @@ def _is_folder(place: str) -> bool:
 
 def _refused(path: str | Path, problem: str) -> RunDirError:
     return RunDirError(
-        f"{printable(os.fspath(path))} {problem}, and dupegrid changes nothing that is not its own: "
+        f"{printable(str(path))} {problem}, and dupegrid changes nothing that is not its own: "
         "move it away, or choose another --out"
     )

@@ -6,6 +6,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -113,11 +114,17 @@ class RunDir:
                 self._kept.pop(name, None)
             raise
 
-    def renew(self) -> None:
-        """Forget what was opened: something was made anew. Tasks that are started from now on open it again."""
+    def renew(self, **made: Any) -> None:
+        """Forget what was opened: something was made anew. Tasks that are started from now on open it again.
+
+        Where it is said what was `made`, by its name, that takes the place of what was opened, and the rest is kept.
+        """
         with self._lock:
             self._generation = uuid.uuid4().hex
-            self._kept.clear()
+            if not made:
+                self._kept.clear()
+            for name, value in made.items():
+                self._kept[name] = _Once(partial(_same, value))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared, (self.path, self._generation)
@@ -142,9 +149,10 @@ class RunDir:
         """tiles.zarr."""
         return self.once("tiles", lambda: Tiles(self.tiles_zarr))
 
-    def tiles_key(self, name: str) -> str:
-        """A key of the comparison whose tiles are there, 'pairs' or 'layout'; empty where there are none."""
-        return str(stored_facts(self.tiles_zarr).get(name, ""))
+    def tiles_keys(self) -> tuple[str, str]:
+        """The keys of the comparison whose tiles are there, of its pairs and its layout; empty where there are none."""
+        facts = stored_facts(self.tiles_zarr)
+        return str(facts.get("pairs", "")), str(facts.get("layout", ""))
 
     def image_columns(self, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
         """Some columns of images.parquet."""
@@ -210,6 +218,10 @@ class _Once:
             if not self._value:
                 self._value = (self._make(),)
             return self._value[0]
+
+
+def _same(value: T) -> T:
+    return value
 
 
 _handles: OrderedDict[tuple[Path, str], RunDir] = OrderedDict()

@@ -1,0 +1,235 @@
+"""A place in a bucket, as a `Path`. The only file that knows obstore.
+
+An object appears whole or not at all, nothing is renamed, and there are no links and no other users' files in between.
+Who may read and write is the business of the environment: AWS_ACCESS_KEY_ID and the like.
+"""
+
+import errno
+import io
+import os
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from pathlib import Path, PosixPath
+from typing import IO, Any, Final
+from urllib.parse import urlsplit
+
+from dupegrid.core.errors import RunDirError
+
+_SCHEMES: Final = ("s3", "gs", "az")
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
+_FEW_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # where a failure costs a picture
+_AHEAD_BYTES: Final = 1 << 20  # read at once of a table
+
+
+class BucketPath(PosixPath):
+    """`scheme://bucket/a/b`: a Path whose methods go to a bucket; those that have no meaning there fail."""
+
+    @property
+    def bucket(self) -> str:
+        """The URL of the bucket."""
+        return f"{self.parts[0]}//{self.parts[1]}"
+
+    @property
+    def key(self) -> str:
+        """The name of the object that is or would be here."""
+        return "/".join(self.parts[2:])
+
+    def __str__(self) -> str:
+        return f"{self.parts[0]}//{'/'.join(self.parts[1:])}"
+
+    def __fspath__(self) -> str:
+        raise TypeError(f"{self} is no place on this machine")
+
+    def resolve(self, strict: bool = False) -> "BucketPath":
+        """The same."""
+        return self
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        """Nothing: a bucket has no folders."""
+
+    def exists(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there is an object here, or some below."""
+        return self.is_file() or self.is_dir()
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there is an object here."""
+        try:
+            self.size_bytes()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there are objects below."""
+        return any(True for _ in self.below(1))
+
+    def iterdir(self) -> "Generator[BucketPath, None, None]":
+        """What is right below, objects and folders of such."""
+        with os_errors(self):
+            found = _obstore().list_with_delimiter(store_of(self.bucket), self.key or None)
+        for key in (*found["common_prefixes"], *(entry["path"] for entry in found["objects"])):
+            yield self / key.rpartition("/")[2]
+
+    def below(self, at_once: int = 1000) -> Iterator[str]:
+        """The names of all objects below, relative to here."""
+        with os_errors(self):
+            for entries in _obstore().list(store_of(self.bucket), self.key or None, chunk_size=at_once):
+                for entry in entries:
+                    yield entry["path"][len(self.key) + 1 :]
+
+    def size_bytes(self) -> int:
+        """The size of the object here. FileNotFoundError where there is none."""
+        with os_errors(self):
+            return int(_obstore().head(store_of(self.bucket), self.key)["size"])
+
+    def read_bytes(self) -> bytes:
+        """All of the object."""
+        with os_errors(self):
+            return bytes(_obstore().get(store_of(self.bucket), self.key).bytes())
+
+    def read_parts(self, starts: Sequence[int], size: int) -> list[bytes]:
+        """`size` bytes from each of these places on; fewer where the object ends."""
+        with os_errors(self):
+            found = _obstore().get_ranges(store_of(self.bucket), self.key, starts=starts, lengths=[size] * len(starts))
+        return [bytes(part) for part in found]
+
+    def reading(self) -> IO[bytes]:
+        """The object as a file to read from."""
+        return io.BufferedReader(_Object(self), _AHEAD_BYTES)
+
+    def write_bytes(self, data: Any) -> int:
+        """Put an object here, whole."""
+        with os_errors(self):
+            _obstore().put(store_of(self.bucket), self.key, bytes(data))
+        return len(data)
+
+    def write_if(self, data: bytes, before: bytes | None) -> bool:
+        """Put an object here if it holds `before`, or if there is none where that is None; whether it was put."""
+        obstore, store = _obstore(), store_of(self.bucket)
+        with os_errors(self):
+            try:
+                mode: Any = "create"
+                if before is not None:
+                    found = obstore.get(store, self.key)
+                    if bytes(found.bytes()) != before:
+                        return False
+                    mode = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name]}
+                obstore.put(store, self.key, data, mode=mode)
+            except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError, FileNotFoundError):
+                return False
+        return True
+
+    def replace(self, target: Any) -> Any:
+        """Move the object, which is two steps here."""
+        with os_errors(self):
+            _obstore().copy(store_of(self.bucket), self.key, target.key)
+        self.unlink()
+        return target
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Delete the object here, if there is one."""
+        with os_errors(self):
+            _obstore().delete(store_of(self.bucket), self.key)
+
+
+class _Object(io.RawIOBase):
+    def __init__(self, path: BucketPath) -> None:
+        self._path, self._size, self._at = path, path.size_bytes(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        size = min(len(buffer), self._size - self._at)
+        if size <= 0:
+            return 0
+        (data,) = self._path.read_parts([self._at], size)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def bucket_path(text: str) -> BucketPath | None:
+    """The place that a URL names in a bucket; None for what is no URL. RunDirError for a URL of anything else."""
+    match = _URL.fullmatch(text)
+    if match is None:
+        return None
+    scheme, rest = match[1].lower(), match[2].strip("/")
+    if "@" in urlsplit(f"{scheme}://{rest}").netloc:
+        raise RunDirError("a URL with a password in it is not taken: leave who you are to the environment")
+    if scheme not in _SCHEMES or not rest or ".." in rest.split("/"):
+        raise RunDirError(f"the run directory {scheme}://{rest} is none: name a folder, or s3://BUCKET/RUN")
+    return BucketPath(f"{scheme}:", *rest.split("/"))
+
+
+def _obstore() -> Any:
+    try:
+        import obstore.exceptions
+    except ImportError:
+        raise RunDirError("a run directory in a bucket needs obstore: pip install 'dupegrid[s3]'") from None
+    return obstore
+
+
+@cache
+def store_of(url: str) -> Any:
+    """obstore's store for a URL: what is at or below that place in a bucket."""
+    _obstore()
+    from obstore.store import from_url
+
+    return from_url(url, client_options=_client_options())
+
+
+os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not in the fork
+
+
+def listed_objects(url: str, prefix: str) -> Any:
+    """The objects below a prefix of a bucket, in pages of what obstore says of them; as the environment is now."""
+    obstore = _obstore()
+    from obstore.store import from_url
+
+    return obstore.list(from_url(url, client_options=_client_options(), retry_config=_FEW_TRIES), prefix or None)
+
+
+def file_system(scheme: str) -> Any:
+    """What fsspec calls a file system, of the buckets of a scheme; as the environment is now."""
+    _obstore()
+    from obstore.fsspec import FsspecStore
+
+    return FsspecStore(scheme, client_options=_client_options(), retry_config=_FEW_TRIES, skip_instance_cache=True)
+
+
+def _client_options() -> dict[str, Any]:
+    return {"allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")}
+
+
+@contextmanager
+def os_errors(path: Path) -> Iterator[None]:
+    """Raise what a bucket says as what a disk would say of it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), None) from error
+    except OSError as error:
+        raise OSError(errno.EIO, _line(error)) from error
+    except Exception as error:
+        if isinstance(error, RunDirError) or not type(error).__module__.startswith("obstore"):
+            raise
+        denied = type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError")
+        raise OSError(errno.EACCES if denied else errno.EIO, _line(error)) from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]

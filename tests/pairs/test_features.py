@@ -1,0 +1,238 @@
+"""What comes with comparing: metrics, filters, the stored matrix, moving the threshold, explaining, estimating."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import dupegrid
+from dupegrid.core.errors import ConfigError, UsageError
+from dupegrid.pairs import matrix as matrix_module
+from dupegrid.storage.arrays import Matrix
+from tests.conftest import picture, save
+from tests.helpers import reference
+from tests.helpers.forks import command
+from tests.whole.test_exact import assert_exact
+
+
+def largest_difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A metric of the user's: the largest difference of any value."""
+    return np.array([np.abs(row.astype(int) - y.astype(int)).max(axis=1) for row in x]).reshape(len(x), len(y))
+
+
+def wrong_shape(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.zeros(len(x))
+
+
+@pytest.mark.parametrize(
+    ("metric", "threshold"), [("mae", 5.0), ("tests.pairs.test_features:largest_difference", 60.0)]
+)
+@pytest.mark.parametrize("tile", [None, 7])
+def test_other_metrics_go_through_the_same_tiles(
+    pictures: Path, tmp_path: Path, metric: str, threshold: float, tile: int | None
+) -> None:
+    settings = {"metric": metric, "threshold": threshold, "thumb": 16, "orientations": "all", "tile": tile}
+    run = dupegrid.run(pictures, out=tmp_path / "run", quiet=True, **settings)
+    thumbs, status = run.thumbs.compute().astype(int), run.images["status"].to_pylist()
+    expected = {}
+    for a in range(len(thumbs)):
+        for b in range(a + 1, len(thumbs)):
+            if status[a] == status[b] == "ok":
+                turns = reference.ORIENTATIONS["all"]
+                differences = [np.abs(thumbs[a] - reference.turn(thumbs[b], name)) for name in turns]
+                scores = [d.mean() if metric == "mae" else d.max() for d in differences]
+                if min(scores) <= threshold:
+                    expected[a, b] = (min(scores), turns[int(np.argmin(scores))])
+    rows = run.matches.to_pylist()
+    assert {(row["a"], row["b"]): (row["score"], row["orientation"]) for row in rows} == expected
+    assert len(expected) > 5
+    for row in rows:
+        sse = reference.sse(thumbs[row["a"]], reference.turn(thumbs[row["b"]], row["orientation"]))
+        assert (row["sse"], row["mse"]) == (sse, sse / thumbs[0].size)
+    pairs = run.receipt.pairs
+    assert pairs["exact"] == pairs["total"]
+    assert len(run.clusters)
+
+
+def test_a_metric_that_is_none_is_named(pictures: Path, tmp_path: Path) -> None:
+    for metric in ("tests.pairs.test_features:nothing", "no.such:thing", "tests.pairs.test_features:NAMES", "ssim"):
+        with pytest.raises(ConfigError, match="metric"):
+            dupegrid.run(pictures, out=tmp_path / "run", metric=metric, quiet=True)
+    with pytest.raises(ConfigError, match="wrong_shape' returned shape"):
+        dupegrid.run(pictures, out=tmp_path / "run", metric="tests.pairs.test_features:wrong_shape", quiet=True)
+
+
+NAMES = ("not", "a", "function")
+
+
+@pytest.fixture
+def sizes(tmp_path: Path) -> Path:
+    """One picture in several sizes and aspects, upright and turned."""
+    for k, size in enumerate([(96, 72), (96, 72), (192, 144), (72, 96), (96, 60), (96, 96), (100, 50)]):
+        for copy in range(3):
+            path = tmp_path / f"photos/{k}{copy}.png"
+            path.parent.mkdir(exist_ok=True)
+            picture(1, size).save(path)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("orientations", ["none", "rotations"])
+@pytest.mark.parametrize("settings", [{"same_size": True}, {"max_aspect": 1.3}, {"same_size": True, "max_aspect": 1.0}])
+@pytest.mark.parametrize("tile", [None, 4])
+def test_filters_of_size_and_aspect(
+    sizes: Path, tmp_path: Path, orientations: str, settings: dict[str, object], tile: int | None
+) -> None:
+    everything = {"orientations": orientations, "threshold": 3000, "tile": tile, "quiet": True}
+    run = dupegrid.run(sizes, out=tmp_path / "run", **everything, **settings)
+    whole = dupegrid.run(sizes, out=tmp_path / "whole", **everything)
+    sides = list(zip(run.images["width"].to_pylist(), run.images["height"].to_pylist(), strict=True))
+    if orientations != "none":
+        sides = [(max(side), min(side)) for side in sides]
+
+    def asked_for(a: int, b: int) -> bool:
+        (aw, ah), (bw, bh) = sides[a], sides[b]
+        aspects = sorted((aw / ah, bw / bh))
+        same = not settings.get("same_size") or sides[a] == sides[b]
+        return same and aspects[1] / aspects[0] <= settings.get("max_aspect", np.inf) + 1e-12
+
+    kept = {(row["a"], row["b"], row["sse"]) for row in run.matches.to_pylist()}
+    assert kept == {(r["a"], r["b"], r["sse"]) for r in whole.matches.to_pylist() if asked_for(r["a"], r["b"])}
+    assert 0 < len(kept) < len(whole.matches)
+    pairs = run.receipt.pairs
+    assert pairs["filter"] > 0
+    assert pairs["total"] == sum(count for name, count in pairs.items() if name != "total")
+
+
+def test_a_flood_of_copies_stays_small(tmp_path: Path) -> None:
+    """400 copies of one picture and 300 of another among 60 are 125,000 pairs; a line each is enough."""
+    photos = tmp_path / "photos"
+    for seed in range(60):
+        save(photos / f"other{seed}.png", seed + 10)
+    for seed, count in ((1, 400), (2, 300)):
+        data = save(photos / f"copies{seed}.png", seed).read_bytes()
+        for k in range(count - 1):
+            (photos / f"copies{seed}_{k}.png").write_bytes(data)
+    run = dupegrid.run(photos, out=tmp_path / "run", thumb=16, quiet=True)
+    assert len(run.matches) == 399 + 299
+    assert [run.clusters["cluster"].to_pylist().count(k) for k in (0, 1)] == [400, 300]
+    assert run.receipt.pairs["identical"] > 100_000
+    assert_exact(run)
+
+
+def test_the_stored_matrix(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix_module, "_SIDE", 16)
+    written = []
+    write = Matrix.write
+
+    def failing(matrix: Matrix, i: int, j: int, block: np.ndarray) -> None:
+        written.append((i, j))
+        if len(written) == 4:
+            raise RuntimeError("stop")
+        write(matrix, i, j, block)
+
+    settings = {"out": tmp_path / "run", "matrix": True, "thumb": 16, "scheduler": "sync", "quiet": True}
+    monkeypatch.setattr(Matrix, "write", failing)
+    with pytest.raises(RuntimeError, match="stop"):
+        dupegrid.run(pictures, **settings)
+    before = len(written)
+    run = dupegrid.run(pictures, **settings)
+    stored = zarr.open_array(run.path / "mse.zarr", mode="r")[:]
+    np.testing.assert_array_equal(stored, run.mse.compute())
+    np.testing.assert_array_equal(stored, stored.T)
+    chunks = -(-len(stored) // 16)
+    assert len(written) - before < chunks * (chunks + 1)  # one finished pair of chunks was not made again
+    count = len(written)
+    dupegrid.run(pictures, **settings)
+    assert len(written) == count
+
+
+def test_a_matrix_that_does_not_fit_the_disk_is_refused(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Usage:
+        free = 1000
+
+    monkeypatch.setattr(matrix_module.shutil, "disk_usage", lambda _: Usage)
+    with pytest.raises(UsageError, match=r"takes .* and the disk has 1\.0 kB left"):
+        dupegrid.run(pictures, out=tmp_path / "run", matrix=True, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def wide(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    return dupegrid.run(pictures, out=tmp_path_factory.mktemp("wide") / "run", threshold=50, cutoff=3000, quiet=True)
+
+
+@pytest.mark.parametrize("threshold", [0, 5, 50, 1000, 3000])
+def test_any_threshold_after_the_fact(wide: dupegrid.Run, pictures: Path, tmp_path: Path, threshold: float) -> None:
+    fresh = dupegrid.run(pictures, out=tmp_path / "run", threshold=threshold, quiet=True)
+    cut = wide.at(threshold)
+    assert cut.matches == fresh.matches
+    # With a wider cutoff more is known of bridges; all else is the same.
+    columns = ["cluster", "image", "role", "keeper"]
+    assert cut.clusters.select(columns) == fresh.clusters.select(columns)
+
+
+def test_a_threshold_over_the_cutoff_is_refused(wide: dupegrid.Run) -> None:
+    with pytest.raises(UsageError, match="cutoff 3000"):
+        wide.at(3001)
+
+
+def test_explain_agrees_with_the_tables(wide: dupegrid.Run) -> None:
+    for row in wide.matches.to_pylist()[::7]:
+        found = wide.explain(row["a"], row["b"])
+        assert found.mse[found.best] == row["mse"]
+        assert found.best == row["orientation"]
+        assert found.mse[found.best] == min(found.mse.values())
+        assert list(found.bounds) == ["level 4", "level 8", "level 16"]
+        bounds = [*found.bounds.values(), row["mse"]]
+        assert all(low <= high * (1 + 1e-4) + 1e-9 for low, high in pairwise(bounds))
+        at = found.joined_at
+        assert at is not None
+        assert at <= row["mse"]
+        for threshold, together in ((at, True), (np.nextafter(at, -1), False)):
+            if threshold >= 0:
+                members = wide.at(threshold).clusters.to_pylist()
+                label = {member["image"]: member["cluster"] for member in members}
+                assert (label.get(row["a"], -1) == label.get(row["b"], -2)) == together
+
+
+def test_explain_takes_paths_and_unreadable_files(wide: dupegrid.Run) -> None:
+    name = Path(wide.images["path"][3].as_py()).name
+    assert wide.explain(name, 0).b.id == 3
+    assert wide.explain(wide.images["path"][3].as_py(), "0").b.id == 3
+    bad = wide.images["status"].to_pylist().index("truncated")
+    found = wide.explain(0, bad)
+    assert (found.mse, found.best, found.joined_at) == ({}, None, None)
+    with pytest.raises(UsageError, match="no image ends with"):
+        wide.explain("nowhere.jpg", 0)
+    with pytest.raises(UsageError, match=r"no image 999999: this run has \d+, counted from 0"):
+        wide.explain(0, 999_999)
+    assert "<img" in found._repr_html_()
+
+
+def test_explain_and_estimate_from_the_command_line(wide: dupegrid.Run, pictures: Path) -> None:
+    def said(*words: object) -> str:
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    row = wide.matches.to_pylist()[0]
+    words = ["explain", wide.path, row["path_a"], str(row["b"])]
+    assert f"{row['mse']:.4f} {row['orientation']} (best)" in said(*words)
+    assert Path(json.loads(said(*words, "--json"))["picture"]).read_bytes().startswith(b"\x89PNG")
+    cost = json.loads(said("estimate", pictures, "--json"))
+    assert cost["images"] == len(list(pictures.iterdir()))
+    assert cost["pairs"] == cost["images"] * (cost["images"] - 1) // 2
+    assert all(cost[key] > 0 for key in ("images_per_s", "pairs_per_s", "memory_bytes", "disk_bytes", "bytes_read"))
+    assert "at most" in said("estimate", pictures)
+
+
+@pytest.mark.parametrize("memory", ["1MB", "30MB", 10**9])
+def test_a_small_memory_makes_small_tiles_and_the_same_tables(
+    pictures: Path, tmp_path: Path, wide: dupegrid.Run, memory: object
+) -> None:
+    run = dupegrid.run(pictures, out=tmp_path / "run", cutoff=3000, memory=memory, quiet=True)
+    assert run.matches == wide.matches

@@ -1,0 +1,203 @@
+"""A run directory that somebody made up, with right digests: one-line errors, soon, in little memory."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+import dupegrid
+from dupegrid.core.config import load_config
+from dupegrid.core.errors import ConfigError
+from dupegrid.storage.tables import read_json, read_metadata, write_json, write_table
+from dupegrid.storage.zarr_store import _about, _sealed
+from tests.conftest import save
+from tests.helpers.forks import started
+
+SETTINGS: dict[str, Any] = {"quiet": True, "thumb": 8, "scheduler": "sync", "cutoff": 500.0}
+# Looks into each run directory it is given in a fork of its own; prints how often each was an error, or how it ended.
+LOOK = """
+import json, os, resource, signal, sys, zarr, dupegrid  # zarr, as each fork would import it
+from dupegrid.core.errors import DupegridError
+
+def look_into(run):
+    said = 0
+    for look in (
+        lambda: dupegrid.status(run),
+        lambda: dupegrid.open_run(run).explain(0, 1),
+        lambda: dupegrid.open_run(run).summary,
+        lambda: dupegrid.open_run(run).show(0),
+        lambda: dupegrid.open_run(run).at(10),
+        lambda: dupegrid.open_run(run).mse[:2, :2].compute(scheduler="sync"),
+        lambda: dupegrid.report(run),
+        lambda: dupegrid.cluster(run, threshold=10),
+        lambda: dupegrid.compare(run, orientations="none", scheduler="sync", quiet=True),
+    ):
+        try:
+            look()
+        except DupegridError as error:
+            assert "\\n" not in str(error)
+            said += 1
+    return said
+
+found = {}
+for name in sys.argv[1:]:
+    read, write = os.pipe()
+    if os.fork() == 0:
+        signal.alarm(60)
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        os.write(write, str(look_into(name)).encode())
+        os._exit(0)
+    os.close(write)
+    ended = os.waitstatus_to_exitcode(os.wait()[1])
+    found[os.path.basename(name)] = int(os.read(read, 9)) if ended == 0 else f"ended with {ended}"
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    for k in range(6):
+        save(folder / f"photos/{k}.png", k // 2)
+    return dupegrid.run(folder / "photos", out=folder / "run", **SETTINGS).path
+
+
+def changed_table(path: Path, **columns: Callable[[pa.Table], Any]) -> None:
+    """Write a table again with other values and the facts it had."""
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values(table), table.schema.field(name).type))
+    write_table(path, table, read_metadata(path))
+
+
+def changed_about(path: Path, **values: Any) -> None:
+    """Have a zarr.json say other things, as if they had been written there."""
+    about = json.loads((path / "zarr.json").read_text()) | values
+    dtype, chunks = np.dtype(about["data_type"]), about["chunk_grid"]["configuration"]["chunk_shape"]
+    facts = {**about["attributes"], "length": about["shape"][0]}
+    of_array = _about(tuple(about["shape"]), tuple(chunks), dtype, dtype.type(about["fill_value"]))
+    (path / "zarr.json").write_text(json.dumps({**about, "attributes": _sealed(facts, of_array)}))
+
+
+def wild_shape(name: str, length: int) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        shape = json.loads((run / name / "zarr.json").read_text())["shape"]
+        changed_about(run / name, shape=[length, *shape[1:]])
+
+    return change
+
+
+def wild_chunks(name: str) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        grid = {"name": "regular", "configuration": {"chunk_shape": [10**12, 8, 8, 3]}}
+        changed_about(run / name, chunk_grid=grid)
+
+    return change
+
+
+def a_pipe(name: str) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        (run / name).unlink()
+        os.mkfifo(run / name)
+
+    return change
+
+
+def deep(name: str) -> Callable[[Path], None]:
+    return lambda run: (
+        (run / name).write_text('{"made_by": "dupegrid", "x": ' + "[" * 200_000 + "]" * 200_000 + "}") and None
+    )
+
+
+def many_rows(run: Path) -> None:
+    """A few kilobytes that stand for a billion rows."""
+    path = run / "matches.parquet/part-identical.parquet"
+    table = pq.read_table(path)
+    nulls = pa.table({field.name: pa.nulls(3_000_000, field.type) for field in table.schema})
+    with (
+        open(path, "wb") as file,
+        pq.ParquetWriter(file, nulls.schema.with_metadata({"made_by": "dupegrid"})) as writer,
+    ):
+        writer.write_table(nulls)
+
+
+def settings_of(**values: Any) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        saved = read_json(run / "run.json")
+        write_json(run / "run.json", {**saved, **values})
+
+    return change
+
+
+TAMPERED: dict[str, Callable[[Path], None]] = {
+    "ids that are not there": lambda run: changed_table(run / "clusters.parquet", image=lambda t: [10**12] * len(t)),
+    "keepers below 0": lambda run: changed_table(run / "clusters.parquet", keeper=lambda t: [-5] * len(t)),
+    "cluster numbers": lambda run: changed_table(run / "clusters.parquet", cluster=lambda t: [10**15] * len(t)),
+    "representatives": lambda run: changed_table(run / "images.parquet", identical_to=lambda t: [10**12] * len(t)),
+    "ids of images": lambda run: changed_table(run / "images.parquet", id=lambda t: [7] * len(t)),
+    "no size": lambda run: changed_table(run / "images.parquet", width=lambda t: [0] * len(t)),
+    "no path": lambda run: changed_table(run / "images.parquet", path_raw=lambda t: [None] * len(t)),
+    "matches": lambda run: (
+        [
+            changed_table(p, b=lambda t: pc.add(t["b"], 10**12).to_pylist())
+            for p in (run / "matches.parquet").glob("part-0*")
+        ]
+        and None
+    ),
+    "a trillion thumbnails": wild_shape("thumbs.zarr", 10**12),
+    "more thumbnails than there are": wild_shape("thumbs.zarr", 10**5),
+    "a chunk of terabytes": wild_chunks("thumbs.zarr"),
+    "a trillion cells": wild_shape("levels.zarr/coarse", 10**12),
+    "a trillion strips": wild_shape("tiles.zarr", 10**12),
+    "a trillion in order": wild_shape("sorted.zarr/order", 10**12),
+    "a pipe for a chunk": a_pipe("thumbs.zarr/c.0.0.0.0"),
+    "a pipe for cells": a_pipe("levels.zarr/coarse/c.0.0"),
+    "a pipe for a table": a_pipe("images.parquet"),
+    "a pipe for zarr.json": a_pipe("tiles.zarr/zarr.json"),
+    "deep run.json": deep("run.json"),
+    "deep receipt.json": deep("receipt.json"),
+    "rows for terabytes": many_rows,
+    "format of another kind": settings_of(format="2"),
+    "settings of another kind": settings_of(config=[1, 2]),
+    "a fingerprint of another kind": settings_of(fingerprint={"a": 1}),
+    "an older format": settings_of(format=1),
+    "a newer format": settings_of(format=99),
+}
+
+
+@pytest.fixture(scope="module")
+def looks(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int | str]:
+    """How often each tampered run directory was a one-line error, or how the process ended that looked into it."""
+    folder = tmp_path_factory.mktemp("tampered")
+    for what, tamper in TAMPERED.items():
+        tamper(shutil.copytree(finished, folder / what))
+    found = folder / "found"
+    with started(LOOK, *(folder / what for what in TAMPERED), out=found, err=folder / "said") as process:
+        process.join()
+    print((folder / "said").read_text())
+    return json.loads(found.read_text())
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_a_tampered_run_directory_is_a_line_soon_and_in_little_memory(looks: dict[str, int | str], what: str) -> None:
+    said = looks[what]
+    assert isinstance(said, int), said
+    assert said > 0 or what in ("a trillion strips", "a trillion in order")  # which are made again
+
+
+def test_aliases_in_a_file_of_settings_are_refused(tmp_path: Path) -> None:
+    lines = ["a: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"b{k}: &a{k + 1} [{', '.join([f'*a{k}'] * 9)}]" for k in range(12)]
+    (tmp_path / "bomb.yaml").write_text("\n".join([*lines, "extensions: *a12"]))
+    with pytest.raises(ConfigError, match="alias"):
+        load_config(tmp_path / "bomb.yaml")

@@ -23,7 +23,7 @@ from moto.server import ThreadedMotoServer
 
 import dupegrid
 from dupegrid.core.config import load_config
-from dupegrid.core.errors import ConfigError, DupegridError, InputError
+from dupegrid.core.errors import ConfigError, DupegridError, InputError, RunDirError
 from dupegrid.images import archives, decoder, fetching
 from dupegrid.images.sources import Sources
 from tests.conftest import save
@@ -312,6 +312,22 @@ def test_what_cannot_be_listed_is_one_line(
     archive_ = zipped(photos, tmp_path / "a.zip")
     (tmp_path / "link.zip").symlink_to(archive_)
     assert "is both a PATH and --against" in refused(archive_, against=tmp_path / "link.zip", out=out)
+
+
+def test_a_run_in_a_bucket_is_not_beside_its_photos(
+    bucket: Bucket, photos: Path, monkeypatch: pytest.MonkeyPatch, fetches: list[str]
+) -> None:
+    for name in ("a b.png", "z.png"):
+        bucket.put(f"all/{name}", (photos / name).read_bytes())
+    for out in (f"{bucket.address}/all", f"{bucket.address}/all/run"):
+        with pytest.raises(RunDirError, match="lies inside s3://photos/all: choose a folder outside it"):
+            dupegrid.index(f"{bucket.address}/all", out=out, **SETTINGS)
+    monkeypatch.setenv("AWS_ENDPOINT", os.environ["AWS_ENDPOINT_URL"])  # obstore knows this name too
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    for _ in range(2):
+        run = dupegrid.index(f"{bucket.address}/all", out=f"{bucket.address}/all-run", **SETTINGS)
+        assert run.images["status"].to_pylist() == ["ok", "ok"]
+        assert sorted(fetches) == ["a b.png", "z.png"]
 
 
 @pytest.mark.parametrize(("library", "address"), [("obstore", "gs://b"), ("aiohttp", "https://host")])

@@ -211,8 +211,9 @@ def file_system(scheme: str) -> Any:
     return FsspecStore(scheme, client_options=_client_options(), retry_config=_FEW_TRIES, skip_instance_cache=True)
 
 
-def _client_options() -> dict[str, Any]:
-    return {"allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")}
+def _client_options() -> dict[str, Any] | None:
+    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    return {"allow_http": True} if plain else None  # any, and AWS_ALLOW_HTTP says nothing
 
 
 @contextmanager

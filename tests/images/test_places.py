@@ -97,9 +97,9 @@ def test_photos_reached_through_a_link_keep_that_name(crossing: Path) -> None:
 @pytest.mark.parametrize(
     "refused",
     [
-        lambda photos, out: dupegrid.run("s3://bucket/photos", out=out),
-        lambda photos, out: dupegrid.run(photos, out="s3://bucket/run"),
-        lambda photos, out: dupegrid.run(photos, against="gs://bucket", out=out),
+        lambda photos, out: dupegrid.run("ftp://host/photos", out=out),
+        lambda photos, out: dupegrid.run(photos, out="ftp://host/run"),
+        lambda photos, out: dupegrid.run(photos, against="gs://me@bucket", out=out),
         lambda photos, out: dupegrid.run(files_from="https://host/list", out=out),
         lambda photos, out: dupegrid.run(files_from=photos / "list", out=out),
         lambda photos, out: dupegrid.run("photos\0", out=out),

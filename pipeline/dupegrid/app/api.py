@@ -27,6 +27,8 @@ from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.index import index_progress
 from dupegrid.images.levels import COARSE
+from dupegrid.images.remote import is_address
+from dupegrid.images.sources import Sources
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress
@@ -219,7 +221,7 @@ def _cannot_change(key: str) -> UsageError:
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) -> None:
-    workers.check(chosen.run_dir.lock, _samples(listing))
+    workers.check(chosen.run_dir.lock, _samples(listing, Sources.of(chosen.config)))
     saved = {
         "format": FORMAT,
         "config": chosen.config.model_dump(),
@@ -234,12 +236,14 @@ def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) 
     write_run_json(chosen.path, {**saved, "fingerprint": key})
 
 
-def _samples(listing: Listing) -> tuple[tuple[bytes, ...], ...]:
-    """Three paths of each root: the first, the middle and the last."""
+def _samples(listing: Listing, sources: Sources) -> tuple[tuple[bytes, ...], ...]:
+    """Three paths of each root, the first, the middle and the last; or the archive that they are in."""
     roots, paths = listing.files["root"].to_numpy(), listing.files["path_raw"]
     ends = np.flatnonzero(np.diff(roots, prepend=-1, append=-1))
     spans = [(int(first), int(last) - 1) for first, last in pairwise(ends)] if len(roots) else []
-    return tuple(tuple(paths[k].as_py() for k in (i, (i + j) // 2, j)) for i, j in spans)
+    samples = [[paths[k].as_py() for k in (i, (i + j) // 2, j)] for i, j in spans]
+    lying_at = [[sources.place(path) or path for path in of_root] for of_root in samples]
+    return tuple(tuple(path for path in of_root if not is_address(path)) for of_root in lying_at)
 
 
 def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:

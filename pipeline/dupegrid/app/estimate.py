@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,11 +15,13 @@ import numpy.typing as npt
 from dupegrid.core.arrays import CHOICES
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.config import Config
+from dupegrid.images.chunk import decoded_of
 from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing
 from dupegrid.images.facts import reading_of
+from dupegrid.images.fetching import fetched
 from dupegrid.images.levels import level_shapes
-from dupegrid.images.sandbox import decode_files
+from dupegrid.images.sources import Sources
 from dupegrid.pairs.bounds import COMPONENTS
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.sort import sorted_shapes
@@ -84,10 +87,11 @@ def _decode_rate(listing: Listing, config: Config, workers: int) -> float:
 
     def decode(files: Sequence[File]) -> int:
         done, end = 0, time.perf_counter() + _DECODE_S
-        for _ in decode_files(files, reading_of(config), config.file_timeout):
-            done += 1
-            if time.perf_counter() > end:
-                break
+        with closing(fetched(files, Sources.of(config))) as batches:
+            for _ in decoded_of(batches, reading_of(config), config.file_timeout):
+                done += 1
+                if time.perf_counter() > end:
+                    break
         return done
 
     with ThreadPoolExecutor(workers) as pool:

@@ -34,7 +34,7 @@ def check_out(path: Path, config: Config, before: Config | None) -> None:
     """Refuse an --out that would mix with other files, or with the thumbnails of other settings than `before`."""
     text, real = shown(path), path.resolve()
     for root in {*config.roots} - {config.files_from}:
-        if real.is_relative_to(Path(root).resolve()):
+        if real.is_relative_to(Path(root).resolve()) if root.startswith("/") else f"{path}/".startswith(root + "/"):
             raise RunDirError(
                 f"--out {text} lies inside {printable(root)}: choose a folder outside it, "
                 "as nothing is written beside the photos"

@@ -16,7 +16,7 @@ from dupegrid.core.config import Config, load_config
 from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
-from dupegrid.core.values import StrPath, resolved
+from dupegrid.core.values import StrPath, located, resolved
 from dupegrid.images.levels import COARSE, row_checks
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
@@ -119,7 +119,7 @@ class Run:
             return int(str(image))
         paths, end = self.images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))
         try:
-            whole = os.fsencode(resolved(end[1:]))
+            whole = os.fsencode(located(end[1:]))
         except ValueError as error:
             raise UsageError(f"the image {error}") from None
         for wanted in (whole, end):

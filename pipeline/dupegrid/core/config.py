@@ -21,6 +21,7 @@ from dupegrid.core.values import (
     extension,
     in_bytes,
     known_scheduler,
+    located,
     one_or_several,
     resolved,
 )
@@ -35,7 +36,8 @@ Scope = Literal["all", "across", "within"]
 # Before a converter stands what a caller may give: Settings says the same to type checkers, and a test compares them.
 SizeBytes = Annotated[int, BeforeValidator(in_bytes, json_schema_input_type=int | str)]
 FilePath = Annotated[str, BeforeValidator(resolved, json_schema_input_type=StrPath)]
-FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(one_or_several, json_schema_input_type=StrPaths)]
+Location = Annotated[str, BeforeValidator(located, json_schema_input_type=StrPath)]
+Locations = Annotated[tuple[Location, ...], BeforeValidator(one_or_several, json_schema_input_type=StrPaths)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(one_or_several, json_schema_input_type=Texts)]
 Extension = Annotated[str, AfterValidator(extension)]
 Extensions = Annotated[
@@ -55,13 +57,15 @@ class Taken(NamedTuple):
 
 
 class Config(BaseModel):
-    """All settings of a run. Frozen; paths are absolute; `cutoff` is never below `threshold`."""
+    """All settings of a run. Frozen; paths are absolute or addresses; `cutoff` is never below `threshold`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    paths: Annotated[FilePaths, Taken(_TRYING, flag=False)] = Field((), description="Folders of images.")
-    against: Annotated[FilePaths, Taken(_MAKING, "PATH")] = Field(
-        (), description="Compare with these folders only, no pair inside either side."
+    paths: Annotated[Locations, Taken(_TRYING, flag=False)] = Field(
+        (), description="Folders of images, zip and tar archives, s3://, gs://, az:// and http(s):// addresses."
+    )
+    against: Annotated[Locations, Taken(_MAKING, "PATH")] = Field(
+        (), description="Compare with these PATHs only, no pair inside either side."
     )
     threshold: Annotated[float, Taken((*_COMPARING, "cluster"))] = Field(
         50.0, ge=0, le=65025, description="Pairs with an MSE at or under it are duplicates."
@@ -112,7 +116,7 @@ class Config(BaseModel):
     ignore_name: Annotated[Patterns, Taken(_TRYING, "GLOB")] = Field(
         (), description="Leave out files and folders of this name."
     )
-    ignore_path: Annotated[FilePaths, Taken(_TRYING, "PATH")] = Field((), description="Leave out this file or folder.")
+    ignore_path: Annotated[Locations, Taken(_TRYING, "PATH")] = Field((), description="Leave out this file or folder.")
     scheduler: Annotated[
         Scheduler,
         Taken(_COMPARING, "|".join((*SCHEDULERS_HERE, "tcp://...")), of_run="RUN's, unless that is an address"),
@@ -140,7 +144,7 @@ class Config(BaseModel):
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """What is searched: the folders of PATH, the file of paths if there is one, the folders of --against."""
+        """What is searched: the PATHs, the file of paths if there is one, those of --against."""
         return (*self.paths, *([self.files_from] if self.files_from else []), *self.against)
 
     @property
@@ -266,6 +270,6 @@ def _first_problem(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
         return message
-    if "is " + repr(problem["input"]) in message:
+    if message.startswith("is ") or "is " + repr(problem["input"]) in message:
         return f"{key} {message}"
     return f"{key} is {problem['input']!r}: {message[0].lower()}{message[1:]}"

@@ -4,10 +4,15 @@ import os
 import re
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import quote, unquote_to_bytes
 
 SCHEDULERS_HERE = ("sync", "threads", "processes", "local")  # on this machine, connecting to nothing
 _ADDRESS: Final = re.compile(r"tcp://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SECRETS: Final = re.compile(r"(?<=://).*@|[?#].*", re.DOTALL)
+WEB: Final = ("http", "https")
+BUCKETS: Final = ("s3", "gs", "az")
+_HOSTS: Final = dict.fromkeys(WEB, r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?") | dict.fromkeys(BUCKETS, r"[\w.-]+")
 
 StrPath = str | os.PathLike[str]
 StrPaths = StrPath | Sequence[StrPath]
@@ -32,7 +37,8 @@ def resolved(path: Any) -> str:
     if not text or "\0" in text:
         raise ValueError(f"is {text!r}: name a folder")
     if _URL.match(text):
-        raise ValueError(f"is {text!r}: only folders and files of this machine can be named, so mount it first")
+        shown = _SECRETS.sub("...", text)  # no password goes into a message
+        raise ValueError(f"is {shown!r}: only folders and files of this machine can be named, so mount it first")
     parts = os.path.expanduser(text).split("/")
     if ".." not in parts:
         return os.path.abspath("/".join(parts))
@@ -42,6 +48,28 @@ def resolved(path: Any) -> str:
     except OSError as error:
         raise ValueError(f"is {text!r}: {error.strerror}, before its last '..'") from None
     return os.path.normpath("/".join([head, *parts[tail:]]))
+
+
+def located(path: Any) -> str:
+    """As `resolved`; or an address where pictures are, in one spelling: s3://bucket/folder, https://host/folder.
+
+    ValueError for one that holds a user, a password or a key, which goes into no message: the environment has these.
+    """
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+    scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
+    if not _URL.match(text) or scheme not in _HOSTS:
+        return resolved(path)
+    host, _, folder = rest.partition("/")
+    if not re.fullmatch(_HOSTS[scheme], host, re.ASCII) or (scheme in WEB and re.search("[?#]", folder)):
+        form = "s3://bucket/folder, gs:// or az://" if scheme in BUCKETS else f"{scheme}://host/folder/"
+        raise ValueError(f"is an address of another form than {form}: leave users, passwords and keys out of it")
+    names = [name for name in folder.split("/") if name]
+    if not {".", ".."}.isdisjoint(names) or not text.isprintable():
+        raise ValueError(f"is {text!r}: write the address out")
+    if scheme in WEB:
+        host, names = host.lower(), [quote(unquote_to_bytes(name), safe="") for name in names]
+    return "/".join([f"{scheme}://{host}", *names])
 
 
 def one_or_several(value: Any) -> Any:

@@ -5,7 +5,8 @@ but for the files in it that have not.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
@@ -27,9 +28,11 @@ from dupegrid.images.facts import (
     settings_key,
     together,
 )
+from dupegrid.images.fetching import Batch, fetched
 from dupegrid.images.levels import level_shapes, stored_levels
 from dupegrid.images.recipe import DECODERS
 from dupegrid.images.sandbox import decode_files, may_pass
+from dupegrid.images.sources import Sources
 from dupegrid.storage.arrays import Arrays, Thumbs
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.run_dir import RunDir
@@ -55,16 +58,16 @@ def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, key: str)
     run_dir.renew()
 
 
-def index_chunk(run_dir: RunDir, token: str, reading: Reading, timeout_s: float, number: int) -> int:
+def index_chunk(run_dir: RunDir, token: str, sources: Sources, reading: Reading, timeout_s: float, number: int) -> int:
     """Decode the files of chunk `number`, write its rows and then its thumbnails. Returns how many files it has.
 
     SupersededError as soon as another run than the one with this token has the run directory.
     """
     with run_dir.writing_for(token):
-        return _index_chunk(run_dir, reading, timeout_s, number)
+        return _index_chunk(run_dir, sources, reading, timeout_s, number)
 
 
-def _index_chunk(run_dir: RunDir, reading: Reading, timeout_s: float, number: int) -> int:
+def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s: float, number: int) -> int:
     files = run_dir.listing().read(number)
     settings = settings_key(reading, timeout_s)
     known, chunk, failed = _known(run_dir, number, files, reading, settings)
@@ -73,13 +76,14 @@ def _index_chunk(run_dir: RunDir, reading: Reading, timeout_s: float, number: in
     wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
     chunk[missing] = 0
     looked_s = time.monotonic()
-    for at, decoded in decode_files(wanted, reading, timeout_s):
-        if time.monotonic() - looked_s > _LOOKS_EVERY_S:
-            check_hold()
-            looked_s = time.monotonic()
-        known[missing[at]] = decoded
-        if decoded.thumb is not None:
-            chunk[missing[at]] = decoded.thumb
+    with closing(fetched(wanted, sources)) as batches:
+        for at, decoded in decoded_of(batches, reading, timeout_s):
+            if time.monotonic() - looked_s > _LOOKS_EVERY_S:
+                check_hold()
+                looked_s = time.monotonic()
+            known[missing[at]] = decoded
+            if decoded.thumb is not None:
+                chunk[missing[at]] = decoded.thumb
     table = _rows(files, [decoded for decoded in known if decoded is not None])
     facts = facts_of(files, table, settings, failed)
     before = read_metadata(run_dir.part(number)).get("decoders", "")
@@ -87,6 +91,14 @@ def _index_chunk(run_dir: RunDir, reading: Reading, timeout_s: float, number: in
     facts["decoders"] = together([before if kept else "", DECODERS if missing else ""])
     _write(run_dir, number, table, chunk, facts)
     return len(files)
+
+
+def decoded_of(batches: Iterable[Batch], reading: Reading, timeout_s: float) -> Iterator[tuple[int, Decoded]]:
+    """What became of each file that was fetched, by its place."""
+    for batch in batches:
+        yield from batch.failed.items()
+        for at, decoded in decode_files(batch.files, reading, timeout_s):
+            yield batch.places[at], decoded
 
 
 def write_chunk(

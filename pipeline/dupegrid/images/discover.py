@@ -12,7 +12,9 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError
 from dupegrid.core.text import display_path, printable
 from dupegrid.core.values import resolved
-from dupegrid.images.listing import Found, Rows, has_extension, is_ignored
+from dupegrid.images.listing import Found, Rows, has_extension, is_ignored, names_below
+from dupegrid.images.remote import is_address
+from dupegrid.images.sources import Source, Sources, source
 
 Identity = tuple[int, int] | bytes  # of a folder: device and inode, or where these say nothing its real path
 _UNKNOWN: Final = os.stat_result([stat.S_IFREG] + [0] * 9)  # of a file; indexing says what is wrong with it
@@ -32,16 +34,17 @@ def discover(config: Config, found: Callable[[int], None] = lambda _more: None) 
 
     Of roots inside each other, a file belongs to the innermost; of a root named twice, to the first. Pipes and devices
     are never opened, symbolic links only followed where that is asked for. `found` is told of more files now and then.
-    Raises InputError when there is no root, or when a root does not exist, is not a folder, cannot be listed, or is on
-    both sides of --against.
+    Raises InputError when there is no root, or when a root does not exist, is neither folder nor archive, cannot be
+    listed, or is on both sides of --against.
     """
     if not config.paths and not config.files_from:
         raise InputError("no PATH to search: name at least one folder of images")
+    sources = Sources.of(config)
     first: dict[Identity, int] = {}
     the_list = len(config.paths) if config.files_from else -1
     for number, root in enumerate(config.roots):
         if number != the_list:
-            known = first.setdefault(_checked_root(root), number)
+            known = first.setdefault(_checked_root(root, sources), number)
             if known < config.first_against <= number:
                 raise InputError(f"{printable(root)} is both a PATH and --against: name it once")
     walk = _Walk(config, set(first))
@@ -50,16 +53,22 @@ def discover(config: Config, found: Callable[[int], None] = lambda _more: None) 
         if number == the_list:
             rows.add(number, walk.named(root, rows.paths()), found)
         elif number in first.values():
-            rows.add(number, walk.files(os.fsencode(root)), found)
+            into = sources.place(os.fsencode(root))
+            files = walk.files(os.fsencode(root)) if into is None else walk.apart(os.fsencode(root), source(into))
+            rows.add(number, files, found)
     return Listing(rows.table(config), tuple(walk.unreadable), walk.links_left_alone)
 
 
-def _checked_root(root: str) -> Identity:
+def _checked_root(root: str, sources: Sources) -> Identity:
     shown = printable(root)
+    into = sources.place(os.fsencode(root))
+    if into is not None:
+        source(into)  # raises where it cannot be opened
+        return os.fsencode(root if is_address(into) else os.path.realpath(root))
     try:
         status = os.stat(root)
         if not stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{shown} is a file: name the folder that holds it")
+            raise InputError(f"{shown} is no folder: name the folder that holds it")
         with os.scandir(root):
             pass
     except FileNotFoundError:
@@ -104,6 +113,22 @@ class _Walk:
                             yield entry.path, status, links
             except OSError:
                 self.unreadable.append(os.fsdecode(folder))
+
+    def apart(self, root: bytes, source: Source) -> Iterator[Found]:
+        """The files below a root that is no folder; in no order."""
+        start = root + b"/"
+        others = tuple(path + b"/" for path in map(os.fsencode, self._config.roots) if path.startswith(start))
+        ignored = tuple(os.fsencode(path) + b"/" for path in self._config.ignore_path)
+
+        def wanted(path: bytes, is_folder: bool) -> bool:
+            if (path + b"/").startswith(others + ignored) or not (is_folder or has_extension(path, self._config)):
+                return False
+            return not any(is_ignored(name, self._names) for name in names_below(start, path))
+
+        for path, status in source.listed(root, wanted):
+            yield path, status, False
+        self.unreadable += map(os.fsdecode, source.unreadable)
+        self.links_left_alone += source.links
 
     def named(self, file: str, seen: set[bytes]) -> Iterator[Found]:
         """The regular files that a file names, but for those seen; what it names and is not there, as empty files."""

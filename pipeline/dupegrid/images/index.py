@@ -4,6 +4,7 @@ A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -18,9 +19,12 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
+from dupegrid.images.archives import forget_archives
 from dupegrid.images.chunk import create_levels, create_stores, index_chunk, stored_seal
+from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing
 from dupegrid.images.facts import is_current, listing_digests, reading_of, together
+from dupegrid.images.fetching import fetched
 from dupegrid.images.hashing import hashes_of
 from dupegrid.images.levels import COARSE
 from dupegrid.images.listing import with_left_out, with_roots
@@ -28,6 +32,7 @@ from dupegrid.images.merge import Read, merge
 from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
 from dupegrid.images.recipe import DECODERS, RECIPE
 from dupegrid.images.representatives import set_keys, with_representatives
+from dupegrid.images.sources import Sources
 from dupegrid.storage.arrays import Thumbs, chunk_size, stored_key
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
@@ -58,8 +63,10 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
         run_dir.images.replace(run_dir.images_before)
     run_dir.renew()
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
-        task = partial(index_chunk, run_dir, current().token, reading_of(config), config.file_timeout)
+        sources, reading = Sources.of(config), reading_of(config)
+        task = partial(index_chunk, run_dir, current().token, sources, reading, config.file_timeout)
         runtime.each(task, pending, advance)
+    forget_archives()
     parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
     _say_of_other_decoders(parts, reporter)
     keys = [_rows_key(run_dir, k, facts) for k, facts in enumerate(parts)]
@@ -143,10 +150,21 @@ def _chunk_for(files: pa.Table) -> int:
 
 def _read(config: Config, reporter: Reporter, files: Sequence[tuple[bytes, int]]) -> list[str | None]:
     """The hashes of files that may be known ones."""
+    found: list[str | None] = [None] * len(files)
     if not files:
-        return []
-    with reporter.stage("recognize", len(files), "files") as advance:
-        return hashes_of(files, config.follow_symlinks, config.file_timeout, advance)
+        return found
+    wanted = [File(path, size_bytes, 1) for path, size_bytes in files]
+    with (
+        reporter.stage("recognize", len(files), "files") as advance,
+        closing(fetched(wanted, Sources.of(config))) as batches,
+    ):
+        for batch in batches:
+            here = [(file.path_raw, file.size_bytes) for file in batch.files]
+            hashes = hashes_of(here, config.follow_symlinks, config.file_timeout, advance)
+            for place, hash_ in zip(batch.places, hashes, strict=True):
+                found[place] = hash_
+            advance(len(batch.failed))
+    return found
 
 
 def _known_files(run_dir: RunDir) -> pa.Table | None:

@@ -6,6 +6,8 @@ import os
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +15,22 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints, clamped64
 from dupegrid.core.config import Config
+from dupegrid.core.keys import fingerprint
 from dupegrid.storage.schemas import FILES
 
-Found = tuple[bytes, os.stat_result, bool]  # path, status, whether a symbolic link was followed to get there
+
+class Stamps(NamedTuple):
+    """What is known of a file that lies in no folder, by the names that the status of a file has."""
+
+    st_size: int = 0
+    st_mtime_ns: int = 0
+    st_ctime_ns: int = 0
+    st_dev: int = 0
+    st_ino: int = 0
+    st_nlink: int = 1
+
+
+Found = tuple[bytes, os.stat_result | Stamps, bool]  # path, status, whether a symbolic link was followed to get there
 
 _SAMPLE = 8  # files of a device that are looked at twice
 _TOLD_EVERY = 1000  # files
@@ -50,7 +65,7 @@ class Rows:
             if count % _TOLD_EVERY == 0:
                 found(_TOLD_EVERY)
         found((len(self._paths) - start) % _TOLD_EVERY)
-        self._order += sorted(range(start, len(self._paths)), key=self._paths.__getitem__)
+        self._order += sorted(range(start, len(self._paths)), key=lambda row: plain(self._paths[row]))
 
     def paths(self) -> set[bytes]:
         """The paths found so far."""
@@ -123,6 +138,28 @@ class Rows:
                 kinds[row] = None
 
 
+def stamps(place: bytes, name: bytes, size_bytes: int, mtime_ns: int, proof: Sequence[Any]) -> Stamps:
+    """The stamps of a file, of that name in an archive or at an address, from what proves that it has not changed.
+
+    They differ where the proof does. The change time is the other time, or 0 where there is no proof: merge.py and the
+    index then go by the hash.
+    """
+    time_ns = mtime_ns or int(bool(proof))
+    whole = [name.hex(), size_bytes, time_ns, *proof]
+    numbers = [int(fingerprint(*parts)[:16], 16) for parts in ([place.hex()], whole)]
+    return Stamps(size_bytes, time_ns, time_ns if proof else 0, *numbers)
+
+
+def plain(path: bytes) -> bytes:
+    """A path as its names are: without the escapes of web addresses."""
+    return unquote_to_bytes(path) if path.startswith((b"http://", b"https://")) else path
+
+
+def names_below(folder: bytes, path: bytes) -> list[str]:
+    """The names of the folders and the file on the way from a folder, with its '/', to a path below it."""
+    return os.fsdecode(plain(path)[len(plain(folder)) :]).split("/")
+
+
 def sides(config: Config, roots: Ints) -> pa.Array:
     """The group of files under these roots, by number, -1 for none."""
     if not config.against:
@@ -151,7 +188,7 @@ def with_left_out(files: pa.Table, config: Config) -> pa.Table:
     ignored = tuple(os.fsencode(path).rstrip(b"/") + b"/" for path in config.ignore_path)
     for row, file in zip(removed.tolist(), files.take(pa.array(removed)).to_pylist(), strict=True):
         path = file["path_raw"]
-        names = os.fsdecode(path[len(folders[file["root"]]) :]).split("/") if file["root"] in folders else []
+        names = names_below(folders[file["root"]], path) if file["root"] in folders else []
         left_out[row] = (
             not has_extension(path, config)
             or (file["link_kind"] == "symbolic" and not config.follow_symlinks)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.text import counted, display_path, printable, quantity, size_text
+from dupegrid.core.values import BUCKETS, WEB
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
 from dupegrid.storage.schemas import REASONS
@@ -24,6 +25,7 @@ MAX_CLUSTERS: Final = 300  # on a page; what is left out is said on it
 MAX_PICTURES: Final = 40  # of a cluster
 MAX_FAILURES: Final = 500
 _LONGER_SIDE_PX: Final = 132
+_ADDRESSES: Final = tuple(f"{scheme}://".encode() for scheme in (*WEB, *BUCKETS))  # and no other: none runs a script
 _PICTURE_NAME: Final = r"\.(jpe?g|png|gif|webp|tiff?|bmp|heic|avif|jp2)$"
 
 _pages = jinja2.Environment(
@@ -136,7 +138,7 @@ def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) ->
         folder=printable(display_path(path_raw.rsplit(b"/", 1)[0])),
         name=printable(display_path(path_raw.rsplit(b"/", 1)[-1])),
         path=printable(display_path(path_raw)),
-        href="file://" + quote(path_raw),
+        href=quote(path_raw, safe="/:%") if path_raw.startswith(_ADDRESSES) else "file://" + quote(path_raw),
         source="data:image/jpeg;base64," + base64.b64encode(encode_jpeg(thumb)).decode(),
         width_px=max(8, round(width * scale)),
         height_px=max(8, round(height * scale)),

@@ -20,6 +20,7 @@ from dupegrid.core.errors import DupegridError, RunDirError
 
 _SCHEMES: Final = ("s3", "gs", "az")
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
+_FEW_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # where a failure costs a picture
 _AHEAD_BYTES: Final = 1 << 20  # read at once of a table
 
 
@@ -188,12 +189,32 @@ def store_of(url: str) -> Any:
     _obstore()
     from obstore.store import from_url
 
-    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
     patience: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-    return from_url(url, client_options={"allow_http": plain}, retry_config=patience)
+    return from_url(url, client_options=_client_options(), retry_config=patience)
 
 
 os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not in the fork
+
+
+def listed_objects(url: str, prefix: str) -> Any:
+    """The objects below a prefix of a bucket, in pages of what obstore says of them; as the environment is now."""
+    obstore = _obstore()
+    from obstore.store import from_url
+
+    return obstore.list(from_url(url, client_options=_client_options(), retry_config=_FEW_TRIES), prefix or None)
+
+
+def file_system(scheme: str) -> Any:
+    """What fsspec calls a file system, of the buckets of a scheme; as the environment is now."""
+    _obstore()
+    from obstore.fsspec import FsspecStore
+
+    return FsspecStore(scheme, client_options=_client_options(), retry_config=_FEW_TRIES, skip_instance_cache=True)
+
+
+def _client_options() -> dict[str, Any] | None:
+    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    return {"allow_http": True} if plain else None  # any, and AWS_ALLOW_HTTP says nothing
 
 
 @contextmanager

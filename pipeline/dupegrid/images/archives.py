@@ -1,0 +1,209 @@
+"""Zip and tar archives: what is in them, and their members, read in the order in which they lie."""
+
+import calendar
+import lzma
+import os
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from dupegrid.core.errors import InputError
+from dupegrid.core.text import display_path, printable
+from dupegrid.images.listing import Stamps, stamps
+
+_PIECE_BYTES: Final = 1 << 20
+_NS: Final = 1_000_000_000
+_ENCRYPTED: Final = 1  # bit of a zip member's flags
+_UTF_8: Final = 1 << 11  # likewise
+_TIMES: Final = 0x5455  # a zip member's extra field with times in seconds, UTC; the others are local, by two seconds
+
+# What reading a damaged archive raises; the standard library has no base for these.
+_BROKEN: Final = (
+    *(OSError, EOFError, RuntimeError, ValueError),
+    *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError),
+)
+
+
+class Member(NamedTuple):
+    """A file in an archive."""
+
+    size_bytes: int
+    mtime_ns: int  # 0 where it is not known
+    at: int  # where it lies
+    check: int  # a checksum of its bytes, or 0
+    zipped: zipfile.ZipInfo | None = None
+
+
+class Archive:
+    """An archive as it is when it is opened: its members by their names, of several of one name the last.
+
+    Names have neither empty parts nor '.'; those with '..' are kept, and must not be used as paths. Links are counted,
+    not followed. `whole` is False where the archive breaks off: the members up to there are known.
+    """
+
+    batch_bytes: int = 1 << 26  # of members that are read together
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self.members: dict[bytes, Member] = {}
+        self.links = 0
+        self.whole = True
+        status = os.stat(path)
+        self._proof = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino]
+
+    def stamps(self, name: bytes) -> Stamps:
+        """What says whether a member is the same: the archive's own stamps, its place and its checksum."""
+        member = self.members[name]
+        return stamps(self.path, name, member.size_bytes, member.mtime_ns, [*self._proof, member.at, member.check])
+
+    def read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+        """The bytes of members, in pieces, each read before the next; those that are not there are left out."""
+        raise NotImplementedError
+
+    def _in_order(self, names: Iterable[bytes]) -> list[bytes]:
+        return sorted((name for name in names if name in self.members), key=lambda name: self.members[name].at)
+
+
+class Zip(Archive):
+    """A zip archive, which is held open."""
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(path)
+        self._zip = zipfile.ZipFile(os.fsdecode(path))
+        for info in self._zip.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind == stat.S_IFLNK:
+                self.links += 1
+            elif not info.is_dir() and kind in (0, stat.S_IFREG):
+                name = info.filename.encode("utf-8" if info.flag_bits & _UTF_8 else "cp437", "replace")
+                member = Member(info.file_size, _modified_ns(info), info.header_offset, info.CRC, info)
+                self.members[_plain(name)] = member
+
+    def read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+        for name in self._in_order(names):
+            info = self.members[name].zipped
+            assert info is not None
+            yield name, self._pieces(info)
+
+    def _pieces(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
+        if info.flag_bits & _ENCRYPTED:
+            raise OSError("it is encrypted")
+        with self._zip.open(info) as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+
+
+class Tar(Archive):
+    """A tar archive that is not compressed: members are read where they lie."""
+
+    def __init__(self, path: bytes, mode: str = "r:") -> None:
+        super().__init__(path)
+        self._mode = mode
+        with self._opened() as tar:
+            try:
+                while info := tar.next():
+                    tar.members.clear()  # type: ignore[attr-defined]  # it would keep all that it has seen
+                    if info.isfile():
+                        self.members[_name(info)] = Member(info.size, int(info.mtime * _NS), info.offset, 0)
+                    self.links += info.islnk() or info.issym()
+            except _BROKEN:
+                self.whole = False
+
+    def read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+        with self._opened() as tar:
+            for name in self._in_order(names):
+                yield name, self._pieces_at(tar, name)
+
+    def _opened(self) -> tarfile.TarFile:
+        return tarfile.open(os.fsdecode(self.path), self._mode)  # type: ignore[call-overload, no-any-return]
+
+    def _pieces_at(self, tar: tarfile.TarFile, name: bytes) -> Iterator[bytes]:
+        assert tar.fileobj is not None
+        tar.fileobj.seek(self.members[name].at)
+        info = tarfile.TarInfo.fromtarfile(tar)
+        if _name(info) != name:
+            raise OSError("the archive has changed since it was listed")
+        yield from _pieces(tar, info)
+
+
+class CompressedTar(Tar):
+    """A tar archive that is compressed: a stream, read from its start to the last member that is wanted."""
+
+    batch_bytes = 1 << 29
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(path, "r:*")
+
+    def read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+        wanted = {self.members[name].at: name for name in self._in_order(names)}
+        with self._opened() as tar:
+            while wanted and (info := tar.next()):
+                tar.members.clear()  # type: ignore[attr-defined]
+                name = wanted.pop(info.offset, None)
+                if name is not None and name == _name(info):
+                    yield name, _pieces(tar, info)
+
+
+def archive(path: bytes) -> Archive:
+    """The archive at a path, by what it holds and not by its name. InputError where it is none, or cannot be read."""
+    shown = printable(display_path(path))
+    try:
+        status = os.stat(path)
+        return _archive(path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+    except (tarfile.ReadError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{shown} is a file, and no zip or tar archive that can be read ({printable(str(error))}): name the folder "
+            "that holds it"
+        ) from None
+    except _BROKEN as error:
+        raise InputError(f"cannot list {shown}: {printable(str(error))}; check the file and its permissions") from None
+
+
+@lru_cache(maxsize=2)
+def _archive(path: bytes, _stamps: object) -> Archive:
+    """Kept, as to read what is in an archive of 100,000 members takes a second."""
+    for kind in (Tar, CompressedTar):
+        try:
+            return kind(path)
+        except tarfile.ReadError:
+            continue
+    return Zip(path)
+
+
+def forget_archives() -> None:
+    """Close those that are open."""
+    _archive.cache_clear()
+
+
+def _pieces(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
+    file = tar.extractfile(info)
+    assert file is not None
+    while piece := file.read(_PIECE_BYTES):
+        yield piece
+
+
+def _name(info: tarfile.TarInfo) -> bytes:
+    return _plain(os.fsencode(info.name))
+
+
+def _plain(name: bytes) -> bytes:
+    return b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
+
+
+def _modified_ns(info: zipfile.ZipInfo) -> int:
+    """When a zip member was modified; 0 where that is not known."""
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        if kind == _TIMES and size >= 5 and extra[4] & 1 and len(extra) >= 9:
+            return int(struct.unpack_from("<i", extra, 5)[0]) * _NS
+        extra = extra[4 + size :]
+    try:
+        return calendar.timegm(info.date_time) * _NS
+    except ValueError:
+        return 0

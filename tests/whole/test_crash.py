@@ -32,7 +32,7 @@ ARTIFACTS = [
     "images.parquet",
     "sorted.zarr/zarr.json",
     "sorted.zarr/order/zarr.json",
-    "sorted.zarr/order/c.0",
+    "sorted.zarr/order/c.0.0",
     "tiles.zarr/zarr.json",
     "tiles.zarr/c.0.0.0",
     "matches.parquet/part-0*.parquet",

@@ -35,7 +35,7 @@ INSIDE = (
     "thumbs.zarr/c.0.0.0.0",
     "levels.zarr/coarse",
     "levels.zarr/coarse/c.0.0",
-    "sorted.zarr/order/c.0",
+    "sorted.zarr/order/c.0.0",
     "tiles.zarr/c.0.0.0",
     "matches.parquet/part-identical.parquet",
 )

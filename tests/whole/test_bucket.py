@@ -48,6 +48,7 @@ def names(place: BucketPath) -> set[str]:
     return {path.name for path in place.iterdir()}
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # dask's own
 def test_a_run_in_a_bucket_has_the_tables_of_one_on_a_disk(bucket: BucketPath, photos: Path, on_disk: Path) -> None:
     out = f"{bucket.bucket}/first/run"
     run = dupegrid.run(photos, out=out, **SETTINGS)
@@ -58,6 +59,7 @@ def test_a_run_in_a_bucket_has_the_tables_of_one_on_a_disk(bucket: BucketPath, p
     assert b"<html" in (run.path / "report.html").read_bytes()
     assert run.thumbs_of(np.array([3])).shape == (1, 16, 16, 3)
     assert run.explain(0, 1).a.id == 0
+    assert len(run.frame("matches").compute()) == len(run.matches)
     assert dupegrid.status(out).compare.done == dupegrid.status(out).compare.total > 0
 
 

@@ -26,7 +26,7 @@ from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
 from dupegrid.storage.arrays import Thumbs
-from dupegrid.storage.bucket import bucket_path
+from dupegrid.storage.bucket import BucketPath, bucket_path, file_system
 from dupegrid.storage.ours import refuse_links
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
@@ -162,7 +162,10 @@ class Run:
             import dask.dataframe as dd
         except ImportError:
             raise UsageError("a dask dataframe needs pandas: pip install 'dupegrid[notebooks]'") from None
-        return dd.read_parquet(self.existing(f"{table}.parquet", "run"))
+        path = self.existing(f"{table}.parquet", "run")
+        if isinstance(path, BucketPath):
+            return dd.read_parquet(str(path), filesystem=file_system(path.bucket.partition(":")[0]))
+        return dd.read_parquet(path)
 
     @cached_property
     def thumbs(self) -> "da.Array":

@@ -8,6 +8,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -39,7 +40,7 @@ class Member(NamedTuple):
     zipped: zipfile.ZipInfo | None = None
 
 
-class Archive:
+class Archive(ABC):
     """An archive as it is when it is opened: its members by their names, of several of one name the last.
 
     Names have neither empty parts nor '.'; those with '..' are kept, and must not be used as paths. Links are counted,
@@ -61,9 +62,9 @@ class Archive:
         member = self.members[name]
         return stamps(self.path, name, member.size_bytes, member.mtime_ns, [*self._proof, member.at, member.check])
 
+    @abstractmethod
     def read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         """The bytes of members, in pieces, each read before the next; those that are not there are left out."""
-        raise NotImplementedError
 
     def _in_order(self, names: Iterable[bytes]) -> list[bytes]:
         return sorted((name for name in names if name in self.members), key=lambda name: self.members[name].at)

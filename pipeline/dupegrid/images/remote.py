@@ -3,6 +3,7 @@
 import html
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -47,13 +48,12 @@ def reason(error: BaseException) -> str:
         return f"the server answers {answer[1] or answer[2]}"
     if "error sending request" in text or isinstance(error, TimeoutError):
         return "the server does not answer"
-    text = (
-        text.rpartition(" - ")[2] if text.startswith("Generic ") else text
-    )  # before it, obstore says how long it took
+    if text.startswith("Generic "):
+        text = text.rpartition(" - ")[2]  # before it, obstore says how long it took
     return printable(_ADDRESS.sub("...", text))[:200]
 
 
-class Remote:
+class Remote(ABC):
     """A bucket or a server; `fetch` works in threads."""
 
     batch_bytes: int = 1 << 26
@@ -85,11 +85,13 @@ class Remote:
         with ThreadPoolExecutor(min(_AT_ONCE, len(files))) as pool:
             list(pool.map(one, range(len(files))))
 
+    @abstractmethod
     def _listed(self, root: bytes, wanted: Wanted) -> Iterator[tuple[bytes, Stamps]]:
-        raise NotImplementedError
+        """As `listed`, with the errors of the library."""
 
+    @abstractmethod
     def _pieces(self, path: bytes, size_bytes: int) -> Pieces:
-        raise NotImplementedError
+        """The bytes of a file, with the errors of the library."""
 
 
 class Bucket(Remote):

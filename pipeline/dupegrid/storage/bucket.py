@@ -17,8 +17,8 @@ from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 from dupegrid.core.errors import DupegridError, RunDirError
+from dupegrid.core.values import BUCKETS
 
-_SCHEMES: Final = ("s3", "gs", "az")
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
 _FEW_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # where a failure costs a picture
 _AHEAD_BYTES: Final = 1 << 20  # read at once of a table
@@ -165,12 +165,12 @@ class _Object(io.RawIOBase):
 def bucket_path(text: str) -> BucketPath | None:
     """The place that a URL names in a bucket; None for what is no URL. RunDirError for a URL of anything else."""
     match = _URL.fullmatch(text)
-    if match is None:
+    if match is None or (match[1].lower() not in BUCKETS and "://" not in text):  # a Path has one slash of two
         return None
     scheme, rest = match[1].lower(), match[2].strip("/")
     if "@" in urlsplit(f"{scheme}://{rest}").netloc:
         raise RunDirError("a URL with a password in it is not taken: leave who you are to the environment")
-    if scheme not in _SCHEMES or not rest or ".." in rest.split("/"):
+    if scheme not in BUCKETS or not rest or ".." in rest.split("/"):
         raise RunDirError(f"the run directory {scheme}://{rest} is none: name a folder, or s3://BUCKET/RUN")
     return BucketPath(f"{scheme}:", *rest.split("/"))
 

@@ -17,6 +17,7 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.storage.awaiting import now
 from dupegrid.storage.zarr_store import (
     ABOUT,
+    CHECKSUM_BYTES,
     ZarrArray,
     ZarrGroup,
     checksums_in_memory,
@@ -117,7 +118,8 @@ class ChunkedArray:
 
     def checksum(self, *number: int) -> str:
         """The checksum that a chunk ends with, as hex digits; empty where it is not there or not whole."""
-        return self._folder.end(self.key(*number), math.prod(self.chunks) * self.dtype.itemsize).hex()
+        end = self._folder.end(self.key(*number), math.prod(self.chunks) * self.dtype.itemsize)
+        return end.hex() if len(end) == CHECKSUM_BYTES else ""
 
     def checksum_of(self, number: int, values: npt.NDArray[Any]) -> str:
         """The checksum that chunk `number` with these values ends with."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dupegrid.core.config import Config
 from dupegrid.pairs.ask import Filters
-from dupegrid.results.clusters import clusters
+from dupegrid.results.clusters import clusters, joined
 from dupegrid.storage.schemas import IMAGES, MATCHES
 
 Edge = tuple[int, int, float]
@@ -99,3 +99,20 @@ def test_a_chain_is_one_cluster_with_bridges() -> None:
     assert np.unique(table["cluster"]).tolist() == [0]
     roles = table["role"].to_pylist()
     assert (roles.count("keep"), roles.count("duplicate"), roles.count("bridge")) == (1, 1, n - 2)
+
+
+@given(st.data(), st.integers(1, 40))
+def test_numbers_joined_by_edges_have_the_same_smallest_one(data: st.DataObject, n: int) -> None:
+    edges = data.draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=60))
+    smallest = list(range(n))
+    for _ in range(n):
+        for a, b in edges:
+            smallest[a] = smallest[b] = min(smallest[a], smallest[b])
+    a, b = np.array(edges, np.int64).reshape(-1, 2).T
+    assert joined(n, a, b).tolist() == smallest
+
+
+def test_a_long_chain_is_joined_whatever_its_order() -> None:
+    n = 20_000
+    for order in (np.arange(n), np.arange(n)[::-1], np.random.default_rng(0).permutation(n)):
+        assert not joined(n, order[:-1], order[1:]).any()

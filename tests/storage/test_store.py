@@ -24,7 +24,7 @@ def test_thumbs_are_plain_zarr(tmp_path: Path, images: int) -> None:
     thumbs = Thumbs.create(tmp_path / "thumbs.zarr", images, 8, 32, "mark")
     for number in range(thumbs.chunks):
         assert thumbs.done() == set(range(number))
-        thumbs.write_chunk(number, data[number * 32 : number * 32 + 32])
+        thumbs.write_chunk(number, thumbs.encoded(data[number * 32 : number * 32 + 32]))
     thumbs.check_whole()
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "thumbs.zarr", mode="r")[:], data)
     np.testing.assert_array_equal(lazy(thumbs).compute(), data)
@@ -91,7 +91,7 @@ def test_marks_and_matrix_are_plain_zarr(tmp_path: Path) -> None:
 def test_a_damaged_chunk_is_an_error(tmp_path: Path, damage: str) -> None:
     thumbs = Thumbs.create(tmp_path / "thumbs.zarr", 40, 8, 32, "mark")
     for number, count in ((0, 32), (1, 8)):
-        thumbs.write_chunk(number, np.full((count, 8, 8, 3), 9, np.uint8))
+        thumbs.write_chunk(number, thumbs.encoded(np.full((count, 8, 8, 3), 9, np.uint8)))
     sums = row_sums(np.full((40, 8, 8, 3), 9, np.uint8))
     assert (thumbs.take(np.array([31, 0]), sums[:2]) == 9).all()
     file = tmp_path / "thumbs.zarr/c.0.0.0.0"

@@ -287,5 +287,5 @@ def _receipt(done: Run, counts: Mapping[str, Any], saved: Mapping[str, Any]) -> 
 @cache
 def versions() -> dict[str, str]:
     """The versions of what a run was made with."""
-    names = ("dupegrid", "dask", "numpy", "pillow", "pillow-heif", "pyarrow", "scipy", "zarr")
+    names = ("dupegrid", "dask", "numpy", "pillow", "pillow-heif", "pyarrow", "zarr")
     return {"python": platform.python_version()} | {name: version(name) for name in names}

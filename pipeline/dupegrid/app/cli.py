@@ -29,6 +29,7 @@ from dupegrid.app.lines import (
 )
 from dupegrid.core.config import Config, Taken, settings_of
 from dupegrid.core.errors import DupegridError
+from dupegrid.core.start import without_pandas
 from dupegrid.core.text import printable
 from dupegrid.storage.ours import check_picture
 from dupegrid.storage.tables import write_bytes
@@ -190,6 +191,7 @@ def demo(
 
 def main() -> NoReturn:
     """The entry point: exit codes and one-line errors as the README lists them."""
+    without_pandas()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -160,7 +160,10 @@ def _own_client(workers: int) -> Iterator["Client"]:
         "dashboard_address": f"{_LOOPBACK}:0",
         "silence_logs": logging.CRITICAL,  # what fails is said in one line, here
         # The terminal sends SIGINT to all; only the parent answers.
-        "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+        "preload": [
+            "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
+            "from dupegrid.core.start import without_pandas; without_pandas()",
+        ],
     }
     variables = {**dask.config.get(_WORKERS_START_WITH), SAFE_PATH: "1"}
     # distributed sets these here, whenever it starts a worker.

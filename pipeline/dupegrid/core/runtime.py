@@ -18,6 +18,7 @@ from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.dask_cluster import GO_ON, dask_cluster, handed_over
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
+from dupegrid.core.start import without_pandas
 from dupegrid.core.tasks import Items, Task, collection
 
 # Tasks at work are waited for so long after one of them has failed, and after a signal.
@@ -147,4 +148,5 @@ class _Local:
 
 def _start_worker_process() -> None:
     start_worker_process()
+    without_pandas()
     one_blas_thread().__enter__()

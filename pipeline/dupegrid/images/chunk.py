@@ -108,8 +108,9 @@ def write_chunk(
     thumbs.unmark(number)
     for name, values in stored_levels(chunk).items():
         cells.write(name, number * thumbs.chunk, values)
-    rows(_seal(thumbs.checksum_of(number, chunk), cells, number))
-    thumbs.write_chunk(number, chunk)
+    encoded = thumbs.encoded(chunk)
+    rows(_seal(encoded.checksum, cells, number))
+    thumbs.write_chunk(number, encoded)
 
 
 def stored_seal(thumbs: Thumbs, cells: Arrays, number: int) -> str:
@@ -219,7 +220,7 @@ def _write(
     part, stores = run_dir.part(number), (run_dir.thumbs(), run_dir.levels())
     before = read_metadata(part)
     kept = before.get("rows") == facts["rows"] and before.get("seal") == stored_seal(*stores, number)
-    if kept and stores[0].checksum(number) == stores[0].checksum_of(number, chunk):
+    if kept and stores[0].checksum(number) == stores[0].encoded(chunk).checksum:
         facts = {**facts, "seal": before["seal"]}
         if before != facts:  # nothing came of what was tried again
             write_table(part, table, facts)

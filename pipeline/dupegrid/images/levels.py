@@ -87,10 +87,11 @@ def _quartered(cells: Cells, g: int, side: int) -> Cells:
 
     An edge k * half // (g / 4) of that grid is edge 2 k of this.
     """
-    n, half = len(cells), g // 2
-    quarters = cells.reshape(n, half, 2, half, 2, CHANNELS)
-    wide = quarters[:, :, 0].astype(np.uint32) + quarters[:, :, 1]
-    return (wide[:, :, :, 0] + wide[:, :, :, 1]).reshape(n, half * half * CHANNELS).astype(cell_dtype(side, half))
+    half = g // 2
+    wide = cells.astype(cell_dtype(side, half), copy=False).reshape(-1, half, 2, g * CHANNELS)
+    quarters = (wide[:, :, 0] + wide[:, :, 1]).reshape(-1, half, 2, CHANNELS)
+    sums: Cells = quarters[:, :, 0] + quarters[:, :, 1]
+    return sums.reshape(len(cells), half * half * CHANNELS)
 
 
 def cell_sums(thumbs: Pixels, g: int) -> Cells:

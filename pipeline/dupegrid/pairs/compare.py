@@ -46,7 +46,6 @@ _BYTES_PER_IMAGE: Final = 600  # its second level, ids and the like
 
 def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> dict[str, Any]:
     """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches."""
-    run_dir.renew()
     facts, thumbs = read_facts(run_dir), run_dir.thumbs()
     thumbs.check_whole()
     alike, pairs = ask.key(thumbs.key), ask.key(run_dir.images_key())

@@ -134,7 +134,6 @@ def checks(run_dir: RunDir) -> Checks:
 
 
 def _coarse(run_dir: RunDir, ids: Ints) -> Cells:
-    """The rows of `COARSE` of some images; StoreError where they are of another moment than images.parquet."""
-    run_dir.check_seals(COARSE)
+    """The rows of `COARSE` of some images."""
     rows = run_dir.levels().rows(COARSE)
     return rows if len(ids) == len(rows) else rows[ids]

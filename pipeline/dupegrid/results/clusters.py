@@ -6,8 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.pairs.ask import Facts, Filters, facts_of
@@ -69,12 +67,24 @@ def _components(a: Ints, b: Ints, stands_for: Ints) -> tuple[Ints, Ints]:
     member = np.flatnonzero((stands_for != np.arange(len(stands_for))) & matched[stands_for])
     starts, ends = np.concatenate([a, stands_for[member]]), np.concatenate([b, member])
     image = np.unique(np.concatenate([starts, ends]))
-    edges = coo_array(
-        (np.ones(len(starts), bool), (np.searchsorted(image, starts), np.searchsorted(image, ends))),
-        shape=(len(image),) * 2,
-    )
-    _, label = connected_components(edges, directed=False)
-    return image, label.astype(np.int64)
+    return image, joined(len(image), np.searchsorted(image, starts), np.searchsorted(image, ends))
+
+
+def joined(n: int, a: Ints, b: Ints) -> Ints:
+    """The smallest number joined to each of 0 to n - 1 by the edges (a, b), int64 (k,): int64 (n,).
+
+    Algorithm S of Liu and Tarjan, Simple concurrent labeling algorithms for connected components, 2019. In a round each
+    root joins the smallest of its neighbours that are smaller. One that is left after two rounds was joined by another
+    in the first, so that at most half are left then: 2 log2(n) rounds.
+    """
+    root = np.arange(n)
+    while len(a):
+        np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
+        while (root[root] != root).any():
+            root = root[root]
+        a, b = root[a], root[b]
+        a, b = a[a != b], b[a != b]
+    return root
 
 
 def joining_threshold(matches: pa.Table, first: int, second: int) -> float | None:
@@ -92,10 +102,8 @@ def joining_threshold(matches: pa.Table, first: int, second: int) -> float | Non
     low, high = 0, len(steps)
     while low < high:
         middle = (low + high) // 2
-        keep = level <= middle
-        edges = coo_array((keep[keep], (x[keep], y[keep])), shape=(len(image),) * 2)
-        _, label = connected_components(edges, directed=False)
-        low, high = (low, middle) if label[at[0]] == label[at[1]] else (middle + 1, high)
+        root = joined(len(image), x[level <= middle], y[level <= middle])
+        low, high = (low, middle) if root[at[0]] == root[at[1]] else (middle + 1, high)
     return float(steps[low]) if low < len(steps) else None
 
 

@@ -14,7 +14,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.storage.chunked import ChunkedArray, Group, stored_facts
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import remove
-from dupegrid.storage.zarr_store import ABOUT
+from dupegrid.storage.zarr_store import ABOUT, Encoded
 
 NOT_DONE: Final = -1
 _CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding,
@@ -76,9 +76,9 @@ class Thumbs:
         """Those of all chunks."""
         return [self._array.checksum(number) for number in range(self.chunks)]
 
-    def checksum_of(self, number: int, thumbs: Pixels) -> str:
-        """The checksum that chunk `number` would end with if it held these thumbnails."""
-        return self._array.checksum_of(number, thumbs)
+    def encoded(self, thumbs: Pixels) -> Encoded:
+        """A chunk of these thumbnails, uint8 (images in it, S, S, 3), as it is stored."""
+        return self._array.encoded(thumbs)
 
     def unmark(self, number: int) -> None:
         """Remove chunk `number`, if it exists: what it vouches for is about to change."""
@@ -89,9 +89,9 @@ class Thumbs:
         """Make room for more images; the chunk that was the last keeps what it holds."""
         self._array.grow(images)
 
-    def write_chunk(self, number: int, thumbs: Pixels) -> None:
-        """Write chunk `number` whole: uint8 array of shape (images in it, S, S, 3)."""
-        self._array.write((number,), thumbs)
+    def write_chunk(self, number: int, chunk: Encoded) -> None:
+        """Write chunk `number` whole."""
+        self._array.put((number,), chunk)
 
     def rows(self, rows: slice) -> Pixels:
         """Thumbnails of consecutive images: uint8 array of shape (k, S, S, 3)."""

@@ -2,9 +2,7 @@
 
 import math
 import re
-import threading
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +16,16 @@ from dupegrid.storage.awaiting import now
 from dupegrid.storage.zarr_store import (
     ABOUT,
     CHECKSUM_BYTES,
+    Encoded,
     ZarrArray,
     ZarrGroup,
-    checksums_in_memory,
     create_array,
     create_group,
+    encoded,
     facts_of,
     opened_array,
     opened_group,
+    put,
     say,
     store_at,
 )
@@ -45,7 +45,6 @@ class ChunkedArray:
     def __init__(self, path: Path, gaps: bool = False, created: ZarrArray | None = None) -> None:
         """StoreError where there is none, DamagedError where it is not as it was described."""
         self.path = path
-        self._lock = threading.Lock()
         self._folder, self._gaps = store_at(path, gaps=gaps), gaps
         self._array, self.facts = opened_array(self._folder, created)
         self.shape: tuple[int, ...] = self._array.shape
@@ -110,7 +109,15 @@ class ChunkedArray:
 
     def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
         """Write one chunk whole or not at all, with its checksum."""
-        now(self._array.setitem(_place(number, self.chunks, values.shape), values))
+        self.put(number, self.encoded(values))
+
+    def encoded(self, values: npt.NDArray[Any]) -> Encoded:
+        """The chunk that begins with these values, as it is stored."""
+        return encoded(self._array, values)
+
+    def put(self, number: tuple[int, ...], chunk: Encoded) -> None:
+        """Write one chunk, encoded already."""
+        put(self._folder, self.key(*number), chunk)
 
     def delete(self, number: int) -> None:
         """Remove a chunk, if it exists."""
@@ -121,17 +128,6 @@ class ChunkedArray:
         end = self._folder.end(self.key(*number), math.prod(self.chunks) * self.dtype.itemsize)
         return end.hex() if len(end) == CHECKSUM_BYTES else ""
 
-    def checksum_of(self, number: int, values: npt.NDArray[Any]) -> str:
-        """The checksum that chunk `number` with these values ends with."""
-        array, checksum = self._in_memory
-        with self._lock:  # a task may be done twice at once
-            now(array.setitem(_place((number,), self.chunks, values.shape), values))
-            return checksum(self.key(number))
-
-    @cached_property
-    def _in_memory(self) -> tuple[Any, Callable[[str], str]]:
-        return checksums_in_memory(self._array)
-
     def __getitem__(self, place: Any) -> npt.NDArray[Any]:
         """Part of the array. DamagedError, naming the chunk, where one is missing or damaged."""
         try:
@@ -140,8 +136,9 @@ class ChunkedArray:
             raise DamagedError(self.path / ABOUT, "it describes more than memory can hold") from None
         except ValueError:
             for number in sorted(self.done()):
+                here = tuple(slice(k * n, (k + 1) * n) for k, n in zip(number, self.chunks, strict=True))
                 try:
-                    now(self._array.getitem(_place(number, self.chunks, self.chunks)))
+                    now(self._array.getitem(here))
                 except ValueError:
                     raise DamagedError(self.file(*number), "its checksum does not match") from None
             raise
@@ -226,9 +223,3 @@ def row_sums(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     words = flat.shape[1] // 8 * 8
     sums = np.ascontiguousarray(flat[:, :words]).view(np.uint64).sum(axis=1, dtype=np.uint64)
     return np.asarray(sums + flat[:, words:].sum(axis=1, dtype=np.uint64))
-
-
-def _place(number: tuple[int, ...], chunks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Where values of a shape go that fill a chunk, or as much of it as there is of the array."""
-    begins = [k * chunk for k, chunk in zip(number, chunks, strict=False)] + [0] * (len(chunks) - len(number))
-    return tuple(slice(begin, begin + length) for begin, length in zip(begins, shape, strict=True))

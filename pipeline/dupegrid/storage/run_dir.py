@@ -194,7 +194,8 @@ class RunDir:
             for name in ARTIFACTS[later]:
                 if name not in keep:
                     remove(self.path / name)
-        self.renew()
+        if stage == "index":  # of the later ones nothing stays open that is not made anew
+            self.renew()
 
     def locked(self) -> AbstractContextManager[Hold]:
         """The lock of the run directory (lock.py)."""

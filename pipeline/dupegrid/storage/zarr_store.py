@@ -7,9 +7,9 @@ error, never zeros. Chunks are uncompressed and end with a crc32c, so that rows 
 import errno
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.core.array_spec import ArrayConfig
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
-from zarr.storage import LocalStore, MemoryStore, ObjectStore
+from zarr.storage import LocalStore, ObjectStore
 
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.core.keys import fingerprint
@@ -164,12 +164,30 @@ def store_at(path: Path, gaps: bool = False) -> Folder | Bucket:
     return Bucket(path, gaps=gaps) if isinstance(path, BucketPath) else Folder(path, gaps=gaps)
 
 
-def checksums_in_memory(like: ZarrArray) -> tuple[ZarrArray, Callable[[str], str]]:
-    """An array of the same form that is written to memory; and what gives, by its name, a chunk's checksum, once."""
-    kept: dict[str, Buffer] = {}
-    metadata: Any = like.metadata
-    array = create_array(MemoryStore(kept), like.shape, like.chunks, like.dtype, metadata.fill_value, {})
-    return array, lambda name: kept.pop(name).to_bytes()[-CHECKSUM_BYTES:].hex()
+class Encoded(NamedTuple):
+    """A chunk as it is stored, and the checksum that it ends with, as hex digits."""
+
+    data: Buffer
+    checksum: str
+
+
+def encoded(array: ZarrArray, values: npt.NDArray[Any]) -> Encoded:
+    """The chunk of an array that begins with these values; where they are fewer, the fill value comes after them."""
+    metadata: Any = array.metadata
+    prototype = default_buffer_prototype()
+    chunk = np.ascontiguousarray(values, array.dtype)
+    if values.shape != array.chunks:
+        chunk = np.full(array.chunks, metadata.fill_value, array.dtype)
+        chunk[tuple(map(slice, values.shape))] = values
+    spec = metadata.get_chunk_spec((0,) * chunk.ndim, _CONFIG, prototype)
+    (data,) = now(array.codec_pipeline.encode([(prototype.nd_buffer.from_numpy_array(chunk), spec)]))
+    assert data is not None, "chunks of nothing but the fill value are chunks too"
+    return Encoded(data, data[-CHECKSUM_BYTES:].to_bytes().hex())
+
+
+def put(folder: Folder | Bucket, key: str, chunk: Encoded) -> None:
+    """Write a chunk, whole or not at all."""
+    now(folder.set(key, chunk.data))
 
 
 def create_array(

@@ -1,0 +1,39 @@
+"""What is loaded, and what is not, when a command starts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import save
+
+COMMAND = """
+import sys
+from dupegrid.app.cli import main
+try:
+    main()
+finally:
+    print(*sorted({"pandas", "distributed", "scipy"} & set(sys.modules)))
+"""
+DATAFRAMES = """
+from dupegrid.core.start import without_pandas
+without_pandas()
+import pyarrow
+assert pyarrow.table({"a": [1, 2]}).to_pandas()["a"].tolist() == [1, 2]
+import pandas
+assert pyarrow.array(pandas.Series([1, None])).to_pylist() == [1, None]
+"""
+
+
+def test_a_command_loads_no_library_that_it_does_without(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    save(tmp_path / "photos/a.png", 1)
+    words = ["run", tmp_path / "photos", "--out", tmp_path / "run"]
+    done = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+
+
+def test_dataframes_are_there_for_who_asks_for_them() -> None:
+    pytest.importorskip("pandas")
+    subprocess.run([sys.executable, "-c", DATAFRAMES], check=True)

@@ -172,3 +172,9 @@ def test_strips_fit_the_memory(images: int, held: int, memory: int, near_share: 
     side = strip_side(images, 1000, memory, held, near_share)
     assert side == 1 or held * side * 1000 <= memory
     assert side == 1 or side * side * near_share <= 1 << 22
+
+
+@given(st.integers(0, 10**9))
+def test_tiles_stay_countable(images: int) -> None:
+    strips = -(-images // strip_side(images, 1000, 1 << 50, 10, 0.0))
+    assert strips * (strips + 1) // 2 <= 10_000

@@ -12,6 +12,7 @@ _NEAR_PAIRS: int = 1 << 22  # of a tile: some seconds
 STRIPS_KEPT: int = 3  # at least
 _KEPT_BYTES: int = 1 << 29
 _LEAST, _MOST = 10_240, 1 << 16  # images of a strip: fewer take one core less than 0.1 s, and two cores no less
+_MOST_STRIPS: int = 140  # so that tiles, each of which is a file, are some 10,000
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ class Grid:
 def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int, near_share: float) -> int:
     """The images of a strip: some four strips in all, of 10,240 to 65,536 images, `held` of them within the memory.
 
-    Fewer where so large a share of the pairs is near that a tile would be long at refining them.
+    More where there would be over 140 strips. Fewer where so large a share of the pairs is near that a tile would be
+    long at refining them.
     """
-    side = max(_LEAST, min(_MOST, -(-images // _STRIPS)))
+    side = max(_LEAST, min(_MOST, -(-images // _STRIPS)), -(-images // _MOST_STRIPS))
     if side * side * near_share > _NEAR_PAIRS:
         side = int(math.sqrt(_NEAR_PAIRS / near_share))
     return max(1, min(side, memory_bytes // (held * bytes_per_image)))

@@ -1,20 +1,18 @@
-"""Dask schedulers and workers as a user starts them, each a process of its own; and waiting for what others do."""
+"""Dask schedulers and workers, by the words of a user, each a process of its own; and waiting for what others do."""
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
+from tests.helpers.forks import started
+
 ROOT = Path(__file__).parents[2]
-# Workers import this file, as tasks of tests call what is in it.
-SURROUNDINGS = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 
 def waited_until(condition: Callable[[], object], at_most_s: float = 60.0) -> None:
@@ -29,31 +27,29 @@ def blas_threads() -> list[int]:
 
 
 @contextmanager
-def started(*words: object, **options: object) -> Iterator[subprocess.Popen]:
-    process = subprocess.Popen([sys.executable, "-m", *map(str, words)], stderr=subprocess.DEVNULL, **options)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def dask_scheduler(folder: Path, settings: Mapping[str, str] = {}) -> Iterator[tuple[str, subprocess.Popen]]:
+def dask_scheduler(folder: Path, settings: Mapping[str, str] = {}) -> Iterator[tuple[str, BaseProcess]]:
     """A scheduler, with some settings of dask: its address and its process."""
     file = folder / "scheduler.json"
     words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
-    with started("distributed.cli.dask_scheduler", *words, cwd=folder, env=SURROUNDINGS | settings) as process:
+    with started(_commanded("scheduler", settings), *words, cwd=folder) as process:
         waited_until(lambda: file.exists() and file.read_text().rstrip().endswith("}"))  # not half of it
         yield json.loads(file.read_text())["address"], process
 
 
-def dask_worker(
-    address: str, folder: Path, before: str = "pass", *words: str
-) -> AbstractContextManager[subprocess.Popen]:
+def dask_worker(address: str, folder: Path, before: str = "pass", *words: str) -> AbstractContextManager[BaseProcess]:
     """A worker in which this Python text is run first; without further words, one that is not started again."""
     preload = "def dask_setup(worker):\n" + textwrap.indent(before, "    ")
     given = ["--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--preload", preload]
-    return started(
-        "distributed.cli.dask_worker", address, *given, *(words or ["--no-nanny"]), cwd=folder, env=SURROUNDINGS
-    )
+    return started(_commanded("worker"), address, *given, *(words or ["--no-nanny"]), cwd=folder)
+
+
+def _commanded(name: str, settings: Mapping[str, str] = {}) -> str:
+    """The text of a command of dask's. What it starts imports this file, as tasks of tests call what is in it."""
+    return f"""
+import os, dask
+os.environ |= {dict(settings)!r}
+os.environ["PYTHONPATH"] = os.pathsep.join([{str(ROOT)!r}, os.environ.get("PYTHONPATH", "")])
+dask.config.refresh()
+from distributed.cli.dask_{name} import main
+main()
+"""

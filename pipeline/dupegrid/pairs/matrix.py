@@ -5,12 +5,13 @@ import shutil
 import uuid
 import warnings
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import CHOICES, Bools, Ints
+from dupegrid.core.arrays import CHANNELS, CHOICES, Bools, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
@@ -33,9 +34,11 @@ def lazy(thumbs: Thumbs) -> "da.Array":
     """The thumbnails as a dask array: uint8 (n, S, S, 3), a chunk of the store a chunk."""
     import dask.array as da  # here, as it takes a while and most commands do without
 
-    array = thumbs.array
-    name = f"thumbs-{uuid.uuid4().hex}"  # dask would read all to make one
-    return da.from_array(array, chunks=array.chunks, name=name, meta=np.empty((0,) * 4, np.uint8))
+    name = f"thumbs-{uuid.uuid4().hex}"
+    cuts = [*range(0, max(1, len(thumbs)), thumbs.chunk), len(thumbs)]
+    blocks = {(name, k, 0, 0, 0): (thumbs.rows, slice(*ends)) for k, ends in enumerate(pairwise(cuts))}
+    sizes = tuple(stop - start for start, stop in pairwise(cuts))
+    return da.Array(blocks, name, (sizes, (thumbs.side,), (thumbs.side,), (CHANNELS,)), np.uint8)
 
 
 def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> "da.Array":

@@ -1,6 +1,6 @@
 """The arrays of a run: thumbnails, what is reckoned from them, and the marks that say which tiles are done."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from dupegrid.storage.ours import remove
 from dupegrid.storage.zarr_store import ABOUT, Encoded
 
 NOT_DONE: Final = -1
+_MARKS_AT_ONCE: Final = 64
 _CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding,
 _FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so many bytes of a large one
 _MOST_CHUNKS: Final = 1 << 14
@@ -103,11 +104,6 @@ class Thumbs:
         With their checksums, uint64 (k,), less is read where few are wanted.
         """
         return self._array.take(rows, sums)
-
-    @property
-    def array(self) -> ChunkedArray:
-        """The same array, to be read by its places: uint8 (n, S, S, 3)."""
-        return self._array
 
 
 class Arrays:
@@ -198,7 +194,7 @@ class Matrix:
     """mse.zarr: float64 (n, n) in square chunks, NaN where nothing is known; a chunk that exists is finished."""
 
     def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
-        self._array = created or ChunkedArray(path, gaps=True)
+        self._array = created or ChunkedArray(path)
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":
@@ -220,7 +216,7 @@ class Tiles:
     """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
 
     def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
-        self._array = created or ChunkedArray(path, gaps=True)
+        self._array = created or ChunkedArray(path)
         self.total = int(self._array.facts["tiles"])
 
     @classmethod
@@ -237,14 +233,18 @@ class Tiles:
     def done(self) -> dict[tuple[int, int], Ints]:
         """The tiles whose mark exists and is whole, and the counts of each: int64 array of shape (k,)."""
         marked = sorted((number[0], number[1]) for number in self._array.done() if number[0] <= number[1])
-        with suppress(DamagedError):
-            counts = self._array.rows()
-            return {tile: counts[tile] for tile in marked}
-        done = {}
-        for tile in marked:
-            with suppress(DamagedError):
-                done[tile] = self._array[tile]
+        done: dict[tuple[int, int], Ints] = {}
+        for some in (marked[k : k + _MARKS_AT_ONCE] for k in range(0, len(marked), _MARKS_AT_ONCE)):
+            try:
+                done |= zip(some, self._counts(some), strict=True)
+            except DamagedError:
+                for tile in some:
+                    with suppress(DamagedError):
+                        done[tile] = self._counts([tile])[0]
         return done
+
+    def _counts(self, tiles: Sequence[tuple[int, int]]) -> list[Ints]:
+        return [counts.ravel() for counts in self._array.read(tiles)]
 
     def file(self, i: int, j: int) -> Path:
         """Where the mark of a tile is."""

@@ -21,7 +21,8 @@ from dupegrid.core.values import BUCKETS
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
 _FEW_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # where a failure costs a picture
-_AHEAD_BYTES: Final = 1 << 20  # read at once of a table
+_AT_ONCE_BYTES: Final = 1 << 22  # a file of so many bytes is read by one request, a larger one where it is wanted,
+_AHEAD_BYTES: Final = 1 << 20  # with so much of what follows
 
 
 class BucketPath(PosixPath):
@@ -97,8 +98,12 @@ class BucketPath(PosixPath):
         return [bytes(part) for part in found]
 
     def reading(self) -> IO[bytes]:
-        """The object as a file to read from."""
-        return io.BufferedReader(_Object(self), _AHEAD_BYTES)
+        """The object as a file to read from; a small one is read at once."""
+        with os_errors(self):
+            found = _obstore().get(store_of(self.bucket), self.key)
+            if found.meta["size"] <= _AT_ONCE_BYTES:
+                return io.BytesIO(bytes(found.bytes()))
+        return io.BufferedReader(_Object(self, found.meta["size"]), _AHEAD_BYTES)
 
     def write_bytes(self, data: Any) -> int:
         """Put an object here, whole."""
@@ -136,8 +141,8 @@ class BucketPath(PosixPath):
 
 
 class _Object(io.RawIOBase):
-    def __init__(self, path: BucketPath) -> None:
-        self._path, self._size, self._at = path, path.size_bytes(), 0
+    def __init__(self, path: BucketPath, size_bytes: int) -> None:
+        self._path, self._size, self._at = path, size_bytes, 0
 
     def readable(self) -> bool:
         return True

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from dupegrid.storage.zarr_store import (
     opened_array,
     opened_group,
     put,
+    read_chunks,
     say,
     store_at,
 )
@@ -33,8 +34,8 @@ from dupegrid.storage.zarr_store import (
 # Far above any that is written: what says more was made up.
 _LARGEST_CHUNK_BYTES: Final = 1 << 31
 _MOST_CHUNKS: Final = 1 << 40
-_MOST_MARKS: Final = 1 << 20  # of an array that may have gaps, all of which is read at once
-_CHUNKS_AT_ONCE: Final = 1024
+_CHUNKS_AT_ONCE: Final = 64  # decoded together: 130 instead of 220 microseconds for each,
+_BYTES_AT_ONCE: Final = 1 << 25  # or so many of them
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
 _CHUNK_NAME: Final = re.compile(r"c\.(\d{1,9}(?:\.\d{1,9})*)")
 
@@ -42,19 +43,18 @@ _CHUNK_NAME: Final = re.compile(r"c\.(\d{1,9}(?:\.\d{1,9})*)")
 class ChunkedArray:
     """An array in a folder of zarr, in chunks along its first axes. `facts` are what was said of it."""
 
-    def __init__(self, path: Path, gaps: bool = False, created: ZarrArray | None = None) -> None:
+    def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
         """StoreError where there is none, DamagedError where it is not as it was described."""
         self.path = path
-        self._folder, self._gaps = store_at(path, gaps=gaps), gaps
+        self._folder = store_at(path)
         self._array, self.facts = opened_array(self._folder, created)
         self.shape: tuple[int, ...] = self._array.shape
         self.chunks: tuple[int, ...] = self._array.chunks
         self.dtype: np.dtype[Any] = self._array.dtype
-        self.ndim = len(self.shape)
         ends = self._ends()
         self.count = ends[0]  # chunks along the first axis
         size = math.prod(self.chunks) * self.dtype.itemsize
-        if size > _LARGEST_CHUNK_BYTES or math.prod(ends) > (_MOST_MARKS if gaps else _MOST_CHUNKS):
+        if size > _LARGEST_CHUNK_BYTES or math.prod(ends) > _MOST_CHUNKS:
             raise DamagedError(path / ABOUT, "it describes no array of a run")
 
     @classmethod
@@ -64,18 +64,16 @@ class ChunkedArray:
         shape: tuple[int, ...],
         chunks: tuple[int, ...],
         dtype: npt.DTypeLike,
-        fill: float | None = None,
+        fill: float = 0,
         facts: Mapping[str, Any] | None = None,
     ) -> "ChunkedArray":
-        """Describe an array anew: chunks that are there stay. With a `fill` it may have gaps, read as that."""
+        """Describe an array anew: chunks that are there stay. Others read `fill` where a chunk is missing."""
         path.mkdir(exist_ok=True)
         (path / ABOUT).unlink(missing_ok=True)
-        gaps = fill is not None
-        folder = store_at(path, gaps=gaps)
-        return cls(path, gaps, create_array(folder, shape, chunks, dtype, fill or 0, facts or {}))
+        return cls(path, create_array(store_at(path), shape, chunks, dtype, fill, facts or {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ChunkedArray, (self.path, self._gaps)
+        return ChunkedArray, (self.path,)
 
     def grow(self, length: int) -> None:
         """Make room for more rows."""
@@ -128,27 +126,25 @@ class ChunkedArray:
         end = self._folder.end(self.key(*number), math.prod(self.chunks) * self.dtype.itemsize)
         return end.hex() if len(end) == CHECKSUM_BYTES else ""
 
-    def __getitem__(self, place: Any) -> npt.NDArray[Any]:
-        """Part of the array. DamagedError, naming the chunk, where one is missing or damaged."""
-        try:
-            return np.asarray(now(self._array.getitem(place)))
-        except MemoryError:
-            raise DamagedError(self.path / ABOUT, "it describes more than memory can hold") from None
-        except ValueError:
-            for number in sorted(self.done()):
-                here = tuple(slice(k * n, (k + 1) * n) for k, n in zip(number, self.chunks, strict=True))
-                try:
-                    now(self._array.getitem(here))
-                except ValueError:
-                    raise DamagedError(self.file(*number), "its checksum does not match") from None
-            raise
+    def read(self, numbers: Sequence[tuple[int, ...]]) -> list[npt.NDArray[Any]]:
+        """Some chunks, whole. DamagedError, naming the chunk, where one is missing or damaged."""
+        return read_chunks(self._folder, self._array, [self.key(*number) for number in numbers])
 
     def rows(self, rows: slice = slice(None)) -> npt.NDArray[Any]:
-        """Consecutive rows."""
+        """Consecutive rows of an array that is chunked along its first axis alone."""
         start, stop, _ = rows.indices(self.shape[0])
-        step = _CHUNKS_AT_ONCE * self.chunks[0]
-        parts = [self[begin : min(stop, begin + step)] for begin in range(start, max(stop, start + 1), step)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        length = self.chunks[0]
+        try:
+            out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
+        except (MemoryError, ValueError):
+            raise DamagedError(self.path / ABOUT, "it describes more than memory can hold") from None
+        at_once = max(1, min(_CHUNKS_AT_ONCE, _BYTES_AT_ONCE // max(1, math.prod(self.chunks) * self.dtype.itemsize)))
+        numbers = range(start // length, -(-stop // length)) if len(out) else range(0)
+        for some in (numbers[k : k + at_once] for k in range(0, len(numbers), at_once)):
+            for number, chunk in zip(some, self.read([(number,) for number in some]), strict=True):
+                begin, end = max(start, number * length), min(stop, (number + 1) * length)
+                out[begin - start : end - start] = chunk[begin - number * length : end - number * length]
+        return out
 
     def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
         """The named rows, in that order.
@@ -168,7 +164,7 @@ class ChunkedArray:
         for begin, end in pairwise(cuts):
             number, places = int(numbers[begin]), order[begin:end]
             if end - begin > many:
-                out[places] = self[number * length : (number + 1) * length][offsets[begin:end]]
+                out[places] = self.read([(number,)])[0][offsets[begin:end]]
             else:
                 self._folder.read_rows(self.key(number), offsets[begin:end].tolist(), places.tolist(), flat)
         if sums is not None:

@@ -4,10 +4,12 @@ A chunk exists only when it is whole, also where all of it is the fill value; on
 error, never zeros. Chunks are uncompressed and end with a crc32c, so that rows that are wanted alone can be read alone.
 """
 
+import asyncio
 import errno
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +20,7 @@ from zarr import AsyncArray, AsyncGroup
 from zarr.abc.store import ByteRequest, Store
 from zarr.api import asynchronous
 from zarr.codecs import BytesCodec, Crc32cCodec
-from zarr.core.array_spec import ArrayConfig
+from zarr.core.array_spec import ArrayConfig, ArraySpec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
 from zarr.storage import LocalStore, ObjectStore
@@ -46,12 +48,8 @@ ZarrGroup = AsyncGroup
 class Folder(LocalStore):
     """A folder on a disk: files are written whole or not at all, and read through no link.
 
-    A chunk that is missing is an error. With `gaps`, a chunk that is missing is read as the fill value.
+    A chunk that is missing is an error.
     """
-
-    def __init__(self, root: Path, *, read_only: bool = False, gaps: bool = False) -> None:
-        super().__init__(root, read_only=read_only)
-        self._gaps = gaps
 
     async def _open(self, *, mode: Any = None) -> None:
         self._is_open = True  # and no folder is made
@@ -63,10 +61,14 @@ class Folder(LocalStore):
         try:
             data = read_bytes(self.root / key)
         except DamagedError as error:
-            if (self._gaps or key == ABOUT) and isinstance(error.__context__, FileNotFoundError):
+            if key == ABOUT and isinstance(error.__context__, FileNotFoundError):
                 return None
             raise
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
+
+    async def get_all(self, keys: Sequence[str]) -> list[Buffer | None]:
+        """The content of several files."""
+        return [await self.get(key) for key in keys]
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a file; not flushed to disk, which takes long: whatever is read is verified."""
@@ -111,9 +113,9 @@ class Folder(LocalStore):
 class Bucket(ObjectStore[Any]):
     """A place in a bucket, with what `Folder` says of a folder."""
 
-    def __init__(self, root: BucketPath, *, read_only: bool = False, gaps: bool = False) -> None:
+    def __init__(self, root: BucketPath, *, read_only: bool = False) -> None:
         super().__init__(store_of(str(root)), read_only=read_only)
-        self.root, self._gaps = root, gaps
+        self.root = root
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -123,11 +125,15 @@ class Bucket(ObjectStore[Any]):
         try:
             with os_errors(place):
                 found = await super().get(key, prototype or default_buffer_prototype(), byte_range)
-            if found is None and not (self._gaps or key == ABOUT):
+            if found is None and key != ABOUT:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         except OSError as error:
             raise read_error(place, error) from None
         return found
+
+    async def get_all(self, keys: Sequence[str]) -> list[Buffer | None]:
+        """The content of several objects, asked for at once."""
+        return await asyncio.gather(*map(self.get, keys))
 
     async def set(self, key: str, value: Buffer) -> None:
         """Put an object."""
@@ -159,9 +165,9 @@ class Bucket(ObjectStore[Any]):
             out[place] = np.frombuffer(row, np.uint8)
 
 
-def store_at(path: Path, gaps: bool = False) -> Folder | Bucket:
-    """The store for a place on a disk or in a bucket; with `gaps` a chunk that is missing is read as the fill value."""
-    return Bucket(path, gaps=gaps) if isinstance(path, BucketPath) else Folder(path, gaps=gaps)
+def store_at(path: Path) -> Folder | Bucket:
+    """The store for a place on a disk or in a bucket."""
+    return Bucket(path) if isinstance(path, BucketPath) else Folder(path)
 
 
 class Encoded(NamedTuple):
@@ -179,10 +185,28 @@ def encoded(array: ZarrArray, values: npt.NDArray[Any]) -> Encoded:
     if values.shape != array.chunks:
         chunk = np.full(array.chunks, metadata.fill_value, array.dtype)
         chunk[tuple(map(slice, values.shape))] = values
-    spec = metadata.get_chunk_spec((0,) * chunk.ndim, _CONFIG, prototype)
-    (data,) = now(array.codec_pipeline.encode([(prototype.nd_buffer.from_numpy_array(chunk), spec)]))
+    (data,) = now(array.codec_pipeline.encode([(prototype.nd_buffer.from_numpy_array(chunk), _form(array))]))
     assert data is not None, "chunks of nothing but the fill value are chunks too"
     return Encoded(data, data[-CHECKSUM_BYTES:].to_bytes().hex())
+
+
+def read_chunks(folder: Folder | Bucket, array: ZarrArray, keys: Sequence[str]) -> list[npt.NDArray[Any]]:
+    """Whole chunks of an array by their names. DamagedError, naming a chunk, where one is missing or damaged."""
+
+    async def read(keys: Sequence[str]) -> list[npt.NDArray[Any]]:
+        data = await folder.get_all(keys)
+        chunks = await array.codec_pipeline.decode(zip(data, repeat(_form(array)), strict=False))
+        return [np.asarray(chunk.as_numpy_array()) for chunk in chunks if chunk is not None]
+
+    try:
+        return now(read(keys))
+    except ValueError:
+        for key in keys:
+            try:
+                now(read([key]))
+            except ValueError:
+                raise DamagedError(folder.root / key, "its checksum does not match") from None
+        raise
 
 
 def put(folder: Folder | Bucket, key: str, chunk: Encoded) -> None:
@@ -290,6 +314,13 @@ def _opened(folder: Folder | Bucket) -> ZarrArray | AsyncGroup:
         raise
     except Exception:  # whatever zarr raises of what somebody made up
         raise DamagedError(about, "it describes no array of a run") from None
+
+
+def _form(array: ZarrArray) -> ArraySpec:
+    """The form of its chunks, all of which have one."""
+    metadata: Any = array.metadata
+    form: ArraySpec = metadata.get_chunk_spec((0,) * array.ndim, _CONFIG, default_buffer_prototype())
+    return form
 
 
 def _about(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, fill: Any) -> tuple[Any, ...]:

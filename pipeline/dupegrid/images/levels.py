@@ -19,6 +19,7 @@ SECOND_LEVEL: Final = 8
 COARSE: Final = "coarse"  # the second level, of which the first is sums; then the checksums of rows read alone
 FINE: Final = "fine"  # the third level
 _LEVELS: Final = (FIRST_LEVEL, SECOND_LEVEL, 16)
+_AT_ONCE: Final = 4096  # images whose cells stay in the cache
 _CHECKS: Final = 2  # uint64, of an image: `row_sums` of its thumbnail and of its row of the finest level
 
 Cells = npt.NDArray[Any]
@@ -87,11 +88,12 @@ def _quartered(cells: Cells, g: int, side: int) -> Cells:
 
     An edge k * half // (g / 4) of that grid is edge 2 k of this.
     """
-    half = g // 2
-    wide = cells.astype(cell_dtype(side, half), copy=False).reshape(-1, half, 2, g * CHANNELS)
-    quarters = (wide[:, :, 0] + wide[:, :, 1]).reshape(-1, half, 2, CHANNELS)
-    sums: Cells = quarters[:, :, 0] + quarters[:, :, 1]
-    return sums.reshape(len(cells), half * half * CHANNELS)
+    half, out = g // 2, np.empty((len(cells), (g // 2) ** 2 * CHANNELS), cell_dtype(side, g // 2))
+    for start in range(0, len(cells), _AT_ONCE):
+        part = cells[start : start + _AT_ONCE].astype(out.dtype, copy=False).reshape(-1, half, 2, g * CHANNELS)
+        quarters = (part[:, :, 0] + part[:, :, 1]).reshape(-1, half, 2, CHANNELS)
+        out[start : start + _AT_ONCE] = (quarters[:, :, 0] + quarters[:, :, 1]).reshape(-1, out.shape[1])
+    return out
 
 
 def cell_sums(thumbs: Pixels, g: int) -> Cells:

@@ -84,7 +84,7 @@ class ChunkedArray:
 
     def key(self, *number: int) -> str:
         """The name of a chunk: `number` along the first axes, the others have one."""
-        return ".".join(["c", *map(str, number), *("0" for _ in self.shape[len(number) :])])
+        return f"c.{'.'.join(map(str, number))}{'.0' * (len(self.shape) - len(number))}"
 
     def file(self, *number: int) -> Path:
         """Where a chunk is."""

@@ -51,6 +51,10 @@ class Folder(LocalStore):
     A chunk that is missing is an error.
     """
 
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self._place = str(root)  # joined in 1 microsecond, where a Path takes 10
+
     async def _open(self, *, mode: Any = None) -> None:
         self._is_open = True  # and no folder is made
 
@@ -86,7 +90,7 @@ class Folder(LocalStore):
     def end(self, key: str, start: int) -> bytes:
         """At most five bytes of a file from `start` on: where these are four, the checksum that it ends with."""
         try:
-            descriptor = os.open(self.root / key, TO_READ)
+            descriptor = os.open(f"{self._place}/{key}", TO_READ)
             try:
                 end = os.pread(descriptor, CHECKSUM_BYTES + 1, start)
             finally:
@@ -97,17 +101,17 @@ class Folder(LocalStore):
 
     def read_rows(self, key: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
         """Rows of a file of rows: those numbered `offsets`, each to its place in `out`, uint8 (n, bytes of a row)."""
-        file, size = self.root / key, out.shape[1]
+        size = out.shape[1]
         try:
-            descriptor = os.open(file, TO_READ)
+            descriptor = os.open(f"{self._place}/{key}", TO_READ)
             try:
                 for offset, place in zip(offsets, places, strict=True):
                     if os.preadv(descriptor, [out[place]], offset * size) != size:
-                        raise DamagedError(file, "it is short")
+                        raise DamagedError(self.root / key, "it is short")
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise read_error(file, error) from None
+            raise read_error(self.root / key, error) from None
 
 
 class Bucket(ObjectStore[Any]):

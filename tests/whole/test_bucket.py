@@ -34,7 +34,7 @@ def bucket() -> Iterator[BucketPath]:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    draw(folder, 0, 30)
+    draw(folder, 0, 30 if KILLS > 3 else 16)
     return folder
 
 

@@ -190,11 +190,13 @@ def _obstore() -> Any:
 
 @cache
 def store_of(url: str) -> Any:
-    """obstore's store for a URL: what is at or below that place in a bucket."""
+    """obstore's store for the URL of a bucket; one of memory:// is in this process alone, and gone with it."""
     _obstore()
     from obstore.store import from_url
 
     patience: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+    if url.startswith("memory:"):
+        return from_url("memory:///")
     return from_url(url, client_options=_client_options(), retry_config=patience)
 
 

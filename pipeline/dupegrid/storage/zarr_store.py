@@ -118,7 +118,7 @@ class Bucket(ObjectStore[Any]):
     """A place in a bucket, with what `Folder` says of a folder."""
 
     def __init__(self, root: BucketPath, *, read_only: bool = False) -> None:
-        super().__init__(store_of(str(root)), read_only=read_only)
+        super().__init__(store_of(root.bucket), read_only=read_only)  # one for all arrays of a run
         self.root = root
 
     async def get(
@@ -128,7 +128,7 @@ class Bucket(ObjectStore[Any]):
         place = self.root / key
         try:
             with os_errors(place):
-                found = await super().get(key, prototype or default_buffer_prototype(), byte_range)
+                found = await super().get(place.key, prototype or default_buffer_prototype(), byte_range)
             if found is None and key != ABOUT:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         except OSError as error:
@@ -143,7 +143,7 @@ class Bucket(ObjectStore[Any]):
         """Put an object."""
         check_hold()
         with os_errors(self.root):
-            await super().set(key, value)
+            await super().set((self.root / key).key, value)
 
     def names(self) -> list[str]:
         """The names of the objects right here, by one listing."""

@@ -323,8 +323,7 @@ def _opened(folder: Folder | Bucket) -> ZarrArray | AsyncGroup:
 def _form(array: ZarrArray) -> ArraySpec:
     """The form of its chunks, all of which have one."""
     metadata: Any = array.metadata
-    form: ArraySpec = metadata.get_chunk_spec((0,) * array.ndim, _CONFIG, default_buffer_prototype())
-    return form
+    return ArraySpec(array.chunks, metadata.dtype, metadata.fill_value, _CONFIG, default_buffer_prototype())
 
 
 def _about(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, fill: Any) -> tuple[Any, ...]:

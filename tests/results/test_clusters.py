@@ -70,6 +70,8 @@ def test_clusters_are_the_connected_components(graph: tuple[list[tuple[int, int]
         near = direct is not None and direct <= 50
         assert row["role"] == ("keep" if row["image"] == keeper else "duplicate" if near else "bridge")
         assert row["reason"] == ("chain" if row["role"] == "bridge" else None)
+        differ = [sizes[row["image"]][k] != sizes[keeper][k] for k in (0, 1)] + [row["image"] != keeper, True]
+        assert row["rule"] == ("pixels", "bytes", "path", None)[differ.index(True)]
 
 
 def test_images_that_another_stands_for_are_members() -> None:

@@ -39,6 +39,7 @@ class Decoded:
     has_alpha: bool | None = None
     frames: int | None = None
     file_hash: str | None = None
+    camera: str | None = None
 
 
 def is_flat(thumb: Pixels) -> bool:

@@ -20,6 +20,7 @@ from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.core.arrays import Pixels, clamped64
+from dupegrid.core.text import printable
 from dupegrid.images.decoded import Decoded, Reading, is_flat
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.opening import NotRegularError, OpenedFile
@@ -28,6 +29,8 @@ DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
 
 EXIF_ORIENTATION: Final = 0x0112
+_EXIF_MAKE, _EXIF_MODEL = 0x010F, 0x0110
+_CAMERA_CHARACTERS: Final = 80
 MID_GREY: Final = (128, 128, 128)
 
 # A larger file is read only when it is a picture: not every video, disk image, ...
@@ -129,6 +132,7 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
             "height": height,
             "exif_orientation": orientation,
             "has_alpha": image.has_transparency_data,
+            "camera": _camera(image),
         }
         if width * height > reading.max_pixels:
             raise Image.DecompressionBombError(f"{width * height:,} pixels, over --max-pixels")
@@ -209,6 +213,17 @@ def _exif_orientation(image: Image.Image) -> int:
     except Exception:  # broken EXIF is no reason to lose the picture
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _camera(image: Image.Image) -> str | None:
+    """The make and model that the EXIF of a picture names, for people; None where it names none."""
+    try:
+        exif = image.getexif()
+        values = [exif.get(tag) for tag in (_EXIF_MAKE, _EXIF_MODEL)]
+    except Exception:  # broken EXIF is no reason to lose the picture
+        return None
+    names = " ".join(value.strip(" \0") for value in values if isinstance(value, str))
+    return printable(names.strip()[:_CAMERA_CHARACTERS]) or None
 
 
 def _frames(image: Image.Image) -> int | None:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.pairs.ask import Facts, Filters, facts_of
+from dupegrid.results.keepers import criteria, ranked, rules
 from dupegrid.storage.schemas import CLUSTERS
 
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
@@ -18,8 +19,8 @@ _QUARTER_TURNS: Final = ("rot90", "rot270", "flip_rot90", "flip_rot270")
 def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Filters) -> pa.Table:
     """Connected components of the pairs at or under `threshold`, one row an image (schema CLUSTERS).
 
-    The keeper is no symbolic link, if there is another, is of the archive (group 'b') where there is one, has most
-    pixels, then the largest file, then the first path. An image at or under the threshold from its keeper is a
+    The keeper is the original before what was made from it (keepers.py), and `rule` says what put it before each of
+    the others. An image at or under the threshold from its keeper is a
     'duplicate', unless the MSE of a square says little of the two; then it is a 'bridge', as are those that are joined
     through others only, and `reason` says why. The largest cluster is number 0; ties go by the keeper's path, so the
     numbers do not depend on ids. `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse,
@@ -28,19 +29,20 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Fil
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
     stands_for = _stands_for(images)
     image, label = _components(a[score <= threshold], b[score <= threshold], stands_for)
-    rank = _keeper_rank(images)
-    order = np.lexsort((rank[image], label))
+    values = criteria(images)
+    order = np.lexsort((ranked(values)[image], label))
     image, label = image[order], label[order]
     first = np.flatnonzero(np.diff(label, prepend=-1))  # the keeper leads its cluster
     sizes = np.diff(first, append=len(label))
     keeper = np.repeat(image[first], sizes)
-    number = _numbers(sizes, _path_rank(images)[image[first]])
+    number = _numbers(sizes, values["order"][image[first]])
     row = _rows_of(*_listed(image, keeper, stands_for), a, b, len(images))
     is_keeper = image == keeper
     distance = _values_of(row, is_keeper, matches["mse"].to_numpy())
     near = _values_of(row, is_keeper, score) <= threshold
     reason = _reasons(images, (image, keeper), near, matches["orientation"].take(pa.array(row, mask=row < 0)), filters)
     role = np.where(is_keeper, "keep", np.where(reason == "", "duplicate", "bridge"))
+    rule = rules(values, image, keeper)
     table = pa.table(
         {
             "cluster": np.repeat(number, sizes),
@@ -50,6 +52,7 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Fil
             "keeper": keeper,
             "mse_to_keeper": pa.array(distance, mask=np.isinf(distance)),
             "reason": pa.array(reason, pa.string(), mask=reason == ""),
+            "rule": pa.array(rule, pa.string(), mask=rule == ""),
         },
         schema=CLUSTERS,
     )
@@ -168,23 +171,6 @@ def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], orientation: pa.Chu
     unknown = pc.is_null(orientation).to_numpy()
     turned = pc.is_in(orientation, pa.array(_QUARTER_TURNS)).to_numpy()
     return np.where(unknown, upright | (swapped & filters.turning), np.where(turned, swapped, upright))
-
-
-def _path_rank(images: pa.Table) -> Ints:
-    rank = np.empty(len(images), np.int64)
-    rank[pc.sort_indices(images["path_raw"]).to_numpy()] = np.arange(len(images))
-    return rank
-
-
-def _keeper_rank(images: pa.Table) -> Ints:
-    """Every image's place among all, the best keeper first."""
-    pixels = (images["width"].cast(pa.int64()).fill_null(0).to_numpy()) * images["height"].fill_null(0).to_numpy()
-    symbolic = pc.equal(images["link_kind"], "symbolic").fill_null(False).to_numpy()  # last: never over their targets
-    of_the_archive = pc.equal(images["group"], "b").fill_null(False).to_numpy()
-    order = np.lexsort((_path_rank(images), -images["size_bytes"].to_numpy(), -pixels, ~of_the_archive, symbolic))
-    rank = np.empty(len(images), np.int64)
-    rank[order] = np.arange(len(images))
-    return rank
 
 
 def _numbers(sizes: Ints, keeper_path_rank: Ints) -> Ints:

@@ -17,7 +17,7 @@ from dupegrid.core.text import counted, display_path, printable, quantity, size_
 from dupegrid.core.values import BUCKETS, WEB
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
-from dupegrid.storage.schemas import REASONS
+from dupegrid.storage.schemas import REASONS, RULES
 
 ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
 
@@ -127,11 +127,12 @@ def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) ->
     path_raw: bytes = image["path_raw"]
     width, height = image["width"], image["height"]
     scale = _LONGER_SIDE_PX / max(width, height)
-    mse, reason = row["mse_to_keeper"], row["reason"]
+    mse, reason, rule = row["mse_to_keeper"], row["reason"], row["rule"]
     caption = [f"{width} × {height}", size_text(image["size_bytes"])]
     caption += ["another name of one file"] if image["link_of"] is not None else []
     caption += [f"MSE {mse:.1f}"] if mse is not None and row["role"] != "keep" else []
     caption += [REASONS[reason]] if reason is not None else []
+    caption += [f"kept before it: {RULES[rule]}"] if rule is not None else []
     return Picture(
         role=row["role"],
         caption=", ".join(caption),

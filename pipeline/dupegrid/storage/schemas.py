@@ -48,6 +48,7 @@ IMAGES = pa.schema(
         ("link_of", pa.int64()),  # the name that a file of several goes by, null on that one
         ("link_kind", pa.string()),  # 'symbolic': this name leads over a link; 'hard': the file has several; null
         ("transparent", pa.bool_()),  # every pixel has alpha 0; null where not decoded
+        ("camera", pa.string()),  # its make and model, by the EXIF of the file; null where that names none
     ]
 )
 
@@ -89,6 +90,7 @@ CLUSTERS = pa.schema(
         ("keeper", pa.int64()),
         ("mse_to_keeper", pa.float64()),  # null where the two were not compared, or are further apart than the cutoff
         ("reason", pa.string()),  # of a 'bridge', the first that holds of REASONS; else null
+        ("rule", pa.string()),  # what put the keeper before it, one of RULES; null for the keeper
     ]
 )
 
@@ -100,6 +102,19 @@ REASONS = {
     "flat": "one colour, or nearly",  # it or the keeper
     "frames": "another number of frames",
     "aspect": "other proportions",  # by a factor over 1.1, or over --max-aspect
+}
+
+# What decides which picture of a cluster is kept, the first thing first, and the words for it.
+RULES = {
+    "link": "no symbolic link",
+    "archive": "of the archive",
+    "camera": "from a camera",  # its EXIF names one
+    "pixels": "more pixels",
+    "format": "a camera's format",  # where the pixels are as many
+    "name": "no name of a copy",  # such as 'Photo (1).jpg', 'Copy of Photo.jpg', 'Photo-edited.jpg'
+    "older": "the older file",
+    "bytes": "the larger file",
+    "path": "the shorter path, or the first",
 }
 
 # status in images.parquet; all but 'ok' are never compared

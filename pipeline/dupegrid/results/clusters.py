@@ -29,20 +29,20 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Fil
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
     stands_for = _stands_for(images)
     image, label = _components(a[score <= threshold], b[score <= threshold], stands_for)
-    values = criteria(images)
-    order = np.lexsort((ranked(values)[image], label))
-    image, label = image[order], label[order]
+    values = criteria(images, image)
+    place = np.lexsort((ranked(values), label))
+    image, label = image[place], label[place]
     first = np.flatnonzero(np.diff(label, prepend=-1))  # the keeper leads its cluster
     sizes = np.diff(first, append=len(label))
-    keeper = np.repeat(image[first], sizes)
-    number = _numbers(sizes, values["order"][image[first]])
+    keeper, its_place = np.repeat(image[first], sizes), np.repeat(place[first], sizes)
+    number = _numbers(sizes, values["order"][place[first]])
     row = _rows_of(*_listed(image, keeper, stands_for), a, b, len(images))
     is_keeper = image == keeper
     distance = _values_of(row, is_keeper, matches["mse"].to_numpy())
     near = _values_of(row, is_keeper, score) <= threshold
     reason = _reasons(images, (image, keeper), near, matches["orientation"].take(pa.array(row, mask=row < 0)), filters)
     role = np.where(is_keeper, "keep", np.where(reason == "", "duplicate", "bridge"))
-    rule = rules(values, image, keeper)
+    rule = rules(values, place, its_place)
     table = pa.table(
         {
             "cluster": np.repeat(number, sizes),

@@ -132,7 +132,7 @@ def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) ->
     caption += ["another name of one file"] if image["link_of"] is not None else []
     caption += [f"MSE {mse:.1f}"] if mse is not None and row["role"] != "keep" else []
     caption += [REASONS[reason]] if reason is not None else []
-    caption += [f"kept before it: {RULES[rule]}"] if rule is not None else []
+    caption += [f"the one to keep {RULES[rule]}"] if rule is not None else []
     return Picture(
         role=row["role"],
         caption=", ".join(caption),

@@ -104,17 +104,17 @@ REASONS = {
     "aspect": "other proportions",  # by a factor over 1.1, or over --max-aspect
 }
 
-# What decides which picture of a cluster is kept, the first thing first, and the words for it.
+# What decides which picture of a cluster is kept, the first thing first: the one to keep ...
 RULES = {
-    "link": "no symbolic link",
-    "archive": "of the archive",
-    "camera": "from a camera",  # its EXIF names one
-    "pixels": "more pixels",
-    "format": "a camera's format",  # where the pixels are as many
-    "name": "no name of a copy",  # such as 'Photo (1).jpg', 'Copy of Photo.jpg', 'Photo-edited.jpg'
-    "older": "the older file",
-    "bytes": "the larger file",
-    "path": "the shorter path, or the first",
+    "link": "is no symbolic link",
+    "archive": "is of the archive",
+    "camera": "is from a camera",  # its EXIF names one
+    "pixels": "has more pixels",
+    "format": "has the format of a camera",  # where the pixels are as many
+    "name": "has no name of a copy",  # such as 'Photo (1).jpg', 'Copy of Photo.jpg', 'Photo-edited.jpg'
+    "older": "is older",
+    "bytes": "has more bytes",
+    "path": "has the shorter path, or the first",
 }
 
 # status in images.parquet; all but 'ok' are never compared

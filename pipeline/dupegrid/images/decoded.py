@@ -39,6 +39,7 @@ class Decoded:
     has_alpha: bool | None = None
     frames: int | None = None
     file_hash: str | None = None
+    has_icc: bool | None = None
     camera: str | None = None
 
 

@@ -132,6 +132,7 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
             "height": height,
             "exif_orientation": orientation,
             "has_alpha": image.has_transparency_data,
+            "has_icc": bool(image.info.get("icc_profile")),
             "camera": _camera(image),
         }
         if width * height > reading.max_pixels:

@@ -12,7 +12,7 @@ from dupegrid.core.arrays import Ints
 # What cameras, phones and scanners write; of other formats, one of the same size was converted.
 _CAMERA_FORMATS: Final = ("JPEG", "MPO", "HEIF", "TIFF")
 _SIZES: Final = ("width", "height", "size_bytes")
-_COLUMNS: Final = ("path", "path_raw", "group", "link_kind", "format", "camera", "mtime_ns", *_SIZES)
+_COLUMNS: Final = ("path", "path_raw", "group", "link_kind", "format", "has_icc", "camera", "mtime_ns", *_SIZES)
 _COPY: Final = "copy|kopie|copie|copia|cópia|kopia|kopi|kopya|kopio|копия|копія|コピー|副本|复制|複本|복사본"
 _EDIT: Final = "edited|edit|bearbeitet|modifié|modificado|modificato|bewerkt"
 # 'Photo (1).jpg', 'Photo - Kopie.jpg', 'Photo-edited.jpg'; 'Copy of Photo.jpg', 'Kopie von Photo.jpg'.
@@ -37,6 +37,7 @@ def criteria(images: pa.Table, ids: Ints) -> dict[str, Ints]:
         "camera": 1 - _true(pc.is_valid(columns["camera"])),
         "pixels": -width * height,
         "format": 1 - _true(pc.is_in(columns["format"], pa.array(_CAMERA_FORMATS))),
+        "icc": 1 - _true(columns["has_icc"]),
         "name": _true(pc.match_substring_regex(columns["path"], _MADE_FROM_ANOTHER)),
         "older": np.where(age_ns == 0, np.iinfo(np.int64).max, age_ns),  # 0: the file system does not say
         "bytes": -columns["size_bytes"].to_numpy(),

@@ -48,6 +48,7 @@ IMAGES = pa.schema(
         ("link_of", pa.int64()),  # the name that a file of several goes by, null on that one
         ("link_kind", pa.string()),  # 'symbolic': this name leads over a link; 'hard': the file has several; null
         ("transparent", pa.bool_()),  # every pixel has alpha 0; null where not decoded
+        ("has_icc", pa.bool_()),  # an ICC colour profile
         ("camera", pa.string()),  # its make and model, by the EXIF of the file; null where that names none
     ]
 )
@@ -111,6 +112,7 @@ RULES = {
     "camera": "is from a camera",  # its EXIF names one
     "pixels": "has more pixels",
     "format": "has the format of a camera",  # where the pixels are as many
+    "icc": "has a colour profile",
     "name": "has no name of a copy",  # such as 'Photo (1).jpg', 'Copy of Photo.jpg', 'Photo-edited.jpg'
     "older": "is older",
     "bytes": "has more bytes",

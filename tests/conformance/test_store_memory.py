@@ -1,3 +1,5 @@
+"""Arrays in the memory of this process, by the same means as in a bucket."""
+
 import uuid
 from pathlib import Path
 

@@ -14,7 +14,7 @@ from dupegrid.app.cli import main
 try:
     main()
 finally:
-    print(*sorted({"pandas", "distributed", "scipy"} & set(sys.modules)))
+    print(*sorted({"pandas", "distributed"} & set(sys.modules)))
 """
 DATAFRAMES = """
 from dupegrid.core.start import without_pandas

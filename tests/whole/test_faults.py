@@ -148,6 +148,7 @@ def test_a_colour_profile_changes_nothing_and_the_picture_with_it_is_kept(tmp_pa
         save(tmp_path / "photos" / name, 1, **more)
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
     assert run.matches["sse"].to_pylist() == [0]
+    assert {row["image"]: row["role"] for row in run.clusters.to_pylist()} == {0: "duplicate", 1: "keep"}
     assert {row["image"]: row["rule"] for row in run.clusters.to_pylist()} == {0: "icc", 1: None}
     assert run.images["has_icc"].to_pylist() == [False, True]
 

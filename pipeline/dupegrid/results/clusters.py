@@ -20,9 +20,9 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Fil
     """Connected components of the pairs at or under `threshold`, one row an image (schema CLUSTERS).
 
     The keeper is the original before what was made from it (keepers.py), and `rule` says what put it before each of
-    the others. An image at or under the threshold from its keeper is a
-    'duplicate', unless the MSE of a square says little of the two; then it is a 'bridge', as are those that are joined
-    through others only, and `reason` says why. The largest cluster is number 0; ties go by the keeper's path, so the
+    the others. An image at or under the threshold from its keeper is a 'duplicate', unless the MSE of a square says
+    little of the two; then it is a 'bridge', as are those that are joined through others only, and `reason` says why.
+    The largest cluster is number 0; ties go by the keeper's path, so the
     numbers do not depend on ids. `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse,
     orientation and score of schema MATCHES; `filters` are the pairs that were asked for.
     """

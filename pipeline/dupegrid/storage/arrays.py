@@ -1,6 +1,6 @@
 """The arrays of a run: thumbnails, what is reckoned from them, and the marks that say which tiles are done."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,6 @@ from dupegrid.storage.ours import remove
 from dupegrid.storage.zarr_store import ABOUT, Encoded
 
 NOT_DONE: Final = -1
-_MARKS_AT_ONCE: Final = 64
 _CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding,
 _FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so many bytes of a large one
 _MOST_CHUNKS: Final = 1 << 14
@@ -233,18 +232,14 @@ class Tiles:
     def done(self) -> dict[tuple[int, int], Ints]:
         """The tiles whose mark exists and is whole, and the counts of each: int64 array of shape (k,)."""
         marked = sorted((number[0], number[1]) for number in self._array.done() if number[0] <= number[1])
-        done: dict[tuple[int, int], Ints] = {}
-        for some in (marked[k : k + _MARKS_AT_ONCE] for k in range(0, len(marked), _MARKS_AT_ONCE)):
-            try:
-                done |= zip(some, self._counts(some), strict=True)
-            except DamagedError:
-                for tile in some:
-                    with suppress(DamagedError):
-                        done[tile] = self._counts([tile])[0]
+        done = {}
+        with suppress(DamagedError):
+            done = {tile: counts.ravel() for tile, counts in zip(marked, self._array.read(marked), strict=True)}
+        if len(done) < len(marked):  # one is damaged
+            for tile in marked:
+                with suppress(DamagedError):
+                    done[tile] = next(self._array.read([tile])).ravel()
         return done
-
-    def _counts(self, tiles: Sequence[tuple[int, int]]) -> list[Ints]:
-        return [counts.ravel() for counts in self._array.read(tiles)]
 
     def file(self, i: int, j: int) -> Path:
         """Where the mark of a tile is."""

@@ -194,9 +194,9 @@ def store_of(url: str) -> Any:
     _obstore()
     from obstore.store import from_url
 
-    patience: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
     if url.startswith("memory:"):
         return from_url("memory:///")
+    patience: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
     return from_url(url, client_options=_client_options(), retry_config=patience)
 
 

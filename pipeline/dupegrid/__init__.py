@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
-    from dupegrid.app.run import Run, open_run
+    from dupegrid.app.opening import open_run
+    from dupegrid.app.run import Run
     from dupegrid.core.errors import DupegridError
 
 _HOMES = {
     "DupegridError": "core.errors",
     "Run": "app.run",
-    "open_run": "app.run",
+    "open_run": "app.opening",
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
 }
 

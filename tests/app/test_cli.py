@@ -230,3 +230,12 @@ def test_too_little_address_space_is_one_line(pictures: Path, tmp_path: Path) ->
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "address space is 0.6 GB" in done.stderr
+
+
+def test_help_fits_a_screen_and_lists_every_verb_in_its_group(command) -> None:
+    lines = command("--help")[1].splitlines()
+    assert len(lines) <= 45
+    assert all(len(line) <= 80 and "..." not in line for line in lines[1:])
+    listed = {line.split()[0] for line in lines if line.startswith("  ")}
+    assert {verb.__name__ for verbs in cli.VERBS.values() for verb in verbs} <= listed
+    assert [line[:-1] for line in lines if line.endswith(":")] == ["Options", *cli.VERBS]

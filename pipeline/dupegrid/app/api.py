@@ -14,14 +14,15 @@ import pyarrow.compute as pc
 
 from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
+from dupegrid.app.opening import absolute, open_run
 from dupegrid.app.out import check_out, known_config, write_run_json
-from dupegrid.app.run import Run, absolute, number_of, open_run, shown
+from dupegrid.app.run import Run, number_of
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.config import CompareSettings, Config, Settings, changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.core.spawned import end_probe
-from dupegrid.core.text import printable
+from dupegrid.core.text import printable, shown
 from dupegrid.core.values import SCHEDULERS_HERE, StrPath
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import index as index_stage

@@ -10,8 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from dupegrid.app.api import run
-from dupegrid.app.run import Run, absolute, shown
+from dupegrid.app.opening import absolute
+from dupegrid.app.run import Run
 from dupegrid.core.errors import RunDirError, StoreError
+from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath
 from dupegrid.images.recipe import EXIF_ORIENTATION
 from dupegrid.results.answers import Answer, Summary

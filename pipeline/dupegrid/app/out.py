@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dupegrid.app.run import open_run, shown
+from dupegrid.app.opening import open_run
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError, RunDirError
-from dupegrid.core.text import printable
+from dupegrid.core.text import printable, shown
 from dupegrid.storage.ours import holds_stores, is_known, is_of_a_lock, leftovers
 from dupegrid.storage.tables import write_json
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, Ints, Pixels
-from dupegrid.core.config import Config, load_config
-from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
+from dupegrid.core.config import Config
+from dupegrid.core.errors import DamagedError, StoreError, UsageError
 from dupegrid.core.keys import fingerprint
-from dupegrid.core.text import printable
-from dupegrid.core.values import StrPath, located, resolved
+from dupegrid.core.text import printable, shown
+from dupegrid.core.values import StrPath, located
 from dupegrid.images.levels import COARSE, row_checks
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
@@ -26,11 +26,10 @@ from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.report import Sheet, cards
 from dupegrid.storage.arrays import Thumbs
-from dupegrid.storage.bucket import BucketPath, bucket_path, file_system
-from dupegrid.storage.ours import refuse_links
+from dupegrid.storage.bucket import BucketPath, file_system
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
-from dupegrid.storage.tables import FORMAT, check_ids, check_images, read_json, read_metadata, read_table, row_count
+from dupegrid.storage.tables import check_ids, check_images, read_json, read_metadata, read_table, row_count
 
 if TYPE_CHECKING:
     import dask.array as da  # which takes a while to load
@@ -238,48 +237,9 @@ class Run:
         return f"Run({str(self.path)!r})"
 
 
-def open_run(run_dir: StrPath) -> Run:
-    """Look into a run directory. RunDirError if it is none, or was made by a newer dupegrid."""
-    path = absolute(run_dir)
-    text = shown(path)
-    if not path.is_dir():
-        raise RunDirError(f"there is no run directory {text}: make one with 'dupegrid run PATH... --out RUN'")
-    if not (path / "run.json").is_file():
-        raise RunDirError(
-            f"{text} is no run directory (it has no run.json): make one with 'dupegrid run PATH... --out RUN'"
-        )
-    refuse_links(path)
-    try:
-        saved = read_json(path / "run.json")
-        if saved["format"] > FORMAT:
-            raise RunDirError(f"{text} was made by a newer dupegrid (format {saved['format']}): upgrade dupegrid")
-        if saved["format"] < FORMAT:
-            raise RunDirError(
-                f"{text} was made by an older dupegrid (format {saved['format']}): delete it or choose another --out"
-            )
-        if not isinstance(saved["fingerprint"], str):
-            raise ValueError("it names no fingerprint")
-        return Run(path, load_config(None, **saved["config"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunDirError(f"{text}/run.json cannot be read ({error}): delete the run directory and run again") from None
-
-
-def absolute(path: StrPath) -> Path:
-    """A path as a Run keeps it."""
-    try:
-        text = os.fsdecode(path) if isinstance(path, str | bytes) else str(path)
-        return bucket_path(text) or Path(resolved(path))
-    except ValueError as error:
-        raise RunDirError(f"the run directory {error}") from None
-
-
 def number_of(threshold: Any) -> float:
     """A threshold as a number. UsageError where it is none."""
     try:
         return float(threshold)
     except (TypeError, ValueError):
         raise UsageError(f"threshold is {threshold!r}: give a number") from None
-
-
-def shown(path: Path) -> str:
-    return printable(str(path))

@@ -1,5 +1,7 @@
 """Paths, names, numbers and sizes as text for people: no name can steer a terminal, a log or a page."""
 
+import os
+
 
 def display_path(path_raw: bytes) -> str:
     r"""A path for people: UTF-8, with every other byte as \xNN."""
@@ -9,6 +11,11 @@ def display_path(path_raw: bytes) -> str:
 def printable(text: str) -> str:
     """Text for a terminal or a log: control, bidirectional and other unprintable characters escaped, one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def shown(path: os.PathLike[str]) -> str:
+    """A path for a message."""
+    return printable(str(path))
 
 
 def quantity(number: float) -> str:

@@ -1,0 +1,97 @@
+"""What the verbs of the command share: their arguments, their flags, which are the fields of Config, their output."""
+
+import inspect
+import json
+from collections.abc import Callable
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+import typer.core
+import typer.exceptions
+
+from dupegrid.core.config import Config, Taken, settings_of
+from dupegrid.core.errors import DupegridError
+from dupegrid.core.text import printable
+
+
+class Grouped(typer.core.TyperGroup):
+    """The command, whose --help lists its verbs by group."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the verbs, a section a group, a line each."""
+        verbs = [self.commands[name] for name in self.list_commands(ctx)]
+        for group in dict.fromkeys(getattr(verb, "rich_help_panel", "") for verb in verbs):
+            with formatter.section(group):
+                of_group = [verb for verb in verbs if getattr(verb, "rich_help_panel", "") == group]
+                formatter.write_dl([(verb.name, verb.get_short_help_str(formatter.width)) for verb in of_group])
+
+
+app = typer.Typer(cls=Grouped, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+argument, option, Exit, BadCall = typer.Argument, typer.Option, typer.Exit, typer.exceptions.TyperException
+
+Paths = Annotated[list[str] | None, argument(metavar="PATH", help=Config.model_fields["paths"].description)]
+RunDir = Annotated[str, argument(metavar="RUN", help="A run directory.")]
+Image = Annotated[str, argument(help="An id, a path, or the end of one.")]
+Out = Annotated[str, option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
+File = Annotated[str | None, option("--config", metavar="FILE.yaml", help="Settings from a file; flags win.")]
+Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+Verb = Callable[..., None]
+
+
+def takes_settings(verb: Verb) -> Verb:
+    """Give a verb the flags of its settings in place of its `**flags`, and `--json` as `as_json` after them."""
+    *own, as_json, _flags = inspect.signature(verb).parameters.values()
+    of_run = "run_dir" in inspect.signature(verb).parameters
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(name, taken, of_run))
+        for name, taken in settings_of(verb.__name__).items()
+        if taken.flag
+    ]
+    verb.__signature__ = inspect.Signature([*own, *flags, as_json])  # type: ignore[attr-defined]
+    return verb
+
+
+def _flag(name: str, taken: Taken, of_run: bool) -> Any:
+    """What typer needs to know of a setting."""
+    field = Config.model_fields[name]
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    default = taken.of_run if of_run else taken.unset or _text(field.default)
+    return Annotated[
+        _kind(field.annotation) | None,
+        option(
+            *(["--" + name.replace("_", "-")] if field.annotation is bool else []),  # else there is a --no-... too
+            metavar=taken.metavar or "|".join(choices) or None,
+            help=f"{field.description}  [default: {default}]" if default else field.description,
+        ),
+    ]
+
+
+def _kind(annotation: Any) -> Any:
+    """What typer makes of the text of a flag: switches, lists and numbers. Config makes the others of text."""
+    if get_origin(annotation) is tuple:
+        return list[str]
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = get_args(annotation)[0]
+    return annotation if annotation in (bool, int, float) else str
+
+
+def _text(default: Any) -> str:
+    """A default as --help says it; not at all where it is that nothing is asked for."""
+    return "" if default in (None, False, ()) else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given."""
+    return {key: value for key, value in flags.items() if value not in (None, [])}
+
+
+def say(result: dict[str, Any], lines: list[str], as_json: bool) -> None:
+    """Print the result of a verb: its lines for people, or the whole of it as JSON. DupegridError where that fails."""
+    text = json.dumps(result, indent=2) if as_json else "\n".join(printable(line) for line in lines)
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise DupegridError(
+            f"cannot write the result to standard output ({error.strerror}); all else is done"
+        ) from None

@@ -1,0 +1,69 @@
+"""The verbs that find: run, index, compare, cluster, estimate, demo."""
+
+from importlib import import_module
+from typing import Annotated, Any
+
+import dupegrid as api
+from dupegrid.app.flags import File, Json, Out, Paths, RunDir, given, option, say, takes_settings
+from dupegrid.app.lines import cluster_lines, demo_lines, estimate_lines, receipt_lines, status_lines, summary_lines
+
+
+@takes_settings
+def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
+    """Find the duplicates under the PATHs, into RUN.
+
+    That is index, compare, cluster and report; on a RUN that was begun it goes on.
+    """
+    summary = api.run(*(paths or []), out=out, config=config, **given(flags)).summary
+    say(summary.as_dict(), summary_lines(summary), as_json)
+
+
+@takes_settings
+def index(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
+    """Find the files under the PATHs and make their thumbnails."""
+    done = api.index(*(paths or []), out=out, config=config, **given(flags))
+    state = api.status(done.path)
+    say(state.as_dict(), status_lines(state), as_json)
+
+
+@takes_settings
+def compare(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
+    """Compare all images of RUN with all.
+
+    Settings that are not given are those of RUN.
+    """
+    receipt = api.compare(run_dir, **given(flags)).receipt
+    say(receipt.as_dict(), receipt_lines(receipt), as_json)
+
+
+@takes_settings
+def cluster(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
+    """Join the matches of RUN to clusters.
+
+    The threshold may be anything up to RUN's cutoff.
+    """
+    summary = api.cluster(run_dir, **given(flags)).summary
+    say(summary.as_dict(), cluster_lines(summary), as_json)
+
+
+@takes_settings
+def estimate(paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
+    """What a run on the PATHs would cost.
+
+    From a few seconds of trying; nothing is written.
+    """
+    cost = api.estimate(*(paths or []), config=config, **given(flags))
+    say(cost.as_dict(), estimate_lines(cost), as_json)
+
+
+def demo(
+    out: Annotated[str, option(metavar="FOLDER", help="Where to draw the pictures and put the run.")] = "demo",
+    as_json: Json = False,
+) -> None:
+    """Draw pictures with planted duplicates, and find them.
+
+    There are some 300; what was found is said beside what was planted.
+    """
+    # Here, as it loads all that a run needs: --help and workers, which load the program's script, do without.
+    result = import_module("dupegrid.app.demo").demo(out)
+    say(result.as_dict(), demo_lines(result), as_json)

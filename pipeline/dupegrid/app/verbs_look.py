@@ -1,0 +1,33 @@
+"""The verbs that look into a run: status, explain, report."""
+
+import dupegrid as api
+from dupegrid.app.flags import Image, Json, RunDir, say
+from dupegrid.app.lines import explain_lines, status_lines
+from dupegrid.storage.ours import check_picture
+from dupegrid.storage.tables import write_bytes
+
+
+def status(run_dir: RunDir, as_json: Json = False) -> None:
+    """How far RUN is, and which of its files could not be read."""
+    state = api.status(run_dir)
+    say(state.as_dict(), status_lines(state), as_json)
+
+
+def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
+    """Why two images of RUN match or do not.
+
+    Every number that decides, and a picture of where they differ.
+    """
+    done = api.open_run(run_dir)
+    found = done.explain(a, b)
+    picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"
+    check_picture(picture)
+    write_bytes(picture, found.picture)
+    lines = [*explain_lines(found), f"picture     {picture}"]
+    say({**found.as_dict(), "picture": str(picture)}, lines, as_json)
+
+
+def report(run_dir: RunDir, as_json: Json = False) -> None:
+    """Draw the clusters of RUN as a page: report.html."""
+    page = str(api.report(run_dir))
+    say({"report": page}, [f"report: {page}"], as_json)

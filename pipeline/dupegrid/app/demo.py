@@ -15,7 +15,7 @@ from dupegrid.app.run import Run
 from dupegrid.core.errors import RunDirError, StoreError
 from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath
-from dupegrid.images.recipe import EXIF_ORIENTATION
+from dupegrid.images.exif import ORIENTATION
 from dupegrid.results.answers import Answer, Summary
 from dupegrid.storage.tables import read_json, write_json
 
@@ -177,7 +177,7 @@ def _exif_turned(original: Path, target: Path, k: int) -> Path:
     orientation = 3 + k % 6
     undo = {3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
     exif = Image.Exif()
-    exif[EXIF_ORIENTATION] = orientation
+    exif[ORIENTATION] = orientation
     return _saved(Image.open(original).transpose(Image.Transpose[undo[orientation]]), target, exif=exif)
 
 

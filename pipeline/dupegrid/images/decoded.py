@@ -1,6 +1,7 @@
 """What a decoder is asked and what it answers; travels between the processes."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -41,6 +42,8 @@ class Decoded:
     file_hash: str | None = None
     has_icc: bool | None = None
     camera: str | None = None
+    taken_at: datetime | None = None
+    has_gps: bool | None = None
 
 
 def is_flat(thumb: Pixels) -> bool:

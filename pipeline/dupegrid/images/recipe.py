@@ -20,17 +20,14 @@ from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.core.arrays import Pixels, clamped64
-from dupegrid.core.text import printable
 from dupegrid.images.decoded import Decoded, Reading, is_flat
+from dupegrid.images.exif import orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.opening import NotRegularError, OpenedFile
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
 
-EXIF_ORIENTATION: Final = 0x0112
-_EXIF_MAKE, _EXIF_MODEL = 0x010F, 0x0110
-_CAMERA_CHARACTERS: Final = 80
 MID_GREY: Final = (128, 128, 128)
 
 # A larger file is read only when it is a picture: not every video, disk image, ...
@@ -124,7 +121,7 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         facts |= {"format": image.format, "mode": image.mode}
         if max(image.size) > _INT32_MAX:
             raise Image.DecompressionBombError(f"a side of {max(image.size):,} pixels, more than is counted")
-        orientation = _exif_orientation(image)
+        orientation = orientation_of(image)
         still_to_turn = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself, size included
         width, height = image.size[::-1] if still_to_turn >= 5 else image.size
         facts |= {
@@ -133,7 +130,7 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
             "exif_orientation": orientation,
             "has_alpha": image.has_transparency_data,
             "has_icc": bool(image.info.get("icc_profile")),
-            "camera": _camera(image),
+            **taking_of(image),
         }
         if width * height > reading.max_pixels:
             raise Image.DecompressionBombError(f"{width * height:,} pixels, over --max-pixels")
@@ -206,25 +203,6 @@ def _failure(error: Exception, data: bytes) -> tuple[str, str]:
     if "truncated" in message.lower() or isinstance(error, EOFError):
         return "truncated", message
     return "decode_error", f"{type(error).__name__}: {message}"
-
-
-def _exif_orientation(image: Image.Image) -> int:
-    try:
-        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # broken EXIF is no reason to lose the picture
-        return 1
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
-def _camera(image: Image.Image) -> str | None:
-    """The make and model that the EXIF of a picture names, for people; None where it names none."""
-    try:
-        exif = image.getexif()
-        values = [exif.get(tag) for tag in (_EXIF_MAKE, _EXIF_MODEL)]
-    except Exception:  # broken EXIF is no reason to lose the picture
-        return None
-    names = " ".join(value.strip(" \0") for value in values if isinstance(value, str))
-    return printable(names.strip()[:_CAMERA_CHARACTERS]) or None
 
 
 def _frames(image: Image.Image) -> int | None:

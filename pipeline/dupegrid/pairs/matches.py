@@ -16,6 +16,7 @@ from dupegrid.storage.tables import check_ids, read_metadata, read_table, row_co
 
 _KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18
+PATHS: Final = ("path", "path_raw")  # the columns that name an image
 
 
 def sse_limit(mse: float, values: int) -> int:
@@ -67,10 +68,11 @@ class PartWriter:
         self._waiting, self._waiting_rows = [], 0
 
 
-def match_rows(columns: tuple[Ints, Ints, Ints, Ints, Float64s], paths: pa.ChunkedArray, values: int) -> pa.Table:
+def match_rows(columns: tuple[Ints, Ints, Ints, Ints, Float64s], paths: pa.Table, values: int) -> pa.Table:
     """The table of matching pairs (schema MATCHES), sorted by a and b; `values` is S * S * 3.
 
-    `columns` are a, b, sse, orientation (a number into ORIENTATIONS) and score, each (k,).
+    `columns` are a, b, sse, orientation (a number into ORIENTATIONS) and score, each (k,); `paths` are the columns path
+    and path_raw of images.parquet.
     """
     a, b, sse, orientation, score = columns
     order = np.lexsort((b, a))
@@ -78,14 +80,19 @@ def match_rows(columns: tuple[Ints, Ints, Ints, Ints, Float64s], paths: pa.Chunk
     named = {
         "a": a,
         "b": b,
-        "path_a": paths.take(a),
-        "path_b": paths.take(b),
+        **paths_of(paths, a, b),
         "mse": sse / values,
         "sse": sse,
         "orientation": pa.array(ORIENTATIONS).take(orientation[order]),
         "score": score[order],
     }
     return pa.table(named, schema=MATCHES)
+
+
+def paths_of(paths: pa.Table, a: Ints | pa.ChunkedArray, b: Ints | pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+    """The columns of schema MATCHES that name the images a and b, ids (k,)."""
+    of = {"a": paths.take(a), "b": paths.take(b)}
+    return {f"{name}_{image}": of[image][name] for name in PATHS for image in of}
 
 
 def write_collapsed(job: Job, columns: tuple[Ints, Ints, Ints, Ints, Float64s]) -> None:
@@ -127,5 +134,5 @@ def read_matches(run_dir: RunDir, key: str, columns: list[str] | None = None) ->
     return table.sort_by([("a", "ascending"), ("b", "ascending")])
 
 
-def _paths(run_dir: RunDir) -> pa.ChunkedArray:
-    return run_dir.once("paths", lambda: run_dir.image_columns(IMAGES, ["path"])["path"])
+def _paths(run_dir: RunDir) -> pa.Table:
+    return run_dir.once("paths", lambda: run_dir.image_columns(IMAGES, PATHS))

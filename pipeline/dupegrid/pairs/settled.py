@@ -6,7 +6,6 @@ down for the next: settled.parquet and the rows beside it, both with the key of 
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.pairs.matches import read_matches
+from dupegrid.pairs.matches import PATHS, paths_of, read_matches
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
 from dupegrid.storage.tables import read_json, read_metadata, read_table, write_table
@@ -85,9 +84,9 @@ def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pair
     a, b = matches["a"].to_numpy(), matches["b"].to_numpy()
     settled = np.zeros(int(max(live.max(initial=-1), a.max(initial=-1), b.max(initial=-1))) + 1, bool)
     settled[same.to_numpy()] = True
-    paths = run_dir.image_columns(IMAGES, ["path"])["path"]
+    paths = run_dir.image_columns(IMAGES, PATHS)
     rows = matches.filter(pa.array(settled[a] & settled[b]))
-    fresh: dict[str, Any] = {"path_a": paths.take(rows["a"]), "path_b": paths.take(rows["b"])}
+    fresh = paths_of(paths, rows["a"], rows["b"])
     rows = pa.table({name: fresh.get(name, rows[name]) for name in MATCHES.names}, schema=MATCHES)
     write_table(run_dir.settled_matches, rows, {"pairs": pairs})
     write_table(run_dir.settled, pa.table({"id": same}), {"pairs": pairs})

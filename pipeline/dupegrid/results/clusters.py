@@ -48,6 +48,7 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Fil
             "cluster": np.repeat(number, sizes),
             "image": image,
             "path": images["path"].take(image),
+            "path_raw": images["path_raw"].take(image),
             "role": pa.array(role, pa.string()),
             "keeper": keeper,
             "mse_to_keeper": pa.array(distance, mask=np.isinf(distance)),

@@ -50,6 +50,8 @@ IMAGES = pa.schema(
         ("transparent", pa.bool_()),  # every pixel has alpha 0; null where not decoded
         ("has_icc", pa.bool_()),  # an ICC colour profile
         ("camera", pa.string()),  # its make and model, by the EXIF of the file; null where that names none
+        ("taken_at", pa.timestamp("s")),  # by the clock of the camera, which knows no zone; null where EXIF has none
+        ("has_gps", pa.bool_()),  # coordinates in the EXIF
     ]
 )
 
@@ -64,6 +66,8 @@ MATCHES = pa.schema(
         ("b", pa.int64()),
         ("path_a", pa.string()),
         ("path_b", pa.string()),
+        ("path_raw_a", pa.binary()),  # the exact bytes, as in IMAGES
+        ("path_raw_b", pa.binary()),
         ("mse", pa.float64()),  # sse / (S * S * 3)
         ("sse", pa.int64()),
         ("orientation", pa.string()),  # what is done to image b
@@ -87,6 +91,7 @@ CLUSTERS = pa.schema(
         ("cluster", pa.int64()),  # 0 is the largest
         ("image", pa.int64()),
         ("path", pa.string()),
+        ("path_raw", pa.binary()),  # the exact bytes, as in IMAGES
         ("role", pa.string()),  # 'keep', 'duplicate' or 'bridge'
         ("keeper", pa.int64()),
         ("mse_to_keeper", pa.float64()),  # null where the two were not compared, or are further apart than the cutoff

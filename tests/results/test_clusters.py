@@ -1,5 +1,7 @@
 """Clusters and keepers against a slow reading of the definition."""
 
+from random import Random
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
@@ -45,33 +47,48 @@ def graphs(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[Edge]]:
     return sizes, [(a, b, draw(st.sampled_from([0.0, 20.0, 50.0, 80.0]))) for a, b in chosen]
 
 
+def stars(n: int, near: dict[frozenset[int], float], best: list[int]) -> dict[int, int]:
+    """image -> keeper, by the words of the definition; `best` are the images, the best keeper first."""
+    keeper: dict[int, int] = {}
+    for k in best:
+        free = [other for other in range(n) if frozenset((k, other)) in near and other not in keeper]
+        if k not in keeper and free:
+            keeper |= dict.fromkeys([k, *free], k)
+    through = {}
+    for k in set(best) - set(keeper):
+        known = [(near[frozenset((k, y))], best.index(y), y) for y in keeper if frozenset((k, y)) in near]
+        if known:
+            through[k] = keeper[min(known)[2]]
+    return keeper | through
+
+
 @given(graphs())
-def test_clusters_are_the_connected_components(graph: tuple[list[tuple[int, int]], list[Edge]]) -> None:
+def test_clusters_are_stars(graph: tuple[list[tuple[int, int]], list[Edge]]) -> None:
     sizes, edges = graph
     table = clusters(images_table(sizes), matches_table(edges), threshold=50, filters=EVERY_PAIR).to_pylist()
     mse = {frozenset((a, b)): value for a, b, value in edges}
-    found: dict[int, set[int]] = {}
+    best = sorted(range(len(sizes)), key=lambda k: (-sizes[k][0], -sizes[k][1], -k))  # the path runs against the id
+    near = {pair: value for pair, value in mse.items() if value <= 50}
+    assert {row["image"]: row["keeper"] for row in table} == stars(len(sizes), near, best)
+    assert {row["image"] for row in table} == {k for pair in near for k in pair}, "whoever matches is in a cluster"
+    found: dict[int, list[int]] = {}
     for row in table:
-        found.setdefault(row["cluster"], set()).add(row["image"])
-    expected = [{k} for k in range(len(sizes))]
-    for a, b, value in edges:
-        if value <= 50:
-            joined = [group for group in expected if a in group or b in group]
-            expected = [group for group in expected if group not in joined] + [set().union(*joined)]
-    assert sorted(map(sorted, found.values())) == sorted(sorted(group) for group in expected if len(group) > 1)
+        found.setdefault(row["cluster"], []).append(row["image"])
     assert list(found) == sorted(found)
-    assert [len(found[number]) for number in sorted(found)] == sorted(map(len, found.values()), reverse=True)
+    counts = [len(found[number]) for number in sorted(found)]
+    assert counts == sorted(counts, reverse=True)
     for row in table:
-        members = found[row["cluster"]]
-        keeper = min(members, key=lambda k: (-sizes[k][0], -sizes[k][1], -k))  # the path runs against the id
+        keeper = row["keeper"]
+        assert found[row["cluster"]][0] == keeper
         direct = 0.0 if row["image"] == keeper else mse.get(frozenset((row["image"], keeper)))
-        assert row["keeper"] == keeper
         assert row["mse_to_keeper"] == direct
-        near = direct is not None and direct <= 50
-        assert row["role"] == ("keep" if row["image"] == keeper else "duplicate" if near else "bridge")
+        matches = direct is not None and direct <= 50
+        assert row["role"] == ("keep" if row["image"] == keeper else "duplicate" if matches else "bridge")
         assert row["reason"] == ("chain" if row["role"] == "bridge" else None)
         differ = [sizes[row["image"]][k] != sizes[keeper][k] for k in (0, 1)] + [row["image"] != keeper, True]
         assert row["rule"] == ("pixels", "bytes", "path", None)[differ.index(True)]
+        words = "{0} x {0} over {1} x {1}".format(*(sizes[k][0] for k in (keeper, row["image"])))
+        assert row["rule"] != "pixels" or row["compared"] == words
 
 
 def test_images_that_another_stands_for_are_members() -> None:
@@ -90,17 +107,38 @@ def test_no_matches_no_clusters() -> None:
     assert len(clusters(images_table([]), matches_table([]), 50, EVERY_PAIR)) == 0
 
 
-def test_a_chain_is_one_cluster_with_bridges() -> None:
-    n = 1000
-    table = clusters(
-        images_table([(n - k, 1) for k in range(n)]),
-        matches_table([(k, k + 1, 1.0) for k in range(n - 1)]),
-        50,
-        EVERY_PAIR,
-    )
-    assert np.unique(table["cluster"]).tolist() == [0]
+def test_a_chain_is_cut_into_stars() -> None:
+    n = 1001
+    images = images_table([(n - k, 1) for k in range(n)])
+    matches = matches_table([(k, k + 1, 1.0) for k in range(n - 1)])
+    table = clusters(images, matches, 50, EVERY_PAIR)
     roles = table["role"].to_pylist()
-    assert (roles.count("keep"), roles.count("duplicate"), roles.count("bridge")) == (1, 1, n - 2)
+    assert (roles.count("keep"), roles.count("duplicate"), roles.count("bridge")) == (n // 2, n // 2, 1)
+    apart = np.abs(table["image"].to_numpy() - table["keeper"].to_numpy())
+    assert apart.max() == 2, "the last one, beside a picture that goes with the one before it"
+
+
+@given(st.integers(2, 5), st.lists(st.integers(0, 4), min_size=2, max_size=12), st.randoms(use_true_random=False))
+def test_a_set_of_identical_thumbnails_goes_as_its_pairs_written_out(n: int, of: list[int], random: Random) -> None:
+    """Sets whose members match each other, and sets of one side of --against, whose members do not."""
+    of = [k % n for k in of]
+    lowest = {k: of.index(k) for k in of}
+    inside = {k: random.random() < 0.5 for k in set(of)}
+    links = {(x, y): random.choice([0.0, 20.0]) for x in set(of) for y in set(of) if x < y and random.random() < 0.5}
+    sizes = [(random.randint(1, 3), 1) for _ in of]
+    edges, pairs = [], {}
+    for a in range(len(of)):
+        for b in range(a + 1, len(of)):
+            x, y = sorted((of[a], of[b]))
+            value = (0.0 if inside[x] else None) if x == y else links.get((x, y))
+            if value is not None:
+                pairs[frozenset((a, b))] = value
+                if lowest[of[a]] == a and (x == y or lowest[of[b]] == b):
+                    edges.append((a, b, value))
+    identical_to = {k: lowest[x] for k, x in enumerate(of) if lowest[x] != k}
+    table = clusters(images_table(sizes, identical_to), matches_table(edges), 50, EVERY_PAIR).to_pylist()
+    best = sorted(range(len(of)), key=lambda k: (-sizes[k][0], -k))
+    assert {row["image"]: row["keeper"] for row in table} == stars(len(of), pairs, best)
 
 
 @given(st.data(), st.integers(1, 40))

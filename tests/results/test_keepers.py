@@ -79,7 +79,7 @@ COPIES = [
         ("A.jpg", saved("A.jpg", quality=60), False, "bytes"),
         ("A.jpg", saved("A.jpg", factor=0.5, quality=100), False, "pixels"),
         ("A.png", saved("A.png", factor=0.5), False, "pixels"),
-        ("A/IMG_1234.jpg", copy("A/IMG_1234.jpg"), False, "path"),
+        ("A/IMG_1234.jpg", copy("A/IMG_1234.jpg"), False, "shortest"),
     ],
 )
 def test_the_original_is_kept(tmp_path: Path, other: str, make: Make, later: bool, rule: str, camera: bool) -> None:

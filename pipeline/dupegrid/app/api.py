@@ -23,7 +23,7 @@ from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageErr
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import printable, shown
-from dupegrid.core.values import SCHEDULERS_HERE, StrPath
+from dupegrid.core.values import SCHEDULERS_HERE, StrPath, StrPaths, Texts
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.index import index_progress
@@ -37,6 +37,7 @@ from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.metric import is_built_in, metric_code
 from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
 from dupegrid.results.clusters import clusters as find_clusters
+from dupegrid.results.keepers import Keeping
 from dupegrid.results.report import render
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
@@ -127,10 +128,17 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
     return chosen
 
 
-def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
-    """Join the matches of a compared run to clusters: clusters.parquet. The threshold may be up to the cutoff.
+def cluster(
+    run_dir: StrPath,
+    threshold: float | None = None,
+    keep: Texts | None = None,
+    protect: StrPaths | None = None,
+    only: StrPaths | None = None,
+) -> Run:
+    """Put the matches of a compared run into clusters: clusters.parquet. The threshold may be up to the cutoff.
 
-    The report goes along, where there was one.
+    The others are the settings that decide which image of a cluster is kept and which may be duplicates. What is not
+    given stays as the run has it. The report goes along, where there was one.
     """
     with open_run(run_dir).run_dir.locked():
         opened = open_run(run_dir)
@@ -140,7 +148,8 @@ def cluster(run_dir: StrPath, threshold: float | None = None) -> Run:
                 f"threshold {threshold:g} is above this run's cutoff {opened.config.cutoff:g}: "
                 f"keep more pairs with 'dupegrid compare RUN --cutoff {threshold:g}' first"
             )
-        chosen = Run(opened.path, changed(opened.config, threshold=threshold))
+        roles = {"keep": keep, "protect": protect, "only": only}
+        chosen = Run(opened.path, changed(opened.config, threshold=threshold, **roles))
         if not chosen.is_compared:
             raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
         had_report = chosen.run_dir.report.exists()
@@ -187,8 +196,7 @@ def _chosen(
     end_probe()
     run_dir = absolute(out)
     before = known_config(run_dir)
-    kept_cutoff = before.cutoff if before else None
-    chosen = load_config(config, kept_cutoff, **_with_paths(settings, folders))
+    chosen = load_config(config, before, **_with_paths(settings, folders))
     check_out(run_dir, chosen, before)
     metric_code(chosen.metric)  # a metric that is none shows before the work begins
     with reporter.stage("list", None, "files") as advance:
@@ -260,7 +268,9 @@ def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
 
 
 def _cluster(chosen: Run) -> None:
-    table = find_clusters(chosen.images, chosen.match_scores, chosen.config.threshold, Filters.of(chosen.config))
+    config = chosen.config
+    asked = Filters.of(config), Keeping.of(config)
+    table = find_clusters(chosen.images, chosen.match_scores, config.threshold, *asked)
     chosen.run_dir.discard_from("cluster")
     write_table(chosen.run_dir.clusters, table, chosen.clusters_key)
 

@@ -24,6 +24,7 @@ from dupegrid.pairs.matrix import lazy, mse_matrix
 from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
+from dupegrid.results.keepers import Keeping
 from dupegrid.results.report import Sheet, cards
 from dupegrid.storage.arrays import Thumbs
 from dupegrid.storage.bucket import BucketPath, file_system
@@ -104,7 +105,8 @@ class Run:
         if not 0 <= threshold <= self.config.cutoff:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
         near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
-        return Cut(threshold, near, clusters(self.images, self.matches, threshold, Filters.of(self.config)))
+        asked = Filters.of(self.config), Keeping.of(self.config)
+        return Cut(threshold, near, clusters(self.images, self.matches, threshold, *asked))
 
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
@@ -151,7 +153,9 @@ class Run:
     @property
     def clusters_key(self) -> dict[str, str]:
         """What clusters.parquet was made from, as its metadata says."""
-        return {"fingerprint": self.pairs_key, "threshold": repr(self.config.threshold)}
+        config = self.config
+        roles = fingerprint(config.keep, config.protect, config.only)
+        return {"fingerprint": self.pairs_key, "threshold": repr(config.threshold), "roles": roles}
 
     def frame(self, table: str) -> Any:
         """'images', 'matches' or 'clusters' as a lazy dask dataframe, for tables that outgrow memory. Needs pandas."""

@@ -20,8 +20,11 @@ from dupegrid.core.values import (
     endings,
     extension,
     in_bytes,
+    keep_rules,
+    known_rule,
     known_scheduler,
     located,
+    none_or_several,
     one_or_several,
     resolved,
 )
@@ -29,6 +32,7 @@ from dupegrid.core.values import (
 _YAML_CHARACTERS = 1 << 20  # read of a file of settings
 _MAKING: Final = ("run", "index")  # the verbs that make a run directory
 _TRYING: Final = (*_MAKING, "estimate")
+_CLUSTERING: Final = ("run", "cluster")
 _COMPARING: Final = (*_MAKING, "compare")
 
 Orientations = Literal["none", "rotations", "all"]
@@ -38,6 +42,9 @@ SizeBytes = Annotated[int, BeforeValidator(in_bytes, json_schema_input_type=int 
 FilePath = Annotated[str, BeforeValidator(resolved, json_schema_input_type=StrPath)]
 Location = Annotated[str, BeforeValidator(located, json_schema_input_type=StrPath)]
 Locations = Annotated[tuple[Location, ...], BeforeValidator(one_or_several, json_schema_input_type=StrPaths)]
+LocationsOrNone = Annotated[tuple[Location, ...], BeforeValidator(none_or_several, json_schema_input_type=StrPaths)]
+Rule = Annotated[str, AfterValidator(known_rule)]
+Rules = Annotated[tuple[Rule, ...], BeforeValidator(keep_rules, json_schema_input_type=Texts)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(one_or_several, json_schema_input_type=Texts)]
 Extension = Annotated[str, AfterValidator(extension)]
 Extensions = Annotated[
@@ -74,6 +81,15 @@ class Config(BaseModel):
         default_factory=lambda values: values.get("threshold"),
         le=65025,
         description="Keep pairs up to this MSE, so that the threshold can be moved later.",
+    )
+    keep: Annotated[Rules, Taken(_CLUSTERING, "RULE,...", unset="default")] = Field(
+        (), description="Which picture of a cluster is kept, the first rule that tells decides."
+    )
+    protect: Annotated[LocationsOrNone, Taken(_CLUSTERING, "PATH")] = Field(
+        (), description="Nothing under this PATH is ever a duplicate."
+    )
+    only: Annotated[LocationsOrNone, Taken(_CLUSTERING, "PATH")] = Field(
+        (), description="Only what is under this PATH may be a duplicate."
     )
     thumb: Annotated[int, Taken(_TRYING)] = Field(64, ge=4, le=256, description="Side of the thumbnails, pixels.")
     orientations: Annotated[Orientations, Taken((*_TRYING, "compare"))] = Field(
@@ -177,6 +193,9 @@ class Settings(CompareSettings, total=False):
 
     paths: StrPaths
     against: StrPaths
+    keep: Texts
+    protect: StrPaths
+    only: StrPaths
     thumb: int
     scope: Scope
     same_size: bool
@@ -201,22 +220,26 @@ def settings_of(verb: str) -> dict[str, Taken]:
     return {name: taken for name, taken in known.items() if verb in taken.by}
 
 
-def load_config(
-    file: str | os.PathLike[str] | None = None, kept_cutoff: float | None = None, /, **flags: Any
-) -> Config:
+def load_config(file: str | os.PathLike[str] | None = None, before: Config | None = None, /, **flags: Any) -> Config:
     """The configuration from defaults, an optional YAML file, and flags that are not None; later ones win.
 
-    `kept_cutoff` is that of a run to go on with: where none is asked for and it serves the threshold, it stays.
+    `before` is that of a run to go on with: its threshold, its cutoff where that serves the threshold, and what decides
+    the roles (keep, protect, only) stay where they are not given; 'default' and 'none' unset these.
     Raises ConfigError, naming the key, for anything unknown or out of range.
     """
     known = Config.model_fields
     values = {} if file is None else _read_yaml(Path(file))
     values = {key: value for key, value in values.items() if value is not None or key not in known}
     values.update({key: value for key, value in flags.items() if value is not None})
+    if before is not None and "threshold" not in values and values.get("cutoff", before.cutoff) >= before.threshold:
+        values["threshold"] = before.threshold
     config = _validated(values, f"{os.fspath(file)}: " if file is not None else "")
-    if kept_cutoff is None or "cutoff" in values or kept_cutoff <= config.threshold:
+    if before is None:
         return config
-    return changed(config, cutoff=kept_cutoff)
+    kept = {key: getattr(before, key) for key in ("keep", "protect", "only") if key not in values}
+    if "cutoff" not in values and before.cutoff > config.threshold:
+        kept["cutoff"] = before.cutoff
+    return changed(config, **kept)
 
 
 def changed(config: Config, **flags: Any) -> Config:

@@ -14,6 +14,12 @@ WEB: Final = ("http", "https")
 BUCKETS: Final = ("s3", "gs", "az")
 _HOSTS: Final = dict.fromkeys(WEB, r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?") | dict.fromkeys(BUCKETS, r"[\w.-]+")
 
+# By which picture a keeper may be chosen, beside folder:GLOB; what each means stands with RULES in storage/schemas.py.
+KEEP_RULES: Final = (
+    *("pixels", "bytes", "format", "lossless", "camera", "date", "gps", "icc", "name", "oldest", "newest"),
+    *("shortest", "path", "paths", "default"),
+)
+
 StrPath = str | os.PathLike[str]
 StrPaths = StrPath | Sequence[StrPath]
 Texts = str | Sequence[str]
@@ -75,6 +81,30 @@ def located(path: Any) -> str:
 def one_or_several(value: Any) -> Any:
     """A list where one text or path was given."""
     return [value] if isinstance(value, str | bytes | os.PathLike) else value
+
+
+def none_or_several(value: Any) -> Any:
+    """As `one_or_several`, nothing where that is the word none."""
+    return [] if value in ("none", ["none"]) else one_or_several(value)
+
+
+def keep_rules(value: Any) -> Any:
+    """The rules in a text like 'pixels unless gps, oldest', as a list."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        return value
+    return [" ".join(rule.split()) for text in texts for rule in text.split(",") if rule.strip()]
+
+
+def known_rule(rule: str) -> str:
+    """A rule of KEEP_RULES or folder:GLOB, with or without a guard ('pixels unless gps'), as it is."""
+    name, _, guard = rule.partition(" unless ")
+    for part in (name, guard) if " unless " in rule else (name,):
+        if part not in KEEP_RULES and not re.fullmatch(r"folder:[^,]+", part):
+            raise ValueError(
+                f"is {rule!r}: use {', '.join(KEEP_RULES)} or folder:GLOB, as in 'pixels unless gps,oldest'"
+            )
+    return rule
 
 
 def endings(value: Any) -> Any:

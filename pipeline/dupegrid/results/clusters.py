@@ -9,39 +9,45 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.pairs.ask import Facts, Filters, facts_of
-from dupegrid.results.keepers import criteria, ranked, rules
+from dupegrid.results.keepers import Keeping, compared, criteria, ranked, rules
+from dupegrid.results.stars import keepers_of, matched
 from dupegrid.storage.schemas import CLUSTERS
 
+DEFAULT: Final = Keeping()
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
 _QUARTER_TURNS: Final = ("rot90", "rot270", "flip_rot90", "flip_rot270")
 
 
-def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Filters) -> pa.Table:
-    """Connected components of the pairs at or under `threshold`, one row an image (schema CLUSTERS).
+def clusters(
+    images: pa.Table, matches: pa.Table, threshold: float, filters: Filters, keeping: Keeping = DEFAULT
+) -> pa.Table:
+    """The images in pairs at or under `threshold`, each with its keeper: one row an image (schema CLUSTERS).
 
-    The keeper is the original before what was made from it (keepers.py), and `rule` says what put it before each of
-    the others. An image at or under the threshold from its keeper is a 'duplicate', unless the MSE of a square says
-    little of the two; then it is a 'bridge', as are those that are joined through others only, and `reason` says why.
-    The largest cluster is number 0; ties go by the keeper's path, so the
-    numbers do not depend on ids. `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse,
-    orientation and score of schema MATCHES; `filters` are the pairs that were asked for.
+    A cluster is a star: the best image that is in none yet, and all others in none that it matches (stars.py). Each of
+    these is a 'duplicate', unless the MSE of a square says little of the two or the image is protected; then it is a
+    'bridge', as are images that match another one of the cluster only, and `reason` says why. `rule` says what put the
+    keeper before each of the others. The largest cluster is number 0; ties go by the keeper's path, so the numbers do
+    not depend on ids. `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse, orientation
+    and score of schema MATCHES; `filters` are the pairs that were asked for.
     """
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
     stands_for = _stands_for(images)
-    image, label = _components(a[score <= threshold], b[score <= threshold], stands_for)
-    values = criteria(images, image)
-    place = np.lexsort((ranked(values), label))
-    image, label = image[place], label[place]
-    first = np.flatnonzero(np.diff(label, prepend=-1))  # the keeper leads its cluster
-    sizes = np.diff(first, append=len(label))
-    keeper, its_place = np.repeat(image[first], sizes), np.repeat(place[first], sizes)
-    number = _numbers(sizes, values["order"][place[first]])
+    near = score <= threshold
+    ids = matched(a[near], b[near], stands_for)
+    values = criteria(images, ids, keeping)
+    rank = ranked(values)
+    keeper = keepers_of(ids, rank, (a[near], b[near], score[near]), stands_for)
+    its_place = np.searchsorted(ids, keeper)
+    place = np.lexsort((rank, rank[its_place]))  # the keeper leads its cluster
+    image, keeper, its_place = ids[place], keeper[place], its_place[place]
+    first = image == keeper
+    sizes = np.diff(np.flatnonzero(first), append=len(image))
+    number = _numbers(sizes, values["path"][place[first]])
     row = _rows_of(*_listed(image, keeper, stands_for), a, b, len(images))
-    is_keeper = image == keeper
-    distance = _values_of(row, is_keeper, matches["mse"].to_numpy())
-    near = _values_of(row, is_keeper, score) <= threshold
-    reason = _reasons(images, (image, keeper), near, matches["orientation"].take(pa.array(row, mask=row < 0)), filters)
-    role = np.where(is_keeper, "keep", np.where(reason == "", "duplicate", "bridge"))
+    distance = _values_of(row, first, matches["mse"].to_numpy())
+    close = _values_of(row, first, score) <= threshold
+    turned = matches["orientation"].take(pa.array(row, mask=row < 0))
+    reason = _reasons(images, (image, keeper), close, turned, filters, keeping.protected(images))
     rule = rules(values, place, its_place)
     table = pa.table(
         {
@@ -49,29 +55,16 @@ def clusters(images: pa.Table, matches: pa.Table, threshold: float, filters: Fil
             "image": image,
             "path": images["path"].take(image),
             "path_raw": images["path_raw"].take(image),
-            "role": pa.array(role, pa.string()),
+            "role": pa.array(np.where(first, "keep", np.where(reason == "", "duplicate", "bridge")), pa.string()),
             "keeper": keeper,
             "mse_to_keeper": pa.array(distance, mask=np.isinf(distance)),
             "reason": pa.array(reason, pa.string(), mask=reason == ""),
             "rule": pa.array(rule, pa.string(), mask=rule == ""),
+            "compared": compared(images, (image, keeper), rule),
         },
         schema=CLUSTERS,
     )
     return table.take(np.argsort(table["cluster"].to_numpy(), kind="stable"))
-
-
-def _components(a: Ints, b: Ints, stands_for: Ints) -> tuple[Ints, Ints]:
-    """Connected components of pairs of images, ids (k,): the ids of all images in one, and the number of each's.
-
-    `stands_for` is by id the representative of each image, which may be itself.
-    """
-    # Only a set whose representative matched something has members worth listing.
-    matched = np.zeros(len(stands_for), bool)
-    matched[a] = matched[b] = True
-    member = np.flatnonzero((stands_for != np.arange(len(stands_for))) & matched[stands_for])
-    starts, ends = np.concatenate([a, stands_for[member]]), np.concatenate([b, member])
-    image = np.unique(np.concatenate([starts, ends]))
-    return image, joined(len(image), np.searchsorted(image, starts), np.searchsorted(image, ends))
 
 
 def joined(n: int, a: Ints, b: Ints) -> Ints:
@@ -127,11 +120,17 @@ def _listed(image: Ints, keeper: Ints, stands_for: Ints) -> tuple[Ints, Ints]:
 
 
 def _reasons(
-    images: pa.Table, pairs: tuple[Ints, Ints], near: Bools, orientation: pa.ChunkedArray, filters: Filters
+    images: pa.Table,
+    pairs: tuple[Ints, Ints],
+    near: Bools,
+    orientation: pa.ChunkedArray,
+    filters: Filters,
+    protected: Bools,
 ) -> npt.NDArray[np.str_]:
     """Why each image is no duplicate of its keeper, though in one cluster with it; '' for one that is.
 
-    `near` says which pairs (image, keeper) are at or under the threshold, `orientation` under which they are.
+    `near` says which pairs (image, keeper) are at or under the threshold, `orientation` under which they are;
+    `protected` is by id.
     """
     facts = facts_of(images)
     asked_for = filters.of_roots(facts, *pairs) & filters.of_sizes(facts, *pairs)
@@ -147,13 +146,14 @@ def _reasons(
             pairs[0] == pairs[1],
             ~asked_for,
             ~near,
+            protected[pairs[0]],
             where(pc.equal(*both("file_hash"))),
             where(pc.or_kleene(*both("transparent"))),
             where(pc.or_kleene(*both("flat"))),
             where(pc.not_equal(*(frames.fill_null(1) for frames in both("frames")))),
             ~_alike_in_aspect(facts, pairs, orientation, filters),
         ],
-        ["", "not_asked_for", "chain", "", "transparent", "flat", "frames", "aspect"],
+        ["", "not_asked_for", "chain", "protected", "", "transparent", "flat", "frames", "aspect"],
         "",
     )
 

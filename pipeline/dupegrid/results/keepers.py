@@ -1,5 +1,11 @@
-"""Which picture of a cluster is kept: the original before what was made from it. Pure: a table in, ranks out."""
+"""Which picture is kept, by an ordered list of rules. Pure: a table in, ranks and words out.
 
+By default the original comes before what was made from it (decisions/0017).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -7,46 +13,73 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Ints
+from dupegrid.core.arrays import Bools, Ints
+from dupegrid.core.config import Config
+from dupegrid.results.rules import SHOWN, VALUES, in_folder
 
-# What cameras, phones and scanners write; of other formats, one of the same size was converted.
-_CAMERA_FORMATS: Final = ("JPEG", "MPO", "HEIF", "TIFF")
-_SIZES: Final = ("width", "height", "size_bytes")
-_COLUMNS: Final = ("path", "path_raw", "group", "link_kind", "format", "has_icc", "camera", "mtime_ns", *_SIZES)
-_COPY: Final = "copy|kopie|copie|copia|cópia|kopia|kopi|kopya|kopio|копия|копія|コピー|副本|复制|複本|복사본"
-_EDIT: Final = "edited|edit|bearbeitet|modifié|modificado|modificato|bewerkt"
-# 'Photo (1).jpg', 'Photo - Kopie.jpg', 'Photo-edited.jpg'; 'Copy of Photo.jpg', 'Kopie von Photo.jpg'.
-_MADE_FROM_ANOTHER: Final = (
-    rf"(?i)(( ?\(\d+\)|[ _-](de )?({_COPY}|{_EDIT})([ _-]?\d+| ?\(\d+\))?)(\.[^./]*)?"
-    rf"|(^|/)({_COPY})( ?\(\d+\)| \d+)? (of|von|de|di|da|van|av|af|z) [^/]*)$"
+_FIRST: Final = ("link", "protected", "archive")  # before all that is asked for: what must not go
+_DEFAULT: Final = (
+    "camera",
+    "pixels",
+    "format",
+    "icc",
+    "name",
+    "taken",
+    "older",
+    "bytes",
+    "shortest",
+    "path",
 )
+_STAND_FOR: Final = {"oldest": ("taken", "older"), "newest": ("newer",), "default": ()}
 
 
-def criteria(images: pa.Table, ids: Ints) -> dict[str, Ints]:
+@dataclass(frozen=True)
+class Keeping:
+    """How keepers are chosen, and which images are never duplicates."""
+
+    rules: tuple[str, ...] = ()
+    protect: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, config: Config) -> "Keeping":
+        """What a configuration asks for."""
+        return cls(config.keep, config.protect, config.only)
+
+    def criteria(self) -> list[str]:
+        """The rules in the order in which they decide, each once: what is asked for before the default.
+
+        The guard of 'pixels unless gps' is a rule that decides before it: no picture with coordinates is lost to one
+        without.
+        """
+        asked = [name for rule in self.rules for name in reversed(rule.split(" unless "))]
+        plain = [name for rule in asked for name in _STAND_FOR.get(rule, (rule,))]
+        return list(dict.fromkeys((*_FIRST, *plain, *_DEFAULT)))
+
+    def protected(self, images: pa.Table) -> Bools:
+        """Which images are never duplicates, bool (n,): those under --protect, and with --only those not under it."""
+        known = _under(images, self.protect)
+        return known | ~_under(images, self.only) if self.only else known
+
+
+def criteria(images: pa.Table, ids: Ints, keeping: Keeping) -> dict[str, Ints]:
     """What decides which of two images is kept, the first thing first, the smaller value before the larger.
 
     `images` is a table of schema IMAGES, `ids` int64 (n,) are some of it, and the values int64 (n,). No two images are
     equal in the last.
     """
-    columns = images.select(_COLUMNS).take(pa.array(ids))
-    width, height = (columns[name].cast(pa.int64()).fill_null(0).to_numpy() for name in ("width", "height"))
-    age_ns = columns["mtime_ns"].fill_null(0).to_numpy()
-    return {
-        "link": _true(pc.equal(columns["link_kind"], "symbolic")),  # never kept over what it leads to
-        "archive": 1 - _true(pc.equal(columns["group"], "b")),
-        "camera": 1 - _true(pc.is_valid(columns["camera"])),
-        "pixels": -width * height,
-        "format": 1 - _true(pc.is_in(columns["format"], pa.array(_CAMERA_FORMATS))),
-        "icc": 1 - _true(columns["has_icc"]),
-        "name": _true(pc.match_substring_regex(columns["path"], _MADE_FROM_ANOTHER)),
-        "older": np.where(age_ns == 0, np.iinfo(np.int64).max, age_ns),  # 0: the file system does not say
-        "bytes": -columns["size_bytes"].to_numpy(),
-        "path": pc.binary_length(columns["path_raw"]).cast(pa.int64()).to_numpy(),
-        "order": _path_rank(columns),
-    }
+    rows = images.take(pa.array(ids))
+    values: dict[str, Ints] = {}
+    for rule in keeping.criteria():
+        name, _, glob = rule.partition(":")
+        if name == "protected":
+            values[rule] = 1 - keeping.protected(rows).astype(np.int64)
+        else:
+            values[rule] = in_folder(rows, glob) if name == "folder" else VALUES[name](rows)
+    return values
 
 
-def ranked(values: dict[str, Ints]) -> Ints:
+def ranked(values: Mapping[str, Ints]) -> Ints:
     """The place of each of the images among all of them, the best keeper first: int64 (n,)."""
     order = np.lexsort(list(values.values())[::-1])
     rank = np.empty(len(order), np.int64)
@@ -54,21 +87,32 @@ def ranked(values: dict[str, Ints]) -> Ints:
     return rank
 
 
-def rules(values: dict[str, Ints], places: Ints, keepers: Ints) -> npt.NDArray[np.str_]:
+def rules(values: Mapping[str, Ints], places: Ints, keepers: Ints) -> npt.NDArray[np.str_]:
     """The first of the criteria in which an image differs from its keeper; '' for an image and itself.
 
     Both are named by their places in the values, int64 (k,).
     """
     differ = [some[places] != some[keepers] for some in values.values()]
-    names = ["path" if name == "order" else name for name in values]
-    return np.select(differ, names, "")
+    return np.select(differ, [rule.partition(":")[0] for rule in values], "")
 
 
-def _path_rank(images: pa.Table) -> Ints:
-    rank = np.empty(len(images), np.int64)
-    rank[pc.sort_indices(images["path_raw"]).to_numpy()] = np.arange(len(images))
-    return rank
+def compared(images: pa.Table, pairs: tuple[Ints, Ints], rule: npt.NDArray[np.str_]) -> pa.Array:
+    """What the rule of each pair (image, keeper), ids (k,) each, compared: '4000 x 3000 over 640 x 480', or null."""
+    text = np.full(len(rule), None, object)
+    for name in np.unique(rule):
+        shown = SHOWN.get(str(name))
+        if shown is not None:
+            rows = np.flatnonzero(rule == name)
+            its, other = (shown(images.take(pa.array(ids[rows]))) for ids in pairs[::-1])
+            text[rows] = pc.binary_join_element_wise(its, other, " over ").to_numpy(zero_copy_only=False)
+    return pa.array(text, pa.string())
 
 
-def _true(known: pa.ChunkedArray) -> Ints:
-    return np.asarray(known.fill_null(False).to_numpy(), np.int64)
+def _under(images: pa.Table, places: Sequence[str]) -> Bools:
+    """Which images lie under one of some folders, or are one of some files: bool (n,)."""
+    found = np.zeros(len(images), bool)
+    for place in places:
+        path = os.fsencode(place)
+        inside = pc.starts_with(images["path_raw"], path.rstrip(b"/") + b"/")
+        found |= pc.or_(inside, pc.equal(images["path_raw"], pa.scalar(path, pa.binary()))).to_numpy()
+    return found

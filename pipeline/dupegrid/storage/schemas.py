@@ -97,13 +97,18 @@ CLUSTERS = pa.schema(
         ("mse_to_keeper", pa.float64()),  # null where the two were not compared, or are further apart than the cutoff
         ("reason", pa.string()),  # of a 'bridge', the first that holds of REASONS; else null
         ("rule", pa.string()),  # what put the keeper before it, one of RULES; null for the keeper
+        (
+            "compared",
+            pa.string(),
+        ),  # by that rule: '4000 x 3000 over 640 x 480', the keeper's first; null if it has none
     ]
 )
 
 # Why an image in a cluster is no duplicate of the keeper, and the words for it.
 REASONS = {
     "not_asked_for": "not compared with the one to keep",  # by --against, --scope, --same-size or --max-aspect
-    "chain": "joined through others only",
+    "chain": "joined through another only",
+    "protected": "protected",  # by --protect, or not under --only
     "transparent": "transparent throughout",  # it or the keeper
     "flat": "one colour, or nearly",  # it or the keeper
     "frames": "another number of frames",
@@ -113,15 +118,24 @@ REASONS = {
 # What decides which picture of a cluster is kept, the first thing first: the one to keep ...
 RULES = {
     "link": "is no symbolic link",
+    "protected": "is protected",
     "archive": "is of the archive",
     "camera": "is from a camera",  # its EXIF names one
     "pixels": "has more pixels",
     "format": "has the format of a camera",  # where the pixels are as many
+    "lossless": "has a lossless format",
+    "date": "says when it was taken",
+    "gps": "says where it was taken",
     "icc": "has a colour profile",
     "name": "has no name of a copy",  # such as 'Photo (1).jpg', 'Copy of Photo.jpg', 'Photo-edited.jpg'
+    "taken": "was taken first",
     "older": "is older",
+    "newer": "is newer",
     "bytes": "has more bytes",
-    "path": "has the shorter path, or the first",
+    "paths": "is under the PATH that was named first",
+    "folder": "is in a folder that is preferred",
+    "shortest": "has the shorter path",
+    "path": "has the first path",
 }
 
 # status in images.parquet; all but 'ok' are never compared

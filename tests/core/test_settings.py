@@ -81,8 +81,10 @@ def test_a_cutoff_that_is_not_given_is_the_threshold(tmp_path: Path) -> None:
     assert load_config().cutoff == 50
     assert load_config(threshold=7, cutoff=None).cutoff == 7
     assert load_config(tmp_path / "empty.yaml", threshold=8).cutoff == 8
-    assert load_config(None, 300.0, threshold=9).cutoff == 300
-    assert load_config(None, 300.0, threshold=301).cutoff == 301
+    before = Config(threshold=20, cutoff=300)
+    assert load_config(None, before, threshold=9).cutoff == 300
+    assert load_config(None, before, threshold=301).cutoff == 301
+    assert load_config(None, before).threshold == 20
     with pytest.raises(ConfigError, match=r"unknown setting 'cutof'"):
         load_config(tmp_path / "unknown.yaml")
 
@@ -92,6 +94,16 @@ def test_a_saved_cutoff_is_a_number(tmp_path: Path) -> None:
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", threshold=20, thumb=16, quiet=True)
     assert json.loads((run.path / "run.json").read_text())["config"]["cutoff"] == 20
     assert dupegrid.open_run(run.path).config == run.config
+
+
+def test_rules_are_one_text_or_several() -> None:
+    several = ("pixels unless gps", "folder:*/2019", "oldest")
+    assert load_config(keep="pixels  unless gps, folder:*/2019,oldest").keep == several
+    assert load_config(keep=list(several)).keep == several
+    for wrong in ("largest", "pixels unless", "pixels unless x", "folder:", "unless gps"):
+        with pytest.raises(ConfigError, match=r"keep\.0 is '.*': use pixels, bytes"):
+            load_config(keep=wrong)
+    assert load_config(protect="none", only=["none"]).protect == ()
 
 
 @pytest.mark.parametrize("text", [".jpg,.PNG", "jpg, png", "jpg,,png"])

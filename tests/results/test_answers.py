@@ -7,11 +7,24 @@ import pytest
 
 import dupegrid
 from dupegrid.app.demo import Demo, Kind, Score
-from dupegrid.core.errors import DamagedError
+from dupegrid.app.lines import summary_lines
+from dupegrid.core.errors import DamagedError, DupegridError
 from dupegrid.storage.tables import read_json, write_json
+from tests.conftest import save
 
 SUMMARY = [
-    *("run", "report", "images", "ok", "failed", "unreadable_folders", "links_left_alone", "pairs", "threshold"),
+    *(
+        "run",
+        "report",
+        "images",
+        "ok",
+        "failed",
+        "removed",
+        "unreadable_folders",
+        "links_left_alone",
+        "pairs",
+        "threshold",
+    ),
     *("matches", "clusters", "duplicates", "bridges", "duplicate_bytes", "not_asked_for"),
 ]
 SIDE = ["id", "path", "width", "height", "size_bytes", "format", "status", "aspect"]
@@ -39,7 +52,7 @@ def test_the_receipt_is_what_the_file_holds(run: dupegrid.Run) -> None:
         *("images", "unreadable_folders", "links_left_alone", "pairs", "tiles", "matches", "fingerprint", "cutoff"),
         *("orientations", "scope", "versions"),
     ]
-    assert list(read_json(file)["images"]) == ["found", "ok", "failed"]
+    assert list(read_json(file)["images"]) == ["found", "ok", "failed", "removed"]
     assert run.receipt.images.ok + sum(run.receipt.images.failed.values()) == run.receipt.images.found
     whole = file.read_bytes()
     try:
@@ -75,3 +88,33 @@ def test_estimate_explain_and_demo_as_json(run: dupegrid.Run, pictures: Path) ->
     assert list(made) == ["pictures", "summary", "kinds", "false"]
     assert (list(made["summary"]), made["kinds"]) == (SUMMARY, [{"kind": "copy", "planted": 6, "found": 5}])
     assert json.loads(json.dumps(made)) == made
+
+
+def test_removed_files_are_not_found(tmp_path: Path) -> None:
+    for name in "abc":
+        save(tmp_path / f"photos/{name}.png", ord(name))
+    dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=16, quiet=True)
+    (tmp_path / "photos/b.png").unlink()
+    summary = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=16, quiet=True).summary
+    assert (summary.images, summary.ok, summary.failed, summary.removed) == (2, 2, {}, 1)
+    assert "files       2 found, 2 pictures read; not read: none; 1 of an earlier run gone" in summary_lines(summary)
+    status = dupegrid.status(tmp_path / "run")
+    assert (status.failed, status.failures) == ({}, [])
+
+
+def test_a_threshold_set_by_cluster_stays(tmp_path: Path) -> None:
+    """So do the settings that decide the roles, until they are given or unset."""
+    for name in "ab":
+        save(tmp_path / f"photos/{name}.png", 1)
+    photos, settings = tmp_path / "photos", {"out": tmp_path / "run", "thumb": 16, "quiet": True}
+    dupegrid.run(photos, cutoff=90, **settings)
+    dupegrid.cluster(tmp_path / "run", threshold=20, keep="oldest, pixels unless gps", protect=photos)
+    stays = dupegrid.run(photos, **settings)
+    assert (stays.config.threshold, stays.config.cutoff) == (20, 90)
+    assert (stays.config.keep, stays.config.protect) == (("oldest", "pixels unless gps"), (str(photos),))
+    assert stays.clusters["reason"].to_pylist() == [None, "protected"]
+    given = dupegrid.run(photos, threshold=30, keep="default", protect="none", **settings)
+    assert (given.config.threshold, given.config.keep, given.config.protect) == (30, ("default",), ())
+    assert given.clusters["role"].to_pylist() == ["keep", "duplicate"]
+    with pytest.raises(DupegridError, match="cutoff 10 is below threshold 30"):
+        dupegrid.run(photos, cutoff=10, **settings)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Unpack
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.app.estimate import Estimate
@@ -171,7 +172,8 @@ def status(run_dir: StrPath) -> Status:
     opened = open_run(run_dir)
     indexed = index_progress(opened.run_dir, opened.config)
     tiles_done, tiles = compare_progress(opened.run_dir, opened.pairs_key)
-    bad = indexed.rows.filter(pc.not_equal(indexed.rows["status"], "ok")).select(["path", "status", "error"])
+    fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
+    bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
     return Status(
         run=str(opened.path),
         index=Progress(indexed.done, indexed.total, "images"),

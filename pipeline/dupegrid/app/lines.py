@@ -19,6 +19,7 @@ def _reasons(failed: Mapping[str, int]) -> str:
 
 def summary_lines(summary: "Summary") -> list[str]:
     files = f"{summary.images:,} found, {summary.ok:,} pictures read; not read: {_reasons(summary.failed)}"
+    files += f"; {summary.removed:,} of an earlier run gone" if summary.removed else ""
     left_out, links = summary.not_asked_for, summary.links_left_alone
     lines = [
         f"files       {files}" if summary.images else "files       none under the PATHs: nothing to compare",

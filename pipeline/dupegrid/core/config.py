@@ -231,8 +231,8 @@ def load_config(file: str | os.PathLike[str] | None = None, before: Config | Non
     values = {} if file is None else _read_yaml(Path(file))
     values = {key: value for key, value in values.items() if value is not None or key not in known}
     values.update({key: value for key, value in flags.items() if value is not None})
-    if before is not None and "threshold" not in values and values.get("cutoff", before.cutoff) >= before.threshold:
-        values["threshold"] = before.threshold
+    if before is not None:
+        values = {"threshold": before.threshold, **values}
     config = _validated(values, f"{os.fspath(file)}: " if file is not None else "")
     if before is None:
         return config

@@ -28,6 +28,7 @@ class Files:
     found: int
     ok: int
     failed: dict[str, int]  # the others, by their status
+    removed: int  # were there in an earlier run, and are not counted as found
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Summary(Answer):
     images: int  # files found
     ok: int  # pictures read
     failed: dict[str, int]  # the others, by their status
+    removed: int  # files of an earlier run that are gone, or left out
     unreadable_folders: list[str]
     links_left_alone: int
     pairs: int  # of pictures read
@@ -113,8 +115,8 @@ class Summary(Answer):
 def files_of(status: pa.ChunkedArray) -> Files:
     """What the column `status` of images.parquet says."""
     counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(status).to_pylist()}
-    ok = counts.pop("ok", 0)
-    return Files(len(status), ok, dict(sorted(counts.items())))
+    ok, removed = counts.pop("ok", 0), counts.pop("removed", 0)
+    return Files(len(status) - removed, ok, dict(sorted(counts.items())), removed)
 
 
 def summary_of(
@@ -130,6 +132,7 @@ def summary_of(
         images=receipt.images.found,
         ok=receipt.images.ok,
         failed=receipt.images.failed,
+        removed=receipt.images.removed,
         unreadable_folders=receipt.unreadable_folders,
         links_left_alone=receipt.links_left_alone,
         pairs=receipt.pairs["total"],

@@ -94,7 +94,7 @@ def explain_lines(found: "Explanation") -> list[str]:
             for name, value in found.mse.items()
         ),
         *(f"bound       {value:.4f} {name}" for name, value in found.bounds.items()),
-        f"one cluster {joined}",
+        f"joined      {joined}",
     ]
 
 

@@ -132,7 +132,8 @@ def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) ->
     caption += ["another name of one file"] if image["link_of"] is not None else []
     caption += [f"MSE {mse:.1f}"] if mse is not None and row["role"] != "keep" else []
     caption += [REASONS[reason]] if reason is not None else []
-    caption += [f"the one to keep {RULES[rule]}"] if rule is not None else []
+    compared = f" ({row['compared']})" if row["compared"] else ""
+    caption += [f"the one to keep {RULES[rule]}{compared}"] if rule is not None else []
     return Picture(
         role=row["role"],
         caption=", ".join(caption),

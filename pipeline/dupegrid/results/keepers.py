@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
-from dupegrid.results.rules import SHOWN, VALUES, in_folder
+from dupegrid.results.rules import COLUMNS, SHOWN, VALUES, in_folder
 
 _FIRST: Final = ("link", "protected", "archive")  # before all that is asked for: what must not go
 _DEFAULT: Final = (
@@ -68,7 +68,7 @@ def criteria(images: pa.Table, ids: Ints, keeping: Keeping) -> dict[str, Ints]:
     `images` is a table of schema IMAGES, `ids` int64 (n,) are some of it, and the values int64 (n,). No two images are
     equal in the last.
     """
-    rows = images.take(pa.array(ids))
+    rows = images.select(COLUMNS).take(pa.array(ids))
     values: dict[str, Ints] = {}
     for rule in keeping.criteria():
         name, _, glob = rule.partition(":")
@@ -103,7 +103,7 @@ def compared(images: pa.Table, pairs: tuple[Ints, Ints], rule: npt.NDArray[np.st
         shown = SHOWN.get(str(name))
         if shown is not None:
             rows = np.flatnonzero(rule == name)
-            its, other = (shown(images.take(pa.array(ids[rows]))) for ids in pairs[::-1])
+            its, other = (shown(images.select(COLUMNS).take(pa.array(ids[rows]))) for ids in pairs[::-1])
             text[rows] = pc.binary_join_element_wise(its, other, " over ").to_numpy(zero_copy_only=False)
     return pa.array(text, pa.string())
 

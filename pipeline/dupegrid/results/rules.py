@@ -14,6 +14,10 @@ from dupegrid.core.arrays import Ints
 # What cameras, phones and scanners write; of other formats, one of the same size was converted.
 _CAMERA_FORMATS: Final = ("JPEG", "MPO", "HEIF", "TIFF")
 _LOSSLESS: Final = ("TIFF", "PNG", "BMP", "PPM", "TGA", "SGI", "QOI", "PCX", "DIB", "IM")
+COLUMNS: Final = (
+    *("path", "path_raw", "root", "group", "link_kind", "width", "height", "size_bytes", "format", "has_icc", "camera"),
+    *("taken_at", "has_gps", "mtime_ns"),
+)
 _COPY: Final = "copy|kopie|copie|copia|cópia|kopia|kopi|kopya|kopio|копия|копія|コピー|副本|复制|複本|복사본"
 _EDIT: Final = "edited|edit|bearbeitet|modifié|modificado|modificato|bewerkt"
 # 'Photo (1).jpg', 'Photo - Kopie.jpg', 'Photo-edited.jpg'; 'Copy of Photo.jpg', 'Kopie von Photo.jpg'.

@@ -33,9 +33,13 @@ def keepers_of(image: Ints, rank: Ints, pairs: tuple[Ints, Ints, Float64s], stan
     x, y, score = np.concatenate([x[apart], y[apart]]), np.concatenate([y[apart], x[apart]]), np.tile(score[apart], 2)
     centre = _centres(rank[best], inside, x, y)
     keeper = centre[node]
+    # Of a set that is a centre and whose images do not match each other, only the best is its keeper's.
     of_itself = (centre == np.arange(len(nodes)))[node] & ~inside[node] & (best[node] != np.arange(len(image)))
     alone = (keeper < 0) | of_itself
-    keeper[alone] = centre[_nearest(rank[best], centre, (x, y, score))][node[alone]]
+    wanted = np.zeros(len(nodes), bool)
+    wanted[node[alone]] = True
+    rows = wanted[x] & (centre[y] >= 0)
+    keeper[alone] = centre[_nearest(rank[best], x[rows], y[rows], score[rows])][node[alone]]
     return image[best[keeper]]
 
 
@@ -57,11 +61,8 @@ def _centres(rank: Ints, inside: Bools, x: Ints, y: Ints) -> Ints:
     return centre
 
 
-def _nearest(rank: Ints, centre: Ints, pairs: tuple[Ints, Ints, Float64s]) -> Ints:
-    """The set with a keeper that each set is nearest to, the best of several, int64 (m,); itself where none is."""
-    x, y, score = pairs
-    kept = centre[y] >= 0
-    x, y, score = x[kept], y[kept], score[kept]
+def _nearest(rank: Ints, x: Ints, y: Ints, score: Float64s) -> Ints:
+    """The set y that each set x is nearest to, the best of several, int64 (m,); itself where there is none."""
     order = np.lexsort((rank[y], score, x))
     first = order[np.flatnonzero(np.diff(x[order], prepend=-1))]
     nearest = np.arange(len(rank))

@@ -8,18 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
+    from dupegrid.app.fastdif_config import FastDiffPyConfig
+    from dupegrid.app.fastdifpy import FastDifPy
     from dupegrid.app.opening import open_run
     from dupegrid.app.run import Run
     from dupegrid.core.errors import DupegridError
 
 _HOMES = {
     "DupegridError": "core.errors",
+    "FastDifPy": "app.fastdifpy",
+    "FastDiffPyConfig": "app.fastdif_config",
     "Run": "app.run",
     "open_run": "app.opening",
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
 }
 
-__all__ = ["DupegridError", "Run", "cluster", "compare", "estimate", "index", "open_run", "report", "run", "status"]
+__all__ = [
+    "DupegridError",
+    "FastDifPy",
+    "FastDiffPyConfig",
+    "Run",
+    "cluster",
+    "compare",
+    "estimate",
+    "index",
+    "open_run",
+    "report",
+    "run",
+    "status",
+]
 
 
 def __getattr__(name: str) -> Any:

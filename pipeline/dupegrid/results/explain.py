@@ -80,7 +80,7 @@ def explain(
         bounds,
         a["file_hash"] is not None and a["file_hash"] == b["file_hash"],
         joining_threshold(matches, a["id"], b["id"]),
-        _picture(thumbs[0], other[0]),
+        pair_picture(thumbs[0], other[0]),
     )
 
 
@@ -91,7 +91,8 @@ def _side(image: Mapping[str, Any]) -> Side:
     return Side(**{name: image[name] for name in names}, aspect=aspect)
 
 
-def _picture(a: Pixels, b: Pixels) -> bytes:
+def pair_picture(a: Pixels, b: Pixels) -> bytes:
+    """Two thumbnails, uint8 (S, S, 3), b turned as it matches, and their difference, amplified: a PNG file."""
     difference = np.abs(a.astype(np.int16) - b.astype(np.int16)) * _AMPLIFIED
     gap = np.full((len(a), 2, 3), 255, np.uint8)
     strip = np.concatenate([a, gap, b, gap, np.minimum(difference, 255).astype(np.uint8)], axis=1)

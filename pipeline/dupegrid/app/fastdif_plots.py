@@ -1,0 +1,74 @@
+"""A picture of each matching pair, in a folder of the user's."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow.compute as pc
+
+from dupegrid.app.run import Run
+from dupegrid.core.arrays import turned
+from dupegrid.core.errors import RunDirError, UsageError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.text import printable, shown
+from dupegrid.core.values import StrPath, resolved
+from dupegrid.results.explain import pair_picture
+from dupegrid.storage.tables import write_bytes
+
+MOST: Final = 1000  # pictures, of some 100 kB each
+_AT_ONCE: Final = 256  # pairs whose thumbnails are in memory
+
+
+def plot_folder(place: StrPath | None, directories: Sequence[str]) -> Path:
+    """The folder for plots. UsageError where none is given, or it lies among the photos, where nothing is written."""
+    if place is None:
+        raise UsageError("plots need a folder: give diff_location")
+    try:
+        folder = Path(resolved(place))
+    except ValueError as error:
+        raise UsageError(f"diff_location {error}") from None
+    for directory in directories:
+        if folder.resolve().is_relative_to(Path(directory).resolve()):
+            raise UsageError(
+                f"diff_location {shown(folder)} lies inside {printable(directory)}, where nothing is written: "
+                "give a folder elsewhere"
+            )
+    return folder
+
+
+def draw_pairs(run: Run, threshold: float, folder: Path, most: int = MOST) -> int:
+    """Draw the pairs at or under `threshold`, the nearest first, as PNG files; returns how many lie there then.
+
+    A file is named by its MSE and what it shows, so that one that is there is not drawn again. Over `most` pairs, that
+    is said on standard error. Raises RunDirError where the folder cannot be written.
+    """
+    near = run.matches.filter(pc.less_equal(run.matches["mse"], threshold))
+    rows = near.sort_by([("mse", "ascending"), ("a", "ascending"), ("b", "ascending")]).slice(0, most).to_pylist()
+    hashes = run.images["file_hash"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(rows), _AT_ONCE):
+            files = {}
+            for row in rows[start : start + _AT_ONCE]:
+                known = [hashes[row[side]].as_py() for side in "ab"]
+                key = fingerprint(*known, row["path_a"], row["path_b"], row["orientation"])
+                file = folder / f"mse-{row['mse']:09.3f}-{key}.png"
+                if not os.path.lexists(file):
+                    files[file] = row
+            if not files:
+                continue
+            ids = [row[side] for side in "ab" for row in files.values()]
+            thumbs = run.thumbs_of(np.array(ids, np.int64)).reshape(2, len(files), *run.thumbs.shape[1:])
+            for a, b, (file, row) in zip(*thumbs, files.items(), strict=True):
+                other = turned(b[None], row["orientation"])[0]
+                write_bytes(file, pair_picture(a, np.ascontiguousarray(other)))
+    except OSError as error:
+        raise RunDirError(
+            f"cannot write to {shown(folder)}: {error.strerror}; choose a folder you can write to"
+        ) from None
+    if len(near) > most:
+        print(f"drawn are the {most:,} nearest of {len(near):,} pairs", file=sys.stderr)
+    return len(rows)

@@ -1,0 +1,317 @@
+"""`FastDifPy`: the class of fast-diff-py, method by method and option by option, on the pipeline here."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import dupegrid.app.api as api
+from dupegrid.app.fastdif_config import FastDiffPyConfig, mse_of
+from dupegrid.app.fastdif_plots import draw_pairs, plot_folder
+from dupegrid.app.opening import open_run
+from dupegrid.app.run import Run
+from dupegrid.core.config import load_config
+from dupegrid.core.errors import ConfigError, RunDirError
+from dupegrid.core.text import counted, printable, shown, size_text
+from dupegrid.core.values import StrPath
+from dupegrid.images.discover import discover
+from dupegrid.storage.ours import remove
+
+_RULE: Final = "-" * 120
+# What of a run directory are thumbnails, and what is made of them alone.
+_THUMBNAILS: Final = ("mse.zarr", "relaid", "sorted.zarr", "thumbs.zarr", "levels.zarr")
+
+
+class FastDifPy:
+    """Finds duplicates by the calls of fast-diff-py 0.2: change the import, keep the program.
+
+    The results are those of `dupegrid.run`: every pair of pictures, exactly, turned by 0, 90, 180 and 270 degrees. They
+    lie in a run directory beside the file of the options, in the user's cache or beside `config_path`, and nothing is
+    written beside the photos. A program that was stopped goes on when it is started again. Raises UsageError for what
+    the caller can put right.
+
+    fast-diff-py divides the sum of the squared differences by the pixels, we by the values, of which a pixel has three:
+    its similarity 200 is an MSE of 66.67 here. It asks for pairs under it, we take those at it too.
+
+    What an option of `config` does:
+
+    | option | here |
+    |---|---|
+    | cfg_path | the file of the options; the run directory lies beside it |
+    | update_timeout | no meaning: the options are written at each step, and a run keeps its own progress |
+    | retain_config | whether the options are written |
+    | thumbnail_size_x, thumbnail_size_y | `thumb`; thumbnails are squares, so both have to be the same |
+    | p_root_dir_a | PATH |
+    | p_root_dir_b | `against`: only pairs of one picture of each directory are compared |
+    | thumb_dir_a, thumb_dir_b | read only: thumbs.zarr in the run directory, one for both |
+    | has_dir_b | read only: whether there is a second directory |
+    | similarity_threshold | `threshold`, three times as large as ours |
+    | ignore_names | `ignore_name`, each name as it is, no pattern |
+    | ignore_paths | `ignore_path` |
+    | enough_images_to_compare | set by index_the_dirs: without, the loops do nothing |
+    | supported_file_types | `extensions` |
+    | less_optimized | no meaning: thumbnails are read by blocks, in every case |
+    | retry_limit | no meaning: thumbnails have no names that could be taken |
+    | verbose | shows the progress, as `progress` does |
+    | state | how far the calls are; nothing goes by it, as a run knows what it has done |
+    | fl_compute_thumbnails | no meaning: thumbnails are always made, as they are what is compared |
+    | fl_compute_hash | makes the shifted hash too; hashes of the files are always made |
+    | fl_shift_amount | how far it shifts: to the right, or to the left where it is negative |
+    | fl_cpu_proc | `workers` of the first loop |
+    | fl_inserted_counter | read only: files whose thumbnails were tried |
+    | fl_use_workers | no meaning: there are no queues |
+    | database | no meaning: tables are parquet files of the run directory |
+    | retain_db | no meaning: no database, no password |
+    | max_queue_size | no meaning: there are no queues |
+    | sl_matching_hash | compares pairs of the same shifted hash only |
+    | sl_has_thumb | read only: whether the thumbnails were made |
+    | sl_matching_aspect | `same_size`: the same width and height, sides swapped or not |
+    | sl_make_diff_plots | draws each matching pair into diff_location |
+    | sl_plot_output_dir | diff_location |
+    | sl_gpu_proc | no meaning: most pairs are ruled out in blocks, before a GPU would have begun |
+    | sl_cpu_proc | `workers` of the second loop |
+    | sl_queue_status | no meaning: finished tiles are marked in the run directory |
+    | sl_base_a | no meaning: tiles hold pairs both ways |
+    | sl_use_workers | no meaning: there are no queues |
+    | sl_use_special_b_algo | no meaning: one algorithm, whose pairs are proven to be all |
+    """
+
+    def __init__(
+        self,
+        directory_a: StrPath | None = None,
+        directory_b: StrPath | None = None,
+        default_db: bool = True,
+        progress: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Nothing is read or written yet. `kwargs`: debug, disable_config_timeout, config_path, retain_config.
+
+        default_db has no meaning, as there is no database; debug writes no file of its own; and no options are lost
+        that there would be a timeout to save. Without directories they are given by `config`.
+        """
+        known = {"debug", "disable_config_timeout", "config_path", "retain_config"}
+        if kwargs.keys() - known:
+            raise ConfigError(f"unknown {', '.join(kwargs.keys() - known)}: known are {', '.join(sorted(known))}")
+        self.config = FastDiffPyConfig(kwargs.get("config_path"), task_purge=True)
+        self.config.retain_config = kwargs.get("retain_config", True)
+        for option, directory in (("p_root_dir_a", directory_a), ("p_root_dir_b", directory_b)):
+            setattr(self.config, option, None if directory is None else os.fsdecode(directory))
+        if directory_a is not None:
+            self.config.p_root_dir_a, *second = self.config.directories
+            self.config.p_root_dir_b = second[0] if second else None
+        self.config.state = "init"
+        self._progress = progress
+        self._counts: tuple[int, int] | None = None  # files of each directory
+
+    @classmethod
+    def init_new(
+        cls,
+        directory_a: StrPath,
+        directory_b: StrPath | None = None,
+        default_db: bool = True,
+        progress: bool = True,
+        **kwargs: Any,
+    ) -> "FastDifPy":
+        """The same as the constructor; the options are written."""
+        made = cls(directory_a, directory_b, default_db, progress, **kwargs)
+        made.config.write_to_file()
+        return made
+
+    @classmethod
+    def init_preexisting_config(
+        cls,
+        config: FastDiffPyConfig | None = None,
+        config_path: StrPath | None = None,
+        progress: bool = True,
+        retain_config: bool = True,
+        db: Any = None,
+        integrity_check: bool = False,
+    ) -> "FastDifPy":
+        """One with the options `config`, or of the file `config_path`, by default the last that were kept.
+
+        db has no meaning, as there is no database, and neither has integrity_check: indexing looks at every file.
+        """
+        made = cls(progress=progress)
+        made.config = FastDiffPyConfig(config_path) if config is None else config
+        made.config.retain_config = retain_config
+        made.config.directories  # noqa: B018  # raises where nothing was kept
+        return made
+
+    def index_the_dirs(self) -> None:
+        """List the files of the directories; none is opened."""
+        self._check_place()
+        self._counts = None
+        in_a, in_b = self._listed()
+        self.config.enough_images_to_compare = in_a + in_b > 1 and in_a >= 1
+        self._reached("indexed_dirs")
+
+    def estimate_disk_usage(self, print_results: bool = True) -> tuple[int, int]:
+        """The bytes of the thumbnails of each directory; prints them, and how many pairs there are."""
+        each = self.config.thumbnail_size_x * self.config.thumbnail_size_y * 3
+        in_a, in_b = self._listed()
+        found = in_a * each, in_b * each
+        if print_results:
+            for directory, size_bytes in zip(self.config.directories, found, strict=False):
+                print(f"Thumbnails of {printable(directory)}: {size_text(size_bytes)}")
+            pairs = in_a * in_b if self.config.has_dir_b else in_a * (in_a - 1) // 2
+            print(f"{counted(in_a + in_b, 'file')}, {counted(pairs, 'pair')}")
+        return found
+
+    def first_loop_iteration(
+        self, compute_thumbnails: bool = True, compute_hash: bool = False, amount: int = 4, cpu_proc: int | None = None
+    ) -> None:
+        """Make the thumbnails. Raises ConfigError where the amount is not within -7 and 7."""
+        self.config.fl_compute_thumbnails, self.config.fl_compute_hash = compute_thumbnails, compute_hash
+        self.config.fl_shift_amount, self.config.fl_cpu_proc = amount, cpu_proc
+        if not self.config.enough_images_to_compare:
+            return
+        self._reached("first_loop_in_progress")
+        self._check_place()
+        run = api.index(out=self.config.run_dir, quiet=self._quiet, workers=cpu_proc, **self._settings())
+        self.config.fl_inserted_counter, self.config.sl_has_thumb = len(run.images), True
+        self._reached("first_loop_done")
+
+    def second_loop_iteration(
+        self,
+        only_matching_aspect: bool = False,
+        only_matching_hash: bool = False,
+        make_diff_plots: bool = False,
+        similarity_threshold: float = 200.0,
+        gpu_proc: int = 0,
+        cpu_proc: int | None = None,
+        diff_location: StrPath | None = None,
+    ) -> None:
+        """Compare all pairs, and draw those that match if asked for. Raises UsageError for plots without a place."""
+        config = self.config
+        config.sl_matching_aspect, config.sl_matching_hash = only_matching_aspect, only_matching_hash
+        config.sl_make_diff_plots, config.similarity_threshold = make_diff_plots, similarity_threshold
+        config.sl_gpu_proc, config.sl_cpu_proc = gpu_proc, cpu_proc
+        if make_diff_plots:
+            config.sl_plot_output_dir = str(plot_folder(diff_location, config.directories))
+        if not config.enough_images_to_compare:
+            return
+        self._reached("second_loop_in_progress")
+        run = self._compared(config.threshold)
+        if make_diff_plots and config.sl_plot_output_dir is not None:
+            draw_pairs(run, config.threshold, Path(config.sl_plot_output_dir))
+        self._reached("second_loop_done")
+
+    def print_preprocessing_errors(self) -> None:
+        """Print the files that could not be read, and why."""
+        for row in api.status(self.config.run_dir).failures if self.config.enough_images_to_compare else ():
+            print(f"File {printable(row.path)} encountered error:\n{row.status}: {printable(row.error or '')}")
+        print(_RULE)
+
+    def print_compare_errors(self) -> None:
+        """Print the pairs that could not be compared: none, as what was read can be compared."""
+        print(_RULE)
+
+    def get_duplicates(
+        self, similarity: float | None = None, dif_based: bool = True
+    ) -> tuple[dict[int, dict[str, Any]], list[str]]:
+        """The clusters, each with its best picture and its `duplicates`, and the paths of all of lower quality.
+
+        Of pairs at or under `similarity`, by default that of the second loop; above it all is compared again. Where not
+        `dif_based`, of pictures with the same shifted hash. A cluster is a dict: filename, location and path of the one
+        to keep, its width, height and size_bytes, `duplicates`, a list of paths, and `bridges`: path -> why it is in
+        the cluster and may be no duplicate of the one to keep; these are not in the second result. Paths are as the
+        system takes them.
+        """
+        if not self.config.enough_images_to_compare:
+            return {}, []
+        if not dif_based:
+            raise NotImplementedError
+        limit = self.config.threshold if similarity is None else mse_of(similarity)
+        run = open_run(self.config.run_dir)
+        if limit > run.config.cutoff:
+            run = self._compared(limit)
+        return _as_dicts(run.images, run.at(limit).clusters, self.config.sl_matching_aspect)
+
+    def clean_up(self, thumbs: bool = True, db: bool = True, config: bool = True) -> None:
+        """Remove what was left, and nothing else: the thumbnails, the tables and the file of the options."""
+        if self.config.p_root_dir_a is not None and (self.config.run_dir / "run.json").exists():
+            _remove_run(open_run(self.config.run_dir), thumbs, db)
+        if config:
+            self.config.remove_file()
+
+    @property
+    def verbose(self) -> bool:
+        """Whether the progress is shown."""
+        return self.config.verbose
+
+    @verbose.setter
+    def verbose(self, value: bool) -> None:
+        self.config.verbose = self._progress = value
+
+    @property
+    def _quiet(self) -> bool:
+        return not (self._progress or self.config.verbose)
+
+    def _listed(self) -> tuple[int, int]:
+        """How many files each directory holds."""
+        if self._counts is None:
+            files = discover(load_config(None, None, **self.config.settings())).files
+            in_b = pc.sum(pc.equal(files["group"], "b")).as_py() or 0
+            self._counts = len(files) - in_b, in_b
+        return self._counts
+
+    def _settings(self) -> Any:
+        return {**self.config.settings(), "same_size": self.config.sl_matching_aspect}
+
+    def _compared(self, threshold: float) -> Run:
+        self._check_place()
+        settings = {**self._settings(), "workers": self.config.sl_cpu_proc, "threshold": threshold}
+        return api.run(out=self.config.run_dir, quiet=self._quiet, **settings)
+
+    def _reached(self, state: str) -> None:
+        self.config.state = state
+        self.config.write_to_file()
+
+    def _check_place(self) -> None:
+        place = self.config.run_dir.resolve()
+        for directory in self.config.directories:
+            if place.is_relative_to(Path(directory).resolve()):
+                raise RunDirError(
+                    f"the run directory {shown(place)} would lie inside {printable(directory)}, where nothing is "
+                    "written: give config_path a file elsewhere"
+                )
+
+
+def _as_dicts(images: pa.Table, clusters: pa.Table, same_size: bool) -> tuple[dict[int, dict[str, Any]], list[str]]:
+    """What get_duplicates gives, from tables of schema IMAGES and CLUSTERS."""
+    found: dict[int, dict[str, Any]] = {}
+    lower: list[str] = []
+    facts = images.select(["path_raw", "width", "height", "size_bytes"]).take(clusters["image"]).to_pylist()
+    for row, fact in zip(clusters.select(["cluster", "role", "reason"]).to_pylist(), facts, strict=True):
+        path = os.fsdecode(fact.pop("path_raw"))
+        if row["role"] == "keep":
+            named = {"filename": os.path.basename(path), "location": path, "path": path}
+            found[row["cluster"]] = {**named, **fact, "duplicates": [], "bridges": {}}
+        elif row["role"] == "duplicate" or (row["reason"] == "aspect" and not same_size):  # aspects were left open
+            found[row["cluster"]]["duplicates"].append(path)
+            lower.append(path)
+        else:
+            found[row["cluster"]]["bridges"][path] = row["reason"]
+    return found, lower
+
+
+def _remove_run(run: Run, thumbs: bool, db: bool) -> None:
+    """Remove the thumbnails of a run, or all but these, or all, and its folder if that leaves it empty."""
+    run_dir = run.run_dir
+    with run_dir.locked():
+        if db and thumbs:
+            run_dir.discard_from("index")
+            remove(run_dir.run_json)
+        elif db:  # the listing stays: by it the thumbnails are known
+            run_dir.discard_from("compare")
+        elif thumbs:
+            for name in _THUMBNAILS:
+                remove(run_dir.path / name)
+        if db and thumbs:
+            run_dir.lock.unlink(missing_ok=True)
+    if db and thumbs:
+        with suppress(OSError):  # something is in it that is not ours
+            run_dir.path.rmdir()

@@ -24,6 +24,8 @@ from dupegrid.pairs.matrix import lazy, mse_matrix
 from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
+from dupegrid.results.hashes import hashes_of
+from dupegrid.results.identical import identical
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.report import Sheet, cards
 from dupegrid.storage.arrays import Thumbs
@@ -107,6 +109,14 @@ class Run:
         near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
         asked = Filters.of(self.config), Keeping.of(self.config)
         return Cut(threshold, near, clusters(self.images, self.matches, threshold, *asked))
+
+    def identical(self, by: str = "file") -> pa.Table:
+        """The sets of pictures that are equal (schema IDENTICAL), largest first, the one to keep first of its set.
+
+        By 'file': the bytes of the files. By 'pixels': all S x S x 3 values of the upright thumbnails, as they are
+        compared, so that pictures of other sizes and formats may be equal. What could not be read is in no set.
+        """
+        return identical(self.images, hashes_of(self.images, self.run_dir, by), Keeping.of(self.config))
 
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""

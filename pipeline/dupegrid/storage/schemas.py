@@ -104,6 +104,20 @@ CLUSTERS = pa.schema(
     ]
 )
 
+# What Run.identical gives; it is not stored.
+IDENTICAL = pa.schema(
+    [
+        ("set", pa.int64()),  # 0 is the largest
+        ("image", pa.int64()),  # the one to keep is the first of its set
+        ("keeper", pa.int64()),
+        ("path", pa.string()),
+        ("path_raw", pa.binary()),
+        ("size_bytes", pa.int64()),
+        ("link_of", pa.int64()),  # where this is another name of a file
+        ("hash", pa.string()),  # that all of the set have
+    ]
+)
+
 # Why an image in a cluster is no duplicate of the keeper, and the words for it.
 REASONS = {
     "not_asked_for": "not compared with the one to keep",  # by --against, --scope, --same-size or --max-aspect

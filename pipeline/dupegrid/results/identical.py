@@ -1,0 +1,41 @@
+"""Pictures that are equal by a hash, in sets. Pure: tables in, a table out."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import Ints
+from dupegrid.results.keepers import Keeping, criteria, ranked
+from dupegrid.storage.schemas import IDENTICAL
+
+
+def identical(images: pa.Table, hashes: pa.ChunkedArray, keeping: Keeping) -> pa.Table:
+    """The sets of two images or more whose hashes are equal, one row an image (schema IDENTICAL).
+
+    `hashes` are text, one of each image of `images` (schema IMAGES); null is equal to none. The largest set is number 0
+    and ties go by the path of the one to keep, which is the first of its set, by the rules of clusters.
+    """
+    image, label = _in_sets(hashes)
+    values = criteria(images, image, keeping)
+    rank = ranked(values)
+    order = np.lexsort((rank, label))
+    image, label = image[order], label[order]
+    first = np.flatnonzero(np.diff(label, prepend=-1))
+    sizes = np.diff(first, append=len(label))
+    number = np.empty(len(sizes), np.int64)
+    number[np.lexsort((values["path"][order][first], -sizes))] = np.arange(len(sizes))
+    of_set, keeper = np.repeat(number, sizes), np.repeat(image[first], sizes)
+    order = np.argsort(of_set, kind="stable")
+    image = image[order]
+    named = images.select(["path", "path_raw", "size_bytes", "link_of"]).take(pa.array(image))
+    columns = {"set": of_set[order], "image": image, "keeper": keeper[order], "hash": hashes.take(pa.array(image))}
+    columns |= {name: named[name] for name in named.column_names}
+    return pa.table({name: columns[name] for name in IDENTICAL.names}, schema=IDENTICAL)
+
+
+def _in_sets(hashes: pa.ChunkedArray) -> tuple[Ints, Ints]:
+    """The ids of the images whose hash another one has too, and a number of the hash of each: int64 (k,) both."""
+    codes = pc.fill_null(hashes.combine_chunks().dictionary_encode().indices, -1).to_numpy().astype(np.int64)
+    count = np.bincount(codes + 1)
+    image = np.flatnonzero((codes >= 0) & (count[codes + 1] > 1))
+    return image, codes[image]

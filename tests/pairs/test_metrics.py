@@ -215,6 +215,6 @@ def test_a_worker_with_other_code_of_a_metric_is_told_of(
     edit(body(CONSTANT.format(1)))
     for seed in range(2):
         save(tmp_path / f"photos/{seed}.png", seed)
-    monkeypatch.setattr(importlib.import_module("dupegrid.app.api"), "metric_code", lambda _: "the code of today")
+    monkeypatch.setattr(importlib.import_module("dupegrid.app.trust"), "metric_code", lambda _: "the code of today")
     with pytest.raises(ConfigError, match="restart the workers"):
         dupegrid.run(tmp_path / "photos", out=tmp_path / "run", metric=METRIC, thumb=8, quiet=True)

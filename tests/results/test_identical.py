@@ -77,7 +77,7 @@ def test_the_sets_follow_the_collection(folder: Path, tmp_path: Path) -> None:
     settings = {"out": tmp_path / "run", "thumb": 16, "quiet": True}
     indexed = dupegrid.index(folder, **settings)
     assert len(sets_in(indexed, "file")) == 3
-    with pytest.raises(UsageError, match="by 'file' or by 'pixels'"):
+    with pytest.raises(UsageError, match="by 'file', 'pixels' or 'hash'"):
         indexed.identical("name")
     (folder / "copy of 3.png").unlink()
     (folder / "3.bmp").unlink()

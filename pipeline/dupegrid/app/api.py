@@ -19,12 +19,13 @@ from dupegrid.app.opening import absolute, open_run
 from dupegrid.app.out import check_out, known_config, write_run_json
 from dupegrid.app.run import Run, number_of
 from dupegrid.app.terminal import Terminal
-from dupegrid.core.config import CompareSettings, Config, Settings, changed, load_config, settings_of
+from dupegrid.app.trust import cannot_change, check_trusted, codes_in, codes_of
+from dupegrid.core.config import CompareSettings, Settings, changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.core.spawned import end_probe
-from dupegrid.core.text import printable, shown
-from dupegrid.core.values import SCHEDULERS_HERE, StrPath, StrPaths, Texts
+from dupegrid.core.text import shown
+from dupegrid.core.values import StrPath, StrPaths, Texts
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.index import index_progress
@@ -34,8 +35,8 @@ from dupegrid.images.sources import Sources
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress
+from dupegrid.pairs.hashes import hash_code, make_hashes
 from dupegrid.pairs.matrix import store_matrix
-from dupegrid.pairs.metric import is_built_in, metric_code
 from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.keepers import Keeping
@@ -109,12 +110,12 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
     A dask.distributed `client` does the work in the place of the scheduler, and stays open.
     """
     for key in settings.keys() - settings_of("compare").keys():
-        raise _cannot_change(key)
+        raise cannot_change(key)
     end_probe()
     with open_run(run_dir).run_dir.locked():  # opened again, as another run may have been at it
         opened = open_run(run_dir)
-        _check_trusted(opened.config, settings, client)
-        code = metric_code(opened.config.metric)
+        check_trusted(opened.config, settings, client)
+        codes = codes_of(opened.config)
         chosen = Run(opened.path, changed(opened.config, **settings))
         if chosen.run_dir.images_key() != chosen.saved["fingerprint"]:
             raise StoreError(
@@ -122,8 +123,8 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
             )
         chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
         with runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
-            if chosen.config != opened.config or code != chosen.saved.get("metric_code", ""):
-                saved = {**chosen.saved, "config": chosen.config.model_dump(), "metric_code": code}
+            if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
+                saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
                 write_run_json(chosen.path, saved)
             _compare(chosen, workers, Terminal(quiet=quiet))
     return chosen
@@ -200,7 +201,7 @@ def _chosen(
     before = known_config(run_dir)
     chosen = load_config(config, before, **_with_paths(settings, folders))
     check_out(run_dir, chosen, before)
-    metric_code(chosen.metric)  # a metric that is none shows before the work begins
+    codes_of(chosen), hash_code(chosen.hash)  # a function that is none shows before the work begins
     with reporter.stage("list", None, "files") as advance:
         return Run(run_dir, chosen), discover(chosen, advance)
 
@@ -212,32 +213,13 @@ def _with_paths(settings: Settings, folders: Sequence[StrPath]) -> Settings:
     return {**settings, "paths": folders} if folders else settings
 
 
-def _check_trusted(config: Config, settings: CompareSettings, client: Any) -> None:
-    """Refuse what would run code or connect only because a run directory says so."""
-    metric, scheduler = config.metric, printable(config.scheduler)
-    if settings.get("metric") not in (None, metric):
-        raise _cannot_change("metric")
-    if settings.get("metric") is None and not is_built_in(metric):
-        raise UsageError(f"this run was made with --metric {metric}, which is code: give --metric {metric} again")
-    if client is None and settings.get("scheduler") is None and config.scheduler not in SCHEDULERS_HERE:
-        raise UsageError(
-            f"this run was made with --scheduler {scheduler}: give --scheduler {scheduler} again, "
-            "or --scheduler threads"
-        )
-
-
-def _cannot_change(key: str) -> UsageError:
-    known = ", ".join(name for name in settings_of("compare") if name != "metric")  # which is only given again
-    return UsageError(f"compare cannot change {key!r}, only {known}: run again instead")
-
-
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) -> None:
     workers.check(chosen.run_dir.lock, _samples(listing, Sources.of(chosen.config)))
     saved = {
         "format": FORMAT,
         "config": chosen.config.model_dump(),
         "fingerprint": "",  # none while it is not known what images.parquet will hold
-        "metric_code": metric_code(chosen.config.metric),
+        **codes_of(chosen.config),
         "versions": versions(),
         "unreadable_folders": list(listing.unreadable_folders),
         "links_left_alone": listing.links_left_alone,
@@ -245,6 +227,8 @@ def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) 
     write_run_json(chosen.path, saved)
     key = index_stage(listing, chosen.config, chosen.run_dir, workers, reporter)
     write_run_json(chosen.path, {**saved, "fingerprint": key})
+    if chosen.config.hash is not None:
+        make_hashes(chosen.config.hash, chosen.run_dir, workers, reporter)
 
 
 def _samples(listing: Listing, sources: Sources) -> tuple[tuple[bytes, ...], ...]:
@@ -260,7 +244,9 @@ def _samples(listing: Listing, sources: Sources) -> tuple[tuple[bytes, ...], ...
 def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
     workers.check(chosen.run_dir.lock)
     saved = chosen.saved
-    ask = Ask.of(chosen.config, saved.get("metric_code", ""))
+    if chosen.config.hash is not None and chosen.config.same_hash != "any":
+        make_hashes(chosen.config.hash, chosen.run_dir, workers, reporter)
+    ask = Ask.of(chosen.config, *codes_in(saved))
     counts = compare_stage(ask, chosen.config, chosen.run_dir, workers, reporter)
     write_json(chosen.run_dir.receipt, _receipt(chosen, counts, saved).as_dict())
     if stored_facts(chosen.run_dir.matrix_zarr).get("images") not in (None, saved["fingerprint"]):
@@ -272,7 +258,7 @@ def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
 def _cluster(chosen: Run) -> None:
     config = chosen.config
     asked = Filters.of(config), Keeping.of(config)
-    table = find_clusters(chosen.images, chosen.match_scores, config.threshold, *asked)
+    table = find_clusters(chosen.hashed_images, chosen.match_scores, config.threshold, *asked)
     chosen.run_dir.discard_from("cluster")
     write_table(chosen.run_dir.clusters, table, chosen.clusters_key)
 

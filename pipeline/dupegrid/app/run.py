@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.app.trust import codes_in
 from dupegrid.core.arrays import CHOICES, Ints, Pixels
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError, StoreError, UsageError
@@ -24,7 +25,7 @@ from dupegrid.pairs.matrix import lazy, mse_matrix
 from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
-from dupegrid.results.hashes import hashes_of
+from dupegrid.results.hashes import hashes_of, read_hashes
 from dupegrid.results.identical import identical
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.report import Sheet, cards
@@ -64,6 +65,18 @@ class Run:
         if self.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
             raise StoreError(f"{shown(path)} is not the one that run.json is of: run 'dupegrid run' again to make it")
         return check_images(path, read_table(path, IMAGES))
+
+    @property
+    def hashes(self) -> pa.Table:
+        """With `hash`, one row an image (schema HASHES): the hash of its thumbnail."""
+        return read_hashes(self.run_dir, self.config)
+
+    @property
+    def hashed_images(self) -> pa.Table:
+        """`images`, with a column `hash` where pairs of the same hash were skipped: it says what was not compared."""
+        return (
+            self.images.append_column("hash", self.hashes["hash"]) if self.config.same_hash == "skip" else self.images
+        )
 
     @cached_property
     def matches(self) -> pa.Table:
@@ -108,15 +121,16 @@ class Run:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
         near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
         asked = Filters.of(self.config), Keeping.of(self.config)
-        return Cut(threshold, near, clusters(self.images, self.matches, threshold, *asked))
+        return Cut(threshold, near, clusters(self.hashed_images, self.matches, threshold, *asked))
 
     def identical(self, by: str = "file") -> pa.Table:
         """The sets of pictures that are equal (schema IDENTICAL), largest first, the one to keep first of its set.
 
         By 'file': the bytes of the files. By 'pixels': all S x S x 3 values of the upright thumbnails, as they are
-        compared, so that pictures of other sizes and formats may be equal. What could not be read is in no set.
+        compared, so that pictures of other sizes and formats may be equal. By 'hash': the `hash` of the run. What could
+        not be read is in no set.
         """
-        return identical(self.images, hashes_of(self.images, self.run_dir, by), Keeping.of(self.config))
+        return identical(self.images, hashes_of(self.images, self.run_dir, self.config, by), Keeping.of(self.config))
 
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
@@ -158,7 +172,7 @@ class Run:
     def pairs_key(self) -> str:
         """The key of the matches that belong to these settings."""
         saved = self.saved
-        return Ask.of(self.config, saved.get("metric_code", "")).key(saved["fingerprint"])
+        return Ask.of(self.config, *codes_in(saved)).key(saved["fingerprint"])
 
     @property
     def clusters_key(self) -> dict[str, str]:

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dupegrid.core.arrays import CHANNELS
 from dupegrid.core.errors import ConfigError
+from dupegrid.core.settings_file import read_yaml
 from dupegrid.core.values import (
     SCHEDULERS_HERE,
     StrPath,
@@ -29,7 +29,6 @@ from dupegrid.core.values import (
     resolved,
 )
 
-_YAML_CHARACTERS = 1 << 20  # read of a file of settings
 _MAKING: Final = ("run", "index")  # the verbs that make a run directory
 _TRYING: Final = (*_MAKING, "estimate")
 _CLUSTERING: Final = ("run", "cluster")
@@ -37,6 +36,7 @@ _COMPARING: Final = (*_MAKING, "compare")
 
 Orientations = Literal["none", "rotations", "all"]
 Scope = Literal["all", "across", "within"]
+SameHash = Literal["any", "only", "skip"]
 # Before a converter stands what a caller may give: Settings says the same to type checkers, and a test compares them.
 SizeBytes = Annotated[int, BeforeValidator(in_bytes, json_schema_input_type=int | str)]
 FilePath = Annotated[str, BeforeValidator(resolved, json_schema_input_type=StrPath)]
@@ -107,6 +107,16 @@ class Config(BaseModel):
     max_aspect: Annotated[float | None, Taken(_MAKING, "F")] = Field(
         None, ge=1, description="Compare pictures whose aspects differ by this factor at most."
     )
+    hash: Annotated[
+        str | None, Taken(_COMPARING, "shift:N|MODULE:FUNCTION", of_run="RUN's; code of yours has to be given again")
+    ] = Field(
+        None,
+        pattern=r"^shift:(-?[1-7]|0)$|^[\w.]+:[A-Za-z_]\w*$",
+        description="Keep a hash of each thumbnail too, in hashes.parquet.",
+    )
+    same_hash: Annotated[SameHash, Taken(_MAKING)] = Field(
+        "any", description="Compare all pairs, those with the same hash only, or skip these."
+    )
     files_from: Annotated[FilePath | None, Taken(_TRYING, "FILE")] = Field(
         None, description="Take the files named in this file too, one a line or ended by NUL."
     )
@@ -156,6 +166,8 @@ class Config(BaseModel):
             raise ValueError(f"cutoff {self.cutoff:g} is below threshold {self.threshold:g}: raise it or leave it out")
         if self.against and self.scope == "within":
             raise ValueError("scope 'within' keeps no pair of an --against run: leave one of the two out")
+        if self.same_hash != "any" and self.hash is None:
+            raise ValueError(f"same_hash {self.same_hash!r} needs a hash: give --hash shift:4, or leave it out")
         return self
 
     @property
@@ -181,6 +193,7 @@ class CompareSettings(TypedDict, total=False):
     cutoff: float
     orientations: Orientations
     metric: str
+    hash: str | None
     scheduler: str
     workers: int | None
     memory: int | str | None
@@ -200,6 +213,7 @@ class Settings(CompareSettings, total=False):
     scope: Scope
     same_size: bool
     max_aspect: float | None
+    same_hash: SameHash
     files_from: StrPath | None
     follow_symlinks: bool
     exact_decode: bool
@@ -228,7 +242,7 @@ def load_config(file: str | os.PathLike[str] | None = None, before: Config | Non
     Raises ConfigError, naming the key, for anything unknown or out of range.
     """
     known = Config.model_fields
-    values = {} if file is None else _read_yaml(Path(file))
+    values = {} if file is None else read_yaml(Path(file))
     values = {key: value for key, value in values.items() if value is not None or key not in known}
     values.update({key: value for key, value in flags.items() if value is not None})
     if before is not None:
@@ -256,33 +270,6 @@ def _validated(values: dict[str, Any], where: str) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(where + _first_problem(error)) from None
-
-
-class _Plain(yaml.SafeLoader):
-    """YAML without aliases: ten lines of them can stand for billions of values."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias (*name) is not taken: write the value out")
-        return super().compose_node(parent, index)
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        with open(file, encoding="utf-8") as text:
-            values = yaml.load(text.read(_YAML_CHARACTERS), _Plain)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the configuration {file}: {error.strerror}; give --config an existing file"
-        ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{file} is not valid YAML: {problem}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file} must hold 'key: value' lines, not a {type(values).__name__}")
-    return values
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""Which pairs are asked for at all: by root, by size, by aspect. Decided for whole blocks of images where possible."""
+"""Which pairs are asked for at all: by root, size, aspect, hash. Decided for whole blocks of images where possible."""
 
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
@@ -26,13 +26,17 @@ class Ask:
     same_size: bool
     max_aspect: float | None
     metric: str
+    same_hash: str
+    hash: str | None  # none where pairs do not go by it
     metric_code: str  # what its code is known by
+    hash_code: str
 
     @classmethod
-    def of(cls, config: Config, metric_code: str) -> "Ask":
+    def of(cls, config: Config, metric_code: str, hash_code: str = "") -> "Ask":
         """What a configuration asks for."""
-        same_named = {field.name: getattr(config, field.name) for field in fields(cls)[:-1]}
-        return cls(**same_named | {"against": bool(config.against), "metric_code": metric_code})
+        values = {field.name: getattr(config, field.name) for field in fields(cls)[:-2]}
+        values |= {"against": bool(config.against), "metric_code": metric_code, "hash_code": hash_code}
+        return cls(**values | ({"hash": None} if config.same_hash == "any" else {}))
 
     def key(self, images: str) -> str:
         """A key of the matches among images that have a key: equal when these would be the same."""
@@ -88,6 +92,7 @@ class Filters:
     same_size: bool
     max_aspect: float | None
     turning: bool  # sides may be swapped, as quarter turns count as the same
+    same_hash: str  # 'any', 'only' or 'skip'
 
     @classmethod
     def of(cls, config: Config) -> "Filters":
@@ -100,12 +105,14 @@ class Filters:
             return config.scope == "all" or (r == s) == (config.scope == "within")
 
         table = tuple(tuple(allowed(r, s) for s in roots) for r in roots)
-        return cls(table, config.same_size, config.max_aspect, config.orientations != "none")
+        return cls(table, config.same_size, config.max_aspect, config.orientations != "none", config.same_hash)
 
     @cached_property
     def none(self) -> bool:
         """Whether every pair is asked for."""
-        return all(map(all, self.allowed)) and not self.same_size and self.max_aspect is None
+        return (
+            all(map(all, self.allowed)) and not self.same_size and self.max_aspect is None and self.same_hash == "any"
+        )
 
     def keys(self, facts: Facts, ids: Ints) -> Ints:
         """A number for each image: images of one number are asked for alike, whatever their partner."""
@@ -133,6 +140,16 @@ class Filters:
             a, b = a_long * b_short, b_long * a_short
             keep &= np.maximum(a, b) <= self.max_aspect * np.minimum(a, b)
         return keep
+
+    def of_hashes(self, numbers: Ints, first: Ints, second: Ints) -> Bools:
+        """Whether paired images, ids (k,) and (k,), have the same hash, or not the same, where that is asked for.
+
+        `numbers` are by id equal where the hash is.
+        """
+        if self.same_hash == "any":
+            return np.ones(len(second), bool)
+        same: Bools = numbers[first] == numbers[second]
+        return same if self.same_hash == "only" else ~same
 
     def asked_for(self, facts: Facts, ids: Ints) -> int:
         """How many pairs of these images are of roots to be compared."""

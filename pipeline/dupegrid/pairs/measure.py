@@ -10,6 +10,7 @@ import numpy as np
 from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, Pixels, turned
 from dupegrid.core.errors import ConfigError
 from dupegrid.pairs.ask import read_facts
+from dupegrid.pairs.hashes import asked_by_hash
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.pairs.matches import PartWriter
@@ -37,6 +38,7 @@ def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
         upper = ids[x] < second[y]
         of_roots = upper & job.filters.of_roots(facts, ids[x], second[y])
         asked_for = of_roots & job.filters.of_sizes(facts, ids[x], second[y])
+        asked_for &= asked_by_hash(job.run_dir, job.filters, ids[x], second[y])
         tally["other_group"] += int(upper.sum() - of_roots.sum())
         tally["filter"] += int(of_roots.sum() - asked_for.sum())
         tally["exact"] += int(asked_for.sum())

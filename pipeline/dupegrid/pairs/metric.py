@@ -37,18 +37,27 @@ def load_metric(name: str) -> Metric:
     """
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    known = ", ".join([FILTERED, *_BUILT_IN])
+    metric: Metric = load_function(
+        name, "metric", f"use {', '.join([FILTERED, *_BUILT_IN])} or package.module:function"
+    )
+    return metric
+
+
+def load_function(name: str, kind: str, advice: str) -> Callable[..., Any]:
+    """The function of a name 'package.module:function'. Imports the module.
+
+    ConfigError, that says which `kind` of function it was to be and gives `advice`, where there is none.
+    """
     module, colon, function = name.partition(":")
     if not colon:
-        raise ConfigError(f"no metric {name!r}: use {known} or package.module:function")
+        raise ConfigError(f"no {kind} {name!r}: {advice}")
     try:
-        found = getattr(importlib.import_module(module), function)
+        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"no metric {name!r} ({said(error)}): use {known} or package.module:function") from None
+        raise ConfigError(f"no {kind} {name!r} ({said(error)}): {advice}") from None
     if not callable(found):
-        raise ConfigError(f"metric {name!r} is a {type(found).__name__}, not a function")
-    metric: Metric = found
-    return metric
+        raise ConfigError(f"{kind} {name!r} is a {type(found).__name__}, not a function")
+    return found
 
 
 def metric_code(name: str) -> str:
@@ -56,15 +65,17 @@ def metric_code(name: str) -> str:
 
     Imports the module.
     """
-    if is_built_in(name):
-        return ""
-    metric = load_metric(name)
+    return "" if is_built_in(name) else code_of(name, load_metric(name))
+
+
+def code_of(name: str, function: Callable[..., Any]) -> str:
+    """What the code of a function is known by, of the name 'package.module:function' under which it was found."""
     module = name.partition(":")[0]
     package = module.partition(".")[0]
-    names = {module, getattr(metric, "__module__", None) or module}  # it may be defined elsewhere
+    names = {module, getattr(function, "__module__", None) or module}  # it may be defined elsewhere
     sources = {_source(sys.modules[name]) for name in names if name in sys.modules} - {""}
-    if not sources and hasattr(metric, "__code__"):  # typed into a notebook
-        sources = {hashlib.blake2b(marshal.dumps(metric.__code__)).hexdigest()}
+    if not sources and hasattr(function, "__code__"):  # typed into a notebook
+        sources = {hashlib.blake2b(marshal.dumps(function.__code__)).hexdigest()}
     named = {str(getattr(sys.modules.get(name), "__version__", "")) for name in (module, package)} - {""}
     return " ".join([*sorted({*_versions(package), *named}), fingerprint(sorted(sources))])
 

@@ -17,6 +17,7 @@ from dupegrid.images.levels import FINE, SECOND_LEVEL, cell_weights, levels, tur
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import box_limit, boxes, heads, level_limit, level_sse, point_gaps, radius, squared_gaps
 from dupegrid.pairs.exact import crowd_distances, distances
+from dupegrid.pairs.hashes import asked_by_hash, partners_by_hash
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
@@ -102,6 +103,8 @@ def _multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) ->
             pairs = _joined(found)
             if second is first:
                 pairs = pairs.only(pairs.x < pairs.y)
+            if job.filters.same_hash != "any":  # they were counted before
+                pairs = pairs.only(asked_by_hash(job.run_dir, job.filters, first.ids[pairs.x], second.ids[pairs.y]))
             passed = pairs.unique()
             tally["level_4"] -= passed
             if job.filters.max_aspect is not None:
@@ -126,18 +129,28 @@ def _reached(
         if second is first:
             stands_for[0] = sizes[0] * (sizes[0] - 1) // 2
         asked_for = _asked_for(job, first, second, block, stands_for, tally)
+        partners = np.full(len(second.ids) - begin, stop - start)
+        if job.filters.same_hash != "any":
+            partners = partners_by_hash(
+                job.run_dir, job.filters, first.ids[start:stop], second.ids[begin:], second is first
+            )
+            asked = np.add.reduceat(partners, second.starts[skipped:-1] - begin)
+            asked[0] //= 1 + (second is first)  # each pair of a block with itself is there twice
+            tally["filter"] += int((stands_for - asked)[asked_for].sum())
+            stands_for = asked
         low, high = first.lows[0][block], first.highs[0][block]
         reached = np.zeros(len(second.ids) - begin, bool)
         near = []
         for turn in range(len(job.orientations)):
             gaps = squared_gaps(low, high, second.lows[turn][skipped:], second.highs[turn][skipped:])
             columns = np.flatnonzero(np.repeat(asked_for & (gaps <= near_enough), sizes)) + begin
+            columns = columns[partners[columns - begin] > 0]
             near.append(columns[point_gaps(low, high, second.heads[turn], columns) <= near_enough])
             reached[near[turn] - begin] = True
         if second is first:  # an image is near the box of its own block, so all of that block is reached
-            reached_pairs = int(reached[sizes[0] :].sum()) * (stop - start) + int(stands_for[0] * asked_for[0])
+            reached_pairs = int(partners[sizes[0] :] @ reached[sizes[0] :]) + int(stands_for[0] * asked_for[0])
         else:
-            reached_pairs = int(reached.sum()) * (stop - start)
+            reached_pairs = int(partners @ reached)
         tally["box"] += int(stands_for[asked_for].sum()) - reached_pairs
         tally["level_4"] += reached_pairs
         for part in _parts(near):

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.pairs.ask import Facts, Filters, facts_of
+from dupegrid.pairs.hashes import numbered
 from dupegrid.results.keepers import Keeping, compared, criteria, ranked, rules
 from dupegrid.results.stars import keepers_of, matched
 from dupegrid.storage.schemas import CLUSTERS
@@ -28,7 +29,8 @@ def clusters(
     'bridge', as are images that match another one of the cluster only, and `reason` says why. `rule` says what put the
     keeper before each of the others. The largest cluster is number 0; ties go by the keeper's path, so the numbers do
     not depend on ids. `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse, orientation
-    and score of schema MATCHES; `filters` are the pairs that were asked for.
+    and score of schema MATCHES; `filters` are the pairs that were asked for. A column `hash` of the
+    images says which of these were skipped by their hash.
     """
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
     stands_for = _stands_for(images)
@@ -134,6 +136,8 @@ def _reasons(
     """
     facts = facts_of(images)
     asked_for = filters.of_roots(facts, *pairs) & filters.of_sizes(facts, *pairs)
+    if "hash" in images.column_names:
+        asked_for &= filters.of_hashes(numbered(images["hash"]), *pairs)
 
     def both(name: str) -> list[pa.ChunkedArray]:
         return [images[name].take(pa.array(ids)) for ids in pairs]

@@ -3,23 +3,39 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.core.text import printable
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import IMAGE_PART
-from dupegrid.storage.tables import read_table
+from dupegrid.storage.schemas import HASHES, IMAGE_PART
+from dupegrid.storage.tables import read_metadata, read_table
 
 
-def hashes_of(images: pa.Table, run_dir: RunDir, by: str) -> pa.ChunkedArray:
+def hashes_of(images: pa.Table, run_dir: RunDir, config: Config, by: str) -> pa.ChunkedArray:
     """The hash of each image of `images` (schema IMAGES), null where that was not read: string (n,).
 
-    By 'file' that of its bytes, by 'pixels' that of its thumbnail. Raises UsageError for anything else.
+    By 'file' that of its bytes, by 'pixels' that of its thumbnail, by 'hash' that which the run was asked for. Raises
+    UsageError for anything else.
     """
     if by == "file":
         return pc.if_else(pc.equal(images["status"], "ok"), images["file_hash"], None)
     if by == "pixels":
         return _of_thumbnails(images, run_dir)
-    raise UsageError(f"identical by {printable(repr(by))}: by 'file' or by 'pixels'")
+    if by == "hash":
+        return read_hashes(run_dir, config)["hash"]
+    raise UsageError(f"identical by {printable(repr(by))}: by 'file', 'pixels' or 'hash'")
+
+
+def read_hashes(run_dir: RunDir, config: Config) -> pa.Table:
+    """hashes.parquet (schema HASHES). UsageError where the run has no hash, StoreError where it is of others."""
+    if config.hash is None:
+        raise UsageError("this run has no hash: run again with --hash shift:4, or another one")
+    made_from = read_metadata(run_dir.hashes)
+    if (made_from.get("images"), made_from.get("hash")) != (run_dir.images_key(), config.hash):
+        raise StoreError(
+            f"{printable(str(run_dir.hashes))} is not of these pictures: run 'dupegrid run' again to make it"
+        )
+    return read_table(run_dir.hashes, HASHES)
 
 
 def _of_thumbnails(images: pa.Table, run_dir: RunDir) -> pa.ChunkedArray:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
+from dupegrid.pairs.hashes import numbered
 from dupegrid.results.keepers import Keeping, criteria, ranked
 from dupegrid.storage.schemas import IDENTICAL
 
@@ -35,7 +35,7 @@ def identical(images: pa.Table, hashes: pa.ChunkedArray, keeping: Keeping) -> pa
 
 def _in_sets(hashes: pa.ChunkedArray) -> tuple[Ints, Ints]:
     """The ids of the images whose hash another one has too, and a number of the hash of each: int64 (k,) both."""
-    codes = pc.fill_null(hashes.combine_chunks().dictionary_encode().indices, -1).to_numpy().astype(np.int64)
+    codes = numbered(hashes)
     count = np.bincount(codes + 1)
     image = np.flatnonzero((codes >= 0) & (count[codes + 1] > 1))
     return image, codes[image]

@@ -39,6 +39,7 @@ _FILES: Final = (
     "receipt.json",
     "files.parquet",
     "images.parquet",
+    "hashes.parquet",
     "compared.parquet",
     "settled.parquet",
     "settled-matches.parquet",

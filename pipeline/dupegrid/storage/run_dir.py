@@ -26,6 +26,7 @@ from dupegrid.storage.tables import RowGroups, read_metadata, read_table
 # believed to be there that has been taken away.
 ARTIFACTS: Final = {
     "index": (
+        "hashes.parquet",
         "mse.zarr",
         "relaid",
         "thumbs.zarr",
@@ -66,6 +67,7 @@ class RunDir:
         self.parts = path / "index"
         self.images = path / "images.parquet"
         self.images_before = self.parts / "_images.parquet"  # those of an earlier run, while chunks are made again
+        self.hashes = path / "hashes.parquet"
         self.thumbs_zarr = path / "thumbs.zarr"
         self.levels_zarr = path / "levels.zarr"
         self.sorted_zarr = path / "sorted.zarr"

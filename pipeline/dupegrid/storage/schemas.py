@@ -104,6 +104,21 @@ CLUSTERS = pa.schema(
     ]
 )
 
+# With --hash, one row an image; null where that was not read.
+HASHES = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("hash", pa.string()),  # what pictures go by; of the four below the least
+        (
+            "hash_identity",
+            pa.string(),
+        ),  # of the thumbnail as it is, and turned; null where the hash is a function of yours
+        ("hash_rot90", pa.string()),
+        ("hash_rot180", pa.string()),
+        ("hash_rot270", pa.string()),
+    ]
+)
+
 # What Run.identical gives; it is not stored.
 IDENTICAL = pa.schema(
     [

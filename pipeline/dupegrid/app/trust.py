@@ -1,0 +1,45 @@
+"""What is not taken from a run directory, which somebody else may have made: code that is run, and addresses."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dupegrid.core.config import CompareSettings, Config, settings_of
+from dupegrid.core.errors import UsageError
+from dupegrid.core.text import printable
+from dupegrid.core.values import SCHEDULERS_HERE
+from dupegrid.pairs.hashes import hash_code, is_own_hash
+from dupegrid.pairs.metric import is_built_in, metric_code
+
+
+def check_trusted(config: Config, settings: CompareSettings, client: Any) -> None:
+    """Refuse what would run code or connect only because a run directory says so."""
+    own = {"metric": is_built_in(config.metric), "hash": config.same_hash == "any" or is_own_hash(config.hash)}
+    for key, is_own in own.items():
+        known, given = getattr(config, key), settings.get(key)
+        if given not in (None, known):
+            raise cannot_change(key)
+        if given is None and not is_own:
+            raise UsageError(f"this run was made with --{key} {known}, which is code: give --{key} {known} again")
+    scheduler = printable(config.scheduler)
+    if client is None and settings.get("scheduler") is None and config.scheduler not in SCHEDULERS_HERE:
+        raise UsageError(
+            f"this run was made with --scheduler {scheduler}: give --scheduler {scheduler} again, "
+            "or --scheduler threads"
+        )
+
+
+def cannot_change(key: str) -> UsageError:
+    """The error for a setting that compare does not change."""
+    known = ", ".join(name for name in settings_of("compare") if name not in ("metric", "hash"))  # only given again
+    return UsageError(f"compare cannot change {key!r}, only {known}: run again instead")
+
+
+def codes_of(config: Config) -> dict[str, str]:
+    """What the code that decides pairs is known by, for run.json. Imports it."""
+    name = config.hash if config.same_hash != "any" else None
+    return {"metric_code": metric_code(config.metric), "hash_code": hash_code(name)}
+
+
+def codes_in(saved: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What run.json says of it: of the metric, of the hash."""
+    return saved.get("metric_code", ""), saved.get("hash_code", "")

@@ -211,6 +211,34 @@ def test_two_directories_names_and_sizes(tmp_path: Path, fast: Fast) -> None:
     assert cluster["path"] == str(b / "z.png")
 
 
+def test_clusters_by_hash(tmp_path: Path, fast: Fast) -> None:
+    """Equal but for the bits that the shift takes away, and turned; pictures that are near by MSE alone are not."""
+    pixels = np.asarray(picture(1, (16, 16))) & 0xF0
+    (tmp_path / "photos").mkdir()
+    near = pixels.copy()
+    near[0, 0, 0] ^= 0x10
+    drawn = {"a": pixels, "low bits": pixels | 0x09, "turned": np.rot90(pixels), "near": near}
+    for name, values in drawn.items():
+        Image.fromarray(values).save(tmp_path / f"photos/{name}.png")
+    db = fast(tmp_path / "photos")
+    db.first_loop_iteration(compute_hash=True, amount=4)
+    clusters, low_quality = db.get_duplicates(dif_based=False)
+    assert [{c["filename"], *map(os.path.basename, c["duplicates"])} for c in clusters.values()] == [
+        {"a.png", "low bits.png", "turned.png"}
+    ]
+    assert len(low_quality) == 2
+    db.second_loop_iteration(similarity_threshold=600)
+    assert len(db.get_duplicates()[1]) == 3
+    db.second_loop_iteration(only_matching_hash=True, similarity_threshold=600)
+    assert len(db.get_duplicates()[1]) == 2
+    db.first_loop_iteration(amount=7)
+    db.second_loop_iteration()
+    with pytest.raises(UsageError, match="has no hash"):
+        db.get_duplicates(dif_based=False)
+    with pytest.raises(ConfigError, match="shift:8"):
+        db.first_loop_iteration(compute_hash=True, amount=8)
+
+
 def test_a_program_that_stopped_goes_on_by_its_options(tmp_path: Path, opened: list[str]) -> None:
     labelled(tmp_path / "photos", {1: 2, 2: 1})
     options = {"config_path": tmp_path / "kept/my options", "progress": False}

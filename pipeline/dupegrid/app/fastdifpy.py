@@ -1,28 +1,24 @@
 """`FastDifPy`: the class of fast-diff-py, method by method and option by option, on the pipeline here."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 import dupegrid.app.api as api
 from dupegrid.app.fastdif_config import FastDiffPyConfig, mse_of
 from dupegrid.app.fastdif_plots import draw_pairs, plot_folder
+from dupegrid.app.fastdif_results import Clusters, as_dicts, remove_run, sets_as_dicts
 from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
-from dupegrid.core.config import load_config
+from dupegrid.core.config import Settings, load_config
 from dupegrid.core.errors import ConfigError, RunDirError
 from dupegrid.core.text import counted, printable, shown, size_text
 from dupegrid.core.values import StrPath
 from dupegrid.images.discover import discover
-from dupegrid.storage.ours import remove
 
 _RULE: Final = "-" * 120
-# What of a run directory are thumbnails, and what is made of them alone.
-_THUMBNAILS: Final = ("mse.zarr", "relaid", "sorted.zarr", "thumbs.zarr", "levels.zarr")
 
 
 class FastDifPy:
@@ -170,7 +166,8 @@ class FastDifPy:
             return
         self._reached("first_loop_in_progress")
         self._check_place()
-        run = api.index(out=self.config.run_dir, quiet=self._quiet, workers=cpu_proc, **self._settings())
+        settings: Settings = {**self._settings(), "workers": cpu_proc}
+        run = api.index(out=self.config.run_dir, quiet=self._quiet, **settings)
         self.config.fl_inserted_counter, self.config.sl_has_thumb = len(run.images), True
         self._reached("first_loop_done")
 
@@ -209,9 +206,7 @@ class FastDifPy:
         """Print the pairs that could not be compared: none, as what was read can be compared."""
         print(_RULE)
 
-    def get_duplicates(
-        self, similarity: float | None = None, dif_based: bool = True
-    ) -> tuple[dict[int, dict[str, Any]], list[str]]:
+    def get_duplicates(self, similarity: float | None = None, dif_based: bool = True) -> tuple[Clusters, list[str]]:
         """The clusters, each with its best picture and its `duplicates`, and the paths of all of lower quality.
 
         Of pairs at or under `similarity`, by default that of the second loop; above it all is compared again. Where not
@@ -222,18 +217,18 @@ class FastDifPy:
         """
         if not self.config.enough_images_to_compare:
             return {}, []
-        if not dif_based:
-            raise NotImplementedError
-        limit = self.config.threshold if similarity is None else mse_of(similarity)
         run = open_run(self.config.run_dir)
+        if not dif_based:
+            return sets_as_dicts(run.images, run.identical("hash"))
+        limit = self.config.threshold if similarity is None else mse_of(similarity)
         if limit > run.config.cutoff:
             run = self._compared(limit)
-        return _as_dicts(run.images, run.at(limit).clusters, self.config.sl_matching_aspect)
+        return as_dicts(run.images, run.at(limit).clusters, self.config.sl_matching_aspect)
 
     def clean_up(self, thumbs: bool = True, db: bool = True, config: bool = True) -> None:
         """Remove what was left, and nothing else: the thumbnails, the tables and the file of the options."""
         if self.config.p_root_dir_a is not None and (self.config.run_dir / "run.json").exists():
-            _remove_run(open_run(self.config.run_dir), thumbs, db)
+            remove_run(open_run(self.config.run_dir), thumbs, db)
         if config:
             self.config.remove_file()
 
@@ -258,12 +253,16 @@ class FastDifPy:
             self._counts = len(files) - in_b, in_b
         return self._counts
 
-    def _settings(self) -> Any:
-        return {**self.config.settings(), "same_size": self.config.sl_matching_aspect}
+    def _settings(self) -> Settings:
+        asked: Settings = {"same_size": self.config.sl_matching_aspect}
+        if self.config.fl_compute_hash or self.config.sl_matching_hash:
+            asked["hash"] = f"shift:{self.config.fl_shift_amount}"
+            asked["same_hash"] = "only" if self.config.sl_matching_hash else "any"
+        return {**self.config.settings(), **asked}
 
     def _compared(self, threshold: float) -> Run:
         self._check_place()
-        settings = {**self._settings(), "workers": self.config.sl_cpu_proc, "threshold": threshold}
+        settings: Settings = {**self._settings(), "workers": self.config.sl_cpu_proc, "threshold": threshold}
         return api.run(out=self.config.run_dir, quiet=self._quiet, **settings)
 
     def _reached(self, state: str) -> None:
@@ -278,40 +277,3 @@ class FastDifPy:
                     f"the run directory {shown(place)} would lie inside {printable(directory)}, where nothing is "
                     "written: give config_path a file elsewhere"
                 )
-
-
-def _as_dicts(images: pa.Table, clusters: pa.Table, same_size: bool) -> tuple[dict[int, dict[str, Any]], list[str]]:
-    """What get_duplicates gives, from tables of schema IMAGES and CLUSTERS."""
-    found: dict[int, dict[str, Any]] = {}
-    lower: list[str] = []
-    facts = images.select(["path_raw", "width", "height", "size_bytes"]).take(clusters["image"]).to_pylist()
-    for row, fact in zip(clusters.select(["cluster", "role", "reason"]).to_pylist(), facts, strict=True):
-        path = os.fsdecode(fact.pop("path_raw"))
-        if row["role"] == "keep":
-            named = {"filename": os.path.basename(path), "location": path, "path": path}
-            found[row["cluster"]] = {**named, **fact, "duplicates": [], "bridges": {}}
-        elif row["role"] == "duplicate" or (row["reason"] == "aspect" and not same_size):  # aspects were left open
-            found[row["cluster"]]["duplicates"].append(path)
-            lower.append(path)
-        else:
-            found[row["cluster"]]["bridges"][path] = row["reason"]
-    return found, lower
-
-
-def _remove_run(run: Run, thumbs: bool, db: bool) -> None:
-    """Remove the thumbnails of a run, or all but these, or all, and its folder if that leaves it empty."""
-    run_dir = run.run_dir
-    with run_dir.locked():
-        if db and thumbs:
-            run_dir.discard_from("index")
-            remove(run_dir.run_json)
-        elif db:  # the listing stays: by it the thumbnails are known
-            run_dir.discard_from("compare")
-        elif thumbs:
-            for name in _THUMBNAILS:
-                remove(run_dir.path / name)
-        if db and thumbs:
-            run_dir.lock.unlink(missing_ok=True)
-    if db and thumbs:
-        with suppress(OSError):  # something is in it that is not ours
-            run_dir.path.rmdir()

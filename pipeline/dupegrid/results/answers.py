@@ -103,7 +103,7 @@ class Summary(Answer):
     duplicates: int
     bridges: int
     duplicate_bytes: int  # on disk, a file under several names once
-    not_asked_for: int  # pairs left out by --against, --scope, --same-size or --max-aspect
+    not_asked_for: int  # pairs left out by --against, --scope, --same-size, --max-aspect or --same-hash
     pictures_of_path: int | None = None  # with --against: pictures read that are not on its side,
     already_there: int | None = None  # and how many of these have a match on its side
 

@@ -89,7 +89,7 @@ class FastDiffPyConfig:
     @property
     def run_dir(self) -> Path:
         """The run directory: beside the file of the options, another one for other directories and thumbnails."""
-        key = fingerprint(*map(_ascii, self.directories), self.thumbnail_size_x)
+        key = fingerprint(*self.directories, self.thumbnail_size_x)
         return self.cfg_path.with_name(f"{self.cfg_path.stem}-{key}.run")
 
     @property
@@ -150,9 +150,8 @@ class FastDiffPyConfig:
             ) from None
 
     def remove_file(self) -> None:
-        """Remove the file, where it is there and ours."""
-        if os.path.lexists(self.cfg_path):
-            _read(self.cfg_path)
+        """Remove the file, where it is there, ours, and not of another program's directories by now."""
+        if os.path.lexists(self.cfg_path) and _read(self.cfg_path).get("p_root_dir_a") == self.p_root_dir_a:
             self.cfg_path.unlink()
 
 
@@ -178,7 +177,3 @@ def _read(path: Path) -> dict[str, Any]:
             f"{shown(path)} holds no options that were kept here (fast-diff-py's own are of other thumbnails): "
             "move it away, or give another config_path"
         ) from None
-
-
-def _ascii(path: str) -> str:
-    return os.fsencode(path).decode("ascii", "backslashreplace")

@@ -52,7 +52,7 @@ def make_hashes(name: str, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     ConfigError where the hash is no function, fails, or returns anything but str, bytes or int.
     """
     facts = hash_facts(run_dir, name, hash_code(name))
-    if read_metadata(run_dir.hashes) == facts:
+    if read_metadata(run_dir.hashes) == facts and _is_whole(run_dir):
         return
     run_dir.check_seals(THUMBS)
     count, thumbs = row_count(run_dir.images), run_dir.thumbs()
@@ -93,8 +93,7 @@ def partners_by_hash(run_dir: RunDir, filters: Filters, block: Ints, others: Int
     With `is_first` the others begin with the block itself, of which no image is compared with itself.
     """
     numbers = hash_numbers(run_dir)
-    known = np.sort(numbers[block])
-    same = np.searchsorted(known, numbers[others], "right") - np.searchsorted(known, numbers[others], "left")
+    same = np.bincount(numbers[block], minlength=len(numbers))[numbers[others]]
     if filters.same_hash == "skip":
         return len(block) - same
     same[: len(block) * is_first] -= 1
@@ -117,6 +116,13 @@ def numbered(hashes: pa.ChunkedArray) -> Ints:
     """A number of each text, equal where the text is; -1 for null."""
     codes = hashes.combine_chunks().dictionary_encode().indices
     return pc.fill_null(codes, -1).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _is_whole(run_dir: RunDir) -> bool:
+    try:
+        return len(read_table(run_dir.hashes, HASHES)) == row_count(run_dir.images)
+    except DamagedError:
+        return False
 
 
 def _hash_chunk(run_dir: RunDir, name: str, number: int) -> tuple[int, pa.Table]:

@@ -135,7 +135,7 @@ IDENTICAL = pa.schema(
 
 # Why an image in a cluster is no duplicate of the keeper, and the words for it.
 REASONS = {
-    "not_asked_for": "not compared with the one to keep",  # by --against, --scope, --same-size, --max-aspect, --same-hash
+    "not_asked_for": "not compared with the one to keep",  # --against, --scope, --same-size, --max-aspect, --same-hash
     "chain": "joined through another only",
     "protected": "protected",  # by --protect, or not under --only
     "transparent": "transparent throughout",  # it or the keeper

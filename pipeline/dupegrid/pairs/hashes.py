@@ -87,13 +87,21 @@ def asked_by_hash(run_dir: RunDir, filters: Filters, first: Ints, second: Ints) 
     return filters.of_hashes(hash_numbers(run_dir), first, second)
 
 
-def partners_by_hash(run_dir: RunDir, filters: Filters, block: Ints, others: Ints, is_first: bool) -> Ints:
-    """How many images of a block each other image is to be compared with by its hash: ids (m,), (n,) -> int64 (n,).
+def numbers_of(run_dir: RunDir, filters: Filters, first: Ints, second: Ints) -> tuple[Ints, Ints] | None:
+    """Of images, ids (m,) and (n,): small numbers that are equal where their hash is; None if pairs do not go by it."""
+    if filters.same_hash == "any":
+        return None
+    _, numbers = np.unique(hash_numbers(run_dir)[np.append(first, second)], return_inverse=True)
+    numbers = numbers.reshape(-1).astype(np.int64)
+    return numbers[: len(first)], numbers[len(first) :]
+
+
+def partners(filters: Filters, block: Ints, others: Ints, is_first: bool) -> Ints:
+    """With how many images of a block each other image is to be compared, by `numbers_of`: (m,), (n,) -> int64 (n,).
 
     With `is_first` the others begin with the block itself, of which no image is compared with itself.
     """
-    numbers = hash_numbers(run_dir)
-    same = np.bincount(numbers[block], minlength=len(numbers))[numbers[others]]
+    same = np.bincount(block, minlength=int(others.max()) + 1)[others]
     if filters.same_hash == "skip":
         return len(block) - same
     same[: len(block) * is_first] -= 1

@@ -17,7 +17,7 @@ from dupegrid.images.levels import FINE, SECOND_LEVEL, cell_weights, levels, tur
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import box_limit, boxes, heads, level_limit, level_sse, point_gaps, radius, squared_gaps
 from dupegrid.pairs.exact import crowd_distances, distances
-from dupegrid.pairs.hashes import asked_by_hash, partners_by_hash
+from dupegrid.pairs.hashes import asked_by_hash, numbers_of, partners
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.matches import PartWriter
@@ -122,6 +122,7 @@ def _reached(
     many comes in several parts.
     """
     near_enough = box_limit(within, first.lows[0].shape[1])
+    numbers = numbers_of(job.run_dir, job.filters, first.ids, second.ids)
     for block, (start, stop) in enumerate(pairwise(first.starts)):
         skipped = block if second is first else 0  # the blocks before it were there already
         begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
@@ -129,12 +130,10 @@ def _reached(
         if second is first:
             stands_for[0] = sizes[0] * (sizes[0] - 1) // 2
         asked_for = _asked_for(job, first, second, block, stands_for, tally)
-        partners = np.full(len(second.ids) - begin, stop - start)
-        if job.filters.same_hash != "any":
-            partners = partners_by_hash(
-                job.run_dir, job.filters, first.ids[start:stop], second.ids[begin:], second is first
-            )
-            asked = np.add.reduceat(partners, second.starts[skipped:-1] - begin)
+        with_it = None  # how many pairs of the block each image is in, where not all are asked for
+        if numbers is not None:
+            with_it = partners(job.filters, numbers[0][start:stop], numbers[1][begin:], second is first)
+            asked = np.add.reduceat(with_it, second.starts[skipped:-1] - begin)
             asked[0] //= 1 + (second is first)  # each pair of a block with itself is there twice
             tally["filter"] += int((stands_for - asked)[asked_for].sum())
             stands_for = asked
@@ -144,17 +143,23 @@ def _reached(
         for turn in range(len(job.orientations)):
             gaps = squared_gaps(low, high, second.lows[turn][skipped:], second.highs[turn][skipped:])
             columns = np.flatnonzero(np.repeat(asked_for & (gaps <= near_enough), sizes)) + begin
-            columns = columns[partners[columns - begin] > 0]
+            if with_it is not None:
+                columns = columns[with_it[columns - begin] > 0]
             near.append(columns[point_gaps(low, high, second.heads[turn], columns) <= near_enough])
             reached[near[turn] - begin] = True
+        others = slice(sizes[0] if second is first else 0, None)
+        reached_pairs = _pairs_of(reached[others], stop - start, None if with_it is None else with_it[others])
         if second is first:  # an image is near the box of its own block, so all of that block is reached
-            reached_pairs = int(partners[sizes[0] :] @ reached[sizes[0] :]) + int(stands_for[0] * asked_for[0])
-        else:
-            reached_pairs = int(partners @ reached)
+            reached_pairs += int(stands_for[0] * asked_for[0])
         tally["box"] += int(stands_for[asked_for].sum()) - reached_pairs
         tally["level_4"] += reached_pairs
         for part in _parts(near):
             yield int(start), int(stop), part
+
+
+def _pairs_of(reached: Bools, rows: int, each: Ints | None) -> int:
+    """How many pairs the images that are reached have with a block: so many `rows` each, or what `each` has."""
+    return int(reached.sum()) * rows if each is None else int(each[reached].sum())
 
 
 def _parts(columns: list[Ints]) -> Iterator[list[Ints]]:

@@ -182,11 +182,15 @@ def test_settings_of_hashes(tmp_path: Path) -> None:
     run = dupegrid.open_run(tmp_path / "run")
     assert sets_in(run) == [{"a", "b", "e"}]
     assert len(run.matches) == 3
-    (run.path / "hashes.parquet").write_bytes(b"PAR1 damaged")
-    with pytest.raises(StoreError, match="not of these pictures"):
-        run.identical("hash")
-    again = dupegrid.compare(run, quiet=True)
-    assert sets_in(again) == [{"a", "b", "e"}]
+    whole = (run.path / "hashes.parquet").read_bytes()
+    for damaged, said in (
+        (b"PAR1 damaged", "not of these pictures"),
+        (whole[:60] + b"\0\0" + whole[62:], "hashes.parquet is"),
+    ):
+        (run.path / "hashes.parquet").write_bytes(damaged)
+        with pytest.raises(StoreError, match=said):
+            run.identical("hash")
+        assert sets_in(dupegrid.compare(run, quiet=True)) == [{"a", "b", "e"}]
     plain = dupegrid.run(photos, out=tmp_path / "run", thumb=8, quiet=True)
     with pytest.raises(UsageError, match="has no hash"):
         plain.identical("hash")

@@ -22,6 +22,7 @@ FILES = (
     "receipt.json",
     "files.parquet",
     "images.parquet",
+    "hashes.parquet",
     "compared.parquet",
     "clusters.parquet",
     "report.html",

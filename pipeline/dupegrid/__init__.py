@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
+    from dupegrid.app.ask import evaluate, folders, leakage, top, unique
     from dupegrid.app.opening import open_run
     from dupegrid.app.run import Run
     from dupegrid.core.errors import DupegridError
@@ -17,9 +18,26 @@ _HOMES = {
     "Run": "app.run",
     "open_run": "app.opening",
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
+    **dict.fromkeys(("evaluate", "folders", "leakage", "top", "unique"), "app.ask"),
 }
 
-__all__ = ["DupegridError", "Run", "cluster", "compare", "estimate", "index", "open_run", "report", "run", "status"]
+__all__ = [
+    "DupegridError",
+    "Run",
+    "cluster",
+    "compare",
+    "estimate",
+    "evaluate",
+    "folders",
+    "index",
+    "leakage",
+    "open_run",
+    "report",
+    "run",
+    "status",
+    "top",
+    "unique",
+]
 
 
 def __getattr__(name: str) -> Any:

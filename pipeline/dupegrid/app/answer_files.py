@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,25 +12,34 @@ import pyarrow.csv as pacsv
 from dupegrid.core.errors import DamagedError, UsageError
 from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, resolved
-from dupegrid.results.leakage import Leakage
 from dupegrid.storage.tables import read_json, write_bytes, write_json, write_table
+
+if TYPE_CHECKING:
+    from dupegrid.results.leakage import Leakage
 
 # What a spreadsheet takes for a formula; an apostrophe before it makes text of it.
 _FORMULA: Final = r"^([=+\-@\t\r])"
 _RECORD: Final = "leakage.json"  # by which a folder of ours is known again
 
 
-def write_list(file: StrPath, data: bytes) -> Path:
-    """Write a file that is not there yet. UsageError where it is."""
+def write_list(file: StrPath, paths: pa.ChunkedArray, null: bool = False) -> Path:
+    """Write paths, a column of their exact bytes, for --files-from: one a line, or each ended by NUL.
+
+    Raises UsageError where the file is there already, and where a line break in a path would make two of it.
+    """
+    names: list[bytes] = paths.to_pylist()
+    if not null and any(b"\n" in name for name in names):
+        raise UsageError("a path has a line break in it: end the paths with NUL, by --null")
+    end = b"\0" if null else b"\n"
     path = _place(file)
     if os.path.lexists(path):
         raise UsageError(f"{shown(path)} is there already, and nothing of yours is replaced: name another file")
     _made(path.parent)
-    write_bytes(path, data)
+    write_bytes(path, b"".join(name + end for name in names))
     return path
 
 
-def write_leakage(folder: StrPath, found: Leakage) -> Path:
+def write_leakage(folder: StrPath, found: "Leakage") -> Path:
     """Write what splits share into a folder: leakage.json, and each table as NAME.parquet and NAME.csv.
 
     UsageError unless the folder is new, empty, or one that this wrote before. In the CSV files there is an apostrophe

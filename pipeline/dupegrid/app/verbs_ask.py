@@ -6,7 +6,6 @@ import dupegrid as api
 from dupegrid.app.answer_files import write_leakage, write_list
 from dupegrid.app.flags import Exit, Json, RunDir, argument, option, say
 from dupegrid.app.lines_ask import evaluate_lines, folders_lines, leakage_lines, rows_of, top_lines, unique_lines
-from dupegrid.results.unique import path_list
 
 LEAKS: Final = 3  # the exit code over --max-leakage
 
@@ -37,7 +36,7 @@ def unique(
     table = api.unique(run, of or None)
     lines = unique_lines(table, run.config.roots)
     if to_list is not None:
-        lines.append(f"list        {write_list(to_list, path_list(table['path_raw'], null))}")
+        lines.append(f"list        {write_list(to_list, table['path_raw'], null)}")
     say({"unique": rows_of(table) if as_json else []}, lines, as_json)
 
 

@@ -41,6 +41,8 @@ def conflicts(images: pa.Table, pairs: Near, given: Given) -> pa.Table:
             "b": second_id,
             "path_a": images["path"].take(first_id),
             "path_b": images["path"].take(second_id),
+            "path_raw_a": images["path_raw"].take(first_id),
+            "path_raw_b": images["path_raw"].take(second_id),
             "label_a": given.labels.take(first_id),
             "label_b": given.labels.take(second_id),
             "split_a": given.splits.take(first_id),

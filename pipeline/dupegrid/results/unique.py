@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
-from dupegrid.core.errors import UsageError
 from dupegrid.results.near import near, nearest
 from dupegrid.storage.schemas import UNIQUE
 
@@ -38,15 +37,3 @@ def sides_of(images: pa.Table) -> Ints:
     if images["group"].null_count == len(images):
         return images["root"].fill_null(-1).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
     return np.where(pc.equal(images["group"], "a").fill_null(False).to_numpy(), 0, 1)
-
-
-def path_list(paths: pa.ChunkedArray, null: bool = False) -> bytes:
-    """Paths, a column of their exact bytes, as a file for --files-from: one a line, or ended by NUL.
-
-    Raises UsageError where a line break in a path would make two of it.
-    """
-    names: list[bytes] = paths.to_pylist()
-    if not null and any(b"\n" in name for name in names):
-        raise UsageError("a path has a line break in it: end the paths with NUL, by --null")
-    end = b"\0" if null else b"\n"
-    return b"".join(name + end for name in names)

@@ -153,8 +153,8 @@ FOLDERS = pa.schema(  # a row a pair of folders; each holds all that lies below 
         ("overlap_percent", pa.float64()),  # both shared of both images
         ("b_in_a", pa.bool_()),  # b is wholly in a
         ("a_in_b", pa.bool_()),
-        ("folder_a_raw", pa.binary()),  # the exact bytes
-        ("folder_b_raw", pa.binary()),
+        ("folder_raw_a", pa.binary()),  # the exact bytes
+        ("folder_raw_b", pa.binary()),
     ]
 )
 
@@ -227,6 +227,8 @@ LEAKAGE_CONFLICTS = pa.schema(  # a row a pair of near duplicates with two label
         ("b", pa.int64()),
         ("path_a", pa.string()),
         ("path_b", pa.string()),
+        ("path_raw_a", pa.binary()),
+        ("path_raw_b", pa.binary()),
         ("label_a", pa.string()),
         ("label_b", pa.string()),
         ("split_a", pa.string()),

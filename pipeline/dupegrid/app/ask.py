@@ -12,7 +12,7 @@ from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError, StoreError, UsageError
-from dupegrid.core.text import printable, shown
+from dupegrid.core.text import display_path, printable, shown
 from dupegrid.core.values import StrPaths, located, one_or_several
 from dupegrid.pairs.ask import Filters, facts_of
 from dupegrid.results.evaluate import evaluate as find_evaluation
@@ -105,7 +105,7 @@ def evaluate(matches: Run | pa.Table, truth: Any) -> pa.Table:
     for side, places in zip(wanted, known, strict=True):
         if isinstance(matches, Run) and (places < 0).any():
             missing = side[int(np.flatnonzero(places < 0)[0])]
-            raise UsageError(f"{name} names {printable(repr(missing))}, which is no image of this run")
+            raise UsageError(f"{name} names {printable(display_path(missing or b''))!r}, which is no image of this run")
     return find_evaluation(images, scores, (known[0], known[1]))
 
 
@@ -203,8 +203,9 @@ def _check_compared(run: Run, splits: pa.Array) -> None:
     code = np.where(facts.ok, codes.indices.fill_null(-1).to_numpy(zero_copy_only=False), -1)
     there = np.zeros((len(codes.dictionary), len(allowed)), bool)
     there[code[code >= 0], facts.roots[code >= 0]] = True
+    count = there.sum(axis=0)
     for first in range(len(there)):
-        others = there[np.arange(len(there)) != first].any(axis=0)
+        others = count > there[first]
         if not allowed[np.ix_(there[first], others)].all():
             raise UsageError(
                 "this run did not compare all pictures of different splits (--against or --scope): "

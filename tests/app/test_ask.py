@@ -18,9 +18,10 @@ import dupegrid
 from dupegrid.app.answer_files import as_csv
 from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.results.leakage import Leakage
+from dupegrid.storage import schemas
 from dupegrid.storage.ours import remove
 from dupegrid.storage.tables import read_json
-from tests.conftest import SHARED, picture, save
+from tests.conftest import ROOT, SHARED, picture, save
 from tests.helpers.forks import command
 
 Copy = tuple[str, str, str]  # the split it goes to, its label there, the picture that it is of
@@ -304,3 +305,17 @@ def test_a_run_without_pictures_has_empty_answers(tmp_path: Path) -> None:
     assert json.loads(command("folders", one.path, "--json").stdout) == {"folders": []}
     remove(one.run_dir.clusters)
     assert command("top", one.path).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        *(("folders", name) for name in ("FOLDERS", "UNIQUE", "TOP", "EVALUATION")),
+        *(("leakage", f"LEAKAGE_{name}") for name in ("SPLITS", "MATRIX", "CURVE", "CONFLICTS", "IMAGES")),
+    ],
+)
+def test_a_page_says_what_each_column_is(page: str, name: str) -> None:
+    lines = (ROOT / f"docs/how-to/{page}.md").read_text().splitlines()
+    tables = "\n".join(lines).split("| column | what |")[1:]
+    first = [line.split("|")[1] for table in tables for line in table.splitlines() if line.startswith("| ")]
+    assert set(getattr(schemas, name).names) <= set(", ".join(first).replace(" ", "").split(","))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupegrid.core.errors import UsageError
@@ -11,6 +11,7 @@ from dupegrid.storage.schemas import EVALUATION
 from tests.helpers.pairs import Drawn, drawn
 
 
+@settings(max_examples=30)
 @given(drawn(), st.data())
 def test_precision_and_recall_are_those_of_all_pairs(case: Drawn, data: st.DataObject) -> None:
     ids = st.integers(-1, len(case.images) - 1)

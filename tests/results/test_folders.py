@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import dupegrid
 from dupegrid.results import folders as module
@@ -67,6 +67,7 @@ def checked(rows: list[dict[str, Any]], holds: dict[str, set[int]], shares: Shar
     return {*found, *((b, a) for a, b in found)}
 
 
+@settings(max_examples=30)
 @given(drawn())
 def test_each_two_folders_share_what_all_pairs_say(case: Drawn) -> None:
     table = folders(case.images, case.matches, THRESHOLD)
@@ -75,6 +76,7 @@ def test_each_two_folders_share_what_all_pairs_say(case: Drawn) -> None:
     assert checked(table.to_pylist(), holds, shares) == set(tight(shares))
 
 
+@settings(max_examples=30)
 @given(drawn())
 def test_the_counts_are_exact_though_every_picture_is_in_too_many_folders(case: Drawn) -> None:
     with pytest.MonkeyPatch.context() as patch:

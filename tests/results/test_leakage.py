@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupegrid.core.errors import UsageError
@@ -22,6 +22,7 @@ def strings(values: list[str | None]) -> pa.Array:
     return pa.array(values, pa.string())
 
 
+@settings(max_examples=30)
 @given(drawn(), st.data())
 def test_leakage_is_what_all_pairs_say(case: Drawn, data: st.DataObject) -> None:
     n = len(case.images)

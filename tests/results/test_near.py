@@ -1,13 +1,14 @@
 """Which images are near which, against every pair written out."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupegrid.results.near import groups, near, nearest
 from tests.helpers.pairs import THRESHOLD, Drawn, drawn
 
 
+@settings(max_examples=30)
 @given(drawn(), st.data())
 def test_the_nearest_of_some_images_is_that_of_all_pairs(case: Drawn, data: st.DataObject) -> None:
     n = len(case.images)
@@ -20,6 +21,7 @@ def test_the_nearest_of_some_images_is_that_of_all_pairs(case: Drawn, data: st.D
         assert (score[x], who[x]) == min(others, default=(np.inf, -1))
 
 
+@settings(max_examples=30)
 @given(drawn())
 def test_groups_are_what_is_joined_by_all_pairs(case: Drawn) -> None:
     group = list(range(len(case.images)))
@@ -29,6 +31,7 @@ def test_groups_are_what_is_joined_by_all_pairs(case: Drawn) -> None:
     assert groups(near(case.images, case.matches, THRESHOLD)).tolist() == group
 
 
+@settings(max_examples=30)
 @given(drawn())
 def test_a_lower_threshold_leaves_the_pairs_under_it(case: Drawn) -> None:
     everything = np.ones(len(case.images), bool)

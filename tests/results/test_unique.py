@@ -1,7 +1,7 @@
 """What is on one side only, against every pair written out."""
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupegrid.results.unique import unique
@@ -9,6 +9,7 @@ from dupegrid.storage.schemas import UNIQUE
 from tests.helpers.pairs import THRESHOLD, Drawn, drawn
 
 
+@settings(max_examples=30)
 @given(drawn(), st.data(), st.booleans())
 def test_unique_is_what_has_no_pair_with_another_side(case: Drawn, data: st.DataObject, by_group: bool) -> None:
     n = len(case.images)

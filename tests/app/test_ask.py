@@ -192,7 +192,9 @@ def test_the_verb_writes_tables_and_exits_with_3(run: dupegrid.Run, tmp_path: Pa
         ).num_rows == len(table)
     (out / "leakage.json").unlink()
     assert "nothing of yours is replaced" in command(*words, "60").stderr
-    assert command("leakage", run.path, "--max-leakage", "200").returncode == 2
+    for place in (run.path / "leak", Path(run.config.roots[0]) / "leak"):
+        assert "lies inside" in command("leakage", run.path, "--out", place).stderr
+        assert not place.exists()
 
 
 def test_csv_holds_no_formula_and_every_line() -> None:

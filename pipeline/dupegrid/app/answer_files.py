@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from dupegrid.core.errors import DamagedError, UsageError
-from dupegrid.core.text import shown
+from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, resolved
 from dupegrid.storage.tables import read_json, write_bytes, write_json, write_table
 
 if TYPE_CHECKING:
+    from dupegrid.app.run import Run
     from dupegrid.results.leakage import Leakage
 
 # What a spreadsheet takes for a formula; an apostrophe before it makes text of it.
@@ -22,16 +23,17 @@ _FORMULA: Final = r"^([=+\-@\t\r])"
 _RECORD: Final = "leakage.json"  # by which a folder of ours is known again
 
 
-def write_list(file: StrPath, paths: pa.ChunkedArray, null: bool = False) -> Path:
+def write_list(run: "Run", file: StrPath, paths: pa.ChunkedArray, null: bool = False) -> Path:
     """Write paths, a column of their exact bytes, for --files-from: one a line, or each ended by NUL.
 
-    Raises UsageError where the file is there already, and where a line break in a path would make two of it.
+    Raises UsageError where the file is there already, or would be among the pictures or in the run directory, and
+    where a line break in a path would make two of it.
     """
     names: list[bytes] = paths.to_pylist()
     if not null and any(b"\n" in name for name in names):
         raise UsageError("a path has a line break in it: end the paths with NUL, by --null")
     end = b"\0" if null else b"\n"
-    path = _place(file)
+    path = _place(run, file)
     if os.path.lexists(path):
         raise UsageError(f"{shown(path)} is there already, and nothing of yours is replaced: name another file")
     _made(path.parent)
@@ -39,13 +41,14 @@ def write_list(file: StrPath, paths: pa.ChunkedArray, null: bool = False) -> Pat
     return path
 
 
-def write_leakage(folder: StrPath, found: "Leakage") -> Path:
+def write_leakage(run: "Run", folder: StrPath, found: "Leakage") -> Path:
     """Write what splits share into a folder: leakage.json, and each table as NAME.parquet and NAME.csv.
 
-    UsageError unless the folder is new, empty, or one that this wrote before. In the CSV files there is an apostrophe
+    UsageError unless the folder is new, empty, or one that this wrote before, and apart from the pictures and the run
+    directory. In the CSV files there is an apostrophe
     before text that a spreadsheet would take for a formula, and no path_raw.
     """
-    path = _place(folder)
+    path = _place(run, folder)
     _made(path)
     if os.listdir(path) and not _is_ours(path / _RECORD):
         raise UsageError(f"{shown(path)} holds other files, and nothing of yours is replaced: name a new folder")
@@ -70,11 +73,17 @@ def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(column, _FORMULA, r"'\1") if pa.types.is_string(column.type) else column
 
 
-def _place(path: StrPath) -> Path:
+def _place(run: "Run", path: StrPath) -> Path:
     try:
-        return Path(resolved(path))
+        place = Path(resolved(path))
     except ValueError as error:
         raise UsageError(f"the place to write to {error}") from None
+    for folder in (str(run.path), *run.config.roots):
+        if place.resolve().is_relative_to(Path(folder).resolve()):
+            raise UsageError(
+                f"{shown(place)} lies inside {printable(folder)}: name a place outside the run and the photos"
+            )
+    return place
 
 
 def _made(folder: Path) -> None:

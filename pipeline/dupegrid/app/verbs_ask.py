@@ -36,7 +36,7 @@ def unique(
     table = api.unique(run, of or None)
     lines = unique_lines(table, run.config.roots)
     if to_list is not None:
-        lines.append(f"list        {write_list(to_list, table['path_raw'], null)}")
+        lines.append(f"list        {write_list(run, to_list, table['path_raw'], null)}")
     say({"unique": rows_of(table) if as_json else []}, lines, as_json)
 
 
@@ -68,10 +68,11 @@ def leakage(
 
     A picture of a split of evaluation leaks if a near duplicate of it is in the split of training.
     """
-    found = api.leakage(api.open_run(run_dir), split, label, keep)
+    run = api.open_run(run_dir)
+    found = api.leakage(run, split, label, keep)
     lines = leakage_lines(found)
     if out is not None:
-        lines.append(f"tables      {write_leakage(out, found)}")
+        lines.append(f"tables      {write_leakage(run, out, found)}")
     say(found.as_dict(), lines, as_json)
     if max_leakage is not None and found.worst_percent > max_leakage:
         raise Exit(LEAKS)

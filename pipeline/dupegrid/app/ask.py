@@ -24,6 +24,7 @@ from dupegrid.results.splits import Given, by_path, label_by_folder, split_by_fo
 from dupegrid.results.top import top as find_top
 from dupegrid.results.unique import unique as find_unique
 from dupegrid.storage.given import PATHS, as_bytes, as_text, column_of, given_table
+from dupegrid.storage.tables import check_ids
 
 _IDS: Final = re.compile(r"\d{1,18}")
 
@@ -35,7 +36,7 @@ def folders(run: Run) -> pa.Table:
     asked for (--against, --scope, --same-size, --max-aspect) share nothing here. The columns are those of FOLDERS in
     storage/schemas.py.
     """
-    return find_folders(run.images, _scores(run), run.config.threshold)
+    return find_folders(*_tables(run), run.config.threshold)
 
 
 def unique(run: Run, of: StrPaths | None = None) -> pa.Table:
@@ -50,7 +51,7 @@ def unique(run: Run, of: StrPaths | None = None) -> pa.Table:
         raise UsageError(
             "this run compared no pair across its PATHs (--scope within): run again without it, or --against"
         )
-    found = find_unique(run.images, _scores(run), config.threshold)
+    found = find_unique(*_tables(run), config.threshold)
     if of is None:
         return found
     return found.filter(pa.array(np.isin(found["root"].fill_null(-1).to_numpy(), _roots(config, of))))
@@ -73,7 +74,7 @@ def leakage(run: Run, split: Any = "folders", label: Any = None, keep: str = "tr
     of two near duplicates in two splits is kept: that of 'train', of 'test', or 'neither'. Raises UsageError for
     anything that is not there, and where pictures of two splits were not compared.
     """
-    images, matches = run.images, _scores(run)
+    images, matches = _tables(run)
     splits, unknown, table = _values(images, split, "split", None)
     labels = pa.nulls(len(images), pa.string())
     if label is not None:
@@ -94,7 +95,7 @@ def evaluate(matches: Run | pa.Table, truth: Any) -> pa.Table:
     storage/schemas.py.
     """
     if isinstance(matches, Run):
-        images, scores = matches.images, _scores(matches)
+        images, scores = _tables(matches)
         paths, ids = images["path_raw"].to_pylist(), np.arange(len(images))
     else:
         images, scores, paths, ids = _of_matches(matches)
@@ -136,11 +137,12 @@ def _named(wanted: Sequence[bytes | None], paths: Sequence[bytes], ids: Ints, co
     return np.where(places >= 0, ids[places], -1) if len(ids) else places
 
 
-def _scores(run: Run) -> pa.Table:
-    """The scores of a run's matches. StoreError unless all pairs are decided: answers would miss some."""
+def _tables(run: Run) -> tuple[pa.Table, pa.Table]:
+    """A run's images and the scores of its matches. StoreError unless all pairs are decided, as some would be missed."""
     if not run.is_compared:
         raise StoreError(f"{shown(run.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
-    return run.match_scores
+    images = check_ids(run.run_dir.images, run.images, ("root",), len(run.config.roots))  # they may be made up
+    return images, run.match_scores
 
 
 def _roots(config: Config, of: StrPaths) -> list[int]:

@@ -138,7 +138,7 @@ def _named(wanted: Sequence[bytes | None], paths: Sequence[bytes], ids: Ints, co
 
 
 def _tables(run: Run) -> tuple[pa.Table, pa.Table]:
-    """A run's images and the scores of its matches. StoreError unless all pairs are decided, as some would be missed."""
+    """A run's images and the scores of its matches. StoreError unless all pairs are decided."""
     if not run.is_compared:
         raise StoreError(f"{shown(run.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
     images = check_ids(run.run_dir.images, run.images, ("root",), len(run.config.roots))  # they may be made up

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
+    from dupegrid.app.ask import evaluate, folders, leakage, top, unique
     from dupegrid.app.fastdif_config import FastDiffPyConfig
     from dupegrid.app.fastdifpy import FastDifPy
     from dupegrid.app.opening import open_run
@@ -21,6 +22,7 @@ _HOMES = {
     "Run": "app.run",
     "open_run": "app.opening",
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
+    **dict.fromkeys(("evaluate", "folders", "leakage", "top", "unique"), "app.ask"),
 }
 
 __all__ = [
@@ -31,11 +33,16 @@ __all__ = [
     "cluster",
     "compare",
     "estimate",
+    "evaluate",
+    "folders",
     "index",
+    "leakage",
     "open_run",
     "report",
     "run",
     "status",
+    "top",
+    "unique",
 ]
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.config import Config
-from dupegrid.images.representatives import file_names
+from dupegrid.results.top import freed_by
 
 
 @dataclass(frozen=True)
@@ -141,19 +141,17 @@ def summary_of(
         clusters=len(pc.unique(clusters["cluster"])),
         duplicates=len(duplicates),
         bridges=pc.sum(pc.equal(clusters["role"], "bridge")).as_py() or 0,
-        duplicate_bytes=_bytes_of(duplicates, images, clusters),
+        duplicate_bytes=_bytes_of(images, clusters),
         not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
         pictures_of_path=of_path,
         already_there=there,
     )
 
 
-def _bytes_of(ids: pa.ChunkedArray, images: pa.Table, clusters: pa.Table) -> int:
-    """The bytes that images take: a file under several names once, and not if one of its names is a keeper."""
-    name = file_names(images)[0]
-    name = np.where(name >= 0, name, np.arange(len(name)))
-    files = np.setdiff1d(name[ids.to_numpy()], name[clusters["keeper"].to_numpy()])
-    return pc.sum(images["size_bytes"].take(pa.array(files))).as_py() or 0
+def _bytes_of(images: pa.Table, clusters: pa.Table) -> int:
+    """The bytes that are free when all duplicates are gone."""
+    freed = clusters["image"].take(pa.array(freed_by(images, clusters)))
+    return pc.sum(images["size_bytes"].take(freed)).as_py() or 0
 
 
 def _already_there(images: pa.Table, near: pa.Table) -> tuple[int, int]:

@@ -1,0 +1,101 @@
+"""Answers as files that a caller names: lists of paths, tables as parquet and CSV. Nothing of others is replaced."""
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from dupegrid.core.errors import DamagedError, UsageError
+from dupegrid.core.text import printable, shown
+from dupegrid.core.values import StrPath, resolved
+from dupegrid.storage.tables import read_json, write_bytes, write_json, write_table
+
+if TYPE_CHECKING:
+    from dupegrid.app.run import Run
+    from dupegrid.results.leakage import Leakage
+
+# What a spreadsheet takes for a formula; an apostrophe before it makes text of it.
+_FORMULA: Final = r"^([=+\-@\t\r])"
+_RECORD: Final = "leakage.json"  # by which a folder of ours is known again
+
+
+def write_list(run: "Run", file: StrPath, paths: pa.ChunkedArray, null: bool = False) -> Path:
+    """Write paths, a column of their exact bytes, for --files-from: one a line, or each ended by NUL.
+
+    Raises UsageError where the file is there already, or would be among the pictures or in the run directory, and
+    where a line break in a path would make two of it.
+    """
+    names: list[bytes] = paths.to_pylist()
+    if not null and any(b"\n" in name for name in names):
+        raise UsageError("a path has a line break in it: end the paths with NUL, by --null")
+    end = b"\0" if null else b"\n"
+    path = _place(run, file)
+    if os.path.lexists(path):
+        raise UsageError(f"{shown(path)} is there already, and nothing of yours is replaced: name another file")
+    _made(path.parent)
+    write_bytes(path, b"".join(name + end for name in names))
+    return path
+
+
+def write_leakage(run: "Run", folder: StrPath, found: "Leakage") -> Path:
+    """Write what splits share into a folder: leakage.json, and each table as NAME.parquet and NAME.csv.
+
+    UsageError unless the folder is new, empty, or one that this wrote before, and apart from the pictures and the run
+    directory. In the CSV files there is an apostrophe
+    before text that a spreadsheet would take for a formula, and no path_raw.
+    """
+    path = _place(run, folder)
+    _made(path)
+    if os.listdir(path) and not _is_ours(path / _RECORD):
+        raise UsageError(f"{shown(path)} holds other files, and nothing of yours is replaced: name a new folder")
+    write_json(path / _RECORD, found.as_dict())
+    for name, table in found.tables.items():
+        write_table(path / f"{name}.parquet", table)
+        write_bytes(path / f"{name}.csv", as_csv(table))
+    return path
+
+
+def as_csv(table: pa.Table) -> bytes:
+    """A table as CSV in UTF-8, without its columns of bytes, and with no text that a spreadsheet reckons with."""
+    shown_columns = {
+        field.name: _harmless(table[field.name]) for field in table.schema if not pa.types.is_binary(field.type)
+    }
+    out = io.BytesIO()
+    pacsv.write_csv(pa.table(shown_columns), out)
+    return out.getvalue()
+
+
+def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.replace_substring_regex(column, _FORMULA, r"'\1") if pa.types.is_string(column.type) else column
+
+
+def _place(run: "Run", path: StrPath) -> Path:
+    try:
+        place = Path(resolved(path))
+    except ValueError as error:
+        raise UsageError(f"the place to write to {error}") from None
+    for folder in (str(run.path), *run.config.roots):
+        if place.resolve().is_relative_to(Path(folder).resolve()):
+            raise UsageError(
+                f"{shown(place)} lies inside {printable(folder)}: name a place outside the run and the photos"
+            )
+    return place
+
+
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {shown(folder)}: {error.strerror}; name another") from None
+
+
+def _is_ours(record: Path) -> bool:
+    try:
+        read_json(record)
+        return True
+    except (DamagedError, UsageError):  # there is none, or it is a link or another's
+        return False

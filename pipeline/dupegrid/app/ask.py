@@ -1,0 +1,215 @@
+"""Questions of a run: which folders hold the same, what is on one side only, what to free, what splits share."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from dupegrid.app.run import Run
+from dupegrid.core.arrays import Ints
+from dupegrid.core.config import Config
+from dupegrid.core.errors import InputError, StoreError, UsageError
+from dupegrid.core.text import display_path, printable, shown
+from dupegrid.core.values import StrPaths, located, one_or_several
+from dupegrid.pairs.ask import Filters, facts_of
+from dupegrid.results.evaluate import evaluate as find_evaluation
+from dupegrid.results.folders import folders as find_folders
+from dupegrid.results.leakage import Leakage
+from dupegrid.results.leakage import leakage as find_leakage
+from dupegrid.results.named import ids_of
+from dupegrid.results.splits import Given, by_path, label_by_folder, split_by_folder
+from dupegrid.results.top import top as find_top
+from dupegrid.results.unique import unique as find_unique
+from dupegrid.storage.given import PATHS, as_bytes, as_text, column_of, given_table
+from dupegrid.storage.tables import check_ids
+
+_IDS: Final = re.compile(r"\d{1,18}")
+
+
+def folders(run: Run) -> pa.Table:
+    """Pairs of folders that share pictures, and how much of each is in the other, in percent, by near duplicates.
+
+    A folder holds all that lies below it. First come the pairs of which one is wholly in the other. Pairs that were not
+    asked for (--against, --scope, --same-size, --max-aspect) share nothing here. The columns are those of FOLDERS in
+    storage/schemas.py.
+    """
+    return find_folders(*_tables(run), run.config.threshold)
+
+
+def unique(run: Run, of: StrPaths | None = None) -> pa.Table:
+    """The pictures that are on one side only: without a near duplicate on another.
+
+    The sides are those of --against, else the PATHs; of a run on one PATH, all pictures without a near duplicate. With
+    `of`, one PATH of the run or several, only what is under these. The columns are those of UNIQUE in
+    storage/schemas.py. Raises UsageError where the run did not compare its sides, or `of` is none of its PATHs.
+    """
+    config = run.config
+    if config.scope == "within" and len(config.roots) > 1:
+        raise UsageError(
+            "this run compared no pair across its PATHs (--scope within): run again without it, or --against"
+        )
+    found = find_unique(*_tables(run), config.threshold)
+    if of is None:
+        return found
+    return found.filter(pa.array(np.isin(found["root"].fill_null(-1).to_numpy(), _roots(config, of))))
+
+
+def top(run: Run) -> pa.Table:
+    """Clusters by the bytes that are free when their duplicates are gone, the most first.
+
+    A file under several names counts once. The columns are those of TOP in storage/schemas.py.
+    """
+    return find_top(run.images, run.clusters)
+
+
+def leakage(run: Run, split: Any = "folders", label: Any = None, keep: str = "train") -> Leakage:
+    """What the splits of a data set share: matrix, label conflicts, curve, and the splits cleaned by a policy.
+
+    `split` is 'folders' (train/, val/, test/ and the like), a CSV or parquet FILE with the columns path (or the end of
+    one) and split, FILE:COLUMN for another column, or a table or frame with these. `label` likewise, where 'folders' is
+    the name of the folder that a picture lies in, and a name may be a column of the table of `split`. `keep` says which
+    of two near duplicates in two splits is kept: that of 'train', of 'test', or 'neither'. Raises UsageError for
+    anything that is not there, and where pictures of two splits were not compared.
+    """
+    images, matches = _tables(run)
+    splits, unknown, table = _values(images, split, "split", None)
+    labels = pa.nulls(len(images), pa.string())
+    if label is not None:
+        labels, more, _ = _values(images, label, "label", table)
+        unknown = max(unknown, more)
+    _check_compared(run, splits)
+    given = Given(splits, labels, unknown)
+    return find_leakage(images, matches, run.config.threshold, given, keep, run.config.cutoff)
+
+
+def evaluate(matches: Run | pa.Table, truth: Any) -> pa.Table:
+    """Precision and recall at every threshold at which they change, by pairs that are known to be duplicates.
+
+    `matches` is a run, or a table with the columns a, b and score of its matches (and path_a, path_b, where the truth
+    names paths). `truth` is a CSV or parquet FILE, or a table or frame, whose columns a and b, or path_a and path_b,
+    are ids of images, or paths or ends of paths. All pairs that are found and are not in it count as wrong; of a run
+    also those between identical thumbnails that are not listed. The columns are those of EVALUATION in
+    storage/schemas.py.
+    """
+    if isinstance(matches, Run):
+        images, scores = _tables(matches)
+        paths, ids = images["path_raw"].to_pylist(), np.arange(len(images))
+    else:
+        images, scores, paths, ids = _of_matches(matches)
+    rows = given_table(truth)
+    name = "the truth" if not isinstance(truth, str | os.PathLike) else printable(str(truth))
+    wanted = [as_bytes(column_of(rows, (side, f"path_{side}"), name)) for side in ("a", "b")]
+    known = [_named(side, paths, ids, len(images)) for side in wanted]
+    for side, places in zip(wanted, known, strict=True):
+        if isinstance(matches, Run) and (places < 0).any():
+            missing = side[int(np.flatnonzero(places < 0)[0])]
+            raise UsageError(f"{name} names {printable(display_path(missing or b''))!r}, which is no image of this run")
+    return find_evaluation(images, scores, (known[0], known[1]))
+
+
+def _of_matches(matches: pa.Table) -> tuple[pa.Table, pa.Table, list[bytes], Ints]:
+    """Images as a table of matches knows them: each for itself; the matches; paths that it names, and their ids."""
+    for name in ("a", "b", "score"):
+        column_of(matches, (name,), "the table of matches")
+    a, b = (matches[name].to_numpy() for name in ("a", "b"))
+    count = int(max(a.max(initial=-1), b.max(initial=-1))) + 1
+    images = {
+        "id": pa.array(np.arange(count)),
+        "identical_to": pa.nulls(count, pa.int64()),
+        "status": pa.array(["ok"] * count, pa.string()),
+    }
+    named: dict[bytes | None, int] = {}
+    if {"path_a", "path_b"} <= set(matches.column_names):
+        for ids, column in ((a, "path_a"), (b, "path_b")):
+            named.update(zip(as_bytes(matches[column]), ids.tolist(), strict=True))
+    return pa.table(images), matches, [path or b"" for path in named], np.array(list(named.values()), np.int64)
+
+
+def _named(wanted: Sequence[bytes | None], paths: Sequence[bytes], ids: Ints, count: int) -> Ints:
+    """The ids of images that are named by their ids, or by paths, int64 (k,); -1 where there is no such image."""
+    if all(value is not None and _IDS.fullmatch(value.decode("latin-1")) for value in wanted):
+        places = np.array([int(value or 0) for value in wanted], np.int64)
+        return np.where(places < count, places, -1)
+    places = ids_of(wanted, paths)
+    return np.where(places >= 0, ids[places], -1) if len(ids) else places
+
+
+def _tables(run: Run) -> tuple[pa.Table, pa.Table]:
+    """A run's images and the scores of its matches. StoreError unless all pairs are decided."""
+    if not run.is_compared:
+        raise StoreError(f"{shown(run.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
+    images = check_ids(run.run_dir.images, run.images, ("root",), len(run.config.roots))  # they may be made up
+    return images, run.match_scores
+
+
+def _roots(config: Config, of: StrPaths) -> list[int]:
+    """The numbers of PATHs of a run. UsageError where one is none of them."""
+    numbers = []
+    for path in one_or_several(of):
+        try:
+            place = located(path)
+        except ValueError as error:
+            raise UsageError(f"'of' {error}") from None
+        if place not in config.roots:
+            raise UsageError(f"{printable(place)} is no PATH of this run: its PATHs are {_listed(config.roots)}")
+        numbers += [number for number, root in enumerate(config.roots) if root == place]
+    return numbers
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 5:,} more" if len(paths) > 5 else ""
+    return ", ".join(map(printable, paths[:5])) + more
+
+
+def _values(images: pa.Table, source: Any, what: str, before: pa.Table | None) -> tuple[pa.Array, int, pa.Table | None]:
+    """What is said of each image; how many rows name none; and the table that says it, if one does.
+
+    A name that is no file is a column of the table `before`.
+    """
+    if isinstance(source, str) and source == "folders":
+        return (split_by_folder if what == "split" else label_by_folder)(images), 0, None
+    table, column, name = _source(source, what, before)
+    paths = as_bytes(column_of(table, PATHS, name))
+    values, unknown = by_path(images, paths, as_text(column_of(table, (column,), name)))
+    if unknown == len(paths):
+        raise UsageError(f"{name} names no picture of this run: its column of paths holds paths, or the ends of some")
+    return values, unknown, table
+
+
+def _source(source: Any, what: str, before: pa.Table | None) -> tuple[pa.Table, str, str]:
+    """The table that a caller names, the column of it that is meant, and what to call it."""
+    if not isinstance(source, str | bytes | os.PathLike):
+        return given_table(source), what, f"the table of {what}s"
+    text = os.fsdecode(source)
+    file, colon, column = text.rpartition(":")
+    if os.path.exists(text):
+        return given_table(text), what, printable(text)
+    if colon and os.path.exists(file):
+        return given_table(file), column, printable(file)
+    if before is not None and text in before.column_names:
+        return before, text, "the table of splits"
+    names = " or a column of the table of splits" if before is not None else ""
+    raise InputError(f"{what} is {printable(text)!r}, which is no file: give 'folders', FILE, FILE:COLUMN{names}")
+
+
+def _check_compared(run: Run, splits: pa.Array) -> None:
+    """UsageError where a picture of one split was not compared with one of another, whatever they look like."""
+    allowed = np.asarray(Filters.of(run.config).allowed, bool)
+    if allowed.all():
+        return
+    facts = facts_of(run.images)
+    codes = splits.dictionary_encode()
+    code = np.where(facts.ok, codes.indices.fill_null(-1).to_numpy(zero_copy_only=False), -1)
+    there = np.zeros((len(codes.dictionary), len(allowed)), bool)
+    there[code[code >= 0], facts.roots[code >= 0]] = True
+    count = there.sum(axis=0)
+    for first in range(len(there)):
+        others = count > there[first]
+        if not allowed[np.ix_(there[first], others)].all():
+            raise UsageError(
+                "this run did not compare all pictures of different splits (--against or --scope): "
+                "run again on all folders, without these"
+            )

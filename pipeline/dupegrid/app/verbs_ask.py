@@ -1,0 +1,92 @@
+"""The verbs that ask: folders, unique, top, leakage, evaluate."""
+
+from typing import Annotated, Final
+
+import dupegrid as api
+from dupegrid.app.answer_files import write_leakage, write_list
+from dupegrid.app.flags import Exit, Json, RunDir, argument, option, say
+from dupegrid.app.lines_ask import evaluate_lines, folders_lines, leakage_lines, rows_of, top_lines, unique_lines
+
+LEAKS: Final = 3  # the exit code over --max-leakage
+
+
+def folders(run_dir: RunDir, as_json: Json = False) -> None:
+    """Which folders of RUN hold the same pictures, in percent.
+
+    Both ways, by near duplicates; a folder holds all that lies below it.
+    """
+    table = api.folders(api.open_run(run_dir))
+    say({"folders": rows_of(table) if as_json else []}, folders_lines(table), as_json)
+
+
+def unique(
+    run_dir: RunDir,
+    of: Annotated[list[str] | None, option(metavar="PATH", help="Only what is under this PATH of RUN.")] = None,
+    to_list: Annotated[
+        str | None, option("--list", metavar="FILE", help="Write their paths to a new file, one a line.")
+    ] = None,
+    null: Annotated[bool, option("--null", help="End the paths in FILE with NUL.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Which pictures of RUN are on one side only.
+
+    The sides are those of --against, else the PATHs.
+    """
+    run = api.open_run(run_dir)
+    table = api.unique(run, of or None)
+    lines = unique_lines(table, run.config.roots)
+    if to_list is not None:
+        lines.append(f"list        {write_list(run, to_list, table['path_raw'], null)}")
+    say({"unique": rows_of(table) if as_json else []}, lines, as_json)
+
+
+def top(run_dir: RunDir, as_json: Json = False) -> None:
+    """Which clusters of RUN would free the most space."""
+    table = api.top(api.open_run(run_dir))
+    say({"top": rows_of(table) if as_json else []}, top_lines(table), as_json)
+
+
+def leakage(
+    run_dir: RunDir,
+    split: Annotated[
+        str, option(metavar="folders|FILE|FILE:COLUMN", help="The folders' names, or a table: path, split.")
+    ] = "folders",
+    label: Annotated[
+        str | None, option(metavar="folders|FILE|COLUMN", help="Labels likewise; COLUMN is one of --split's table.")
+    ] = None,
+    keep: Annotated[
+        str, option(metavar="train|test|neither", help="Which of two near duplicates in two splits is kept.")
+    ] = "train",
+    max_leakage: Annotated[
+        float | None,
+        option(metavar="PERCENT", help="Exit with 3 where more of a split of evaluation leaks.", min=0, max=100),
+    ] = None,
+    out: Annotated[str | None, option(metavar="FOLDER", help="Write all tables there, as parquet and CSV.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether splits (train, test) of RUN share pictures.
+
+    A picture of a split of evaluation leaks if a near duplicate of it is in the split of training.
+    """
+    run = api.open_run(run_dir)
+    found = api.leakage(run, split, label, keep)
+    lines = leakage_lines(found)
+    if out is not None:
+        lines.append(f"tables      {write_leakage(run, out, found)}")
+    say(found.as_dict(), lines, as_json)
+    if max_leakage is not None and found.worst_percent > max_leakage:
+        raise Exit(LEAKS)
+
+
+def evaluate(
+    run_dir: RunDir,
+    truth: Annotated[str, argument(metavar="TRUTH", help="A CSV or parquet file: a, b, ids or paths.")],
+    as_json: Json = False,
+) -> None:
+    """Precision and recall of RUN's matches, by known pairs.
+
+    Threshold by threshold.
+    """
+    run = api.open_run(run_dir)
+    table = api.evaluate(run, truth)
+    say({"evaluation": rows_of(table)}, evaluate_lines(table, run.config.threshold), as_json)

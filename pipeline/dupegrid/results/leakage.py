@@ -1,0 +1,251 @@
+"""Whether splits of a data set share pictures: matrix, label conflicts, curve, cleaned splits. Pure."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import Bools, Float64s, Ints
+from dupegrid.core.errors import UsageError
+from dupegrid.results.answers import Answer
+from dupegrid.results.conflicts import conflicting, conflicts
+from dupegrid.results.near import Near, crossed, groups, near, nearest, spans
+from dupegrid.results.splits import Given
+from dupegrid.storage.schemas import LEAKAGE_CURVE, LEAKAGE_IMAGES, LEAKAGE_MATRIX, LEAKAGE_SPLITS
+
+KEEP: Final = ("train", "test", "neither")
+_MOST_SPLITS: Final = 100
+_STEPS: Final = 50  # of the curve
+
+
+@dataclass(frozen=True)
+class Leakage(Answer):
+    """What splits of a data set share. The tables are of the schemas LEAKAGE_... in storage/schemas.py."""
+
+    threshold: float
+    keep: str  # the policy by which `images` was cleaned, one of KEEP
+    training: str  # the split that is taken for the one of training
+    splits: pa.Table
+    matrix: pa.Table
+    curve: pa.Table
+    conflicts: pa.Table
+    images: pa.Table
+    unknown: int  # rows of the caller's table that name no image
+
+    @property
+    def tables(self) -> dict[str, pa.Table]:
+        """Its tables by name."""
+        return {name: getattr(self, name) for name in ("splits", "matrix", "curve", "conflicts", "images")}
+
+    @property
+    def worst_percent(self) -> float:
+        """Of the splits of evaluation the largest share that has a near duplicate in the split of training."""
+        return float(pc.max(self.splits["leaking_percent"]).as_py() or 0.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but `images`, which has a row a picture."""
+        wanted = {name: table for name, table in self.tables.items() if name != "images"}
+        texts = {
+            name: table.drop_columns([n for n in table.column_names if n.startswith("path_raw")])
+            for name, table in wanted.items()
+        }
+        return {
+            "threshold": self.threshold,
+            "keep": self.keep,
+            "training": self.training,
+            "worst_percent": self.worst_percent,
+            "without_split": self.images["split"].null_count,
+            "unknown": self.unknown,
+            "label_conflicts": pc.sum(self.images["label_conflict"]).as_py() or 0,
+            **{name: table.to_pylist() for name, table in texts.items()},
+        }
+
+
+def leakage(
+    images: pa.Table,
+    matches: pa.Table,
+    threshold: float,
+    given: Given,
+    keep: str = "train",
+    cutoff: float | None = None,
+) -> Leakage:
+    """What the splits of a data set share, by pictures at or under a threshold from each other.
+
+    The split of training is the one whose name begins with 'train', else the largest; the others are of evaluation.
+    With `keep` 'train' a picture is dropped where a split before its own keeps a near duplicate: training comes first,
+    then validation, then the others; with 'test' the other way round; with 'neither' each that has one in another split
+    is dropped. So no near duplicates are left in two splits. The curve goes up to the cutoff of the matches.
+    `images` is a table of schema IMAGES, `matches` has at least the columns a, b and score of schema MATCHES. Raises
+    UsageError where the pictures that were read have fewer than two splits, or over a hundred.
+    """
+    if keep not in KEEP:
+        raise UsageError(f"keep is {keep!r}: use {', '.join(KEEP)}")
+    every = near(images, matches, np.inf)
+    pairs = every.under(threshold)
+    names, code = _coded(given.splits, pairs.ok)
+    order = _in_order(names, code)
+    reach = [nearest(pairs, code == split) for split in range(len(names))]
+    there, who = _elsewhere(reach, code)
+    kept = _kept(pairs, code, order if keep == "train" else order[::-1], keep == "neither")
+    return Leakage(
+        threshold=threshold,
+        keep=keep,
+        training=names[order[0]],
+        splits=_splits(names, code, order, [np.isfinite(reach[order[0]][0]), np.isfinite(there), kept]),
+        matrix=_matrix(pairs, names, code, order, [np.isfinite(score) for score, _ in reach]),
+        curve=_curve(every, names, code, order, (threshold, threshold if cutoff is None else cutoff)),
+        conflicts=conflicts(images, pairs, given),
+        images=_images(images, pairs, given, (there, who), kept),
+        unknown=given.unknown,
+    )
+
+
+def _coded(splits: pa.Array, ok: Bools) -> tuple[list[str], Ints]:
+    """The names of the splits of images that were read, and the number of each image's: int64 (n,), or -1."""
+    known = pc.unique(splits.filter(pa.array(ok))).drop_null().sort()
+    if not 2 <= len(known) <= _MOST_SPLITS:
+        some = ", ".join(map(repr, known[:3].to_pylist())) or "none"
+        raise UsageError(
+            f"the pictures have {len(known)} splits ({some}): name a column or folders with 2 to 100 of them"
+        )
+    code = pc.index_in(splits, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return known.to_pylist(), np.where(ok, code, -1)
+
+
+def _in_order(names: list[str], code: Ints) -> list[int]:
+    """The splits: the one of training, those of validation, the others; the larger ones first."""
+
+    def rank(split: int) -> tuple[int, int, str]:
+        name = names[split].casefold()
+        kind = 0 if name.startswith("train") else 1 if name.startswith(("val", "dev")) else 2
+        return kind, -int((code == split).sum()), names[split]
+
+    order = sorted(range(len(names)), key=rank)
+    if rank(order[0])[0] == 0:
+        return order
+    largest = min(order, key=lambda split: rank(split)[1:])
+    return [largest, *(split for split in order if split != largest)]
+
+
+def _elsewhere(reach: list[tuple[Float64s, Ints]], code: Ints) -> tuple[Float64s, Ints]:
+    """The least score of each image to one in another split, and which that is: as `nearest` gives it."""
+    least, who = np.full(len(code), np.inf), np.full(len(code), -1)
+    for split, (score, other) in enumerate(reach):
+        better = (code >= 0) & (code != split) & ((score < least) | ((score == least) & (other < who)))
+        least, who = np.where(better, score, least), np.where(better, other, who)
+    return least, who
+
+
+def _kept(pairs: Near, code: Ints, order: list[int], neither: bool) -> Bools:
+    """Which images a policy keeps, the splits in their order."""
+    kept = np.zeros(len(code), bool)
+    for split in order:
+        others = (code >= 0) & (code != split) if neither else kept.copy()
+        kept |= (code == split) & np.isinf(nearest(pairs, others)[0])
+    return kept
+
+
+def _splits(names: list[str], code: Ints, order: list[int], marks: list[Bools]) -> pa.Table:
+    """`marks` say of each image: is it near one of training, near one of another split, kept."""
+    leaks, elsewhere, kept = (_counted(code, mark, order) for mark in marks)
+    count = _counted(code, code >= 0, order)
+    training = np.arange(len(order)) == 0
+    return pa.table(
+        {
+            "split": [names[split] for split in order],
+            "images": count,
+            "is_training": training,
+            "leaking": pa.array(leaks, mask=training),
+            "leaking_percent": pa.array(100 * leaks / count, mask=training),
+            "elsewhere": elsewhere,
+            "elsewhere_percent": 100 * elsewhere / count,
+            "kept": kept,
+            "dropped": count - kept,
+        },
+        schema=LEAKAGE_SPLITS,
+    )
+
+
+def _counted(code: Ints, mark: Bools, order: list[int]) -> Ints:
+    return np.bincount(code[mark & (code >= 0)], minlength=len(order))[order]
+
+
+def _matrix(pairs: Near, names: list[str], code: Ints, order: list[int], reach: list[Bools]) -> pa.Table:
+    many, count = _pairs(pairs, code, len(names)), np.bincount(code[code >= 0], minlength=len(names))
+    rows = []
+    for place, a in enumerate(order):
+        for b in order[place:]:
+            of_a, of_b = int(((code == a) & reach[b]).sum()), int(((code == b) & reach[a]).sum())
+            rows.append((names[a], names[b], many[a, b], of_a, of_b, 100 * of_a / count[a], 100 * of_b / count[b]))
+    return pa.table(dict(zip(LEAKAGE_MATRIX.names, zip(*rows, strict=True), strict=True)), schema=LEAKAGE_MATRIX)
+
+
+def _pairs(pairs: Near, code: Ints, k: int) -> Ints:
+    """How many near pairs of images two splits have: int64 (k, k), symmetric."""
+    ids = np.flatnonzero(code >= 0)
+    key, counts = np.unique(pairs.set_of[ids] * k + code[ids], return_counts=True)
+    sets, split = key // k, key % k
+    starts, many = spans(sets, len(code))
+    total = np.zeros((k, k), np.int64)
+    a, b = crossed(pairs.a, pairs.b, (starts, starts), (many, many))
+    np.add.at(total, (split[a], split[b]), counts[a] * counts[b])
+    inner = np.flatnonzero(np.isfinite(pairs.inner))
+    a, b = crossed(inner, inner, (starts, starts), (many, many))
+    a, b = a[a <= b], b[a <= b]
+    np.add.at(total, (split[a], split[b]), np.where(a == b, counts[a] * (counts[a] - 1) // 2, counts[a] * counts[b]))
+    return total + total.T - np.diag(np.diag(total))
+
+
+def _curve(every: Near, names: list[str], code: Ints, order: list[int], ends: tuple[float, float]) -> pa.Table:
+    """How much of each split of evaluation leaks at even steps up to the cutoff, and at the threshold."""
+    threshold, cutoff = ends
+    steps = np.unique(np.append(np.linspace(0, cutoff, _STEPS + 1), threshold))
+    score = nearest(every, code == order[0])[0]
+    rows: dict[str, list[Any]] = {name: [] for name in LEAKAGE_CURVE.names}
+    for split in order[1:]:
+        mine = np.sort(score[code == split])
+        leaking = np.searchsorted(mine, steps, side="right")
+        rows["threshold"] += steps.tolist()
+        rows["split"] += [names[split]] * len(steps)
+        rows["leaking"] += leaking.tolist()
+        rows["leaking_percent"] += (100 * leaking / len(mine)).tolist()
+    return pa.table(rows, schema=LEAKAGE_CURVE)
+
+
+def _images(images: pa.Table, pairs: Near, given: Given, other: tuple[Float64s, Ints], kept: Bools) -> pa.Table:
+    ids = np.flatnonzero(pairs.ok)
+    rows = pa.array(ids)
+    score, who = (some[ids] for some in other)
+    mate = pa.array(who, mask=who < 0)
+    split = given.splits.take(rows)
+    action = pa.array(np.where(kept[ids], "keep", "drop"), pa.string(), mask=pc.is_null(split).to_numpy(False))
+    return pa.table(
+        {
+            "image": ids,
+            "path": images["path"].take(rows),
+            "path_raw": images["path_raw"].take(rows),
+            "split": split,
+            "label": given.labels.take(rows),
+            "group": _numbered(images, groups(pairs), ids),
+            "action": action,
+            "near_image": mate,
+            "near_path": images["path"].take(mate),
+            "near_split": given.splits.take(mate),
+            "near_score": pa.array(score, mask=who < 0),
+            "label_conflict": conflicting(pairs, given.labels)[ids],
+        },
+        schema=LEAKAGE_IMAGES,
+    )
+
+
+def _numbered(images: pa.Table, root: Ints, ids: Ints) -> Ints:
+    """The groups numbered from 0, the largest first, ties by their first path; so the numbers do not depend on ids."""
+    by_path = pc.sort_indices(images["path_raw"].take(pa.array(ids))).to_numpy()
+    _, first, place, sizes = np.unique(root[ids][by_path], return_index=True, return_inverse=True, return_counts=True)
+    number = np.empty(len(first), np.int64)
+    number[np.lexsort((first, -sizes))] = np.arange(len(first))
+    out = np.empty(len(ids), np.int64)
+    out[by_path] = number[place]
+    return out

@@ -1,0 +1,120 @@
+"""Matches -> which images are near which, sets of identical thumbnails included. Pure: tables in, arrays out.
+
+An image of a large set of identical thumbnails is listed against the set's representative only (`identical_to`); it is
+near whatever that is near, and the others of its set where these pairs were asked for. Nothing here writes such pairs
+out: a set of 20,000 would have 200 million.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import Bools, Float64s, Ints
+from dupegrid.results.clusters import joined
+
+
+@dataclass(frozen=True)
+class Near:
+    """The pairs at or under a threshold, between sets of images; most sets are of one image.
+
+    A set is named by its representative's id, so that arrays by set are as long as those by image.
+    """
+
+    ok: Bools  # (n,), by image: it was read
+    set_of: Ints  # (n,), by image
+    a: Ints  # (k,), pairs of two sets, each once
+    b: Ints
+    score: Float64s  # (k,)
+    inner: Float64s  # (n,), by set: the score of any two of its images; infinite where they are not near
+
+    def under(self, threshold: float) -> "Near":
+        """Those pairs only that are at or under a lower threshold."""
+        near = self.score <= threshold
+        inner = np.where(self.inner <= threshold, self.inner, np.inf)
+        return Near(self.ok, self.set_of, self.a[near], self.b[near], self.score[near], inner)
+
+    def both_ways(self) -> tuple[Ints, Ints, Float64s]:
+        """The pairs of two sets from either side: int64 (2k,), int64 (2k,), float64 (2k,)."""
+        return (
+            np.concatenate([self.a, self.b]),
+            np.concatenate([self.b, self.a]),
+            np.concatenate([self.score, self.score]),
+        )
+
+
+def near(images: pa.Table, matches: pa.Table, threshold: float) -> Near:
+    """Which images are at or under a threshold from each other.
+
+    `images` is a table of schema IMAGES, `matches` has at least the columns a, b and score of schema MATCHES.
+    """
+    listed = matches.filter(pc.less_equal(matches["score"], threshold))
+    a, b, score = (listed[name].to_numpy() for name in ("a", "b", "score"))
+    set_of = pc.coalesce(images["identical_to"], images["id"]).to_numpy()
+    ok = np.asarray(pc.equal(images["status"], "ok").to_numpy(), bool)
+    a, b = set_of[a], set_of[b]
+    inner = np.full(len(set_of), np.inf)
+    np.minimum.at(inner, a[a == b], score[a == b])
+    return Near(ok, set_of, a[a != b], b[a != b], score[a != b], inner)
+
+
+def nearest(pairs: Near, chosen: Bools) -> tuple[Float64s, Ints]:
+    """The least score of each image to another one of the `chosen`, bool (n,), and which that is.
+
+    float64 (n,), infinite where none is near, and int64 (n,), then -1; of several the lowest id.
+    """
+    n = len(chosen)
+    nobody = np.iinfo(np.int64).max
+    ids = np.flatnonzero(chosen & pairs.ok)
+    first, second = _lowest_two(pairs.set_of[ids], ids, n)
+    here, there, score = pairs.both_ways()
+    held = first[there] < nobody
+    here, there, score = here[held], there[held], score[held]
+    least = np.full(n, np.inf)
+    np.minimum.at(least, here, score)
+    best = score == least[here]
+    who = np.full(n, nobody)
+    np.minimum.at(who, here[best], first[there[best]])
+    mate = np.where(first[pairs.set_of] == np.arange(n), second[pairs.set_of], first[pairs.set_of])
+    inner = np.where(mate < nobody, pairs.inner[pairs.set_of], np.inf)
+    least, who = least[pairs.set_of], who[pairs.set_of]
+    who = np.where(inner < least, mate, np.where(inner == least, np.minimum(who, mate), who))
+    least = np.where(pairs.ok, np.minimum(least, inner), np.inf)
+    return least, np.where(np.isinf(least), -1, who)
+
+
+def groups(pairs: Near) -> Ints:
+    """The lowest id joined to each image by near pairs, directly or through others: int64 (n,)."""
+    n = len(pairs.ok)
+    joined_sets = np.isfinite(pairs.inner)
+    joined_sets[pairs.a] = joined_sets[pairs.b] = True
+    member = np.flatnonzero(pairs.ok & joined_sets[pairs.set_of])
+    return joined(n, np.concatenate([pairs.a, member]), np.concatenate([pairs.b, pairs.set_of[member]]))
+
+
+def crossed(first: Ints, second: Ints, starts: tuple[Ints, Ints], counts: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+    """All pairs of a row of one list and a row of another, for each pair of sets (first, second), int64 (k,).
+
+    The rows of set s are starts[i][s] to starts[i][s] + counts[i][s], of the one list and of the other.
+    """
+    ours, theirs = counts[0][first], counts[1][second]
+    total = ours * theirs
+    pair = np.repeat(np.arange(len(first)), total)
+    place = np.arange(len(pair)) - np.repeat(np.cumsum(total) - total, total)
+    return starts[0][first[pair]] + place // theirs[pair], starts[1][second[pair]] + place % theirs[pair]
+
+
+def spans(sets: Ints, n: int) -> tuple[Ints, Ints]:
+    """Where the rows of each of `n` sets start in a sorted column of sets, and how many they are: int64 (n,) each."""
+    counts = np.bincount(sets, minlength=n)
+    return np.cumsum(counts) - counts, counts
+
+
+def _lowest_two(sets: Ints, ids: Ints, n: int) -> tuple[Ints, Ints]:
+    """By set the lowest id and the second lowest, the largest int64 where there is none: int64 (n,) each."""
+    first, second = np.full((2, n), np.iinfo(np.int64).max)
+    np.minimum.at(first, sets, ids)
+    later = ids != first[sets]
+    np.minimum.at(second, sets[later], ids[later])
+    return first, second

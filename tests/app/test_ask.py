@@ -321,3 +321,15 @@ def test_a_page_says_what_each_column_is(page: str, name: str) -> None:
     tables = "\n".join(lines).split("| column | what |")[1:]
     first = [line.split("|")[1] for table in tables for line in table.splitlines() if line.startswith("| ")]
     assert set(getattr(schemas, name).names) <= set(", ".join(first).replace(" ", "").split(","))
+
+
+def test_what_is_not_in_the_archive_is_listed_when_the_run_is_done(against: dupegrid.Run, tmp_path: Path) -> None:
+    (new,), (archive,) = against.config.paths, against.config.against
+    words = ("run", new, "--against", archive, "--out", tmp_path / "run", "--thumb", "16")
+    listed, unlisted = tmp_path / "new", command(*words)
+    said = command(*words, "--list-new", listed)
+    names = dupegrid.unique(against, [new])["path_raw"].to_pylist()
+    assert listed.read_bytes() == b"".join(name + b"\0" for name in names), "a line break in a name ends no path"
+    assert said.stdout == unlisted.stdout + f"new         {len(names)} pictures of PATH, listed in {listed}\n"
+    assert "is there already" in command(*words, "--list-new", listed).stderr
+    assert "give --against" in command("run", new, "--out", tmp_path / "other", "--list-new", tmp_path / "x").stderr

@@ -47,7 +47,7 @@ def test_keyword_arguments_are_the_fields_of_config() -> None:
 
 
 def test_every_verb_has_the_flags_of_its_settings() -> None:
-    own = {"out", "config", "json", "help"}
+    own = {"out", "config", "list-new", "json", "help"}
     assert {"run", "index", "compare", "cluster", "estimate"} == VERBS
     for verb in VERBS:
         flags = {name.replace("_", "-") for name, taken in settings_of(verb).items() if taken.flag}

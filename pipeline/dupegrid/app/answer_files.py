@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from dupegrid.app.ask import unique
 from dupegrid.core.errors import DamagedError, UsageError
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, resolved
@@ -34,11 +35,28 @@ def write_list(run: "Run", file: StrPath, paths: pa.ChunkedArray, null: bool = F
         raise UsageError("a path has a line break in it: end the paths with NUL, by --null")
     end = b"\0" if null else b"\n"
     path = _place(run, file)
-    if os.path.lexists(path):
-        raise UsageError(f"{shown(path)} is there already, and nothing of yours is replaced: name another file")
+    check_free(path)
     _made(path.parent)
     write_bytes(path, b"".join(name + end for name in names))
     return path
+
+
+def check_free(file: StrPath) -> None:
+    """UsageError where a file is there already."""
+    if os.path.lexists(file):
+        raise UsageError(f"{printable(os.fsdecode(file))} is there already: name another file, as none is replaced")
+
+
+def write_new(run: "Run", file: StrPath) -> tuple[int, Path]:
+    """Write the paths that have no near duplicate under --against as `write_list` does; how many, and the file.
+
+    They are ended by NUL where a path has a line break in it. Raises UsageError without --against too.
+    """
+    if not run.config.against:
+        raise UsageError("--list-new lists what is not under --against: give --against PATH")
+    alone = unique(run, run.config.roots[: run.config.first_against])["path_raw"]
+    null = pc.any(pc.match_substring(alone, "\n")).as_py() or False
+    return len(alone), write_list(run, file, alone, null)
 
 
 def write_leakage(run: "Run", folder: StrPath, found: "Leakage") -> Path:

@@ -4,18 +4,36 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
+from dupegrid.app.answer_files import check_free, write_new
 from dupegrid.app.flags import File, Json, Out, Paths, RunDir, given, option, say, takes_settings
 from dupegrid.app.lines import cluster_lines, demo_lines, estimate_lines, receipt_lines, status_lines, summary_lines
+from dupegrid.core.text import counted, shown
 
 
 @takes_settings
-def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
+def run(
+    out: Out,
+    paths: Paths = None,
+    config: File = None,
+    list_new: Annotated[
+        str | None, option(metavar="FILE", help="Write the paths that have no match under --against to a new file.")
+    ] = None,
+    *,
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
     """Find the duplicates under the PATHs, into RUN.
 
     That is index, compare, cluster and report; on a RUN that was begun it goes on.
     """
-    summary = api.run(*(paths or []), out=out, config=config, **given(flags)).summary
-    say(summary.as_dict(), summary_lines(summary), as_json)
+    if list_new is not None:
+        check_free(list_new)
+    done = api.run(*(paths or []), out=out, config=config, **given(flags))
+    lines = summary_lines(done.summary)
+    if list_new is not None:
+        count, file = write_new(done, list_new)
+        lines.append(f"new         {counted(count, 'picture')} of PATH, listed in {shown(file)}")
+    say(done.summary.as_dict(), lines, as_json)
 
 
 @takes_settings

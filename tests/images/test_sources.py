@@ -147,7 +147,8 @@ def copied(request: pytest.FixtureRequest, photos: Path, tmp_path: Path) -> str:
 
 def apart(table: pa.Table) -> pa.Table:
     """A table without what depends on where the files lie, and since when: also which of two alike files is older."""
-    return table.drop_columns([name for name in table.column_names if name in {*PLACE, "path_a", "path_b", "rule"}])
+    of_place = {*PLACE, "path_a", "path_b", "path_raw_a", "path_raw_b", "rule", "compared"}
+    return table.drop_columns([name for name in table.column_names if name in of_place])
 
 
 @pytest.fixture

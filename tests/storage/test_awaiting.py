@@ -34,11 +34,15 @@ def test_what_an_interrupt_ends_does_not_go_on_with_the_next() -> None:
     async def work() -> None:
         steps.append("begun")
         asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         steps.append("ended")
 
-    with pytest.raises(KeyboardInterrupt):
-        now(work())
-    now(asyncio.sleep(0.1))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            now(work())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    now(asyncio.sleep(0.2))
     assert steps == ["begun"]
     assert now(seen()) == "none"

@@ -55,6 +55,9 @@ class Selection:
     columns: list[_Column]
     length: int
 
+    def __len__(self) -> int:
+        return self.length
+
     @property
     def schema(self) -> pa.Schema:
         """The names and types of the columns."""

@@ -45,9 +45,7 @@ def filtered_yolo(tables: Tables, text: bytes, folder: str, searched: bool) -> t
     return b"".join(kept), {**counts, "images": len(places) - len(dropped)}
 
 
-def gone(
-    tables: Tables, names: Sequence[bytes], folder: str, searched: bool
-) -> tuple[list[int], dict[str, int]]:
+def gone(tables: Tables, names: Sequence[bytes], folder: str, searched: bool) -> tuple[list[int], dict[str, int]]:
     """Which of some names are duplicates whose keepers are named too, by their place; and how many are what.
 
     A name is that of a path, as seen from `folder`, if the run has such a picture; else, where it is to be `searched`,
@@ -91,5 +89,7 @@ def _ending_with(name: bytes, paths: Sequence[bytes], by_end: Mapping[bytes, lis
     found = [image for image in by_end.get(os.path.basename(name), ()) if paths[image].endswith(b"/" + name)]
     if len(found) > 1:
         text = printable(os.fsdecode(name))
-        raise UsageError(f"{len(found)} pictures of the run end with {text}: name the folder of the list's with --under")
+        raise UsageError(
+            f"{len(found)} pictures of the run end with {text}: name the folder of the list's with --under"
+        )
     return found[0] if found else -1

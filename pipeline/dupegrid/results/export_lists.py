@@ -1,4 +1,4 @@
-"""What a run found, as other tools read it: lists of duplicates, of pictures and their clusters, a script of the shell."""
+"""What a run found, as other tools read it: lists of duplicates, of pictures with their clusters, a script."""
 
 import json
 import os
@@ -97,7 +97,9 @@ def write_huggingface(tables: Tables, file: IO[bytes], is_file: IsFile, folder: 
 
     def relative(path: pa.ChunkedArray) -> pa.ChunkedArray:
         inside = pc.utf8_slice_codeunits(path, len(start))
-        return pc.if_else(pc.match_substring_regex(inside, r"^\w"), inside, pc.binary_join_element_wise("./", inside, ""))
+        return pc.if_else(
+            pc.match_substring_regex(inside, r"^\w"), inside, pc.binary_join_element_wise("./", inside, "")
+        )
 
     keeper = pc.if_else(pc.starts_with(rows["keeper_path"], start), relative(rows["keeper_path"]), rows["keeper_path"])
     rows = rows.set_column(0, "file_name", relative(rows["path"]))

@@ -33,7 +33,7 @@ def write_sql(url: str, prefix: str, selections: Mapping[str, Selection]) -> str
         with engine.begin() as connection:
             metadata = MetaData()
             tables = {name: _table(metadata, prefix + name, rows.schema) for name, rows in selections.items()}
-            _prepare(connection, tables.values(), shown)
+            _prepare(connection, list(tables.values()), shown)
             for name, rows in selections.items():
                 connection.execute(tables[name].delete())
                 _insert(connection, tables[name], rows)
@@ -78,7 +78,9 @@ def _table(metadata: Any, name: str, schema: pa.Schema) -> "Table":
         Column(field.name, _kind(field.type), primary_key=field.name in _KEYS, autoincrement=False) for field in schema
     ]
     as_bytes = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
-    options = {f"{dialect}_{key}": value for dialect in ("mysql", "mariadb") for key, value in as_bytes.items()}
+    options: dict[str, Any] = {
+        f"{dialect}_{key}": value for dialect in ("mysql", "mariadb") for key, value in as_bytes.items()
+    }
     return Table(name, metadata, *columns, comment=_MARK, **options)
 
 
@@ -112,7 +114,9 @@ def _prepare(connection: "Connection", tables: "Sequence[Table]", shown: str) ->
     for table in tables:
         if table.name in known:
             if table.name in there.get_view_names() or there.get_table_comment(table.name)["text"] != _MARK:
-                raise UsageError(f"{shown} has a {table.name} that dupegrid did not make: give --prefix, or another --to")
+                raise UsageError(
+                    f"{shown} has a {table.name} that dupegrid did not make: give --prefix, or another --to"
+                )
             if [column["name"] for column in there.get_columns(table.name)] != table.columns.keys():
                 others.append(table)
     for table in others:
@@ -127,7 +131,7 @@ def _insert(connection: "Connection", table: "Table", rows: Selection) -> None:
     dialect, cursor = connection.dialect, connection.connection.cursor()
     name = dialect.identifier_preparer.format_table(table)
     if dialect.driver == "psycopg":
-        with cursor.copy(f"COPY {name} FROM STDIN (FORMAT csv)") as copy:  # type: ignore[attr-defined]  # its own
+        with cursor.copy(f"COPY {name} FROM STDIN (FORMAT csv)") as copy:  # psycopg's own
             for batch in rows.batches():
                 copy.write(_as_csv(batch))
         return

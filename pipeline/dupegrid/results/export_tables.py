@@ -79,7 +79,7 @@ def is_text(raw: pa.ChunkedArray) -> pa.ChunkedArray:
 def formula_safe(table: pa.Table) -> pa.Table:
     """The same table with a ' before each sign in text that would begin a formula: = + - @ and their full-width forms.
 
-    That is where it begins the text, or follows a ;, a tab or a line's end; white space and quotes between do not count.
+    Where it begins the text, or follows a ;, a tab or the end of a line; white space and quotes between do not count.
     """
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type):

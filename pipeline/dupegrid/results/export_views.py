@@ -28,4 +28,6 @@ def views(run: str, prefix: str) -> str:
         f"CREATE OR REPLACE VIEW \"{prefix}{name}\" AS SELECT * FROM read_parquet('{place}/{files}');\n"
         for name, files in _FILES.items()
     ]
-    return "-- made by dupegrid: read it with .read in the duckdb command, or duckdb.sql(text) in Python\n" + "".join(lines)
+    return "-- made by dupegrid: read it with .read in the duckdb command, or duckdb.sql(text) in Python\n" + "".join(
+        lines
+    )

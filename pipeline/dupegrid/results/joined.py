@@ -84,7 +84,7 @@ def selected(name: str, columns: Sequence[str] | None, tables: Tables) -> Select
     """Columns of the table `name` by their names, its own unless others are named.
 
     To matches are joined those of both images (`width_a`, `camera_b`), to clusters those of the image (`width`) and of
-    its keeper (`keeper_width`), to images those of clusters and of the keeper. UsageError for a column that is not there.
+    its keeper (`keeper_width`), to images those of clusters and of the keeper. UsageError for one that is not there.
     """
     own: pa.Table = getattr(tables, name)
     sources = _sources(name, tables)
@@ -104,7 +104,7 @@ def selected(name: str, columns: Sequence[str] | None, tables: Tables) -> Select
 
 
 def _sources(name: str, tables: Tables) -> Iterator[_Source]:
-    """Where columns for a table may be from, its own first: the others are loaded only if one of theirs is asked for."""
+    """Where columns for a table may be from, its own first: others are loaded only if asked for."""
     own = getattr(tables, name)
     yield _Source("", "", own, None)
     if name == "matches":

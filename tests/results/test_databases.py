@@ -1,4 +1,4 @@
-"""Exports to MariaDB and PostgreSQL, real ones: the same rows, our own tables only, the old rows until the new are there."""
+"""Exports to a real MariaDB and PostgreSQL: equal rows, our own tables only, the old rows until the new are there."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 sa = pytest.importorskip("sqlalchemy", reason="the extra sql is not installed")
@@ -122,6 +123,30 @@ def test_who_reads_meanwhile_sees_the_old_rows(run: dupegrid.Run, url: str, engi
     write_sql(url, "dupegrid_", {"matches": watched})
     look()
     assert seen == [3, 3, 3, len(run.matches)]
+
+
+def test_text_that_databases_read_otherwise(url: str, engine: Any) -> None:
+    texts = [
+        "",
+        None,
+        "NULL",
+        "\\N",
+        "\\.",
+        "a\n\\.\nb",
+        "'; DROP TABLE x; --",
+        '"',
+        "%s %(a)s",
+        "\U0001f44d",
+        "\\x41",
+        "end ",
+    ]
+    table = pa.table({"id": range(len(texts) + 1), "error": [*texts, "a\0b"], "raw": [b"\0\xff'"] * (len(texts) + 1)})
+    write_sql(url, "dupegrid_", {"images": selected("images", None, SimpleNamespace(images=table))})
+    with engine.connect() as connection:
+        read = connection.exec_driver_sql("SELECT error, raw FROM dupegrid_images ORDER BY id").fetchall()
+    assert [row[0] for row in read[:-1]] == texts
+    assert read[-1][0] in ("a\0b", "a\ufffdb")  # PostgreSQL has no NUL in a text
+    assert {bytes(row[1]) for row in read} == {b"\0\xff'"}
 
 
 def test_urls_that_lead_nowhere(run: dupegrid.Run, tmp_path: Path) -> None:

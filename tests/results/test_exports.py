@@ -203,6 +203,9 @@ def test_who_reads_sqlite_meanwhile_sees_the_old_rows(run: dupegrid.Run, tmp_pat
         look()
         raise RuntimeError("stopped")
 
+    with pytest.raises(DupegridError, match="no such table"):
+        write_sqlite(file, "dupegrid_", {"images": watched(rows, fail)})
+    assert not file.exists()
     write_sqlite(file, "dupegrid_", {"images": few})
     with pytest.raises(RuntimeError, match="stopped"):
         write_sqlite(file, "dupegrid_", {"images": watched(rows, fail)})
@@ -328,6 +331,9 @@ def test_a_list_keeps_what_its_keeper_is_not_in_and_refuses_what_may_be_several(
     assert (tmp_path / "out.txt").read_bytes() == (tmp_path / "in.txt").read_bytes()
     (tmp_path / "in.txt").write_text("plain.png")
     with pytest.raises(UsageError, match=r"2 pictures of the run end with plain\.png"):
+        dupegrid.export(run, tmp_path / "out.txt", filter=tmp_path / "in.txt", replace=True)
+    (tmp_path / "in.txt").write_text("a.png\nb.png\n")
+    with pytest.raises(UsageError, match="none of the 2 pictures in the list"):
         dupegrid.export(run, tmp_path / "out.txt", filter=tmp_path / "in.txt", replace=True)
     for text in ("[]", "{", '{"images": [{"id": 1}]}', '{"images": [{"id": [], "file_name": "first.png"}]}'):
         (tmp_path / "in.json").write_text(text)

@@ -60,6 +60,8 @@ def export(run: StrPath, to: StrPath, format: str | None = None, **options: Unpa
     and yolo; docs/how-to/export.md says what each holds. A file that is there stays as it is unless `replace` is given;
     in a database, SQLite's too, only tables of ours are replaced. Raises UsageError for what the caller can put right.
     """
+    if not isinstance(to, str | bytes | os.PathLike):
+        raise UsageError(f"to is {to!r}: give a file or the URL of a database")
     done = run if isinstance(run, Run) else open_run(run)
     format = _format_of(to, format, options)
     prefix = options.get("prefix", "dupegrid_")
@@ -114,7 +116,7 @@ def _target(done: Run, to: str, format: str, options: ExportOptions) -> Path:
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {shown(path.parent)} to write to: make it first")
     for folder in real.parents[:3]:
-        if folder == Path(os.path.realpath(done.path)) or _is_run(folder):
+        if folder == Path(os.path.realpath(str(done.path))) or _is_run(folder):
             raise UsageError(f"{text} is in a run directory, where only runs write: give another --to")
     pictures, roots = done.images["path_raw"], {*done.config.paths, *done.config.against}
     for name in {path, real}:

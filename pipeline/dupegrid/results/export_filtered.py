@@ -49,10 +49,14 @@ def gone(tables: Tables, names: Sequence[bytes], folder: str, searched: bool) ->
     """Which of some names are duplicates whose keepers are named too, by their place; and how many are what.
 
     A name is that of a path, as seen from `folder`, if the run has such a picture; else, where it is to be `searched`,
-    of the picture whose path ends with it. UsageError where several do. What the run does not
+    of the picture whose path ends with it. UsageError where several do, or no name is known. What the run does not
     know stays, as does a duplicate whose keeper is not named.
     """
     ids = _found(tables.images["path_raw"].to_pylist(), names, folder, searched)
+    if names and max(ids) < 0:
+        raise UsageError(
+            f"the run has none of the {len(names):,} pictures in the list: name the folder of its names with --under"
+        )
     rows = tables.clusters.filter(pc.equal(tables.clusters["role"], "duplicate"))
     keeper_of = dict(zip(rows["image"].to_pylist(), rows["keeper"].to_pylist(), strict=True))
     named = set(ids)

@@ -12,7 +12,7 @@ import pyarrow.csv as csv
 
 from dupegrid.core.arrays import Bools
 from dupegrid.core.errors import UsageError
-from dupegrid.core.text import printable
+from dupegrid.core.text import display_path, printable
 from dupegrid.results.export_tables import formula_safe, is_text
 from dupegrid.results.joined import Tables, selected
 
@@ -86,7 +86,7 @@ def write_huggingface(tables: Tables, file: IO[bytes], is_file: IsFile, folder: 
     UsageError where no picture is below that folder. A name that would begin a formula begins with ./ instead.
     """
     rows, counts = _pictures(tables, is_file)
-    start = folder.rstrip("/") + "/"
+    start = display_path(os.fsencode(folder)).rstrip("/") + "/"
     below = pc.starts_with(rows["path"], start)
     if not pc.any(below).as_py():
         raise UsageError(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from dupegrid.core.errors import DupegridError, UsageError
@@ -144,11 +145,16 @@ def _insert(connection: "Connection", table: "Table", rows: Selection) -> None:
 
 
 def _as_csv(batch: pa.Table) -> bytes:
-    """The rows as PostgreSQL's COPY reads them: bytes after a \\x as hexadecimal digits."""
-    for place, field in enumerate(batch.schema):
+    """The rows as PostgreSQL's COPY reads them: bytes as hexadecimal digits after \\x, NUL in a text as \ufffd."""
+    columns = {}
+    for field in batch.schema:
+        column = batch[field.name]
         if pa.types.is_binary(field.type):
-            digits = [None if value is None else "\\x" + value.hex() for value in batch[place].to_pylist()]
-            batch = batch.set_column(place, field.name, pa.chunked_array([pa.array(digits, pa.string())]))
+            digits = [None if value is None else "\\x" + value.hex() for value in column.to_pylist()]
+            column = pa.chunked_array([pa.array(digits, pa.string())])
+        elif pa.types.is_string(field.type):  # that of an error, say, which a decoder gave
+            column = pc.replace_substring(column, "\0", "\ufffd")
+        columns[field.name] = column
     out = io.BytesIO()
-    csv.write_csv(batch, out, csv.WriteOptions(include_header=False))
+    csv.write_csv(pa.table(columns), out, csv.WriteOptions(include_header=False))
     return out.getvalue()

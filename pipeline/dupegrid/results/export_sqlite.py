@@ -23,6 +23,7 @@ def write_sqlite(path: Path, prefix: str, selections: dict[str, Selection]) -> N
     Whoever reads meanwhile sees the tables of before until all are there. UsageError where the file is no SQLite, or a
     table of such a name is not ours.
     """
+    is_new = not os.path.lexists(path)
     try:
         with closing(sqlite3.connect(os.fsencode(path), isolation_level=None)) as connection:
             connection.execute("PRAGMA cache_spill = OFF")  # what spills before the end would lock out who reads
@@ -30,8 +31,12 @@ def write_sqlite(path: Path, prefix: str, selections: dict[str, Selection]) -> N
             for name, selection in selections.items():
                 _replace(connection, path, (prefix + name, _KEYS[name]), selection)
             connection.execute("COMMIT")
-    except sqlite3.DatabaseError as error:
-        raise _failed(path, error) from None
+    except BaseException as error:
+        if is_new:
+            path.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _failed(path, error) from None
+        raise
 
 
 def _replace(connection: sqlite3.Connection, path: Path, named: tuple[str, tuple[str, ...]], rows: Selection) -> None:

@@ -1,6 +1,6 @@
 """Exports to a real MariaDB and PostgreSQL: equal rows, our own tables only, the old rows until the new are there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,17 +15,17 @@ sa = pytest.importorskip("sqlalchemy", reason="the extra sql is not installed")
 import dupegrid  # noqa: E402
 from dupegrid.core.errors import DupegridError, UsageError  # noqa: E402
 from dupegrid.results.export_sql import write_sql  # noqa: E402
-from dupegrid.results.joined import Selection, selected  # noqa: E402
+from dupegrid.results.joined import selected  # noqa: E402
 from tests.helpers import databases  # noqa: E402
-from tests.helpers.hostile import hostile_run  # noqa: E402
+from tests.helpers.exports import watched  # noqa: E402
 
 pytestmark = pytest.mark.slow
 TABLES = ("images", "matches", "clusters")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
-    return hostile_run(tmp_path_factory.mktemp("hostile"))
+@pytest.fixture
+def run(hostile: dupegrid.Run) -> dupegrid.Run:
+    return hostile
 
 
 @pytest.fixture(scope="module", params=["mariadb", "postgresql"])
@@ -90,20 +90,9 @@ def test_only_our_own_tables_are_replaced(run: dupegrid.Run, url: str, engine: A
             connection.exec_driver_sql(f"DROP TABLE {connection.dialect.identifier_preparer.quote('Other_' + name)}")
 
 
-class Watched(Selection):
-    """Rows, with something done when they are written."""
-
-    meanwhile: Callable[[], None]
-
-    def batches(self) -> Any:
-        yield self.whole()
-        self.meanwhile()
-
-
 def test_who_reads_meanwhile_sees_the_old_rows(run: dupegrid.Run, url: str, engine: Any) -> None:
     everything = selected("matches", ["a", "b"], run)
     few = selected("matches", ["a", "b"], SimpleNamespace(matches=run.matches[:3], images=run.images))
-    watched = Watched(everything.columns, len(everything))
     seen = []
 
     def look() -> None:
@@ -115,12 +104,10 @@ def test_who_reads_meanwhile_sees_the_old_rows(run: dupegrid.Run, url: str, engi
         raise RuntimeError("stopped")
 
     write_sql(url, "dupegrid_", {"matches": few})
-    object.__setattr__(watched, "meanwhile", fail)
     with pytest.raises(RuntimeError, match="stopped"):
-        write_sql(url, "dupegrid_", {"matches": watched})
+        write_sql(url, "dupegrid_", {"matches": watched(everything, fail)})
     look()
-    object.__setattr__(watched, "meanwhile", look)
-    write_sql(url, "dupegrid_", {"matches": watched})
+    write_sql(url, "dupegrid_", {"matches": watched(everything, look)})
     look()
     assert seen == [3, 3, 3, len(run.matches)]
 

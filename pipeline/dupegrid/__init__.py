@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
     from dupegrid.app.ask import evaluate, folders, leakage, top, unique
+    from dupegrid.app.export import export
     from dupegrid.app.fastdif_config import FastDiffPyConfig
     from dupegrid.app.fastdifpy import FastDifPy
-    from dupegrid.app.export import export
     from dupegrid.app.opening import open_run
     from dupegrid.app.run import Run
     from dupegrid.core.errors import DupegridError

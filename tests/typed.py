@@ -10,6 +10,7 @@ def right(folder: Path) -> float:
     dupegrid.index(paths=["photos", folder], out=folder, against=folder, orientations="all")
     dupegrid.estimate(folder, ignore_name=["*.tmp"], max_aspect=1.1)
     dupegrid.compare(run.path, cutoff=100, tile=512)
+    dupegrid.export(run, folder / "x.csv", columns=["a", "b", "width_a"], replace=True)
     return run.summary.duplicate_bytes / run.summary.duplicates
 
 
@@ -18,4 +19,5 @@ def wrong() -> None:
     dupegrid.run("photos", out="run", threshold="20")  # type: ignore[arg-type]
     dupegrid.index("photos", out="run", orientations="most")  # type: ignore[arg-type]
     dupegrid.compare("run", thumb=32)  # type: ignore[call-arg]
+    dupegrid.export("run", "x.csv", column="a")  # type: ignore[call-arg]
     dupegrid.estimate("photos", config=20)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
     from dupegrid.app.ask import evaluate, folders, leakage, top, unique
+    from dupegrid.app.export import export
     from dupegrid.app.fastdif_config import FastDiffPyConfig
     from dupegrid.app.fastdifpy import FastDifPy
     from dupegrid.app.opening import open_run
@@ -20,6 +21,7 @@ _HOMES = {
     "FastDifPy": "app.fastdifpy",
     "FastDiffPyConfig": "app.fastdif_config",
     "Run": "app.run",
+    "export": "app.export",
     "open_run": "app.opening",
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
     **dict.fromkeys(("evaluate", "folders", "leakage", "top", "unique"), "app.ask"),
@@ -34,6 +36,7 @@ __all__ = [
     "compare",
     "estimate",
     "evaluate",
+    "export",
     "folders",
     "index",
     "leakage",

@@ -205,7 +205,7 @@ def test_csv_holds_no_formula_and_every_line() -> None:
         parse_options=pacsv.ParseOptions(newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
     )
-    assert rows["a"].to_pylist() == ["'=1+1", "'+1", "'-1", "'@x", "'\t=1", *texts[5:]]
+    assert rows["a"].to_pylist() == ["'=1+1", "'+1", "'-1", "'@x", "\t'=1", *texts[5:]]
     assert rows["n"].to_pylist() == [-1.5] * 9
     assert rows.column_names == ["a", "n"]
 

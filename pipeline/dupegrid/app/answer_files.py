@@ -13,14 +13,13 @@ from dupegrid.app.ask import unique
 from dupegrid.core.errors import DamagedError, UsageError
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, resolved
+from dupegrid.results.export_tables import formula_safe
 from dupegrid.storage.tables import read_json, write_bytes, write_json, write_table
 
 if TYPE_CHECKING:
     from dupegrid.app.run import Run
     from dupegrid.results.leakage import Leakage
 
-# What a spreadsheet takes for a formula; an apostrophe before it makes text of it.
-_FORMULA: Final = r"^([=+\-@\t\r])"
 _RECORD: Final = "leakage.json"  # by which a folder of ours is known again
 
 
@@ -79,16 +78,10 @@ def write_leakage(run: "Run", folder: StrPath, found: "Leakage") -> Path:
 
 def as_csv(table: pa.Table) -> bytes:
     """A table as CSV in UTF-8, without its columns of bytes, and with no text that a spreadsheet reckons with."""
-    shown_columns = {
-        field.name: _harmless(table[field.name]) for field in table.schema if not pa.types.is_binary(field.type)
-    }
     out = io.BytesIO()
-    pacsv.write_csv(pa.table(shown_columns), out)
+    text = table.drop_columns([field.name for field in table.schema if pa.types.is_binary(field.type)])
+    pacsv.write_csv(formula_safe(text), out)
     return out.getvalue()
-
-
-def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.replace_substring_regex(column, _FORMULA, r"'\1") if pa.types.is_string(column.type) else column
 
 
 def _place(run: "Run", path: StrPath) -> Path:

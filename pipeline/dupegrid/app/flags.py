@@ -40,16 +40,25 @@ Verb = Callable[..., None]
 
 
 def takes_settings(verb: Verb) -> Verb:
-    """Give a verb the flags of its settings in place of its `**flags`, and `--json` as `as_json` after them."""
-    *own, as_json, _flags = inspect.signature(verb).parameters.values()
+    """Give a verb the flags of its settings in place of its `**flags`."""
     of_run = "run_dir" in inspect.signature(verb).parameters
-    flags = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(name, taken, of_run))
-        for name, taken in settings_of(verb.__name__).items()
-        if taken.flag
-    ]
-    verb.__signature__ = inspect.Signature([*own, *flags, as_json])  # type: ignore[attr-defined]
-    return verb
+    settings = settings_of(verb.__name__).items()
+    return with_flags({name: _flag(name, taken, of_run) for name, taken in settings if taken.flag})(verb)
+
+
+def with_flags(flags: dict[str, Any]) -> Callable[[Verb], Verb]:
+    """Give a verb flags, annotated by their names, in place of its `**flags`, and `--json` as `as_json` after them."""
+
+    def decorated(verb: Verb) -> Verb:
+        *own, as_json, _flags = inspect.signature(verb).parameters.values()
+        more = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in flags.items()
+        ]
+        verb.__signature__ = inspect.Signature([*own, *more, as_json])  # type: ignore[attr-defined]
+        return verb
+
+    return decorated
 
 
 def _flag(name: str, taken: Taken, of_run: bool) -> Any:

@@ -112,6 +112,15 @@ class Summary(Answer):
         return values if self.already_there is not None else dict(list(values.items())[:-2])
 
 
+@dataclass(frozen=True)
+class Export(Answer):
+    """What was handed on, and where to."""
+
+    to: str  # a file, or the URL of a database without its password
+    format: str
+    counts: dict[str, int]  # how many rows of what, and how many were left out for which reason
+
+
 def files_of(status: pa.ChunkedArray) -> Files:
     """What the column `status` of images.parquet says."""
     counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(status).to_pylist()}

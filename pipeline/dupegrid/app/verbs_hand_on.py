@@ -1,0 +1,27 @@
+"""The verbs that hand on what a run found: export."""
+
+from typing import Annotated, Any
+
+import dupegrid as api
+from dupegrid.app.flags import Json, RunDir, given, option, say, with_flags
+from dupegrid.app.lines_hand_on import export_lines
+
+_FORMATS = "parquet, csv, jsonl, sqlite, sql, duckdb, difpy, duplicates, script, fiftyone, huggingface, coco, yolo"
+_To = Annotated[str, option(metavar="FILE|URL", help="A file, whose ending says the format, or the URL of a database.")]
+
+
+@with_flags(
+    {
+        "format": Annotated[str | None, option(metavar="FORMAT", help=f"One of {_FORMATS}.")],
+        "table": Annotated[str | None, option(metavar="matches|clusters|images", help="Of which table.")],
+        "columns": Annotated[str | None, option(metavar="A,B,...", help="Which columns, joined ones too.")],
+        "filter": Annotated[str | None, option(metavar="FILE", help="A COCO JSON or YOLO list of yours to filter.")],
+        "under": Annotated[str | None, option(metavar="FOLDER", help="The folder that names in a list are seen from.")],
+        "prefix": Annotated[str | None, option(help="What names of tables begin with.  [default: dupegrid_]")],
+        "replace": Annotated[bool | None, option("--replace", help="Write over a file that is there.")],
+    }
+)
+def export(run_dir: RunDir, to: _To, *, as_json: Json = False, **options: Any) -> None:
+    """Write what RUN found to a file, a database or for other tools."""
+    done = api.export(run_dir, to, **given(options))
+    say(done.as_dict(), export_lines(done), as_json)

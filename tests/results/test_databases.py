@@ -1,0 +1,150 @@
+"""Exports to a real MariaDB and PostgreSQL: equal rows, our own tables only, the old rows until the new are there."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+sa = pytest.importorskip("sqlalchemy", reason="the extra sql is not installed")
+
+import dupegrid  # noqa: E402
+from dupegrid.core.errors import DupegridError, UsageError  # noqa: E402
+from dupegrid.results.export_sql import write_sql  # noqa: E402
+from dupegrid.results.joined import selected  # noqa: E402
+from tests.helpers import databases  # noqa: E402
+from tests.helpers.exports import watched  # noqa: E402
+
+pytestmark = pytest.mark.slow
+TABLES = ("images", "matches", "clusters")
+
+
+@pytest.fixture
+def run(hostile: dupegrid.Run) -> dupegrid.Run:
+    return hostile
+
+
+@pytest.fixture(scope="module", params=["mariadb", "postgresql"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    with getattr(databases, request.param)() as url:
+        yield url
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Any]:
+    """The database as others reach it, in which nothing is left after a test."""
+    driver = {"mariadb": "mariadb+pymysql", "postgresql": "postgresql+psycopg"}[url.partition(":")[0]]
+    engine = sa.create_engine(url.replace(url.partition(":")[0], driver, 1))
+    there = set(sa.inspect(engine).get_table_names())
+    yield engine
+    with engine.begin() as connection:
+        for name in set(sa.inspect(connection).get_table_names()) - there:
+            connection.exec_driver_sql(f"DROP TABLE {name}")
+    engine.dispose()
+
+
+def rows_of(run: dupegrid.Run, name: str) -> list[tuple[Any, ...]]:
+    kept = [field for field in getattr(run, name).column_names if name == "images" or "path_raw" not in field]
+    return sorted(tuple(row.values()) for row in getattr(run, name).select(kept).to_pylist())
+
+
+def test_the_tables_are_there_and_again(run: dupegrid.Run, url: str, engine: Any) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE mine (x INT)")
+        connection.exec_driver_sql("INSERT INTO mine VALUES (1)")
+    for _ in range(2):
+        done = dupegrid.export(run, url)
+        assert done.counts == {name: len(getattr(run, name)) for name in TABLES}
+        assert "secret" not in done.to
+        with engine.connect() as connection:
+            for name in TABLES:
+                read = connection.exec_driver_sql(f"SELECT * FROM dupegrid_{name} ORDER BY 1, 2").fetchall()
+                assert [tuple(row) for row in read] == rows_of(run, name)
+            assert connection.exec_driver_sql("SELECT * FROM mine").fetchall() == [(1,)]
+            joined = "SELECT path_raw, role FROM dupegrid_images JOIN dupegrid_clusters ON id = image"
+            frame = pd.read_sql(sa.text(joined), connection)
+    roles = dict(zip(*(run.clusters[name].to_pylist() for name in ("path_raw", "role")), strict=True))
+    assert {bytes(row.path_raw): row.role for row in frame.itertuples()} == roles
+
+
+def test_only_our_own_tables_are_replaced(run: dupegrid.Run, url: str, engine: Any) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE dupegrid_clusters (x INT)")
+    with pytest.raises(UsageError, match="has a dupegrid_clusters that dupegrid did not make") as refused:
+        dupegrid.export(run, url)
+    assert "secret" not in str(refused.value)
+    names = {name for name in sa.inspect(engine).get_table_names() if name.startswith("dupegrid_")}
+    assert names == {"dupegrid_clusters"}
+    dupegrid.export(run, url, prefix="Other_")
+    with engine.begin() as connection:  # as a version with other columns would have left it
+        quoted = connection.dialect.identifier_preparer.quote("Other_matches")
+        connection.exec_driver_sql(f"ALTER TABLE {quoted} DROP COLUMN score")
+    dupegrid.export(run, url, prefix="Other_")
+    with engine.begin() as connection:
+        assert connection.execute(sa.text(f"SELECT count(score) FROM {quoted}")).scalar() == len(run.matches)
+        for name in TABLES:
+            connection.exec_driver_sql(f"DROP TABLE {connection.dialect.identifier_preparer.quote('Other_' + name)}")
+
+
+def test_who_reads_meanwhile_sees_the_old_rows(run: dupegrid.Run, url: str, engine: Any) -> None:
+    everything = selected("matches", ["a", "b"], run)
+    few = selected("matches", ["a", "b"], SimpleNamespace(matches=run.matches[:3], images=run.images))
+    seen = []
+
+    def look() -> None:
+        with closing(engine.connect()) as connection:
+            seen.append(connection.exec_driver_sql("SELECT count(*) FROM dupegrid_matches").scalar())
+
+    def fail() -> None:
+        look()
+        raise RuntimeError("stopped")
+
+    write_sql(url, "dupegrid_", {"matches": few})
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_sql(url, "dupegrid_", {"matches": watched(everything, fail)})
+    look()
+    write_sql(url, "dupegrid_", {"matches": watched(everything, look)})
+    look()
+    assert seen == [3, 3, 3, len(run.matches)]
+
+
+def test_text_that_databases_read_otherwise(url: str, engine: Any) -> None:
+    texts = [
+        "",
+        None,
+        "NULL",
+        "\\N",
+        "\\.",
+        "a\n\\.\nb",
+        "'; DROP TABLE x; --",
+        '"',
+        "%s %(a)s",
+        "\U0001f44d",
+        "\\x41",
+        "end ",
+    ]
+    table = pa.table({"id": range(len(texts) + 1), "error": [*texts, "a\0b"], "raw": [b"\0\xff'"] * (len(texts) + 1)})
+    write_sql(url, "dupegrid_", {"images": selected("images", None, SimpleNamespace(images=table))})
+    with engine.connect() as connection:
+        read = connection.exec_driver_sql("SELECT error, raw FROM dupegrid_images ORDER BY id").fetchall()
+    assert [row[0] for row in read[:-1]] == texts
+    assert read[-1][0] in ("a\0b", "a\ufffdb")  # PostgreSQL has no NUL in a text
+    assert {bytes(row[1]) for row in read} == {b"\0\xff'"}
+
+
+def test_urls_that_lead_nowhere(run: dupegrid.Run, tmp_path: Path) -> None:
+    for to, kind, problem in (
+        ("nosuch://host/db", UsageError, "knows no database 'nosuch'"),
+        ("://host/db", UsageError, "is none"),
+        ("sqlite+pysqlite:///x", UsageError, "knows no comments"),
+        (f"mariadb://me:secret@/db?unix_socket={tmp_path}/none", DupegridError, "cannot write to"),
+        (f"postgresql://me:secret@/db?host={tmp_path}", DupegridError, "cannot write to"),
+    ):
+        with pytest.raises(kind, match=problem) as refused:
+            dupegrid.export(run, to)
+        assert "secret" not in str(refused.value)
+        assert "\n" not in str(refused.value)

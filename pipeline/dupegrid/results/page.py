@@ -1,4 +1,4 @@
-"""The tables of a run -> what its page is drawn from: columns of clusters and pictures, as JSON for the script there."""
+"""The tables of a run -> what its page is drawn from: columns of clusters and pictures, as JSON for its script."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,6 +28,7 @@ RELATIONS: Final = {
     "recompressed": "recompressed",
     "edited": "edited",
 }
+PER_BLOCK: Final = 256  # pictures whose thumbnails are one element of a page, which is looked into when one is drawn
 _ADDRESSES: Final = tuple(f"{scheme}://".encode() for scheme in (*WEB, *BUCKETS))  # and no other: none runs a script
 _PICTURE_NAME: Final = r"\.(jpe?g|png|gif|webp|tiff?|bmp|heic|heif|avif|jp2)$"
 
@@ -53,7 +54,7 @@ class Page:
 
 
 def page_of(found: Found, most: int = MAX_PICTURES) -> Page:
-    """The page of a run: clusters by the bytes that they would free, the most first; in each the keeper, bridges, duplicates.
+    """The page of a run: clusters by the bytes that they would free; in each the keeper, then bridges, then duplicates.
 
     Clusters after the first `most` pictures are left out and counted.
     """
@@ -65,7 +66,7 @@ def page_of(found: Found, most: int = MAX_PICTURES) -> Page:
     order = order[: shown[-1] if len(shown) else 0]
     rows, joined = found.clusters.take(order), joins(found.images, found.matches, found.clusters, found.threshold)
     ids = rows["image"].to_numpy()
-    data = {
+    data: dict[str, Any] = {
         "clusters": {
             "number": label[shown - 1].tolist(),
             "size": np.diff(shown, prepend=0).tolist(),
@@ -73,7 +74,7 @@ def page_of(found: Found, most: int = MAX_PICTURES) -> Page:
         "pictures": _files(found.images.take(ids)) | _roles(found, rows) | _joined(joined, order),
         "words": {"roles": ROLES, "reasons": REASONS, "rules": RULES, "relations": RELATIONS},
         "looked": found.relations is not None,
-        "threshold": found.threshold,
+        "per_block": PER_BLOCK,
     }
     data["pictures"]["frees"] = frees[order].tolist()
     return Page(data, ids, len(ends) - len(shown))
@@ -113,9 +114,9 @@ def shown_path(path_raw: bytes) -> str:
 
 
 def _freed(found: Found) -> Ints:
-    """The bytes that each row of the clusters would free, int64 (k,): those of duplicates, a file under several names once.
+    """The bytes that each row of the clusters would free, int64 (k,): those of its file, if it is a duplicate.
 
-    A file that one of its names keeps frees nothing.
+    A file under several names is counted once, and not where one of its names is kept.
     """
     image = found.clusters["image"].to_numpy()
     name = file_names(found.images)[0]
@@ -140,7 +141,8 @@ def _order(clusters: pa.Table, frees: Ints) -> Ints:
 def _files(images: pa.Table) -> dict[str, Any]:
     """What is known of the files, a row each: names, folders, sizes, times."""
     paths = images["path_raw"].to_pylist()
-    names, hrefs, folders, folder = [], {}, {}, []
+    folders: dict[bytes, int] = {}
+    names, hrefs, folder = [], {}, []
     for row, path in enumerate(paths):
         head, _, tail = path.rpartition(b"/")
         folder.append(folders.setdefault(head, len(folders)))
@@ -148,6 +150,7 @@ def _files(images: pa.Table) -> dict[str, Any]:
         if names[-1].encode("utf-8", "replace") != tail or path.startswith(_ADDRESSES):
             hrefs[row] = path_href(path).rpartition("/")[2]  # the script cannot tell it from the name
     seconds = pc.divide(images["mtime_ns"], 1_000_000_000).to_pylist()
+    taken = images["taken_at"].cast(pa.int64()).to_pylist()
     return {
         "folders": [[shown_path(head), path_href(head + b"/")] for head in folders],
         "folder": folder,
@@ -158,6 +161,7 @@ def _files(images: pa.Table) -> dict[str, Any]:
         "height": images["height"].to_pylist(),
         "bytes": images["size_bytes"].to_pylist(),
         "time": [second or None for second in seconds],
+        "taken": taken,
         "format": _worded(images["format"]),
         "camera": _worded(images["camera"]),
     }
@@ -214,7 +218,9 @@ def _joined(joined: Joins, order: Ints) -> dict[str, Any]:
     """How the pictures lie and are joined, by the few rows that have such: place of the picture on the page -> what."""
     place_of = np.full(len(joined.through), -1, np.int64)
     place_of[order] = np.arange(len(order))
-    turns: Mapping[int, str] = {k: turn for k, row in enumerate(order) if (turn := joined.turn[row]) not in (None, "identity")}
+    turns: Mapping[int, str] = {
+        k: turn for k, row in enumerate(order) if (turn := joined.turn[row]) not in (None, "identity")
+    }
     bridges = np.flatnonzero(joined.through[order] >= 0)
     through: npt.NDArray[np.int64] = place_of[joined.through[order]]
     return {

@@ -23,7 +23,7 @@ from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.text import counted, quantity, size_text
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
-from dupegrid.results.page import ROLES, Found, as_json, failures, page_of, path_href, shown_path
+from dupegrid.results.page import PER_BLOCK, ROLES, Found, as_json, failures, page_of, path_href, shown_path
 from dupegrid.storage.schemas import REASONS, RULES
 
 ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
@@ -33,7 +33,6 @@ MAX_THUMBS_BYTES: Final = 200_000_000  # on a page: some 120,000 pictures; more 
 _FIRST_CLUSTERS: Final = 12  # what a page shows where no script runs,
 _FIRST_PICTURES: Final = 8  # and of each of them
 _FIRST_FAILURES: Final = 100
-_BLOCK: Final = 256  # pictures whose thumbnails are one element of the page, which is looked into when one is drawn
 _QUALITY: Final = 80
 _LONGER_SIDE_PX: Final = 132
 _PAGE: Final = Path(__file__).parent / "page"
@@ -96,7 +95,9 @@ def cards(
     ends = np.flatnonzero(np.diff(label, append=-1)) + 1
     roles = rows["role"].to_pylist()
     spans = zip([0, *ends[:-1]], ends, strict=True) if len(rows) else ()
-    members = [sorted(range(*span), key=lambda row: ROLES.index(roles[row])) for span in spans]  # bridges are not left out
+    members = [
+        sorted(range(*span), key=lambda row: ROLES.index(roles[row])) for span in spans
+    ]  # bridges are not left out
     shown = np.array([row for member in members for row in member[:most]], np.int64)
     ids = rows["image"].take(shown).to_numpy()
     facts = dict(zip(ids.tolist(), images.take(ids).to_pylist(), strict=True))
@@ -124,7 +125,9 @@ def report(found: Found, thumbs_of: ThumbsOf, summary: Summary, about: Mapping[s
         data=as_json(page.data),
         failures_data=as_json(failed),
         blocks=_blocks(page.pictures, thumbs_of),
-        cards=cards(found.clusters, found.images, thumbs_of, page.data["clusters"]["number"][:_FIRST_CLUSTERS], _FIRST_PICTURES),
+        cards=cards(
+            found.clusters, found.images, thumbs_of, page.data["clusters"]["number"][:_FIRST_CLUSTERS], _FIRST_PICTURES
+        ),
         clusters_left_out=page.clusters_left_out,
         failures=failed,
         first_failures=_FIRST_FAILURES,
@@ -154,7 +157,7 @@ def _blocks(ids: Ints, thumbs_of: ThumbsOf) -> Iterator[str]:
     """
     size = 0
     with ThreadPoolExecutor() as pool:
-        for start, end in pairwise([*range(0, len(ids), _BLOCK), len(ids)]):
+        for start, end in pairwise([*range(0, len(ids), PER_BLOCK), len(ids)]):
             block = _block(list(pool.map(partial(encode_jpeg, quality=_QUALITY), thumbs_of(ids[start:end]))))
             size += len(block)
             if size > MAX_THUMBS_BYTES:

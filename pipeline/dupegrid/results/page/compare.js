@@ -8,7 +8,7 @@ const modeButtons = Object.entries(MODES).map(([mode, label]) => element("button
 const gain = element("input", { type: "range", min: 1, max: 32, value: 4, ariaLabel: "how much stronger the difference is drawn" });
 const gainLabel = element("label", { className: "gain" }, "stronger", gain);
 const viaButton = element("button", { type: "button", className: "via" });
-const stage = element("div", { className: "stage" });
+const stage = element("div", { className: "stage", tabIndex: -1 });
 const layers = [0, 1].map(() => {
   const image = element("img", { alt: "", draggable: false });
   const label = element("p", { className: "label" });
@@ -39,7 +39,7 @@ function compare(p) {
   look.p = p === first[c] && first[c + 1] - first[c] > 1 ? p + 1 : p; // the keeper is shown beside its first
   look.other = first[c];
   Object.assign(look, { zoom: 1, x: 0, y: 0, front: 0 });
-  if (!box.open) box.showModal();
+  if (!box.open) { box.showModal(); stage.focus(); }
   drawCompare();
 }
 
@@ -81,6 +81,7 @@ function drawFacts() {
   const pixels = (p) => pictures.width[p] * pictures.height[p];
   const date = (seconds) => (seconds === null ? "" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " "));
   const rows = [
+    ["name", (p) => pictures.name[p], null],
     ["folder", (p) => folders[pictures.folder[p]], null],
     ["pixels", (p) => `${pictures.width[p]} × ${pictures.height[p]}`, pixels],
     ["size", (p) => sizeText(pictures.bytes[p]), (p) => pictures.bytes[p]],
@@ -100,7 +101,7 @@ function drawFacts() {
   });
   const verdict = element("div", { className: "pills" }, ...pillsOf(look.p), ...remarksOf(look.p));
   table.replaceChildren(element("tbody", null, ...said.filter(Boolean),
-    element("tr", null, element("th", { scope: "row" }, "so"), element("td"), element("td", null, verdict))));
+    element("tr", null, element("th", { scope: "row" }, "found"), element("td"), element("td", null, verdict))));
 }
 
 function setMode(mode) {

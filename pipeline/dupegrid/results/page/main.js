@@ -93,7 +93,7 @@ function start() {
   main.append(
     element("div", { className: "bar" },
       labelled("find", textField), labelled("folder", folderField, known), labelled("show", kindField),
-      highest ? element("label", { className: "mse" }, element("span", null, "MSE ", sliderText), element("span", { className: "slide" }, bars, slider)) : "",
+      highest ? element("label", { className: "by-mse" }, element("span", null, "MSE ", sliderText), element("span", { className: "slide" }, bars, slider)) : "",
       labelled("order", sortField),
       element("button", { type: "button", className: "ask", title: "keys" }, "?")),
     element("div", { className: "line" }, said, pagers[0].element), list, pagers[1].element, box, help);

@@ -1,7 +1,9 @@
 """A run -> its page, report.html, and what that says of the run itself."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
@@ -12,13 +14,15 @@ from dupegrid.results.report import report
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.tables import writing_whole
 
-_ORIENTATIONS = {"none": "as they lie", "rotations": "turned too", "all": "turned and mirrored too"}
-_SCOPES = {"all": "all of them", "across": "of different folders only", "within": "of one folder only"}
+_LOOKED_FOR: Final = 20  # files, to know whether pictures are here at all
+_ORIENTATIONS: Final = {"none": "as they lie", "rotations": "turned too", "all": "turned and mirrored too"}
+_SCOPES: Final = {"all": "all of them", "across": "of different folders only", "within": "of one folder only"}
 
 
 def write_page(run: Run) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
-    found = Found(run.images, run.clusters, run.match_scores, _relations(run), run.config.threshold)
+    files_here = any(os.path.exists(path) for path in run.clusters["path_raw"].slice(0, _LOOKED_FOR).to_pylist())
+    found = Found(run.images, run.clusters, run.match_scores, _relations(run), run.config.threshold, files_here)
     with writing_whole(run.run_dir.report) as file:
         for piece in report(found, run.thumbs_of, run.summary, about(run)):
             file.write(piece.encode("utf-8", "backslashreplace"))

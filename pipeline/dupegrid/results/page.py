@@ -42,6 +42,7 @@ class Found:
     matches: pa.Table  # at least the columns a, b, mse, orientation and score of MATCHES
     relations: pa.Table | None  # columns a, b and relation, one of RELATIONS; None where nobody has looked
     threshold: float
+    files_here: bool = True  # whether the pictures are where the page is made; where not, none is asked for
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,21 @@ def page_of(found: Found, most: int = MAX_PICTURES) -> Page:
     order = order[: shown[-1] if len(shown) else 0]
     rows, joined = found.clusters.take(order), joins(found.images, found.matches, found.clusters, found.threshold)
     ids = rows["image"].to_numpy()
+    pictures = _files(found.images.take(ids)) | _roles(found, rows) | _joined(joined, order)
+    nothing = pc.equal(rows["role"], "duplicate").to_numpy() & (frees[order] == 0)
+    pictures["frees_nothing"] = np.flatnonzero(nothing).tolist()
     data: dict[str, Any] = {
         "clusters": {
             "number": label[shown - 1].tolist(),
             "size": np.diff(shown, prepend=0).tolist(),
         },
-        "pictures": _files(found.images.take(ids)) | _roles(found, rows) | _joined(joined, order),
+        "pictures": pictures,
         "words": {"roles": ROLES, "reasons": REASONS, "rules": RULES, "relations": RELATIONS},
+        "files_here": found.files_here,
         "looked": found.relations is not None,
         "per_block": PER_BLOCK,
+        "highest": max((mse for mse in pictures["mse"] if mse is not None), default=0),
     }
-    data["pictures"]["frees"] = frees[order].tolist()
     return Page(data, ids, len(ends) - len(shown))
 
 
@@ -156,20 +161,21 @@ def _files(images: pa.Table) -> dict[str, Any]:
         "folder": folder,
         "name": names,
         "hrefs": hrefs,
-        "id": images["id"].to_pylist(),
         "width": images["width"].to_pylist(),
         "height": images["height"].to_pylist(),
         "bytes": images["size_bytes"].to_pylist(),
         "time": [second or None for second in seconds],
-        "taken": taken,
+        "taken": {row: second for row, second in enumerate(taken) if second is not None},
         "format": _worded(images["format"]),
         "camera": _worded(images["camera"]),
     }
 
 
 def _worded(column: pa.ChunkedArray) -> dict[str, Any]:
-    """A column of few words: the words, and for each row which of them it is, -1 for none."""
+    """A column of few words: the words, and for each row which it is, -1 for none; no rows if there are none."""
     encoded = pc.dictionary_encode(column.combine_chunks())
+    if not len(encoded.dictionary):
+        return {"words": [], "at": []}
     return {
         "words": [printable(word) for word in encoded.dictionary.to_pylist()],
         "at": encoded.indices.fill_null(-1).to_pylist(),
@@ -177,7 +183,8 @@ def _worded(column: pa.ChunkedArray) -> dict[str, Any]:
 
 
 def _number(mse: float | None) -> float | None:
-    return round(float(mse), 4) if mse is not None and np.isfinite(mse) else None
+    """To four digits, which no threshold is asked finer than."""
+    return float(f"{mse:.4g}") if mse is not None and np.isfinite(mse) else None
 
 
 def _places(column: pa.ChunkedArray, words: Sequence[str]) -> list[int]:

@@ -7,10 +7,8 @@ names by its hash; what a file is called comes to it as JSON, and onto the page 
 import base64
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
-from itertools import pairwise
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,13 +154,12 @@ def _blocks(ids: Ints, thumbs_of: ThumbsOf) -> Iterator[str]:
     Ends where the page would take over MAX_THUMBS_BYTES.
     """
     size = 0
-    with ThreadPoolExecutor() as pool:
-        for start, end in pairwise([*range(0, len(ids), PER_BLOCK), len(ids)]):
-            block = _block(list(pool.map(partial(encode_jpeg, quality=_QUALITY), thumbs_of(ids[start:end]))))
-            size += len(block)
-            if size > MAX_THUMBS_BYTES:
-                return
-            yield block
+    for start in range(0, len(ids), PER_BLOCK):
+        block = _block([encode_jpeg(thumb, _QUALITY) for thumb in thumbs_of(ids[start : start + PER_BLOCK])])
+        size += len(block)
+        if size > MAX_THUMBS_BYTES:
+            return
+        yield block
 
 
 def _block(files: Sequence[bytes]) -> str:

@@ -8,11 +8,18 @@ let pageAt = 0;
 
 const pagesOf = () => Math.max(1, Math.ceil(shown.length / PER_PAGE));
 
-function drawPage(page) {
+const onThisPage = () => shown.slice(pageAt * PER_PAGE, (pageAt + 1) * PER_PAGE);
+
+function drawPage(page, upTo) {
   pageAt = Math.min(Math.max(0, page), pagesOf() - 1);
-  const here = shown.slice(pageAt * PER_PAGE, (pageAt + 1) * PER_PAGE);
+  const here = onThisPage().slice(0, upTo);
   list.replaceChildren(...Array.from(here, cardOf));
   if (!here.length) list.append(element("p", { className: "empty" }, "No cluster is as asked for. Ask for less above, or press Escape there."));
+}
+
+function drawRest() {
+  list.append(...Array.from(onThisPage().slice(list.children.length), cardOf));
+  watchPictures();
 }
 
 function cardOf(c) {
@@ -20,7 +27,7 @@ function cardOf(c) {
   let bridges = 0, freed = 0;
   for (let p = start; p < end; p += 1) {
     if (pictures.role[p] === BRIDGE) bridges += 1;
-    if (passes(p)) freed += pictures.frees[p];
+    if (passes(p)) freed += freedBy(p);
   }
   const sameFolder = pictures.folder.slice(start, end).every((f) => f === pictures.folder[start]);
   const figures = element("div", { className: "pictures" });
@@ -51,12 +58,12 @@ function drawPictures(card, figures, from, to, sameFolder) {
 }
 
 function folderButton(f) {
-  const button = pathElement("button", { type: "button", className: "folder", title: `${folders[f]}: show this folder only` }, shortOfFolders[f]);
+  const button = pathElement("button", { type: "button", className: "folder", title: `${folders[f]}: show this folder only` }, shortFolder(f));
   button.addEventListener("click", () => askForFolder(folders[f]));
   return button;
 }
 
-const tileWidth = (p) => Math.round(Math.min(250, Math.max(150, 150 * turnedAspect(p))));
+const tileWidth = (p) => Math.round(Math.min(214, Math.max(144, 140 * turnedAspect(p))));
 const turnedAspect = (p) => pictures.width[p] / pictures.height[p];
 
 function pictureOf(p, keeper, sameFolder) {

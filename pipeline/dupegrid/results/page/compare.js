@@ -1,7 +1,7 @@
 // Two pictures in the whole window: side by side, in turns, or their difference; zoomed and moved together.
 const MODES = { side: "side by side", blink: "blink", difference: "difference" };
 const BLINK_MS = 700;
-const look = { p: 0, other: 0, mode: "side", thumbs: false, zoom: 1, x: 0, y: 0, front: 0, beats: null, gain: 4 };
+const look = { p: 0, other: 0, mode: "side", thumbs: !data.files_here, zoom: 1, x: 0, y: 0, front: 0, beats: null, gain: 4 };
 const box = element("dialog", { className: "compare", ariaLabel: "compare two pictures" });
 const heading = element("h2", { ariaLive: "polite" });
 const modeButtons = Object.entries(MODES).map(([mode, label]) => element("button", { type: "button", className: "mode", value: mode }, label));
@@ -79,7 +79,7 @@ function drawLayer(layer, p, turn) {
 function drawFacts() {
   const two = [look.other, look.p];
   const pixels = (p) => pictures.width[p] * pictures.height[p];
-  const date = (seconds) => (seconds === null ? "" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " "));
+  const date = (seconds) => (!seconds ? "" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " "));
   const rows = [
     ["name", (p) => pictures.name[p], null],
     ["folder", (p) => folders[pictures.folder[p]], null],

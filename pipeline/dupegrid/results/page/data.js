@@ -11,6 +11,8 @@ const relationWords = Object.keys(words.relations), reasonWords = Object.keys(wo
 const first = new Uint32Array(count + 1);
 data.clusters.size.forEach((size, c) => { first[c + 1] = first[c] + size; });
 const links = new Set(pictures.link);
+const freesNothing = new Set(pictures.frees_nothing);
+const freedBy = (p) => (pictures.role[p] === DUPLICATE && !freesNothing.has(p) ? pictures.bytes[p] : 0);
 
 const number = (value) => value.toLocaleString("en");
 const counted = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
@@ -52,11 +54,10 @@ const common = (() => {
   while (end < low.length && low[end] === high[end]) end += 1;
   return end === low.length && high[end] === "/" ? end + 1 : low.lastIndexOf("/", end - 1) + 1;
 })();
-const shortFolder = (f) => folders[f].slice(common) || folders[f].slice(folders[f].lastIndexOf("/") + 1) || "/";
-const shortOfFolders = folders.length < 2 ? folders.map((f) => f) : folders.map((_, f) => shortFolder(f));
+const shortFolder = (f) => (folders.length < 2 && folders[f]) || folders[f].slice(common) || folders[f].slice(folders[f].lastIndexOf("/") + 1) || "/";
 const pathOf = (p) => `${folders[pictures.folder[p]].replace(/\/$/, "")}/${pictures.name[p]}`;
 const hrefOf = (p) => pictures.folders[pictures.folder[p]][1] + (pictures.hrefs[p] || encodeURIComponent(pictures.name[p]));
-const worded = (column, p) => (column.at[p] < 0 ? "" : column.words[column.at[p]]);
+const worded = (column, p) => column.words[column.at[p]] || "";
 
 // Thumbnails: each block is what its files begin with and the rest of each, in base64 that can be joined.
 const PER_BLOCK = data.per_block;
@@ -83,7 +84,7 @@ function showThumb(image, p) {
   else if (document.readyState === "loading") {
     if (!waiting.length) setTimeout(showWaiting, 50);
     waiting.push([image, p]);
-  } else if (hrefOf(p).startsWith("file:")) image.src = hrefOf(p);
+  } else if (data.files_here && hrefOf(p).startsWith("file:")) image.src = hrefOf(p);
 }
 
 function showWaiting() {

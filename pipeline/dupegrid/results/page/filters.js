@@ -1,7 +1,5 @@
 // Which clusters are shown, in which order, and what their duplicates would free.
 const chosen = { text: "", folder: "", kind: "", most: Infinity, sort: "freed" };
-const mses = pictures.mse.filter((mse, p) => mse !== null && pictures.role[p] !== KEEP);
-const highest = mses.reduce((a, b) => Math.max(a, b), 0);
 let shown = Uint32Array.from({ length: count }, (_, c) => c); // clusters, in the order of the page
 let lowered = null; // names in lower case, made when first looked for
 
@@ -55,7 +53,7 @@ function filter() {
       if (!here && onPath(p)) here = true;
       if (!passes(p)) continue;
       any = true;
-      sum += pictures.frees[p];
+      sum += freedBy(p);
       if (pictures.role[p] === BRIDGE) ofBridges += 1;
       else ofDuplicates += 1;
     }
@@ -72,12 +70,15 @@ function filter() {
 
 // The slider is finer where the MSE is low, as most are.
 const STEPS = 1000;
-const mseAt = (step) => (step >= STEPS ? Infinity : highest * (step / STEPS) ** 2);
+const mseAt = (step) => (step >= STEPS ? Infinity : data.highest * (step / STEPS) ** 2);
 
 // How many pictures there are at each part of the slider, as bars.
 function histogram(bars) {
   const counts = new Array(bars).fill(0);
-  for (const mse of mses) counts[Math.min(bars - 1, Math.floor(Math.sqrt(highest ? mse / highest : 0) * bars))] += 1;
+  pictures.mse.forEach((mse, p) => {
+    if (mse === null || pictures.role[p] === KEEP) return;
+    counts[Math.min(bars - 1, Math.floor(Math.sqrt(mse / (data.highest || 1)) * bars))] += 1;
+  });
   const top = Math.max(1, ...counts);
   return counts.map((value) => (value ? Math.max(0.08, Math.sqrt(value / top)) : 0));
 }

@@ -7,11 +7,7 @@ const sortField = element("select", { ariaLabel: "order" },
     .map(([value, label]) => element("option", { value }, label)));
 const slider = element("input", { type: "range", min: 0, max: STEPS, value: STEPS, ariaLabel: "MSE from the one to keep, at most" });
 const sliderText = element("output");
-const bars = element("div", { className: "bars", ariaHidden: "true" }, ...histogram(48).map((height) => {
-  const bar = element("i");
-  bar.style.height = `${height * 100}%`;
-  return bar;
-}));
+const bars = element("div", { className: "bars", ariaHidden: "true" });
 const said = element("p", { className: "said", role: "status" });
 const pagers = [0, 1].map(() => {
   const back = element("button", { type: "button", ariaLabel: "previous page" }, "‹");
@@ -24,8 +20,8 @@ const pagers = [0, 1].map(() => {
   return { element: element("nav", { className: "pager", ariaLabel: "pages" }, back, at, of, on), back, on, at, of };
 });
 
-function turnTo(page, toTop = false) {
-  drawPage(page);
+function turnTo(page, toTop = false, upTo = PER_PAGE) {
+  drawPage(page, upTo);
   watchPictures();
   for (const pager of pagers) {
     pager.element.hidden = pagesOf() === 1;
@@ -48,7 +44,11 @@ function refilter() {
 }
 
 function filterNow() {
-  const { freed, duplicates, bridges } = filter();
+  say(filter());
+  turnTo(0);
+}
+
+function say({ freed, duplicates, bridges }) {
   const all = shown.length === count ? "" : ` of ${number(count)}`;
   said.replaceChildren(
     element("strong", null, `${number(shown.length)}${all} ${count === 1 ? "cluster" : "clusters"}`),
@@ -56,7 +56,6 @@ function filterNow() {
     element("strong", { className: "freed" }, sizeText(freed)), " would be freed");
   sliderText.textContent = chosen.most === Infinity ? "any" : `≤ ${chosen.most < 10 ? chosen.most.toFixed(2) : chosen.most.toFixed(1)}`;
   bars.querySelectorAll("i").forEach((bar, k, { length }) => bar.classList.toggle("off", (k + 0.5) / length > slider.value / STEPS));
-  turnTo(0);
 }
 
 function askForFolder(folder) {
@@ -86,24 +85,41 @@ function kinds() {
 
 const labelled = (text, ...children) => element("label", null, element("span", null, text), ...children);
 
+// What the page opens with: its first cards. What takes the longer the more clusters there are comes after they are seen.
 function start() {
-  const known = element("datalist", { id: "folders" }, ...folders.slice(0, 2000).map((folder) => element("option", { value: folder })));
   folderField.setAttribute("list", "folders");
-  kindField.append(...kinds());
   main.append(
     element("div", { className: "bar" },
-      labelled("find", textField), labelled("folder", folderField, known), labelled("show", kindField),
-      highest ? element("label", { className: "by-mse" }, element("span", null, "MSE ", sliderText), element("span", { className: "slide" }, bars, slider)) : "",
+      labelled("find", textField), labelled("folder", folderField), labelled("show", kindField),
+      data.highest ? element("label", { className: "by-mse" }, element("span", null, "MSE ", sliderText), element("span", { className: "slide" }, bars, slider)) : "",
       labelled("order", sortField),
-      element("button", { type: "button", className: "ask", title: "keys" }, "?")),
+      element("button", { type: "button", className: "ask", title: "keys", onclick: () => help.showModal() }, "?")),
     element("div", { className: "line" }, said, pagers[0].element), list, pagers[1].element, box, help);
-  filterNow();
+  turnTo(0, false, 8);
+  afterPaint(() => {
+    performance.mark("first card");
+    setTimeout(complete, 20);
+  });
+}
+
+const afterPaint = (act) => requestAnimationFrame(() => setTimeout(act));
+
+function complete() {
+  drawRest();
+  bars.append(...histogram(48).map((height) => {
+    const bar = element("i");
+    bar.style.height = `${height * 100}%`;
+    return bar;
+  }));
+  kindField.append(...kinds());
+  main.append(element("datalist", { id: "folders" }, ...folders.slice(0, 2000).map((folder) => element("option", { value: folder }))));
+  say(filter());
   textField.addEventListener("input", () => { chosen.text = textField.value; refilter(); });
   folderField.addEventListener("input", () => { chosen.folder = folderField.value.replace(/(.)\/$/, "$1"); refilter(); });
   kindField.addEventListener("change", () => { chosen.kind = kindField.value; refilter(); });
   sortField.addEventListener("change", () => { chosen.sort = sortField.value; refilter(); });
   slider.addEventListener("input", () => { chosen.most = mseAt(Number(slider.value)); refilter(); });
-  main.querySelector(".ask").addEventListener("click", () => help.showModal());
+  performance.mark("complete");
 }
 
 // Files that could not be read, as many at a time as a table bears.
@@ -123,4 +139,3 @@ function showFailures() {
 
 document.getElementById("failures")?.addEventListener("toggle", showFailures, { once: true });
 if (count) start();
-performance.mark("first card");

@@ -11,7 +11,9 @@ const sight = new IntersectionObserver((entries) => {
   setTimeout(sharpenNext, AFTER_MS);
 });
 
-const canSharpen = (p) => hrefOf(p).startsWith("file:") && pictures.bytes[p] <= LARGEST_BYTES
+let missing = 0; // in a row: where three are, the others are taken to be as well, and none is asked for any more
+
+const canSharpen = (p) => data.files_here && missing < 3 && hrefOf(p).startsWith("file:") && pictures.bytes[p] <= LARGEST_BYTES
   && pictures.width[p] * pictures.height[p] <= LARGEST_PIXELS;
 
 function watchPictures() {
@@ -25,12 +27,12 @@ function sharpenNext() {
     const figure = queue.values().next().value;
     queue.delete(figure);
     sight.unobserve(figure);
-    if (!figure.isConnected) continue;
+    if (!figure.isConnected || !canSharpen(figure.picture)) continue;
     loading += 1;
     const original = new Image();
     original.decoding = "async";
     original.src = hrefOf(figure.picture);
     const image = figure.querySelector("img");
-    original.decode().then(() => { image.src = original.src; }, () => {}).finally(() => { loading -= 1; sharpenNext(); });
+    original.decode().then(() => { image.src = original.src; missing = 0; }, () => { missing += 1; }).finally(() => { loading -= 1; sharpenNext(); });
   }
 }

@@ -119,7 +119,17 @@ function complete() {
   kindField.addEventListener("change", () => { chosen.kind = kindField.value; refilter(); });
   sortField.addEventListener("change", () => { chosen.sort = sortField.value; refilter(); });
   slider.addEventListener("input", () => { chosen.most = mseAt(Number(slider.value)); refilter(); });
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", sayWhatIsLeftOut);
+  else sayWhatIsLeftOut();
   performance.mark("complete");
+}
+
+// A page holds so many thumbnails; see report.py.
+function sayWhatIsLeftOut() {
+  const held = document.querySelectorAll("script[id^=thumbs-]").length * PER_BLOCK;
+  if (held >= pictures.role.length) return;
+  main.append(element("p", { className: "quiet left-out" }, `This page holds the thumbnails of the first ${counted(held, "picture")} `
+    + `in the order of what they would free; the other ${number(pictures.role.length - held)} are drawn from their files, where these are there.`));
 }
 
 // Files that could not be read, as many at a time as a table bears.

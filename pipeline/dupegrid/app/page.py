@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from dupegrid.app.run import Run
+from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.text import counted, printable, shown
 from dupegrid.results.page import Found
 from dupegrid.results.report import report
@@ -57,5 +58,12 @@ def _time(receipt: Path) -> str:
 
 
 def _relations(run: Run) -> pa.Table | None:
-    """How pairs relate, where the run has looked at that."""
-    return getattr(run, "relations", None) if (run.path / "relations.parquet").exists() else None
+    """How pairs relate, where the run has looked at all of them."""
+    if not (run.path / "relations.parquet").exists():
+        return None
+    try:
+        return getattr(run, "relations", None)
+    except DamagedError:
+        raise
+    except StoreError:  # some are still to do
+        return None

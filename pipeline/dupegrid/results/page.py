@@ -27,6 +27,7 @@ RELATIONS: Final = {
     "resized": "resized",
     "recompressed": "recompressed",
     "edited": "edited",
+    "unknown": "could not be looked at",
 }
 PER_BLOCK: Final = 256  # pictures whose thumbnails are one element of a page, which is looked into when one is drawn
 _ADDRESSES: Final = tuple(f"{scheme}://".encode() for scheme in (*WEB, *BUCKETS))  # and no other: none runs a script

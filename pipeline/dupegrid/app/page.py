@@ -22,7 +22,8 @@ _SCOPES: Final = {"all": "all of them", "across": "of different folders only", "
 
 def write_page(run: Run) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
-    files_here = any(os.path.exists(path) for path in run.clusters["path_raw"].slice(0, _LOOKED_FOR).to_pylist())
+    paths = run.images["path_raw"].take(run.clusters["image"].slice(0, _LOOKED_FOR)).to_pylist()
+    files_here = any(os.path.exists(path) for path in paths)
     found = Found(run.images, run.clusters, run.match_scores, _relations(run), run.config.threshold, files_here)
     with writing_whole(run.run_dir.report) as file:
         for piece in report(found, run.thumbs_of, run.summary, about(run)):

@@ -93,9 +93,8 @@ def cards(
     ends = np.flatnonzero(np.diff(label, append=-1)) + 1
     roles = rows["role"].to_pylist()
     spans = zip([0, *ends[:-1]], ends, strict=True) if len(rows) else ()
-    members = [
-        sorted(range(*span), key=lambda row: ROLES.index(roles[row])) for span in spans
-    ]  # bridges are not left out
+    order = (*ROLES, *sorted(set(roles)))  # bridges are not among those that are left out
+    members = [sorted(range(*span), key=lambda row: order.index(roles[row])) for span in spans]
     shown = np.array([row for member in members for row in member[:most]], np.int64)
     ids = rows["image"].take(shown).to_numpy()
     facts = dict(zip(ids.tolist(), images.take(ids).to_pylist(), strict=True))

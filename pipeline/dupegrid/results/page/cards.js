@@ -30,6 +30,7 @@ function cardOf(c) {
     if (passes(p)) freed += freedBy(p);
   }
   const sameFolder = pictures.folder.slice(start, end).every((f) => f === pictures.folder[start]);
+  const sameRule = end - start > 2 && ruleText(start + 1) !== "" && pictures.rule.slice(start + 1, end).every((rule) => rule === pictures.rule[start + 1]);
   const figures = element("div", { className: "pictures" });
   const card = element("article", { className: "card", tabIndex: -1, ariaLabel: `cluster ${data.clusters.number[c]}` },
     element("header", null,
@@ -37,21 +38,22 @@ function cardOf(c) {
       element("span", { className: "quiet" }, counted(end - start, "picture")),
       freed ? element("span", { className: "freed" }, `${sizeText(freed)} would be freed`) : "",
       bridges ? element("span", { className: "pill bridge" }, counted(bridges, "bridge")) : "",
+      sameRule ? element("span", { className: "quiet" }, ruleText(start + 1)) : "",
       sameFolder ? folderButton(pictures.folder[start]) : ""),
     figures);
-  card.cluster = c;
-  drawPictures(card, figures, start, Math.min(end, start + 1 + bridges + AT_FIRST), sameFolder);
+  Object.assign(card, { cluster: c, sameFolder, sameRule });
+  drawPictures(card, figures, start, Math.min(end, start + 1 + bridges + AT_FIRST));
   return card;
 }
 
-function drawPictures(card, figures, from, to, sameFolder) {
+function drawPictures(card, figures, from, to) {
   const end = first[card.cluster + 1];
-  for (let p = from; p < to; p += 1) figures.append(pictureOf(p, first[card.cluster], sameFolder));
+  for (let p = from; p < to; p += 1) figures.append(pictureOf(p, card));
   if (to >= end) return;
-  const more = element("button", { className: "rest", type: "button" }, `Show ${counted(Math.min(MORE, end - to), "more duplicate")} of ${number(end - to)}`);
+  const more = element("button", { className: "rest", type: "button" }, `Show ${end - to > MORE ? `${MORE} of ` : ""}${counted(end - to, "more duplicate")}`);
   more.addEventListener("click", () => {
     more.remove();
-    drawPictures(card, figures, to, Math.min(end, to + MORE), sameFolder);
+    drawPictures(card, figures, to, Math.min(end, to + MORE));
     figures.children[to - first[card.cluster]].querySelector("button").focus();
   });
   figures.append(more);
@@ -66,7 +68,7 @@ function folderButton(f) {
 const tileWidth = (p) => Math.round(Math.min(214, Math.max(144, 140 * turnedAspect(p))));
 const turnedAspect = (p) => pictures.width[p] / pictures.height[p];
 
-function pictureOf(p, keeper, sameFolder) {
+function pictureOf(p, card) {
   const role = words.roles[pictures.role[p]] || "";
   const image = element("img", { alt: "", decoding: "async" });
   image.style.aspectRatio = `${pictures.width[p]} / ${pictures.height[p]}`;
@@ -74,10 +76,10 @@ function pictureOf(p, keeper, sameFolder) {
   const figure = element("figure", { className: `picture ${role}` }, open,
     element("figcaption", null,
       pathElement("a", { className: "name", href: hrefOf(p), target: "_blank", rel: "noopener noreferrer", title: pathOf(p) }, pictures.name[p]),
-      sameFolder ? "" : folderButton(pictures.folder[p]),
-      factsOf(p, keeper),
+      card.sameFolder ? "" : folderButton(pictures.folder[p]),
+      factsOf(p, first[card.cluster]),
       element("div", { className: "pills" }, ...pillsOf(p)),
-      ...remarksOf(p)));
+      ...remarksOf(p, !card.sameRule)));
   figure.style.width = `${tileWidth(p)}px`;
   if (pictures.role[p] !== KEEP && !passes(p)) figure.classList.add("aside");
   figure.picture = p;
@@ -103,13 +105,15 @@ function pillsOf(p) {
   return pills;
 }
 
+const ruleText = (p) => (pictures.rule[p] < 0 ? "" : `the one to keep ${words.rules[ruleWords[pictures.rule[p]]]}`);
+
 // In words: why it is a bridge and through which picture, what put the keeper before it.
-function remarksOf(p) {
+function remarksOf(p, withRule = true) {
   const lines = [];
   if (pictures.reason[p] >= 0) lines.push(["look", words.reasons[reasonWords[pictures.reason[p]]]]);
   const through = pictures.through[p];
   if (through) lines.push(["look", `through ${pictures.name[through[0]]}, ${mseText(through[1])}`]);
   if (links.has(p)) lines.push(["", "another name of one file: frees nothing"]);
-  if (pictures.rule[p] >= 0) lines.push(["", `the one to keep ${words.rules[ruleWords[pictures.rule[p]]]}`]);
+  if (withRule && ruleText(p)) lines.push(["", ruleText(p)]);
   return lines.map(([kind, text]) => element("p", { className: `remark ${kind}` }, element("bdi", null, text)));
 }

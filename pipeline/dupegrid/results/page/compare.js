@@ -17,7 +17,8 @@ const layers = [0, 1].map(() => {
 const table = element("table", { className: "facts-of-two" });
 const closeButton = element("button", { type: "button", className: "close", ariaLabel: "close" }, "Close");
 
-stage.append(...layers.map((layer) => layer.element));
+const equal = element("p", { className: "label equal" }, "equal, byte for byte: all is black");
+stage.append(...layers.map((layer) => layer.element), equal);
 box.append(
   element("header", null, heading, element("span", { className: "modes", role: "group", ariaLabel: "view" }, ...modeButtons), gainLabel, viaButton, closeButton),
   stage,
@@ -109,6 +110,7 @@ function setMode(mode) {
   for (const button of modeButtons) button.ariaPressed = String(button.value === mode);
   stage.className = `stage ${mode}`;
   gainLabel.hidden = mode !== "difference";
+  equal.hidden = mode !== "difference" || look.other !== first[clusterOf(look.p)] || relationWords[pictures.relation[look.p]] !== "same_bytes";
   clearInterval(look.beats);
   if (mode === "blink" && !matchMedia("(prefers-reduced-motion: reduce)").matches) look.beats = setInterval(flip, BLINK_MS);
   place();

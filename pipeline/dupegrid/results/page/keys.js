@@ -33,7 +33,7 @@ function figureOf(p) {
 
 function focusPicture(p) {
   const figure = figureOf(p);
-  if (!figure) return;
+  if (!figure) return; // not drawn: the rest of a large cluster comes when it is asked for
   current.p = p;
   figure.querySelector("button").focus({ preventScroll: true });
   const card = figure.closest(".card");

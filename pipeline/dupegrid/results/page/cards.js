@@ -30,7 +30,7 @@ function cardOf(c) {
     if (passes(p)) freed += freedBy(p);
   }
   const sameFolder = pictures.folder.slice(start, end).every((f) => f === pictures.folder[start]);
-  const sameRule = end - start > 2 && ruleText(start + 1) !== "" && pictures.rule.slice(start + 1, end).every((rule) => rule === pictures.rule[start + 1]);
+  const usual = end - start > 2 ? usualRule(start + 1, end) : -1;
   const figures = element("div", { className: "pictures" });
   const card = element("article", { className: "card", tabIndex: -1, ariaLabel: `cluster ${data.clusters.number[c]}` },
     element("header", null,
@@ -38,10 +38,10 @@ function cardOf(c) {
       element("span", { className: "quiet" }, counted(end - start, "picture")),
       freed ? element("span", { className: "freed" }, `${sizeText(freed)} would be freed`) : "",
       bridges ? element("span", { className: "pill bridge" }, counted(bridges, "bridge")) : "",
-      sameRule ? element("span", { className: "quiet" }, ruleText(start + 1)) : "",
+      element("span", { className: "quiet" }, ruleText(usual)),
       sameFolder ? folderButton(pictures.folder[start]) : ""),
     figures);
-  Object.assign(card, { cluster: c, sameFolder, sameRule });
+  Object.assign(card, { cluster: c, sameFolder, usual });
   drawPictures(card, figures, start, Math.min(end, start + 1 + bridges + AT_FIRST));
   return card;
 }
@@ -79,7 +79,7 @@ function pictureOf(p, card) {
       card.sameFolder ? "" : folderButton(pictures.folder[p]),
       factsOf(p, first[card.cluster]),
       element("div", { className: "pills" }, ...pillsOf(p)),
-      ...remarksOf(p, !card.sameRule)));
+      ...remarksOf(p, card.usual)));
   figure.style.width = `${tileWidth(p)}px`;
   if (pictures.role[p] !== KEEP && !passes(p)) figure.classList.add("aside");
   figure.picture = p;
@@ -105,15 +105,22 @@ function pillsOf(p) {
   return pills;
 }
 
-const ruleText = (p) => (pictures.rule[p] < 0 ? "" : `the one to keep ${words.rules[ruleWords[pictures.rule[p]]]}`);
+const ruleText = (rule) => (rule < 0 ? "" : `the one to keep ${words.rules[ruleWords[rule]]}`);
+
+// What put the keeper before most of them; it stands in the head of their card.
+function usualRule(from, to) {
+  const counts = new Map();
+  for (let p = from; p < to; p += 1) counts.set(pictures.rule[p], (counts.get(pictures.rule[p]) || 0) + 1);
+  return [...counts].reduce((best, other) => (other[1] > best[1] ? other : best))[0];
+}
 
 // In words: why it is a bridge and through which picture, what put the keeper before it.
-function remarksOf(p, withRule = true) {
+function remarksOf(p, usual = -1) {
   const lines = [];
   if (pictures.reason[p] >= 0) lines.push(["look", words.reasons[reasonWords[pictures.reason[p]]]]);
   const through = pictures.through[p];
   if (through) lines.push(["look", `through ${pictures.name[through[0]]}, ${mseText(through[1])}`]);
   if (links.has(p)) lines.push(["", "another name of one file: frees nothing"]);
-  if (withRule && ruleText(p)) lines.push(["", ruleText(p)]);
-  return lines.map(([kind, text]) => element("p", { className: `remark ${kind}` }, element("bdi", null, text)));
+  if (pictures.rule[p] !== usual) lines.push(["", ruleText(pictures.rule[p])]);
+  return lines.filter(([, text]) => text).map(([kind, text]) => element("p", { className: `remark ${kind}` }, element("bdi", null, text)));
 }

@@ -265,6 +265,13 @@ def test_narrow_pages_need_no_scrolling_sideways_light_or_dark(opened: Opened) -
     assert page.locator("dialog.compare").evaluate("box => box.scrollWidth") <= 360
 
 
+def test_a_page_without_clusters_takes_no_key_amiss(opened: Opened) -> None:
+    page = opened(found([{"status": "truncated"}], []))
+    for key in ("j", "Space", "?", "n", "/"):
+        page.keyboard.press(key)
+    assert "No two pictures are within the threshold." in page.locator("body").inner_text()
+
+
 def test_without_a_script_the_page_says_what_it_shows(opened: Opened) -> None:
     page = opened(found([{}] * 60, [(2 * k, 2 * k + 1, 1.0) for k in range(30)]), java_script_enabled=False)
     text = page.locator("body").inner_text()

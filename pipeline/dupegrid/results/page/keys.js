@@ -96,7 +96,7 @@ const inCompare = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+  if (!count || event.ctrlKey || event.metaKey || event.altKey || help.open) return;
   const field = event.target.closest("input, select, textarea, summary");
   if (field) {
     if (event.key === "Escape" && !box.open) { if (field === textField) askForText(""); field.blur(); }

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Ints
 from dupegrid.core.text import display_path, printable
 from dupegrid.core.values import BUCKETS, WEB
-from dupegrid.images.representatives import file_names
 from dupegrid.results.joins import Joins, joins, rows_of_pairs
+from dupegrid.results.top import freed_by
 from dupegrid.storage.schemas import REASONS, RULES
 
 ROLES: Final = ("keep", "bridge", "duplicate")  # in this order on a card, so that bridges are never below a crowd
@@ -120,18 +120,10 @@ def shown_path(path_raw: bytes) -> str:
 
 
 def _freed(found: Found) -> Ints:
-    """The bytes that each row of the clusters would free, int64 (k,): those of its file, if it is a duplicate.
-
-    A file under several names is counted once, and not where one of its names is kept.
-    """
-    image = found.clusters["image"].to_numpy()
-    name = file_names(found.images)[0]
-    file = np.where(name >= 0, name, np.arange(len(name)))[image]
-    keeps = pc.equal(found.clusters["role"], "keep").to_numpy()
-    rows = np.flatnonzero(pc.equal(found.clusters["role"], "duplicate").to_numpy() & ~np.isin(file, file[keeps]))
-    rows = rows[np.unique(file[rows], return_index=True)[1]]
-    freed = np.zeros(len(image), np.int64)
-    freed[rows] = found.images["size_bytes"].take(pa.array(image[rows])).to_numpy()
+    """The bytes that each row of the clusters would free, int64 (k,)."""
+    rows = freed_by(found.images, found.clusters)
+    freed = np.zeros(len(found.clusters), np.int64)
+    freed[rows] = found.images["size_bytes"].take(found.clusters["image"].take(pa.array(rows))).to_numpy()
     return freed
 
 

@@ -13,6 +13,7 @@ from dupegrid.images import index as index_module
 from dupegrid.images import sandbox
 from tests.conftest import picture, refuse_listing, save
 from tests.helpers import reference
+from tests.helpers.pages import Page
 from tests.images.test_sandbox import MISBEHAVING
 from tests.whole.test_resume import by_path
 
@@ -226,7 +227,11 @@ def test_names_of_one_file_are_compared_once_and_take_no_room(tmp_path: Path) ->
     assert run.images["identical_to"].to_pylist() == [None, 0, 0, None, None]
     assert [(row["a"], row["b"]) for row in run.matches.to_pylist()] == [(0, 1), (0, 2), (3, 4)]
     assert run.summary.duplicate_bytes == other.stat().st_size
-    assert "another name of one file" in (run.path / "report.html").read_text()
+    page = Page.of(run.path)
+    named = [os.path.basename(page.paths[place]) for place in page.data["pictures"]["link"]]
+    assert sorted(named) == [b"b.png", b"c.png"]
+    assert set(page.data["pictures"]["frees_nothing"]) == set(page.data["pictures"]["link"])
+    assert "another name of one file" in run.show(0).html
 
 
 def test_a_listed_file_that_lies_under_a_path_too_is_one_row(tmp_path: Path) -> None:

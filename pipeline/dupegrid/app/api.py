@@ -17,6 +17,7 @@ from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.opening import absolute, open_run
 from dupegrid.app.out import check_out, known_config, write_run_json
+from dupegrid.app.page import write_page
 from dupegrid.app.run import Run, number_of
 from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_trusted, codes_in, codes_of
@@ -40,11 +41,10 @@ from dupegrid.pairs.matrix import store_matrix
 from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.keepers import Keeping
-from dupegrid.results.report import render
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import FORMAT, write_bytes, write_json, write_table
+from dupegrid.storage.tables import FORMAT, write_json, write_table
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 
@@ -72,7 +72,7 @@ def run(
                 _index(chosen, listing, workers, reporter)
                 _compare(chosen, workers, reporter)
                 _cluster(chosen)
-                _report(chosen)
+                write_page(chosen)
                 return chosen
             except DamagedError as error:
                 damaged[error.file] += 1
@@ -158,14 +158,14 @@ def cluster(
         write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
         _cluster(chosen)
         if had_report:
-            _report(chosen)
+            write_page(chosen)
     return chosen
 
 
 def report(run_dir: StrPath) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
     with open_run(run_dir).run_dir.locked():
-        return _report(open_run(run_dir))
+        return write_page(open_run(run_dir))
 
 
 def status(run_dir: StrPath) -> Status:
@@ -261,12 +261,6 @@ def _cluster(chosen: Run) -> None:
     table = find_clusters(chosen.hashed_images, chosen.match_scores, config.threshold, *asked)
     chosen.run_dir.discard_from("cluster")
     write_table(chosen.run_dir.clusters, table, chosen.clusters_key)
-
-
-def _report(done: Run) -> Path:
-    page = render(done.clusters, done.images, done.thumbs_of, done.summary)
-    write_bytes(done.run_dir.report, page.encode("utf-8", "backslashreplace"))
-    return done.run_dir.report
 
 
 def _receipt(done: Run, counts: Mapping[str, Any], saved: Mapping[str, Any]) -> Receipt:

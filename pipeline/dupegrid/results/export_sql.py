@@ -128,7 +128,7 @@ def _prepare(connection: "Connection", tables: "Sequence[Table]", shown: str) ->
 
 
 def _insert(connection: "Connection", table: "Table", rows: Selection) -> None:
-    """Insert rows, past SQLAlchemy's look at each value where that takes most of the time (decision 0021)."""
+    """Insert rows, past SQLAlchemy's look at each value where that takes most of the time (decision 0019)."""
     dialect, cursor = connection.dialect, connection.connection.cursor()
     name = dialect.identifier_preparer.format_table(table)
     if dialect.driver == "psycopg":

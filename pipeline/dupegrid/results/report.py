@@ -1,11 +1,16 @@
-"""report.html and contact sheets: the pictures of each cluster, from the stored thumbnails alone; no script."""
+"""report.html and contact sheets: the pictures of each cluster, from the stored thumbnails alone.
+
+The page opens from a disk and loads nothing but pictures from there. Its script is ours alone, which the policy in it
+names by its hash; what a file is called comes to it as JSON, and onto the page as text.
+"""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -13,33 +18,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints, Pixels
-from dupegrid.core.text import counted, display_path, printable, quantity, size_text
-from dupegrid.core.values import BUCKETS, WEB
+from dupegrid.core.text import counted, quantity, size_text
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
+from dupegrid.results.page import PER_BLOCK, ROLES, Found, as_json, failures, page_of, path_href, shown_path
 from dupegrid.storage.schemas import REASONS, RULES
 
 ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
 
-MAX_CLUSTERS: Final = 300  # on a page; what is left out is said on it
-MAX_PICTURES: Final = 40  # of a cluster
-MAX_FAILURES: Final = 500
+MAX_PICTURES: Final = 40  # of a cluster on a contact sheet
+MAX_THUMBS_BYTES: Final = 200_000_000  # on a page: some 120,000 pictures; more are shown from their files
+_FIRST_CLUSTERS: Final = 12  # what a page shows where no script runs,
+_FIRST_PICTURES: Final = 8  # and of each of them
+_FIRST_FAILURES: Final = 100
+_QUALITY: Final = 80
 _LONGER_SIDE_PX: Final = 132
-_ADDRESSES: Final = tuple(f"{scheme}://".encode() for scheme in (*WEB, *BUCKETS))  # and no other: none runs a script
-_PICTURE_NAME: Final = r"\.(jpe?g|png|gif|webp|tiff?|bmp|heic|avif|jp2)$"
+_PAGE: Final = Path(__file__).parent / "page"
+_STYLES: Final = ("cards.css", "report.css", "compare.css")
+_SCRIPTS: Final = ("data.js", "filters.js", "cards.js", "sharpen.js", "compare.js", "keys.js", "main.js")
 
 _pages = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    loader=jinja2.FileSystemLoader(_PAGE),
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
+_pages.filters |= {"quantity": quantity, "counted": counted, "bytes": size_text}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image as a page shows it."""
+    """One image as a contact sheet shows it."""
 
     role: str
     caption: str
@@ -54,7 +64,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """One cluster as a page shows it; `left_out` pictures are only counted."""
+    """One cluster as a contact sheet shows it; `left_out` pictures are only counted."""
 
     number: int
     size: int
@@ -67,7 +77,8 @@ class Sheet:
     """A contact sheet: draws itself in a notebook; `html` is the same as text."""
 
     def __init__(self, cards: Sequence[Card]) -> None:
-        self.html: str = _pages.get_template("sheet.html.jinja").render(cards=cards)
+        style = _inlined("cards.css")[0]
+        self.html: str = f"<style>\n{style}</style>\n" + _pages.get_template("cards.html.jinja").render(cards=cards)
 
     def _repr_html_(self) -> str:
         return self.html
@@ -80,47 +91,83 @@ def cards(
     rows = clusters.filter(pc.is_in(clusters["cluster"], pa.array(numbers, pa.int64())))
     label = rows["cluster"].to_numpy()
     ends = np.flatnonzero(np.diff(label, append=-1)) + 1
-    members = [range(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)] if len(rows) else []
+    roles = rows["role"].to_pylist()
+    spans = zip([0, *ends[:-1]], ends, strict=True) if len(rows) else ()
+    order = (*ROLES, *sorted(set(roles)))  # bridges are not among those that are left out
+    members = [sorted(range(*span), key=lambda row: order.index(roles[row])) for span in spans]
     shown = np.array([row for member in members for row in member[:most]], np.int64)
     ids = rows["image"].take(shown).to_numpy()
     facts = dict(zip(ids.tolist(), images.take(ids).to_pylist(), strict=True))
     pixels = dict(zip(ids.tolist(), thumbs_of(ids), strict=True))
     sizes = images["size_bytes"].take(rows["image"]).to_numpy()
-    roles = rows["role"].to_pylist()
     result = []
     for member in members:
-        here = rows.slice(member.start, min(len(member), most)).to_pylist()
+        here = rows.take(member[:most]).to_pylist()
         pictures = [_picture(row, facts[row["image"]], pixels[row["image"]]) for row in here]
         duplicate_bytes = sum(int(sizes[k]) for k in member if roles[k] == "duplicate")
-        result.append(Card(int(label[member.start]), len(member), duplicate_bytes, pictures, len(member) - len(here)))
+        result.append(Card(int(label[member[0]]), len(member), duplicate_bytes, pictures, len(member) - len(here)))
     return sorted(result, key=lambda card: list(numbers).index(card.number))
 
 
-def render(clusters: pa.Table, images: pa.Table, thumbs_of: ThumbsOf, summary: Summary) -> str:
-    """The report as one HTML page."""
-    count = len(pc.unique(clusters["cluster"]))
-    failed = _unreadable_pictures(images)
-    failures = failed.slice(0, MAX_FAILURES).select(["path_raw", "status", "error"]).to_pylist()
-    return _pages.get_template("report.html.jinja").render(
-        cards=cards(clusters, images, thumbs_of, range(min(count, MAX_CLUSTERS))),
-        clusters_left_out=max(0, count - MAX_CLUSTERS),
-        failures=[
-            {**row, "path": printable(display_path(row["path_raw"])), "error": printable(row["error"] or "")}
-            for row in failures
-        ],
-        failures_left_out=len(failed) - len(failures),
+def report(found: Found, thumbs_of: ThumbsOf, summary: Summary, about: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The report as one HTML page, in pieces: its thumbnails are read, encoded and let go block by block.
+
+    `about` is what else is said of the run: headings and lines of text.
+    """
+    page = page_of(found)
+    failed, not_pictures = failures(found.images)
+    style, style_hash = _inlined(*_STYLES)
+    script, script_hash = _inlined(*_SCRIPTS)
+    return _pages.get_template("report.html.jinja").generate(
+        data=as_json(page.data),
+        failures_data=as_json(failed),
+        blocks=_blocks(page.pictures, thumbs_of),
+        cards=cards(
+            found.clusters, found.images, thumbs_of, page.data["clusters"]["number"][:_FIRST_CLUSTERS], _FIRST_PICTURES
+        ),
+        clusters_left_out=page.clusters_left_out,
+        failures=failed,
+        first_failures=_FIRST_FAILURES,
+        not_pictures=not_pictures,
         summary=summary,
+        about=about,
+        style=style,
+        style_hash=style_hash,
+        script=script,
+        script_hash=script_hash,
     )
 
 
-_pages.filters |= {"quantity": quantity, "counted": counted, "bytes": size_text}
+@cache
+def _inlined(*names: str) -> tuple[str, str]:
+    """Files of ours one after the other, as they stand in a page, and the hash by which its policy names them."""
+    text = "".join((_PAGE / name).read_text() for name in names)
+    if names[0].endswith(".js"):
+        text = f'(() => {{\n"use strict";\n{text}}})();\n'
+    return text, base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _unreadable_pictures(images: pa.Table) -> pa.Table:
-    """The files that could not be read and are pictures, if only by their name."""
-    named = pc.match_substring_regex(images["path"], _PICTURE_NAME, ignore_case=True)
-    other = pc.and_(pc.equal(images["status"], "unidentified"), pc.invert(named))
-    return images.filter(pc.and_(pc.not_equal(images["status"], "ok"), pc.invert(other)))
+def _blocks(ids: Ints, thumbs_of: ThumbsOf) -> Iterator[str]:
+    """Thumbnails as JPEG files in base64, each block of them after what its files begin with, with commas between.
+
+    Ends where the page would take over MAX_THUMBS_BYTES.
+    """
+    size = 0
+    for start in range(0, len(ids), PER_BLOCK):
+        block = _block([encode_jpeg(thumb, _QUALITY) for thumb in thumbs_of(ids[start : start + PER_BLOCK])])
+        size += len(block)
+        if size > MAX_THUMBS_BYTES:
+            return
+        yield block
+
+
+def _block(files: Sequence[bytes]) -> str:
+    """JPEG files of one size begin with the same tables, a third of each: these stand once."""
+    head = files[0].index(b"\xff\xda") // 3 * 3  # before the scan, where base64 can be cut
+    if any(file[:head] != files[0][:head] for file in files):
+        head = 0
+    parts = [files[0][:head], *(file[head:] for file in files)]
+    return ",".join(base64.b64encode(part).decode() for part in parts)
 
 
 def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) -> Picture:
@@ -137,10 +184,10 @@ def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) ->
     return Picture(
         role=row["role"],
         caption=", ".join(caption),
-        folder=printable(display_path(path_raw.rsplit(b"/", 1)[0])),
-        name=printable(display_path(path_raw.rsplit(b"/", 1)[-1])),
-        path=printable(display_path(path_raw)),
-        href=quote(path_raw, safe="/:%") if path_raw.startswith(_ADDRESSES) else "file://" + quote(path_raw),
+        folder=shown_path(path_raw.rpartition(b"/")[0]),
+        name=shown_path(path_raw.rpartition(b"/")[2]),
+        path=shown_path(path_raw),
+        href=path_href(path_raw),
         source="data:image/jpeg;base64," + base64.b64encode(encode_jpeg(thumb)).decode(),
         width_px=max(8, round(width * scale)),
         height_px=max(8, round(height * scale)),

@@ -24,6 +24,7 @@ from dupegrid.images.decoded import Decoded, Reading, is_flat
 from dupegrid.images.exif import orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.opening import NotRegularError, OpenedFile
+from dupegrid.images.whole import whole_pixels
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
@@ -93,6 +94,8 @@ def limit_decoders(pixels: int) -> None:
 def decode(data: bytes, reading: Reading) -> Decoded:
     """The thumbnail of a picture file's bytes, (side, side, 3) uint8, or the reason why there is none. Never raises.
 
+    Where `reading` is for the whole of it, `pixels` and `beside` in its place.
+
     `frames` is None where counting them takes too long; the thumbnail, of the first, is there all the same.
     """
     if not data:
@@ -106,7 +109,10 @@ def decode(data: bytes, reading: Reading) -> Decoded:
             if len(bare) == len(data):
                 raise
             thumb = _picture(bare, reading, facts)
+            facts["beside"] = None  # its profile is not known
         facts["file_hash"] = hashlib.blake2b(data, digest_size=16).hexdigest()
+        if reading.whole:
+            return Decoded("ok", pixels=thumb, **facts)
         return Decoded("ok", thumb=thumb, thumb_hash=hashlib.blake2b(thumb.tobytes(), digest_size=16).digest(), **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files
         status, reason = _failure(error, data)
@@ -114,7 +120,7 @@ def decode(data: bytes, reading: Reading) -> Decoded:
 
 
 def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
-    """The thumbnail of a picture; what is known of it goes to `facts`, as far as it came."""
+    """The thumbnail of a picture, or all of its pixels; what is known of it goes to `facts`, as far as it came."""
     # Frames of these are in their headers; a read through Python takes a tenth of the time of a small picture.
     file = io.BytesIO(data) if data.startswith(FRAMES_KNOWN) else _File(data)
     with Image.open(file, formats=FORMATS) as image:
@@ -134,6 +140,9 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         }
         if width * height > reading.max_pixels:
             raise Image.DecompressionBombError(f"{width * height:,} pixels, over --max-pixels")
+        if reading.whole:
+            pixels, facts["beside"] = whole_pixels(image, _to_rgb(image))
+            return _upright(pixels, still_to_turn)
         thumb = _thumbnail(image, reading, still_to_turn)
         flat = is_flat(thumb)
         transparent = flat and image.has_transparency_data and _is_transparent(image)
@@ -223,6 +232,17 @@ def _thumbnail(image: Image.Image, reading: Reading, orientation: int) -> Pixels
     if orientation in _UPRIGHT:
         squashed = squashed.transpose(_UPRIGHT[orientation])
     return np.ascontiguousarray(squashed)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    if orientation not in _UPRIGHT:
+        return pixels
+    return np.ascontiguousarray(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
+
+
+def shrunk(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Pixels, uint8 (h, w, 3 or 4), at another size: each is the mean of what it stands for, as BICUBIC weighs it."""
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _squashed(image: Image.Image, side: int, exact: bool) -> Image.Image:

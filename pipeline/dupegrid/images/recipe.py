@@ -23,6 +23,7 @@ from dupegrid.core.arrays import Pixels, clamped64
 from dupegrid.images.decoded import Decoded, Reading, is_flat
 from dupegrid.images.exif import orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
+from dupegrid.images.frames import INT32_MAX, CountedBytes, frames_of
 from dupegrid.images.opening import NotRegularError, OpenedFile
 from dupegrid.images.whole import whole_pixels
 
@@ -34,8 +35,6 @@ MID_GREY: Final = (128, 128, 128)
 # A larger file is read only when it is a picture: not every video, disk image, ...
 _READ_AT_ONCE_BYTES: Final = 1 << 24
 _HEAD_BYTES: Final = 1 << 12
-_INT32_MAX: Final = (1 << 31) - 1  # what the columns of images.parquet hold
-_READS_FOR_FRAMES: Final = 1 << 19  # two seconds at most; reads, as a clock would not give the same each time
 _PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
 
 pillow_heif.register_heif_opener()
@@ -122,10 +121,10 @@ def decode(data: bytes, reading: Reading) -> Decoded:
 def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
     """The thumbnail of a picture, or all of its pixels; what is known of it goes to `facts`, as far as it came."""
     # Frames of these are in their headers; a read through Python takes a tenth of the time of a small picture.
-    file = io.BytesIO(data) if data.startswith(FRAMES_KNOWN) else _File(data)
+    file = io.BytesIO(data) if data.startswith(FRAMES_KNOWN) else CountedBytes(data)
     with Image.open(file, formats=FORMATS) as image:
         facts |= {"format": image.format, "mode": image.mode}
-        if max(image.size) > _INT32_MAX:
+        if max(image.size) > INT32_MAX:
             raise Image.DecompressionBombError(f"a side of {max(image.size):,} pixels, more than is counted")
         orientation = orientation_of(image)
         still_to_turn = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself, size included
@@ -147,27 +146,8 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         flat = is_flat(thumb)
         transparent = flat and image.has_transparency_data and _is_transparent(image)
         facts |= {"flat": flat, "transparent": transparent}
-        if isinstance(file, _File):
-            file.reads_left = _READS_FOR_FRAMES
-        facts["frames"] = _frames(image)
+        facts["frames"] = frames_of(image, file)
         return thumb
-
-
-class _File(io.BytesIO):
-    """A file's bytes, which may be read from so many times; None: for ever."""
-
-    reads_left: int | None = None
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if self.reads_left is not None:
-            if not self.reads_left:
-                raise _CountingTooLongError
-            self.reads_left -= 1
-        return super().read(size)
-
-
-class _CountingTooLongError(Exception):
-    pass
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -212,16 +192,6 @@ def _failure(error: Exception, data: bytes) -> tuple[str, str]:
     if "truncated" in message.lower() or isinstance(error, EOFError):
         return "truncated", message
     return "decode_error", f"{type(error).__name__}: {message}"
-
-
-def _frames(image: Image.Image) -> int | None:
-    try:
-        frames = int(getattr(image, "n_frames", 1))
-    except _CountingTooLongError:
-        return None
-    except Exception:  # a damaged later frame is no reason to lose the first
-        return 1
-    return frames if frames <= _INT32_MAX else None
 
 
 def _thumbnail(image: Image.Image, reading: Reading, orientation: int) -> Pixels:

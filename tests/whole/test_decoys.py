@@ -29,7 +29,16 @@ FILES = (
     "settled.parquet",
     "explain-0-1.png",
 )
-FOLDERS = ("index", "thumbs.zarr", "levels.zarr", "sorted.zarr", "tiles.zarr", "matches.parquet", "mse.zarr")
+FOLDERS = (
+    "index",
+    "thumbs.zarr",
+    "levels.zarr",
+    "sorted.zarr",
+    "tiles.zarr",
+    "matches.parquet",
+    "mse.zarr",
+    "relations.parquet",
+)
 INSIDE = (
     "index/part-000000.parquet",
     "thumbs.zarr/zarr.json",
@@ -39,9 +48,10 @@ INSIDE = (
     "sorted.zarr/order/c.0.0",
     "tiles.zarr/c.0.0.0",
     "matches.parquet/part-identical.parquet",
+    "relations.parquet/part-equal.parquet",
 )
 VERBS: dict[str, Callable[[Path, Path], object]] = {
-    "run": lambda photos, out: dupegrid.run(photos, out=out, **SETTINGS, matrix=True),
+    "run": lambda photos, out: dupegrid.run(photos, out=out, **SETTINGS, matrix=True, relations=True),
     "index": lambda photos, out: dupegrid.index(photos, out=out, **SETTINGS),
     "compare": lambda _photos, out: dupegrid.compare(out, orientations="none", quiet=True),
     "cluster": lambda _photos, out: dupegrid.cluster(out, threshold=20),

@@ -20,7 +20,7 @@ from dupegrid.app.out import check_out, known_config, write_run_json
 from dupegrid.app.page import write_page
 from dupegrid.app.run import Run, number_of
 from dupegrid.app.terminal import Terminal
-from dupegrid.app.trust import cannot_change, check_trusted, codes_in, codes_of
+from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
 from dupegrid.core.config import CompareSettings, Settings, changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
 from dupegrid.core.runtime import Runtime, runtime
@@ -38,6 +38,7 @@ from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress
 from dupegrid.pairs.hashes import hash_code, make_hashes
 from dupegrid.pairs.matrix import store_matrix
+from dupegrid.pairs.relations import relate
 from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.keepers import Keeping
@@ -117,6 +118,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
         check_trusted(opened.config, settings, client)
         codes = codes_of(opened.config)
         chosen = Run(opened.path, changed(opened.config, **settings))
+        check_fetching(chosen.config)
         if chosen.run_dir.images_key() != chosen.saved["fingerprint"]:
             raise StoreError(
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
@@ -253,6 +255,8 @@ def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
         remove(chosen.run_dir.matrix_zarr)
     if chosen.config.matrix:
         store_matrix(saved["fingerprint"], chosen.config.orientations, chosen.run_dir, workers, reporter)
+    if chosen.config.relations:
+        relate(chosen.config, chosen.run_dir, workers, reporter)
 
 
 def _cluster(chosen: Run) -> None:

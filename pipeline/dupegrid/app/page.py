@@ -63,7 +63,7 @@ def _relations(run: Run) -> pa.Table | None:
     if not (run.path / "relations.parquet").exists():
         return None
     try:
-        return getattr(run, "relations", None)
+        return run.relations
     except DamagedError:
         raise
     except StoreError:  # some are still to do

@@ -22,6 +22,7 @@ from dupegrid.images.levels import COARSE, row_checks
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import lazy, mse_matrix
+from dupegrid.pairs.relations import read_relations
 from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.explain import Explanation, explain
@@ -87,6 +88,11 @@ class Run:
     def match_scores(self) -> pa.Table:
         """Of `matches` the columns a, b, mse, orientation and score, which take half of the memory."""
         return self._read_matches(["a", "b", "mse", "orientation", "score"])
+
+    @cached_property
+    def relations(self) -> pa.Table:
+        """One row a match: what its two pictures are to each other at full resolution; where --relations made it."""
+        return read_relations(self.run_dir, self.match_scores)
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
         self.existing("matches.parquet", "compare")

@@ -1,5 +1,6 @@
 """What is not taken from a run directory, which somebody else may have made: code that is run, and addresses."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from dupegrid.core.config import CompareSettings, Config, settings_of
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
 from dupegrid.core.values import SCHEDULERS_HERE
+from dupegrid.images.remote import is_address
 from dupegrid.pairs.hashes import hash_code, is_own_hash
 from dupegrid.pairs.metric import is_built_in, metric_code
 
@@ -26,6 +28,12 @@ def check_trusted(config: Config, settings: CompareSettings, client: Any) -> Non
             f"this run was made with --scheduler {scheduler}: give --scheduler {scheduler} again, "
             "or --scheduler threads"
         )
+
+
+def check_fetching(config: Config) -> None:
+    """Refuse to fetch pictures again from an address that only a run directory names."""
+    if config.relations and any(is_address(root) for root in map(os.fsencode, config.roots)):
+        raise UsageError("--relations would fetch pictures again: name the PATHs, 'dupegrid run PATH... --relations'")
 
 
 def cannot_change(key: str) -> UsageError:

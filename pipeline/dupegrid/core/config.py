@@ -156,6 +156,9 @@ class Config(BaseModel):
     matrix: Annotated[bool, Taken(("run", "compare"))] = Field(
         False, description="Store the whole all-to-all MSE matrix in mse.zarr too."
     )
+    relations: Annotated[bool, Taken(("run", "compare"))] = Field(
+        False, description="Say how the pictures of each match are related, by all of their pixels."
+    )
     tile: Annotated[int | None, Taken(_COMPARING, flag=False)] = Field(
         None, ge=1, description="Images a side of a tile; by default as many as the size of a thumbnail allows."
     )
@@ -198,6 +201,7 @@ class CompareSettings(TypedDict, total=False):
     workers: int | None
     memory: int | str | None
     matrix: bool
+    relations: bool
     tile: int | None
 
 

@@ -20,11 +20,15 @@ class Reading:
     max_pixels: int = 250_000_000  # a picture whose header says more is not decoded
     follow_symlinks: bool = False
     decode_again: bool = False  # what other versions of the decoders decoded too
+    whole: bool = False  # all pixels in place of thumbnails
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What is known of one file after opening it; fields as in images.parquet. `thumb` is (S, S, 3), or None."""
+    """What is known of one file after opening it; fields as in images.parquet. `thumb` is (S, S, 3), or None.
+
+    `pixels` and `beside` are what whole.py gives, where all pixels were asked for.
+    """
 
     status: str
     error: str | None = None
@@ -44,6 +48,8 @@ class Decoded:
     camera: str | None = None
     taken_at: datetime | None = None
     has_gps: bool | None = None
+    pixels: Pixels | None = None
+    beside: str | None = None
 
 
 def is_flat(thumb: Pixels) -> bool:

@@ -83,13 +83,14 @@ def _serve(order: Order, shared: int, answers: IO[bytes]) -> None:
         if time.thread_time() - began_s > order.timeout_s:  # that timer is no finer than the ticks of the system
             decoded = timed_out(order.timeout_s)
         noise = _noise()
-        if decoded.thumb is None and noise:
+        if decoded.status != "ok" and noise:
             decoded = replace(decoded, error=f"{decoded.error} ({noise})")
         waiting.append((place, decoded))
         late = time.monotonic() - answered_s > _ANSWER_WITHIN_S
-        if late or len(waiting) == _ANSWERS_AT_ONCE or number == len(order.files) - 1:
+        if late or order.reading.whole or len(waiting) == _ANSWERS_AT_ONCE or number == len(order.files) - 1:
             data = pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL)
-            answers.write(packed(len(data)) + data)
+            answers.write(packed(len(data)))
+            answers.write(data)
             answers.flush()
             waiting, answered_s = [], time.monotonic()
 

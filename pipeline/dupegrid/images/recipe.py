@@ -23,7 +23,9 @@ from dupegrid.core.arrays import Pixels, clamped64
 from dupegrid.images.decoded import Decoded, Reading, is_flat
 from dupegrid.images.exif import orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
+from dupegrid.images.frames import INT32_MAX, CountedBytes, frames_of
 from dupegrid.images.opening import NotRegularError, OpenedFile
+from dupegrid.images.whole import whole_pixels
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
@@ -33,8 +35,6 @@ MID_GREY: Final = (128, 128, 128)
 # A larger file is read only when it is a picture: not every video, disk image, ...
 _READ_AT_ONCE_BYTES: Final = 1 << 24
 _HEAD_BYTES: Final = 1 << 12
-_INT32_MAX: Final = (1 << 31) - 1  # what the columns of images.parquet hold
-_READS_FOR_FRAMES: Final = 1 << 19  # two seconds at most; reads, as a clock would not give the same each time
 _PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
 
 pillow_heif.register_heif_opener()
@@ -93,6 +93,8 @@ def limit_decoders(pixels: int) -> None:
 def decode(data: bytes, reading: Reading) -> Decoded:
     """The thumbnail of a picture file's bytes, (side, side, 3) uint8, or the reason why there is none. Never raises.
 
+    Where `reading` is for the whole of it, `pixels` and `beside` in its place.
+
     `frames` is None where counting them takes too long; the thumbnail, of the first, is there all the same.
     """
     if not data:
@@ -106,7 +108,10 @@ def decode(data: bytes, reading: Reading) -> Decoded:
             if len(bare) == len(data):
                 raise
             thumb = _picture(bare, reading, facts)
+            facts["beside"] = None  # its profile is not known
         facts["file_hash"] = hashlib.blake2b(data, digest_size=16).hexdigest()
+        if reading.whole:
+            return Decoded("ok", pixels=thumb, **facts)
         return Decoded("ok", thumb=thumb, thumb_hash=hashlib.blake2b(thumb.tobytes(), digest_size=16).digest(), **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files
         status, reason = _failure(error, data)
@@ -114,12 +119,12 @@ def decode(data: bytes, reading: Reading) -> Decoded:
 
 
 def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
-    """The thumbnail of a picture; what is known of it goes to `facts`, as far as it came."""
+    """The thumbnail of a picture, or all of its pixels; what is known of it goes to `facts`, as far as it came."""
     # Frames of these are in their headers; a read through Python takes a tenth of the time of a small picture.
-    file = io.BytesIO(data) if data.startswith(FRAMES_KNOWN) else _File(data)
+    file = io.BytesIO(data) if data.startswith(FRAMES_KNOWN) else CountedBytes(data)
     with Image.open(file, formats=FORMATS) as image:
         facts |= {"format": image.format, "mode": image.mode}
-        if max(image.size) > _INT32_MAX:
+        if max(image.size) > INT32_MAX:
             raise Image.DecompressionBombError(f"a side of {max(image.size):,} pixels, more than is counted")
         orientation = orientation_of(image)
         still_to_turn = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself, size included
@@ -134,31 +139,15 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         }
         if width * height > reading.max_pixels:
             raise Image.DecompressionBombError(f"{width * height:,} pixels, over --max-pixels")
+        if reading.whole:
+            pixels, facts["beside"] = whole_pixels(image, _to_rgb(image))
+            return _upright(pixels, still_to_turn)
         thumb = _thumbnail(image, reading, still_to_turn)
         flat = is_flat(thumb)
         transparent = flat and image.has_transparency_data and _is_transparent(image)
         facts |= {"flat": flat, "transparent": transparent}
-        if isinstance(file, _File):
-            file.reads_left = _READS_FOR_FRAMES
-        facts["frames"] = _frames(image)
+        facts["frames"] = frames_of(image, file)
         return thumb
-
-
-class _File(io.BytesIO):
-    """A file's bytes, which may be read from so many times; None: for ever."""
-
-    reads_left: int | None = None
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if self.reads_left is not None:
-            if not self.reads_left:
-                raise _CountingTooLongError
-            self.reads_left -= 1
-        return super().read(size)
-
-
-class _CountingTooLongError(Exception):
-    pass
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -205,16 +194,6 @@ def _failure(error: Exception, data: bytes) -> tuple[str, str]:
     return "decode_error", f"{type(error).__name__}: {message}"
 
 
-def _frames(image: Image.Image) -> int | None:
-    try:
-        frames = int(getattr(image, "n_frames", 1))
-    except _CountingTooLongError:
-        return None
-    except Exception:  # a damaged later frame is no reason to lose the first
-        return 1
-    return frames if frames <= _INT32_MAX else None
-
-
 def _thumbnail(image: Image.Image, reading: Reading, orientation: int) -> Pixels:
     if not reading.exact:
         image.draft(None, (4 * reading.side, 4 * reading.side))
@@ -223,6 +202,17 @@ def _thumbnail(image: Image.Image, reading: Reading, orientation: int) -> Pixels
     if orientation in _UPRIGHT:
         squashed = squashed.transpose(_UPRIGHT[orientation])
     return np.ascontiguousarray(squashed)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    if orientation not in _UPRIGHT:
+        return pixels
+    return np.ascontiguousarray(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
+
+
+def shrunk(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Pixels, uint8 (h, w, 3 or 4), at another size: each is the mean of what it stands for, as BICUBIC weighs it."""
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _squashed(image: Image.Image, side: int, exact: bool) -> Image.Image:

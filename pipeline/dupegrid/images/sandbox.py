@@ -135,7 +135,7 @@ class _Process:
         except (EOFError, OSError, pickle.UnpicklingError):
             return
 
-    def _received(self, size: int, timeout_s: float) -> bytes:
+    def _received(self, size: int, timeout_s: float) -> bytes | bytearray:
         """The next bytes that the process writes; EOFError when it does not."""
         assert self._process.stdout is not None
         source = self._process.stdout.fileno()
@@ -145,7 +145,10 @@ class _Process:
             if not data:
                 raise EOFError
             self._unread += data
-        found = bytes(self._unread[:size])
+        if len(self._unread) == size:  # as a rule: not copied, as all pixels of a picture are many
+            found, self._unread = self._unread, bytearray()
+            return found
+        found = self._unread[:size]
         del self._unread[:size]
         return found
 

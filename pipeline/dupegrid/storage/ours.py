@@ -27,6 +27,7 @@ _GROUP: Final = rf"({_ARRAY}|\w+|\w+/{_ARRAY})"
 _FOLDERS: Final = {
     "index": r"(part-\d{6,}|_images)\.parquet",
     "matches.parquet": r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet",
+    "relations.parquet": r"part-(\d{6,}|equal)\.parquet",
     "thumbs.zarr": _ARRAY,
     "tiles.zarr": _ARRAY,
     "mse.zarr": _ARRAY,

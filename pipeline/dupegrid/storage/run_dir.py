@@ -39,6 +39,7 @@ ARTIFACTS: Final = {
     "compare": (
         "receipt.json",
         "compared.parquet",
+        "relations.parquet",
         "tiles.zarr",
         "matches.parquet",
         "settled.parquet",
@@ -76,6 +77,8 @@ class RunDir:
         self.matches = path / "matches.parquet"
         self.collapsed = self.matches / "part-identical.parquet"  # pairs with the representative of a set
         self.adopted = self.matches / "part-settled.parquet"  # matches among settled images
+        self.relations = path / "relations.parquet"
+        self.equal_files = self.relations / "part-equal.parquet"  # those of files that are equal byte for byte
         self.settled = path / "settled.parquet"
         self.settled_matches = path / "settled-matches.parquet"  # where those wait while matches.parquet goes
         self.compared = path / "compared.parquet"
@@ -93,6 +96,10 @@ class RunDir:
     def match_part(self, i: int, j: int, part: int) -> Path:
         """A part of the matches of tile (i, j): schema MATCHES."""
         return self.matches / f"part-{i:05d}-{j:05d}-{part:03d}.parquet"
+
+    def relation_part(self, number: int) -> Path:
+        """The relations of piece of work `number`: schema RELATIONS_TABLE."""
+        return self.relations / f"part-{number:06d}.parquet"
 
     def once(self, name: Hashable, make: Callable[[], T], keep: int | None = None) -> T:
         """What `make` gives, made when it is first asked for under this name, and kept until `renew`.

@@ -75,6 +75,31 @@ MATCHES = pa.schema(
     ]
 )
 
+# Where --relations asks for them, one row a match: what its two pictures are to each other at full resolution.
+RELATIONS_TABLE = pa.schema(
+    [
+        ("a", pa.int64()),
+        ("b", pa.int64()),
+        ("relation", pa.string()),  # a word of RELATIONS
+        (
+            "full_mse",
+            pa.float64(),
+        ),  # of all pixels, the larger picture shrunk; null where one does not lie on the other
+        ("reason", pa.string()),  # what makes it 'edited', or why it is 'unknown'; else null
+    ]
+)
+
+# What the two pictures of a match are to each other, and the words for it; the first that holds.
+RELATIONS = {
+    "same_bytes": "the same file, byte for byte",
+    "same_pixels": "every pixel the same",  # upright, at full resolution, with alpha, depth and colour profile
+    "turned": "turned or mirrored",  # and otherwise as the next two, or the same
+    "resized": "another size",
+    "recompressed": "saved again",  # of one size
+    "edited": "changed",  # text, parts, colours, brightness, sharpness, cut, stretched, other frames
+    "unknown": "could not be looked at",
+}
+
 # Internal to the compare stage: the images whose pairs are all decided, and what of them decided that.
 COMPARED = pa.schema(
     [

@@ -1,0 +1,273 @@
+"""The stage of relations: matches.parquet -> relations.parquet, by a look at matching pictures at full resolution.
+
+Images are put into blocks, those that match each other into one as far as they fit; a piece of work is all pairs of two
+blocks. It decodes each of its pictures once, in the processes that decode, holds a picture until its last pair is told,
+and writes its part whole: the mark. Files that are equal byte for byte are not opened.
+"""
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Ints
+from dupegrid.core.config import Config
+from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.progress import Reporter
+from dupegrid.core.runtime import Runtime
+from dupegrid.core.text import shown
+from dupegrid.images.archives import forget_archives
+from dupegrid.images.chunk import decoded_of
+from dupegrid.images.decoded import Decoded, Reading
+from dupegrid.images.decoder import File
+from dupegrid.images.facts import TRIED_AGAIN, reading_of
+from dupegrid.images.fetching import fetched
+from dupegrid.images.remote import is_address, place_of
+from dupegrid.images.sources import Sources
+from dupegrid.pairs.matches import read_matches
+from dupegrid.pairs.relation import RULES, Verdict, relation
+from dupegrid.storage.hold import check_hold, current
+from dupegrid.storage.ours import parts_in, remove
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import IMAGES, RELATIONS, RELATIONS_TABLE
+from dupegrid.storage.tables import read_metadata, read_table, write_table
+
+_MOST_PIXELS: Final = 100_000_000  # of a picture; one takes 300 to 400 MB
+_BLOCK_PIXELS: Final = 40_000_000  # of the pictures of a block, unless it is of one
+_BLOCK_IMAGES: Final = 64
+_LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
+_OF: Final = "relations"  # in the facts of a part: the key of what it is of
+_PICTURE: Final = ("id", "path_raw", "size_bytes", "mtime_ns", "width", "height", "format", "frames", "file_hash")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All matching pairs by piece of work: ids a and b, and what is done to b."""
+
+    a: Ints
+    b: Ints
+    orientation: pa.ChunkedArray
+    starts: Ints  # of each piece, and the end of the last; before the first are the pairs of equal files
+
+    def piece(self, number: int) -> list[tuple[int, int, str]]:
+        """The pairs of a piece of work."""
+        here = slice(int(self.starts[number]), int(self.starts[number + 1]))
+        orientation = self.orientation[here].to_pylist()
+        return list(zip(self.a[here].tolist(), self.b[here].tolist(), orientation, strict=True))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the task of a piece of work needs to know."""
+
+    run_dir: RunDir
+    comparison: str  # the key of the matches
+    sources: Sources
+    servers: frozenset[bytes]  # and buckets: none but those of the run's PATHs is connected to
+    reading: Reading
+    timeout_s: float
+    token: str
+
+
+def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> None:
+    """Make relations.parquet of the matches that are there, going on where an earlier run stopped."""
+    comparison = fingerprint(*run_dir.tiles_keys())
+    reading = replace(reading_of(config), whole=True, max_pixels=min(config.max_pixels, _MOST_PIXELS))
+    servers = frozenset(place_of(root) for root in map(os.fsencode, config.roots) if is_address(root))
+    job = Job(run_dir, comparison, Sources.of(config), servers, reading, config.file_timeout, current().token)
+    plan, key = _plan(run_dir, comparison), _key(comparison)
+    run_dir.relations.mkdir(exist_ok=True)
+    for path in parts_in(run_dir.relations):
+        facts = read_metadata(path)
+        if (facts.get(_OF), facts.get("layout")) != (key, _layout()):
+            remove(path)
+    equal = int(plan.starts[0])
+    if not _is_whole(run_dir.equal_files, equal):
+        words = pa.array(["same_bytes"] * equal, pa.string())
+        columns = [plan.a[:equal], plan.b[:equal], words, np.zeros(equal), pa.nulls(equal, pa.string())]
+        write_table(run_dir.equal_files, pa.table(columns, schema=RELATIONS_TABLE), _facts(job))
+    sizes = np.diff(plan.starts).tolist()
+    pending = [n for n, size in enumerate(sizes) if not _is_done(run_dir.relation_part(n), size, config.file_timeout)]
+    todo = sum(sizes[n] for n in pending)
+    with reporter.stage("relate", len(plan.a), "pairs", len(plan.a) - todo) as advance:
+        runtime.each(partial(tell, job), pending, advance)
+    forget_archives()
+    told = Counter(read_table(run_dir.relations, RELATIONS_TABLE, ["relation"])["relation"].to_pylist())
+    reporter.say("relate: " + (", ".join(f"{told[word]:,} {word}" for word in RELATIONS if told[word]) or "no matches"))
+
+
+def tell(job: Job, number: int) -> int:
+    """Tell the relations of a piece of work, and write its part. Returns of how many pairs."""
+    with job.run_dir.writing_for(job.token):
+        pairs = _plan(job.run_dir, job.comparison).piece(number)
+        rows: list[tuple[Any, ...]] = []
+        passing: Counter[str] = Counter()
+        for place, verdict, status in _verdicts(job, pairs):
+            rows.append((*pairs[place][:2], *verdict))
+            passing[status] += 1
+        columns = dict(zip(RELATIONS_TABLE.names, zip(*sorted(rows), strict=True), strict=True))
+        table = pa.table(columns, schema=RELATIONS_TABLE)
+        write_table(job.run_dir.relation_part(number), table, _facts(job, passing))
+    return len(pairs)
+
+
+def read_relations(run_dir: RunDir, matches: pa.Table) -> pa.Table:
+    """The relations of these matches, which have at least a and b, sorted by both, as the relations are.
+
+    StoreError unless all are there, DamagedError where a part of them is not as it was written.
+    """
+    missing = StoreError(
+        f"{shown(run_dir.path)} does not say how its matches are related: make that with 'dupegrid run ... --relations'"
+    )
+    key = _key(fingerprint(*run_dir.tiles_keys()))
+    if not run_dir.relations.exists() or any(read_metadata(p).get(_OF) != key for p in parts_in(run_dir.relations)):
+        raise missing
+    table = read_table(run_dir.relations, RELATIONS_TABLE, whole=True).sort_by([("a", "ascending"), ("b", "ascending")])
+    if not all(table[name].equals(matches[name]) for name in ("a", "b")):
+        raise missing
+    if not pc.all(pc.is_in(table["relation"], pa.array(RELATIONS)), min_count=0).as_py():
+        raise DamagedError(run_dir.relations, "it has words that no run writes")
+    return table
+
+
+def laid_out(a: Ints, b: Ints, pixels: Ints) -> Ints:
+    """The number of the piece of work of each pair, ids (k,) and (k,), sorted; `pixels` is by id. int64 (k,)."""
+    ids, first = np.unique(np.stack([a, b], axis=1), return_index=True)
+    order = np.argsort(first)
+    stars = np.split(ids[order], np.flatnonzero(np.diff(a[first[order] // 2])) + 1)  # those that one image brings
+    block, number, images, taken = np.zeros(len(ids), np.int64), 0, 0, 0
+    for star in stars:
+        of_star = int(pixels[star].sum())
+        fits_alone = len(star) <= _BLOCK_IMAGES and of_star <= _BLOCK_PIXELS
+        for place, image in enumerate(star):
+            more, count = (of_star, len(star)) if fits_alone and not place else (int(pixels[image]), 1)
+            if images and (images + count > _BLOCK_IMAGES or taken + more > _BLOCK_PIXELS):
+                number, images, taken = number + 1, 0, 0
+            block[np.searchsorted(ids, image)] = number
+            images, taken = images + 1, taken + int(pixels[image])
+    first_block, second_block = block[np.searchsorted(ids, a)], block[np.searchsorted(ids, b)]
+    pieces = np.minimum(first_block, second_block) * (number + 1) + np.maximum(first_block, second_block)
+    return np.unique(pieces, return_inverse=True)[1].reshape(-1)
+
+
+def _plan(run_dir: RunDir, comparison: str) -> Plan:
+    return run_dir.once(("plan of relations", comparison), partial(_planned, run_dir, comparison))
+
+
+def _planned(run_dir: RunDir, comparison: str) -> Plan:
+    matches = read_matches(run_dir, comparison, ["a", "b", "orientation"])
+    if not pc.all(pc.is_in(matches["orientation"], pa.array(ORIENTATIONS)), min_count=0).as_py():
+        raise DamagedError(run_dir.matches, "it has orientations that there are not")
+    images = run_dir.image_columns(IMAGES, ["width", "height", "file_hash"])
+    a, b = matches["a"].to_numpy(), matches["b"].to_numpy()
+    hashes = [images["file_hash"].take(matches[name]) for name in ("a", "b")]
+    equal: Bools = pc.fill_null(pc.equal(*hashes), False).to_numpy()
+    pixels = np.prod([images[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height")], axis=0)
+    piece = np.full(len(a), -1)
+    if not equal.all():
+        piece[~equal] = laid_out(a[~equal], b[~equal], pixels)
+    order = np.argsort(piece, kind="stable")
+    starts = np.searchsorted(piece[order], np.arange(piece.max(initial=-1) + 2))
+    return Plan(a[order], b[order], matches["orientation"].take(order), starts)
+
+
+def _key(comparison: str) -> str:
+    return fingerprint(comparison, RULES, RELATIONS_TABLE.names, _MOST_PIXELS)
+
+
+def _layout() -> str:
+    return fingerprint(_BLOCK_PIXELS, _BLOCK_IMAGES)
+
+
+def _facts(job: Job, statuses: Counter[str] | None = None) -> dict[str, str]:
+    """What a part says of itself: what it is of, and how many of its rows may be told another time."""
+    counts = statuses or Counter()
+    again = sum(counts[name] for name in TRIED_AGAIN)
+    late = {"late": repr(job.timeout_s)} if counts["timeout"] else {}
+    return {_OF: _key(job.comparison), "layout": _layout(), "again": str(again), **late}
+
+
+def _is_done(path: Path, rows: int, timeout_s: float) -> bool:
+    """Whether a part is there, and would be the same if it were made again."""
+    facts = read_metadata(path)
+    return facts.get("again") == "0" and facts.get("late", repr(timeout_s)) == repr(timeout_s) and _is_whole(path, rows)
+
+
+def _is_whole(path: Path, rows: int) -> bool:
+    try:
+        return len(read_table(path, RELATIONS_TABLE)) == rows
+    except DamagedError:
+        return False
+
+
+def _verdicts(job: Job, pairs: list[tuple[int, int, str]]) -> Iterator[tuple[int, Verdict, str]]:
+    """What the pictures of each pair are to each other: its place, the verdict, the status of what was not read."""
+    ids = list(dict.fromkeys(image for a, b, _ in pairs for image in (a, b)))
+    table = job.run_dir.once("pictures", lambda: job.run_dir.image_columns(IMAGES, _PICTURE)).take(ids)
+    pictures = {row["id"]: row for row in table.to_pylist()}
+    places = defaultdict(list)
+    for place, (a, b, _) in enumerate(pairs):
+        places[a].append(place)
+        places[b].append(place)
+    left = {image: len(of_image) for image, of_image in places.items()}
+    arrived: dict[int, Decoded] = {}
+    for image, decoded in _decoded(job, pictures):
+        arrived[image] = decoded
+        for place in places[image]:
+            a, b, orientation = pairs[place]
+            if a in arrived and b in arrived:
+                verdict, status = _verdict([pictures[a], pictures[b]], [arrived[a], arrived[b]], orientation)
+                yield place, verdict, status
+                for done in (a, b):
+                    left[done] -= 1
+                    if not left[done]:
+                        del arrived[done]
+
+
+def _decoded(job: Job, pictures: dict[int, dict[str, Any]]) -> Iterator[tuple[int, Decoded]]:
+    """All pixels of each picture, or why not."""
+    wanted = []
+    for image, row in pictures.items():
+        if (row["width"] or 0) * (row["height"] or 0) > _MOST_PIXELS:
+            yield image, Decoded("too_large", f"over {_MOST_PIXELS // 1_000_000} megapixels")
+        elif is_address(row["path_raw"]) and place_of(row["path_raw"]) not in job.servers:
+            yield image, Decoded("unreadable", "it lies on no server of this run's PATHs")
+        else:
+            wanted.append(image)
+    files = [File(*(pictures[image][name] for name in File._fields)) for image in wanted]
+    looked_s = time.monotonic()
+    with closing(fetched(files, job.sources)) as batches:
+        for at, decoded in decoded_of(batches, job.reading, job.timeout_s):
+            if time.monotonic() - looked_s > _LOOKS_EVERY_S:
+                check_hold()
+                looked_s = time.monotonic()
+            same = decoded.file_hash == pictures[wanted[at]]["file_hash"]
+            if decoded.status == "ok" and not same:
+                decoded = Decoded("changed", "the file is not the one that was listed")
+            yield wanted[at], decoded
+
+
+def _verdict(rows: list[dict[str, Any]], decoded: list[Decoded], orientation: str) -> tuple[Verdict, str]:
+    """What two pictures are to each other, by their rows and what was decoded; and a status that is not 'ok'."""
+    for name, found in zip("ab", decoded, strict=True):
+        if found.pixels is None:
+            return Verdict("unknown", None, f"{name}: {found.status}: {found.error}"), found.status
+    # The second picture of an MPO file is for screens that show depth, or a preview.
+    frames = [1 if row["format"] == "MPO" else row["frames"] for row in rows]
+    if frames[0] != frames[1]:
+        of_each = " and ".join("unknown" if count is None else str(count) for count in frames)
+        return Verdict("edited", None, f"other numbers of frames: {of_each}"), "ok"
+    alone = all(row["frames"] == 1 for row in rows)
+    proven = alone and decoded[0].beside is not None and decoded[0].beside == decoded[1].beside
+    first, second = (found.pixels for found in decoded if found.pixels is not None)
+    return relation(first, second, orientation, proven), "ok"

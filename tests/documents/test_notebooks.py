@@ -22,7 +22,7 @@ SHOWN = {
     "02_threshold": (4, ["dg-pair", "dg-card", "Cut at 20"]),
     "03_matrix": (1, ["dask.array", "float64"]),
     "04_clusters_and_keepers": (0, ["data:image/jpeg", "largest_mse", "_copy", "dg-card"]),
-    "05_leakage": (1, ["percent", "group", "dg-pair"]),
+    "05_leakage": (1, ["leaking_percent", "label_b", "data:image/jpeg", "drop"]),
     "06_dask_cluster": (1, ["127.0.0.1", "dg-card"]),
 }
 # `%reset` would take __spec__ too, without which no process can be started.

@@ -40,7 +40,7 @@ def harmless(html: str) -> bool:
     return (
         not tags(html) & {"script", "iframe", "object", "link", "b.jpg"}
         and not re.search(r"<[^>]*\son\w+=", re.sub(r"'[^']*'", "''", html))
-        and all(source.startswith("data:image/jpeg;base64,") for source in sources)
+        and all(source.startswith(("data:image/jpeg;base64,", "data:image/png;base64,")) for source in sources)
         and "<img src=x" not in html
         and "\u202e" not in html
         and not any("\ud800" <= c <= "\udfff" for c in html)
@@ -102,6 +102,17 @@ def test_a_cut_is_short_and_shows_its_clusters(run: dupegrid.Run) -> None:
     assert repr(cut) == "Cut at 50: 2 pairs, 4 images in 2 clusters"
     assert cut.show(0).html.count("<img") == 2
     assert "onerror=alert(1)>" not in cut.show([0, 1]).html
+
+
+def test_an_explanation_names_both_files(run: dupegrid.Run) -> None:
+    for pair in ((0, 1), (0, 4)):
+        html = run.explain(*pair)._repr_html_()
+        assert harmless(html)
+        assert html.count("<bdi>") == 2
+    assert (
+        "in one cluster from threshold"
+        in run.explain(*run.at(50).matches.to_pandas()[["a", "b"]].iloc[0])._repr_html_()
+    )
 
 
 def test_a_run_travels_without_its_tables(run: dupegrid.Run) -> None:

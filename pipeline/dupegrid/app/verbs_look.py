@@ -24,7 +24,8 @@ def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
     picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"
     check_picture(picture)
     write_bytes(picture, found.picture)
-    lines = [*explain_lines(found), f"picture     {picture}"]
+    threshold = done.config.threshold if done.config.metric == "mse" else None  # which is by another measure
+    lines = [*explain_lines(found, threshold), f"picture     {picture}"]
     say({**found.as_dict(), "picture": str(picture)}, lines, as_json)
 
 

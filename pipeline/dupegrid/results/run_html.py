@@ -53,10 +53,14 @@ def _line(run: Results) -> str:
         rows, threshold = run.clusters, run.config.threshold
         duplicates = pc.sum(pc.equal(rows["role"], "duplicate")).as_py() or 0
         size = size_text(bytes_of(run.images, rows))
-        facts.append(f"{counted(duplicates, 'duplicate')} at MSE {threshold:g}, {size} in them")
+        facts.append(f"{counted(duplicates, 'duplicate')} at {_measure(run.config)} {threshold:g}, {size} in them")
     except DupegridError:
         facts.append("not finished")
     return f"<div>{escape('; '.join(facts))}</div>"
+
+
+def _measure(config: Config) -> str:
+    return "MSE" if config.metric == "mse" else config.metric
 
 
 def _section(title: str, draw: Callable[[], tuple[str, str]], is_open: bool = False) -> str:
@@ -72,7 +76,7 @@ def _section(title: str, draw: Callable[[], tuple[str, str]], is_open: bool = Fa
 def _matches(run: Results) -> tuple[str, str]:
     score, threshold, cutoff = run.match_scores["score"].to_numpy(), run.config.threshold, run.config.cutoff
     near = int((score <= threshold).sum())
-    return f"{near:,} at or under {threshold:g}, {len(score):,} up to {cutoff:g}", _histogram(score, threshold, cutoff)
+    return f"{near:,} at or under {threshold:g}, {len(score):,} up to {cutoff:g}", _histogram(score, run.config)
 
 
 def _clusters(run: Results) -> tuple[str, str]:
@@ -115,10 +119,11 @@ def _settings(config: Config) -> tuple[str, str]:
     return "other than the defaults", table_of((), rows)
 
 
-def _histogram(score: Float64s, threshold: float, cutoff: float) -> str:
+def _histogram(score: Float64s, config: Config) -> str:
     """How many pairs have which score, as SVG: by the logarithm both ways, those of 0 at the left."""
     if not len(score):
         return "<p>none</p>"
+    threshold, cutoff = config.threshold, config.cutoff
     least = max(float(score[score > 0].min(initial=cutoff or 1.0)), (cutoff or 1.0) * 1e-4)
     edges = np.geomspace(least, max(cutoff, least * 10), _BARS)
     counts = np.bincount(np.searchsorted(edges, score, side="left"), minlength=_BARS + 1)
@@ -132,10 +137,11 @@ def _histogram(score: Float64s, threshold: float, cutoff: float) -> str:
         bars.append(f"<rect {place} {colour}><title>{counts[k]:,}</title></rect>")
     cut = min(_WIDTH, (1 + float(np.searchsorted(edges, threshold, side="right") - 1)) * step + step)
     line = f"<line x1='{cut:.1f}' x2='{cut:.1f}' y1='0' y2='{_HEIGHT}' stroke='#c23b22'/>"
-    ends = ((0, "start", f"MSE {0 if (score == 0).any() else least:.3g}"), (_WIDTH, "end", f"{edges[-1]:,.4g}"))
-    words = "".join(
-        f"<text x='{x}' y='{_HEIGHT + 14}' text-anchor='{anchor}' font-size='11' fill='currentColor'>{text}</text>"
-        for x, anchor, text in ends
+    ends = (
+        (0, "start", f"{_measure(config)} {0 if (score == 0).any() else least:.3g}"),
+        (_WIDTH, "end", f"{edges[-1]:,.4g}"),
     )
+    style = f"y='{_HEIGHT + 14}' font-size='11' fill='currentColor'"
+    words = "".join(f"<text x='{x}' text-anchor='{anchor}' {style}>{escape(text)}</text>" for x, anchor, text in ends)
     size = f"width='{_WIDTH}' height='{_HEIGHT + 18}' viewBox='0 0 {_WIDTH} {_HEIGHT + 18}'"
     return f"<svg xmlns='http://www.w3.org/2000/svg' {size} role='img'>{''.join(bars)}{line}{words}</svg>"

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
     from dupegrid.app.ask import evaluate, folders, leakage, top, unique
+    from dupegrid.app.demo import demo
     from dupegrid.app.export import export
     from dupegrid.app.fastdif_config import FastDiffPyConfig
     from dupegrid.app.fastdifpy import FastDifPy
     from dupegrid.app.opening import open_run
     from dupegrid.app.run import Run
     from dupegrid.core.errors import DupegridError
+    from dupegrid.results import plots as plots
 
 _HOMES = {
     "DupegridError": "core.errors",
@@ -22,6 +24,7 @@ _HOMES = {
     "FastDiffPyConfig": "app.fastdif_config",
     "Run": "app.run",
     "export": "app.export",
+    "demo": "app.demo",
     "open_run": "app.opening",
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
     **dict.fromkeys(("evaluate", "folders", "leakage", "top", "unique"), "app.ask"),
@@ -34,6 +37,7 @@ __all__ = [
     "Run",
     "cluster",
     "compare",
+    "demo",
     "estimate",
     "evaluate",
     "export",
@@ -50,6 +54,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plots":  # a module of its own, which needs matplotlib
+        return import_module("dupegrid.results.plots")
     if name == "__version__":
         from importlib.metadata import version
 
@@ -63,4 +69,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "plots", "__version__"]

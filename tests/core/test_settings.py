@@ -43,11 +43,20 @@ def test_keyword_arguments_are_the_fields_of_config() -> None:
     assert get_type_hints(Settings) == {name: given(hints[name]) for name in Config.model_fields}
     assert get_type_hints(CompareSettings).keys() == settings_of("compare").keys()
     for verb in (dupegrid.run, dupegrid.index, dupegrid.estimate):
-        assert not Config.model_fields.keys() & inspect.signature(verb).parameters.keys(), verb
+        assert not Config.model_fields.keys() & set(verb.__code__.co_varnames[: verb.__code__.co_kwonlyargcount]), verb
+
+
+def test_help_and_completion_know_every_setting_and_its_default() -> None:
+    for verb in (dupegrid.run, dupegrid.index, dupegrid.compare, dupegrid.estimate):
+        parameters = inspect.signature(verb).parameters
+        for name in settings_of(verb.__name__):
+            field = Config.model_fields[name]
+            assert parameters[name].default == (None if field.default_factory else field.default), (verb, name)
+        assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
 def test_every_verb_has_the_flags_of_its_settings() -> None:
-    own = {"out", "config", "list-new", "json", "help"}
+    own = {"out", "config", "list-new", "json", "help", "plots", "plots-most"}
     assert {"run", "index", "compare", "cluster", "estimate"} == VERBS
     for verb in VERBS:
         flags = {name.replace("_", "-") for name, taken in settings_of(verb).items() if taken.flag}

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
+from dupegrid.app.keywords import with_keywords
 from dupegrid.app.opening import absolute, open_run
 from dupegrid.app.out import check_out, known_config, write_run_json
 from dupegrid.app.page import write_page
@@ -26,7 +27,7 @@ from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageErr
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import shown
-from dupegrid.core.values import StrPath, StrPaths, Texts
+from dupegrid.core.values import StrPath, StrPaths, Texts, flattened
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.index import index_progress
@@ -50,8 +51,9 @@ from dupegrid.storage.tables import FORMAT, write_json, write_table
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 
 
+@with_keywords
 def run(
-    *folders: StrPath,
+    *folders: StrPaths,
     out: StrPath,
     config: StrPath | None = None,
     quiet: bool = False,
@@ -84,8 +86,9 @@ def run(
                 chosen = Run(chosen.path, chosen.config)
 
 
+@with_keywords
 def index(
-    *folders: StrPath,
+    *folders: StrPaths,
     out: StrPath,
     config: StrPath | None = None,
     quiet: bool = False,
@@ -103,6 +106,7 @@ def index(
     return chosen
 
 
+@with_keywords
 def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **settings: Unpack[CompareSettings]) -> Run:
     """Compare all pairs of an indexed run: matches.parquet and receipt.json.
 
@@ -188,14 +192,15 @@ def status(run_dir: StrPath) -> Status:
     )
 
 
-def estimate(*folders: StrPath, config: StrPath | None = None, **settings: Unpack[Settings]) -> Estimate:
+@with_keywords
+def estimate(*folders: StrPaths, config: StrPath | None = None, **settings: Unpack[Settings]) -> Estimate:
     """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing."""
     chosen = load_config(config, None, **_with_paths(settings, folders))
     return reckon(discover(chosen), chosen)
 
 
 def _chosen(
-    folders: Sequence[StrPath], out: StrPath, config: StrPath | None, settings: Settings, reporter: Terminal
+    folders: Sequence[StrPaths], out: StrPath, config: StrPath | None, settings: Settings, reporter: Terminal
 ) -> tuple[Run, Listing]:
     """The run as it will be, and its files; nothing is written yet."""
     end_probe()
@@ -208,11 +213,11 @@ def _chosen(
         return Run(run_dir, chosen), discover(chosen, advance)
 
 
-def _with_paths(settings: Settings, folders: Sequence[StrPath]) -> Settings:
+def _with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:
     """All settings of a call, the PATHs among them where some were given."""
     if folders and "paths" in settings:
         raise ConfigError("the PATHs are given twice, as arguments and as 'paths': leave one of the two out")
-    return {**settings, "paths": folders} if folders else settings
+    return {**settings, "paths": flattened(folders)} if folders else settings
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) -> None:

@@ -54,7 +54,7 @@ class Demo(Answer):
         return {"pictures": self.pictures, "summary": self.summary.as_dict(), **asdict(self.score)}
 
 
-def demo(out: StrPath) -> Demo:
+def demo(out: StrPath, quiet: bool = False) -> Demo:
     """Draw the pictures into out/pictures (once), run on them into out/run, and count what was found of each kind."""
     out = absolute(out)
     pictures, planted_file = out / "pictures", out / "planted.json"
@@ -66,7 +66,7 @@ def demo(out: StrPath) -> Demo:
         planted = read_json(planted_file)["plants"]
     except (OSError, StoreError, KeyError) as error:
         raise RunDirError(f"cannot use {shown(out)} for the demo ({error}): choose a new folder") from None
-    done = run(pictures, out=out / "run", orientations="all")
+    done = run(pictures, out=out / "run", orientations="all", quiet=quiet)
     return Demo(str(pictures), done.summary, score(done, planted))
 
 

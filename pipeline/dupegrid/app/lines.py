@@ -80,14 +80,20 @@ def status_lines(state: "Status") -> list[str]:
     ]
 
 
-def explain_lines(found: "Explanation") -> list[str]:
+def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
     sides = [
         f"{name}           {side.id}: {side.path}, {side.width} x {side.height}, {side.status}"
         for name, side in (("a", found.a), ("b", found.b))
     ]
+    verdict = []
+    if found.best is not None and threshold is not None:
+        least = found.mse[found.best]
+        near = "at or under" if least <= threshold else "over"
+        verdict.append(f"verdict     MSE {least:.4g}, {near} the threshold {threshold:g}")
     joined = "over the cutoff" if found.joined_at is None else f"threshold {found.joined_at:.4f}"
     return [
         *sides,
+        *verdict,
         f"same bytes  {'yes' if found.same_file else 'no'}",
         *(
             f"MSE         {value:.4f} {name}" + (" (best)" if name == found.best else "")

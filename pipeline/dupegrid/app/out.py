@@ -32,13 +32,12 @@ def known_config(path: Path) -> Config | None:
 
 def check_out(path: Path, config: Config, before: Config | None) -> None:
     """Refuse an --out that would mix with other files, or with the thumbnails of other settings than `before`."""
-    text, real = shown(path), path.resolve()
-    for root in {*config.roots} - {config.files_from}:
-        if real.is_relative_to(Path(root).resolve()) if root.startswith("/") else f"{path}/".startswith(root + "/"):
-            raise RunDirError(
-                f"--out {text} lies inside {printable(root)}: choose a folder outside it, "
-                "as nothing is written beside the photos"
-            )
+    text, root = shown(path), config.root_around(path)
+    if root is not None:
+        raise RunDirError(
+            f"--out {text} lies inside {printable(root)}: choose a folder outside it, "
+            "as nothing is written beside the photos"
+        )
     try:
         occupied = path.exists() and any(not is_of_a_lock(file.name) for file in path.iterdir())
     except OSError as error:

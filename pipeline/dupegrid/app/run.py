@@ -1,8 +1,7 @@
 """A run directory to look into: its tables, its thumbnails and the all-to-all matrix; and what run.json says of it."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, SupportsInt
@@ -25,11 +24,14 @@ from dupegrid.pairs.matrix import lazy, mse_matrix
 from dupegrid.pairs.relations import read_relations
 from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
+from dupegrid.results.cut import Cut, sheet
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.hashes import hashes_of, read_hashes
 from dupegrid.results.identical import identical
 from dupegrid.results.keepers import Keeping
-from dupegrid.results.report import Sheet, cards
+from dupegrid.results.notebook import Html, Pairs, table_html
+from dupegrid.results.report import Sheet
+from dupegrid.results.run_html import run_html
 from dupegrid.storage.arrays import Thumbs
 from dupegrid.storage.bucket import BucketPath, file_system
 from dupegrid.storage.run_dir import THUMBS, RunDir
@@ -40,15 +42,6 @@ if TYPE_CHECKING:
     import dask.array as da  # which takes a while to load
 
 _TABLES: Final = ("images", "matches", "clusters")
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What a run says at another threshold: tables of schema MATCHES and CLUSTERS."""
-
-    threshold: float
-    matches: pa.Table
-    clusters: pa.Table
 
 
 class Run:
@@ -120,14 +113,15 @@ class Run:
             raise DamagedError(path, "its clusters are not numbered 0, 1, 2, ...")
         return rows
 
-    def at(self, threshold: float) -> "Cut":
+    def at(self, threshold: float) -> Cut:
         """The matches and clusters of another threshold, up to the cutoff, without comparing again or writing."""
         threshold = number_of(threshold)
         if not 0 <= threshold <= self.config.cutoff:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
         near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
         asked = Filters.of(self.config), Keeping.of(self.config)
-        return Cut(threshold, near, clusters(self.hashed_images, self.matches, threshold, *asked))
+        rows = clusters(self.hashed_images, self.matches, threshold, *asked)
+        return Cut(threshold, near, rows, self.images, self.thumbs_of)
 
     def identical(self, by: str = "file") -> pa.Table:
         """The sets of pictures that are equal (schema IDENTICAL), largest first, the one to keep first of its set.
@@ -208,6 +202,7 @@ class Run:
     def thumbs_of(self, ids: Ints) -> Pixels:
         """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
         self.existing("levels.zarr", "index")
+        ids = np.asarray(ids, np.int64)
         sums = row_checks(self.run_dir.levels().take(COARSE, ids))
         return self.stored_thumbs.take(ids, sums[:, 0])
 
@@ -219,12 +214,16 @@ class Run:
 
     def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:
         """A contact sheet of one cluster or several, which a notebook draws."""
-        numbers = [int(number) for number in (cluster if isinstance(cluster, Iterable) else [cluster])]
-        known = len(pc.unique(self.clusters["cluster"]))
-        for number in numbers:
-            if not 0 <= number < known:
-                raise UsageError(f"no cluster {number}: this run has {known}, counted from 0")
-        return Sheet(cards(self.clusters, self.images, self.thumbs_of, numbers))
+        return sheet(self.clusters, self.images, self.thumbs_of, cluster)
+
+    def pairs(self, order: str = "mse") -> Pairs:
+        """The matches by their MSE, 'mse' or '-mse', which a notebook draws: `run.pairs().show(20)`."""
+        return Pairs.ordered(self.match_scores, self.images, self.thumbs_of, order)
+
+    def html(self, frame: Any, images: str | Sequence[str] = ("a", "b"), most: int = 50) -> Html:
+        """A table of yours with pictures: its first rows, where the columns `images` hold ids. A notebook draws it."""
+        names = [images] if isinstance(images, str) else list(images)
+        return table_html(frame, names, self.images, self.thumbs_of, most)
 
     @property
     def receipt(self) -> Receipt:
@@ -267,8 +266,14 @@ class Run:
     def __fspath__(self) -> str:
         return str(self.path)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Run, (self.path, self.config)  # without the tables: a task that is given it reads what it needs
+
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        return run_html(self)
 
 
 def number_of(threshold: Any) -> float:

@@ -1,4 +1,7 @@
-"""What a person sees while waiting: a bar a stage on a terminal, plain lines elsewhere, always on standard error."""
+"""What a person sees while waiting: a bar a stage on a terminal and in a notebook, plain lines elsewhere.
+
+Always on standard error; in a notebook below the cell.
+"""
 
 import sys
 import time
@@ -13,6 +16,15 @@ from dupegrid.core.progress import Advance
 from dupegrid.core.text import quantity
 
 _WORTH_A_LINE_S = 2.0
+_REDRAWN_EVERY_S = 0.5
+_COLUMNS = (
+    TextColumn("{task.description:<9}"),
+    BarColumn(),
+    TaskProgressColumn(),
+    TextColumn("{task.fields[rate]}"),
+    TimeRemainingColumn(elapsed_when_finished=True),
+    TextColumn("{task.fields[left]}"),
+)
 
 
 class Terminal:
@@ -23,6 +35,7 @@ class Terminal:
         self._console = Console(file=stream and cast(IO[str], _Unfailing(stream)), highlight=False)
         self._quiet = quiet or stream is None
         self._line_every_s = line_every_s
+        self._is_notebook = stream is sys.stderr and self._console.is_jupyter
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Advance]:
@@ -32,6 +45,9 @@ class Terminal:
         """
         if self._quiet:
             yield lambda _count: None
+        elif self._is_notebook:
+            with self._cell(name, total, unit, done) as advance:
+                yield advance
         elif self._console.is_terminal:
             with self._bar(name, total, unit, done) as advance:
                 yield advance
@@ -41,30 +57,26 @@ class Terminal:
 
     @contextmanager
     def _bar(self, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description:<9}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[left]}"),
-        )
-        with Progress(*columns, console=self._console, transient=total is None) as progress:
-            task = progress.add_task(name, total=total, completed=done, rate="", left="left")
-            start, count = time.monotonic(), 0
-
-            def advance(units: int) -> None:
-                nonlocal count
-                count += units
-                rate = _rate(count, time.monotonic() - start, unit)
-                progress.update(
-                    task, advance=units, rate=rate, left="left" if total is None or done + count < total else ""
-                )
-
+        progress = Progress(SpinnerColumn(), *_COLUMNS, console=self._console, transient=total is None)
+        with progress, _counted(progress, name, total, unit, done) as advance:
             yield advance
-            left = "" if count else "done earlier" if done else ""
-            progress.update(task, left=left, total=count if total is None else total)
+
+    @contextmanager
+    def _cell(self, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
+        """A bar below the cell of a notebook, drawn anew in its place, twice a second at most."""
+        progress = Progress(*_COLUMNS, console=self._console)  # not started: what it draws by itself needs ipywidgets
+        with _counted(progress, name, total, unit, done) as advance:
+            place, drawn = None if total is None else _drawn(progress, None), time.monotonic()
+
+            def shown(units: int) -> None:
+                nonlocal place, drawn
+                advance(units)
+                if time.monotonic() - drawn >= _REDRAWN_EVERY_S:
+                    place, drawn = _drawn(progress, place), time.monotonic()
+
+            yield shown
+        if total is not None or place is not None:
+            _drawn(progress, place)
 
     @contextmanager
     def _lines(self, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
@@ -98,6 +110,35 @@ class Terminal:
         """One line for a person."""
         if not self._quiet:
             self._console.print(line, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _counted(progress: Progress, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
+    """A stage as a task of a bar; yields what to call with more units."""
+    task = progress.add_task(name, total=total, completed=done, rate="", left="left")
+    start, count = time.monotonic(), 0
+
+    def advance(units: int) -> None:
+        nonlocal count
+        count += units
+        rate = _rate(count, time.monotonic() - start, unit)
+        left = "left" if total is None or done + count < total else ""
+        progress.update(task, advance=units, rate=rate, left=left)
+
+    yield advance
+    left = "" if count else "done earlier" if done else ""
+    progress.update(task, left=left, total=count if total is None else total)
+
+
+def _drawn(progress: Progress, place: Any) -> Any:
+    """Draw a bar below the cell, in its place if it has one by now; returns that."""
+    from IPython.display import display
+
+    bar = progress.make_tasks_table(progress.tasks)
+    if place is None:
+        return display(bar, display_id=True)  # type: ignore[no-untyped-call]
+    place.update(bar)
+    return place
 
 
 class _Unfailing:

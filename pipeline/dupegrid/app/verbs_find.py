@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import dupegrid as api
 from dupegrid.app.answer_files import check_free, write_new
-from dupegrid.app.flags import File, Json, Out, Paths, RunDir, given, option, say, takes_settings
+from dupegrid.app.flags import File, Json, Out, Paths, Plots, PlotsMost, RunDir, given, option, say, takes_settings
 from dupegrid.app.lines import cluster_lines, demo_lines, estimate_lines, receipt_lines, status_lines, summary_lines
+from dupegrid.app.plotter import plotter
 from dupegrid.core.text import counted, shown
 
 
@@ -18,6 +19,8 @@ def run(
     list_new: Annotated[
         str | None, option(metavar="FILE", help="Write the paths that have no match under --against to a new file.")
     ] = None,
+    plots: Plots = None,
+    plots_most: PlotsMost = None,
     *,
     as_json: Json = False,
     **flags: Any,
@@ -28,12 +31,14 @@ def run(
     """
     if list_new is not None:
         check_free(list_new)
+    draw = plotter(plots, plots_most)
     done = api.run(*(paths or []), out=out, config=config, **given(flags))
     lines = summary_lines(done.summary)
     if list_new is not None:
         count, file = write_new(done, list_new)
         lines.append(f"new         {counted(count, 'picture')} of PATH, listed in {shown(file)}")
-    say(done.summary.as_dict(), lines, as_json)
+    drawn, drawn_lines = draw(done)
+    say({**done.summary.as_dict(), **drawn}, [*lines, *drawn_lines], as_json)
 
 
 @takes_settings

@@ -1,8 +1,9 @@
 """The verbs that look into a run: status, explain, report."""
 
 import dupegrid as api
-from dupegrid.app.flags import Image, Json, RunDir, say
+from dupegrid.app.flags import Image, Json, Plots, PlotsMost, RunDir, say
 from dupegrid.app.lines import explain_lines, status_lines
+from dupegrid.app.plotter import plotter
 from dupegrid.storage.ours import check_picture
 from dupegrid.storage.tables import write_bytes
 
@@ -23,11 +24,14 @@ def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
     picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"
     check_picture(picture)
     write_bytes(picture, found.picture)
-    lines = [*explain_lines(found), f"picture     {picture}"]
+    threshold = done.config.threshold if done.config.metric == "mse" else None  # which is by another measure
+    lines = [*explain_lines(found, threshold), f"picture     {picture}"]
     say({**found.as_dict(), "picture": str(picture)}, lines, as_json)
 
 
-def report(run_dir: RunDir, as_json: Json = False) -> None:
+def report(run_dir: RunDir, plots: Plots = None, plots_most: PlotsMost = None, as_json: Json = False) -> None:
     """Draw the clusters of RUN as a page: report.html."""
+    draw = plotter(plots, plots_most)
     page = str(api.report(run_dir))
-    say({"report": page}, [f"report: {page}"], as_json)
+    drawn, lines = draw(api.open_run(run_dir))
+    say({"report": page, **drawn}, [f"report: {page}", *lines], as_json)

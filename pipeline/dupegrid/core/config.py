@@ -183,6 +183,18 @@ class Config(BaseModel):
         """How many of `roots` are on the side of PATH."""
         return len(self.roots) - len(self.against)
 
+    def root_around(self, folder: Path) -> str | None:
+        """The one of `roots` in which a folder lies, here or in a bucket: nothing is written beside the photos."""
+        real = folder.resolve()
+        for root in {*self.roots} - {self.files_from}:
+            if (
+                real.is_relative_to(Path(root).resolve())
+                if root.startswith("/")
+                else f"{folder}/".startswith(f"{root}/")
+            ):
+                return root
+        return None
+
     @property
     def values_per_thumb(self) -> int:
         """Number of values in one thumbnail: side x side x 3."""

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -81,6 +81,12 @@ def located(path: Any) -> str:
 def one_or_several(value: Any) -> Any:
     """A list where one text or path was given."""
     return [value] if isinstance(value, str | bytes | os.PathLike) else value
+
+
+def flattened(values: Iterable[Any]) -> list[Any]:
+    """One list of what was given one by one or several at once: texts, paths, and lists or columns of such."""
+    lists = ([v] if isinstance(v, str | bytes | os.PathLike) or not isinstance(v, Iterable) else v for v in values)
+    return [value for several in lists for value in several]
 
 
 def none_or_several(value: Any) -> Any:

@@ -94,12 +94,20 @@ def compare_tile(job: Job, tile: Ints) -> int:
 
 def compare_progress(run_dir: RunDir, pairs: str) -> tuple[int, int]:
     """Tiles done and in total of the comparison with this key of its pairs; none where it has not begun."""
+    done, tiles = tiles_done(run_dir, pairs)
+    return len(done), tiles.total if tiles else 0
+
+
+def tiles_done(run_dir: RunDir, pairs: str) -> tuple[set[tuple[int, int]], Tiles | None]:
+    """The tiles that are done, (i, j) with i <= j, of the comparison with this key of its pairs; and their store.
+
+    There is none where the comparison has not begun.
+    """
     compared, layout = run_dir.tiles_keys()
     if compared != pairs:
-        return 0, 0
+        return set(), None
     tiles = run_dir.tiles()
-    done = _done(run_dir, tiles, fingerprint(pairs, layout))
-    return len(done), tiles.total
+    return _done(run_dir, tiles, fingerprint(pairs, layout)), tiles
 
 
 def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: Bools) -> Job:

@@ -150,14 +150,14 @@ def summary_of(
         clusters=len(pc.unique(clusters["cluster"])),
         duplicates=len(duplicates),
         bridges=pc.sum(pc.equal(clusters["role"], "bridge")).as_py() or 0,
-        duplicate_bytes=_bytes_of(images, clusters),
+        duplicate_bytes=bytes_of(images, clusters),
         not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
         pictures_of_path=of_path,
         already_there=there,
     )
 
 
-def _bytes_of(images: pa.Table, clusters: pa.Table) -> int:
+def bytes_of(images: pa.Table, clusters: pa.Table) -> int:
     """The bytes that are free when all duplicates are gone."""
     freed = clusters["image"].take(pa.array(freed_by(images, clusters)))
     return pc.sum(images["size_bytes"].take(freed)).as_py() or 0

@@ -3,12 +3,14 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from dupegrid.core.arrays import CHOICES, Pixels, turned
+from dupegrid.core.text import printable, size_text
 from dupegrid.images.levels import cell_sums, cell_weights, levels
 from dupegrid.images.recipe import encode_png
 from dupegrid.pairs.bounds import level_sse
@@ -51,9 +53,17 @@ class Explanation(Answer):
         return {key: value for key, value in super().as_dict().items() if key != "picture"}
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{name}</td><td>{value:.2f}</td></tr>" for name, value in self.mse.items())
+        sides = "".join(
+            f"<div>{name}: <bdi>{escape(printable(side.path))}</bdi>, "
+            f"{f'{side.width} × {side.height}' if side.width else side.status}, {size_text(side.size_bytes)}</div>"
+            for name, side in (("a", self.a), ("b", self.b))
+        )
+        values = ((f"MSE, {name}", value) for name, value in self.mse.items())
+        rows = "".join(f"<tr><td>{name}</td><td>{value:.2f}</td></tr>" for name, value in values)
+        joined = "" if self.joined_at is None else f"in one cluster from threshold {self.joined_at:.4g} up"
         image = base64.b64encode(self.picture).decode()
-        return f'<img src="data:image/png;base64,{image}" alt=""><table>{rows}</table>'
+        drawn = f'<img src="data:image/png;base64,{image}" alt="">'
+        return f"{sides}{drawn}<div>{joined}</div><table>{rows}</table>"
 
 
 def explain(

@@ -217,6 +217,7 @@ class Tiles:
     def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
         self._array = created or ChunkedArray(path)
         self.total = int(self._array.facts["tiles"])
+        self.strips = int(self._array.shape[0])
 
     @classmethod
     def create(cls, path: Path, strips: int, counts: int, facts: Mapping[str, Any]) -> "Tiles":

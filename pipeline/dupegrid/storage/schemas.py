@@ -158,6 +158,18 @@ IDENTICAL = pa.schema(
     ]
 )
 
+# What is found at other thresholds: what the plot of these draws.
+CURVE = pa.schema(
+    [
+        ("threshold", pa.float64()),
+        ("matches", pa.int64()),  # pairs at or under it
+        ("clusters", pa.int64()),
+        ("duplicates", pa.int64()),
+        ("bridges", pa.int64()),
+        ("duplicate_bytes", pa.int64()),  # on disk, a file under several names once
+    ]
+)
+
 # Why an image in a cluster is no duplicate of the keeper, and the words for it.
 REASONS = {
     "not_asked_for": "not compared with the one to keep",  # --against, --scope, --same-size, --max-aspect, --same-hash

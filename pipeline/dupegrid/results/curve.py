@@ -1,0 +1,47 @@
+"""What a run would say at other thresholds, in numbers. Pure: tables in, a table out."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import Float64s
+from dupegrid.core.config import Config
+from dupegrid.pairs.ask import Filters
+from dupegrid.results.answers import bytes_of
+from dupegrid.results.clusters import clusters
+from dupegrid.results.keepers import Keeping
+from dupegrid.storage.schemas import CURVE
+
+_STEPS: Final = 24
+_LEAST_SHARE: Final = 1e-3  # of the cutoff; under it copies differ by rounding alone
+
+
+def curve(images: pa.Table, scores: pa.Table, config: Config, thresholds: Iterable[float]) -> pa.Table:
+    """What a run with these settings would find at each threshold, one row each, in their order (schema CURVE).
+
+    `images` is a table of schema IMAGES, as `clusters` takes it; `scores` has the columns a, b, mse, orientation and
+    score of schema MATCHES, and holds no pairs over the cutoff, so that no threshold above it says anything.
+    """
+    rows = []
+    for threshold in thresholds:
+        found = clusters(images, scores, threshold, Filters.of(config), Keeping.of(config))
+        rows.append(
+            {
+                "threshold": float(threshold),
+                "matches": pc.sum(pc.less_equal(scores["score"], threshold)).as_py() or 0,
+                "clusters": len(pc.unique(found["cluster"])),
+                "duplicates": pc.sum(pc.equal(found["role"], "duplicate")).as_py() or 0,
+                "bridges": pc.sum(pc.equal(found["role"], "bridge")).as_py() or 0,
+                "duplicate_bytes": bytes_of(images, found),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=CURVE)
+
+
+def steps(threshold: float, cutoff: float) -> Float64s:
+    """Thresholds to look at, float64 (k,), ascending: 0, some up to the cutoff by equal factors, and the run's own."""
+    spread = np.geomspace(cutoff * _LEAST_SHARE, cutoff, _STEPS) if cutoff else np.zeros(1)
+    return np.unique([0.0, *spread[:-1], threshold, cutoff])

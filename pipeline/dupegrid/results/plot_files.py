@@ -1,0 +1,108 @@
+"""A folder of plots, one a matching pair: which are there already, which are drawn, how many at most."""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dupegrid.core.config import Config
+from dupegrid.core.errors import UsageError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.progress import Reporter
+from dupegrid.core.text import printable, shown
+from dupegrid.core.values import StrPath, resolved
+from dupegrid.results.answers import Answer
+from dupegrid.storage.ours import opened
+from dupegrid.storage.tables import writing_whole
+
+MOST: Final = 1000  # pairs that are drawn, unless more are asked for: some 20 a second
+DRAWN_BY: Final = "dupegrid"  # what a plot says as its Software
+_HEAD_BYTES: Final = 1 << 12
+_BY_US: Final = re.compile(rb"^\x89PNG.*Software\x00dupegrid", re.DOTALL)
+
+Draw = Callable[[Mapping[str, Any], str], bytes]  # a row of matches, what the plot is of -> PNG
+
+
+@dataclass(frozen=True)
+class Plots(Answer):
+    """What a folder of plots holds of the matching pairs of a run."""
+
+    folder: str
+    drawn: int
+    there: int  # drawn before
+    left_out: int  # pairs over the number that is drawn at most
+
+
+def checked(folder: StrPath, most: int, config: Config) -> Path:
+    """The folder for so many plots of a run with these settings. UsageError where nothing may be written there."""
+    if not isinstance(most, int) or most < 0:
+        raise UsageError(f"most is {most!r}: give how many pairs to draw, 0 or more")
+    try:
+        path = Path(resolved(folder))
+    except ValueError as error:
+        raise UsageError(f"the folder of plots {error}") from None
+    root = config.root_around(path)
+    if root is not None:
+        raise UsageError(
+            f"the folder of plots {shown(path)} lies inside {printable(root)}: choose one outside it, "
+            "as nothing is written beside the photos"
+        )
+    return path
+
+
+def save_plots(
+    pairs: pa.Table, images: pa.Table, draw: Draw, path: Path, most: int, reporter: Reporter | None
+) -> Plots:
+    """Draw each of the first `most` pairs into a folder, as a-b.png by their ids, where that is not there yet.
+
+    `pairs` has the columns a, b, mse and orientation of schema MATCHES, `images` is of schema IMAGES. A plot is written
+    whole or not at all, and drawn again where what it shows is another by now. UsageError where something else has the
+    name of a plot, which stays as it is.
+    """
+    chosen = pairs.slice(0, most)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write plots to {shown(path)}: {error.strerror}; choose another folder") from None
+    drawn = 0
+    with reporter.stage("plots", len(chosen), "pairs") if reporter else nullcontext(_nobody) as advance:
+        for batch in chosen.to_batches(max_chunksize=1 << 10):
+            for row in batch.to_pylist():
+                file, of = path / f"{row['a']}-{row['b']}.png", _key(row, images)
+                if not _is_there(file, of):
+                    with writing_whole(file, flushed=False) as written:
+                        written.write(draw(row, of))
+                    drawn += 1
+                advance(1)
+    return Plots(str(path), drawn, len(chosen) - drawn, len(pairs) - len(chosen))
+
+
+def _nobody(_count: int) -> None:
+    """Tell nobody of the progress."""
+
+
+def _key(row: Mapping[str, Any], images: pa.Table) -> str:
+    """Equal where a plot would be the same."""
+    files = [images[name][row[side]].as_py() for name in ("path", "file_hash") for side in ("a", "b")]
+    return fingerprint(files, row["mse"], row["orientation"])
+
+
+def _is_there(file: Path, of: str) -> bool:
+    """Whether a plot is there that is of this. UsageError where what has its name is none of ours."""
+    try:
+        is_file = stat.S_ISREG(os.lstat(file).st_mode)
+        head = b""
+        if is_file:
+            with opened(file) as plot:
+                head = plot.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return False
+    if not is_file or (head and not _BY_US.match(head)):
+        raise UsageError(f"{shown(file)} was not drawn by dupegrid, and stays as it is: choose another folder")
+    return of.encode() in head

@@ -1,0 +1,35 @@
+"""What those who draw a run read of it."""
+
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from dupegrid.core.arrays import Ints, Pixels
+from dupegrid.core.config import Config
+from dupegrid.results.answers import Receipt
+from dupegrid.storage.run_dir import RunDir
+
+
+class Results(Protocol):
+    """A run as those see it who draw it; `dupegrid.Run` is one."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def run_dir(self) -> RunDir: ...
+    @property
+    def pairs_key(self) -> str: ...
+    @property
+    def images(self) -> pa.Table: ...
+    @property
+    def hashed_images(self) -> pa.Table: ...
+    @property
+    def match_scores(self) -> pa.Table: ...
+    @property
+    def clusters(self) -> pa.Table: ...
+    @property
+    def receipt(self) -> Receipt: ...
+    def thumbs_of(self, ids: Ints) -> Pixels: ...

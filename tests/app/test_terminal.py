@@ -1,0 +1,60 @@
+"""Bars: in a notebook each stays in its place, and is drawn anew only so often."""
+
+import sys
+
+import IPython.display
+import pytest
+from rich.console import Console
+
+from dupegrid.app import terminal
+
+
+class Place:
+    """Stands for a place below a cell, and keeps what was drawn there."""
+
+    def __init__(self) -> None:
+        self.drawn: list[str] = []
+
+    def update(self, bar: object) -> None:
+        console = Console(width=100)
+        with console.capture() as said:
+            console.print(bar)
+        self.drawn.append(said.get())
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
+    found: list[Place] = []
+
+    def display(bar: object, display_id: bool) -> Place:
+        assert display_id
+        found.append(Place())
+        found[-1].update(bar)
+        return found[-1]
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    monkeypatch.setattr(Console, "is_jupyter", True, raising=False)
+    return found
+
+
+@pytest.mark.parametrize(("every_s", "times"), [(3600.0, 2), (0.0, 12)])
+def test_a_bar_stays_in_its_place(every_s: float, times: int, places: list[Place], monkeypatch, capsys) -> None:
+    monkeypatch.setattr(terminal, "_REDRAWN_EVERY_S", every_s)
+    shown = terminal.Terminal(sys.stderr)
+    monkeypatch.setattr(shown, "_is_notebook", True)
+    with shown.stage("index", 10, "images") as advance:
+        for _ in range(10):
+            advance(1)
+    (place,) = places
+    assert len(place.drawn) == times
+    assert "100%" in place.drawn[-1]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stage_of_unknown_length_that_is_short_says_nothing(places: list[Place], monkeypatch) -> None:
+    shown = terminal.Terminal(sys.stderr)
+    monkeypatch.setattr(shown, "_is_notebook", True)
+    monkeypatch.setattr(terminal, "_REDRAWN_EVERY_S", 3600.0)
+    with shown.stage("list", None, "files") as advance:
+        advance(3)
+    assert places == []

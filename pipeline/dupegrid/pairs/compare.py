@@ -34,7 +34,8 @@ from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
 from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
 from dupegrid.pairs.sort import sort_images
-from dupegrid.pairs.tile import filter_tile, read_strip
+from dupegrid.pairs.strip import read_strip
+from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir

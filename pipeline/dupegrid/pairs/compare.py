@@ -19,6 +19,7 @@ from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
 from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
+from dupegrid.pairs.device import compare_on_device, device_of
 from dupegrid.pairs.grid import STRIPS_KEPT, Grid, strip_side, strips_kept
 from dupegrid.pairs.hashes import asked_by_hash
 from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
@@ -32,6 +33,7 @@ from dupegrid.pairs.matches import (
 )
 from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
+from dupegrid.pairs.resident import fills_squares
 from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.strip import read_strip
@@ -83,14 +85,22 @@ def compare_tile(job: Job, tile: Ints) -> int:
     with job.run_dir.writing_for(job.token):
         writer = PartWriter(job, i, j)
         if job.ask.metric == FILTERED:
-            first = read_strip(job, i)
-            filter_tile(job, first, first if i == j else read_strip(job, j), tally, writer)
+            _filter_tile(job, i, j, tally, writer)
         else:
             measure_tile(job, i, j, tally, writer)
         tally |= {"parts": writer.close(), "matches": writer.rows, "comparison": number_of(job.key)}
         counts = np.array([tally[name] for name in COUNTS], np.int64)
         job.run_dir.tiles().mark(i, j, counts)
     return job.grid.pairs(i, j)
+
+
+def _filter_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
+    first = read_strip(job, i)
+    second = first if i == j else read_strip(job, j)
+    if job.device and fills_squares(first) and fills_squares(second):
+        compare_on_device(job, i, j, tally, writer)
+    else:
+        filter_tile(job, first, second, tally, writer)
 
 
 def compare_progress(run_dir: RunDir, pairs: str) -> tuple[int, int]:
@@ -128,7 +138,19 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: 
     ]
     grid = Grid(tuple(map(int, bounds)), new)
     kept = strips_kept(side, bytes_per_image, memory)
-    return Job(run_dir, ask, grid, config.thumb, limit, norm, orientations, filters, kept, order_key)
+    return Job(
+        run_dir,
+        ask,
+        grid,
+        config.thumb,
+        limit,
+        norm,
+        orientations,
+        filters,
+        kept,
+        order_key,
+        device=device_of(config),
+    )
 
 
 def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:

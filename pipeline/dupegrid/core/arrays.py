@@ -21,7 +21,7 @@ Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Array = Any  # of numpy, cupy or another module that keeps to the array API standard
 
-NO_GPU: Final = "take --scheduler threads, or --allow-cpu to do the same on the cores"
+_NO_GPU: Final = "take --scheduler threads, or --allow-cpu to do the same on the cores"
 _FREE_WITHOUT_A_DEVICE_BYTES: Final = 1 << 28
 
 CHANNELS: Final = 3  # of a thumbnail: red, green, blue
@@ -83,17 +83,20 @@ def named_module(name: str) -> Any:
     """The array module of a name: numpy, or cupy. UsageError, naming this machine, where cupy finds no GPU."""
     if name == "numpy":
         return np
+    if name != "cupy":
+        raise UsageError(f"no array module {name!r}: take numpy or cupy")
     _check_rounding()
     if not gpus():
-        raise UsageError(f"no GPU on {socket.gethostname()} that cupy can use: {NO_GPU}")
+        raise UsageError(f"no GPU here ({socket.gethostname()}) that cupy can use: {_NO_GPU}")
     import cupy
 
     return cupy
 
 
-def on_host(array: Array) -> npt.NDArray[Any]:
+def on_host(array: Any) -> npt.NDArray[Any]:
     """A numpy array of the same values; waits until they are there."""
-    return array.get() if hasattr(array, "get") else np.asarray(array)
+    is_cupys = type(array).__module__.partition(".")[0] == "cupy"
+    return array.get() if is_cupys else np.asarray(array)
 
 
 @cache

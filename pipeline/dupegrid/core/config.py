@@ -148,7 +148,7 @@ class Config(BaseModel):
         Taken(_COMPARING, "|".join((*SCHEDULERS_HERE, "tcp://...")), of_run="RUN's, unless that is an address"),
     ] = Field("threads", description="Where the work is done.")
     allow_cpu: Annotated[bool, Taken(_COMPARING)] = Field(
-        False, description="With --scheduler gpu: where there is no GPU, do the same on the cores."
+        False, description="For --scheduler gpu: where no GPU is, do the same on the cores."
     )
     array: Annotated[Literal["numpy", "cupy"], Taken(_COMPARING, flag=False)] = Field(
         "numpy", description="cupy: the workers of your cluster have GPUs, and compare on them."

@@ -97,7 +97,8 @@ def compare_tile(job: Job, tile: Ints) -> int:
 def _filter_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
     first = read_strip(job, i)
     second = first if i == j else read_strip(job, j)
-    if job.device and fills_squares(first) and fills_squares(second):
+    by_hash = job.filters.same_hash != "any"  # then the images of a block are not asked for alike
+    if job.device and not by_hash and fills_squares(first) and fills_squares(second):
         compare_on_device(job, i, j, tally, writer)
     else:
         filter_tile(job, first, second, tally, writer)

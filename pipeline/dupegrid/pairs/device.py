@@ -82,6 +82,12 @@ def device_of(config: Config) -> str:
     return "numpy" if config.allow_cpu and not gpus() else "cupy"
 
 
+def check_device(config: Config, client: Any) -> None:
+    """UsageError where the work is to be done on GPUs here, there is none, and the cores are not to do it instead."""
+    if config.scheduler == "gpu" and client is None and device_of(config) == "cupy":
+        named_module("cupy")
+
+
 def compare_on_device(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
     """Give the pairs of tile (i, j) at or under the limit to the writer, and count how all were decided."""
     xp = _opened(job.device)

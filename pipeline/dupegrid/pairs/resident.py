@@ -61,7 +61,7 @@ def _put(job: Job, strip: Strip, xp: Any, side: int) -> DeviceStrip:
     left = left_operand(filled[0].reshape(-1, filled[0].shape[2])).reshape(filled[0].shape)
     cells = None
     if strip.cells is not None:
-        turns = [strip.cells[:, turned_columns(SECOND_LEVEL, name)] for name in job.orientations]
+        turns = [strip.cells.take(turned_columns(SECOND_LEVEL, name), axis=1) for name in job.orientations]
         cells = xp.asarray(np.concatenate(turns))
     right = np.ascontiguousarray(np.concatenate(filled).transpose(0, 2, 1))
     lows, highs = (xp.asarray(np.stack(corners)) for corners in (strip.lows, strip.highs))

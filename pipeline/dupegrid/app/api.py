@@ -250,7 +250,8 @@ def _compare(chosen: Run, here: Runtime, reporter: Terminal) -> None:
     if config.hash is not None and config.same_hash != "any":
         make_hashes(config.hash, chosen.run_dir, here, reporter)
     with comparing(here, config.scheduler) as workers:
-        workers.check(chosen.run_dir.lock)
+        if workers is not here:
+            workers.check(chosen.run_dir.lock)
         counts = compare_stage(Ask.of(config, *codes_in(saved)), config, chosen.run_dir, workers, reporter)
         write_json(chosen.run_dir.receipt, _receipt(chosen, counts, saved).as_dict())
         if stored_facts(chosen.run_dir.matrix_zarr).get("images") not in (None, saved["fingerprint"]):

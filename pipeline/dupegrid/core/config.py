@@ -150,7 +150,7 @@ class Config(BaseModel):
     allow_cpu: Annotated[bool, Taken(_COMPARING)] = Field(
         False, description="For --scheduler gpu: where no GPU is, do the same on the cores."
     )
-    array: Annotated[Literal["numpy", "cupy"], Taken(_COMPARING, flag=False)] = Field(
+    array: Annotated[Literal["numpy", "cupy"], Taken(_COMPARING)] = Field(
         "numpy", description="cupy: the workers of your cluster have GPUs, and compare on them."
     )
     workers: Annotated[int | None, Taken((*_TRYING, "compare"), unset="one a core")] = Field(

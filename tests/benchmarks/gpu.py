@@ -123,20 +123,32 @@ def first_level(bytes_s: float, flops: float) -> None:
         xp.take(side, xp.asarray(some), axis=0)
         for side, some in ((tile.first.left, one.rows), (tile.second.right, one.columns))
     )
+    say(f"first level, {quantity(pairs)} pairs a call, {found.x.shape[0]:,} found", "the card", "its limit", "share")
+    say("---", "---", "---", "---")
     product_s = seconds(lambda: xp.matmul(left, right), 9)
+    for columns in (28, 32):
+        more = [(0, 0), (0, 0), (0, columns - left.shape[2])]
+        wider = xp.pad(left, more), xp.pad(right, [more[0], more[2], more[1]])
+        say(f"- the product of {columns} columns", f"{seconds(partial(xp.matmul, *wider), 9) * 1e3:.2f} ms", "", "")
     products = xp.matmul(left, right)
     places_s = seconds(lambda: device._places_within(products, limit), 9)
     lanes = products.reshape(-1, 32, 512)
+
+    def by_halves() -> Any:
+        some = lanes
+        while some.shape[1] > 1:
+            some = xp.minimum(some[:, ::2], some[:, 1::2])
+        return some
+
     least_s = seconds(lambda: xp.min(lanes, axis=1), 9)
     limit_s = max(8 * pairs / bytes_s, 2 * 26 * pairs / flops)
-    say(f"first level, {quantity(pairs)} pairs a call, {found.x.shape[0]:,} found", "the card", "its limit", "share")
-    say("---", "---", "---", "---")
     say("all of it, in pairs/s", quantity(pairs / spent_s), quantity(pairs / limit_s), f"{limit_s / spent_s:.2f}")
     say(
         "- the product", f"{product_s * 1e3:.2f} ms", f"{max(4 * pairs / bytes_s, 52 * pairs / flops) * 1e3:.2f} ms", ""
     )
     say("- what is within the limit", f"{places_s * 1e3:.2f} ms", f"{4 * pairs / bytes_s * 1e3:.2f} ms", "")
     say("- - the least of 32", f"{least_s * 1e3:.2f} ms", "", "")
+    say("- - the same by halves", f"{seconds(by_halves, 9) * 1e3:.2f} ms", "", "")
 
 
 def compared(run: Path, **settings: Any) -> tuple[float, Any]:
@@ -247,6 +259,7 @@ def main() -> None:
     if NAME == "cupy":
         tried(tests)
         tried(start)
+    arrays.give_back_memory(xp)  # workers are other processes
     with tempfile.TemporaryDirectory() as folder:
         for n in SIZES:
             begin = time.perf_counter()

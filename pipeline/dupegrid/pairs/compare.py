@@ -70,6 +70,8 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
         runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
+    if job.device:
+        run_dir.renew()  # what is kept on a device here would be kept as long as the run
     if read_metadata(run_dir.compared).get("pairs") != pairs:
         write_compared(run_dir, facts.live, config, alike, pairs)
     return _counts(job, pairs, tiles, facts, facts.live[settled])

@@ -1,8 +1,8 @@
 """Run directories with as many thumbnails as a benchmark wants: crops of real photos, or of drawn ones without them."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +45,21 @@ def crops(pictures: list[Image.Image], number: int, count: int, side: int) -> np
     return out
 
 
-def chunks(n: int, side: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The collection chunk by chunk, cropped on all cores."""
-    pictures = sources()
-    sizes = [min(CHUNK, n - start) for start in range(0, n, CHUNK)]
-    with ThreadPoolExecutor() as pool:
-        yield from enumerate(pool.map(lambda job: crops(pictures, job[0], job[1], side), enumerate(sizes)))
+def write_chunks(out: Path, n: int, side: int, numbers: range) -> None:
+    """Some chunks of the collection of n images, cropped and written."""
+    run_dir, pictures = RunDir(out), sources()
+    for number in numbers:
+        chunk = crops(pictures, number, min(CHUNK, n - number * CHUNK), side)
+        write_chunk(run_dir.thumbs(), run_dir.levels(), number, chunk)
+
+
+def write_all(out: Path, n: int, side: int) -> None:
+    """All of them: on all cores, where they are many in processes."""
+    count = -(-n // CHUNK)
+    parts = [range(start, min(count, start + 16)) for start in range(0, count, 16)]
+    processes = n >= 100_000
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) if processes else ThreadPoolExecutor() as pool:
+        list(pool.map(partial(write_chunks, out, n, side), parts))
 
 
 def make_run(out: Path, n: int, **settings: object) -> Path:
@@ -59,9 +68,8 @@ def make_run(out: Path, n: int, **settings: object) -> Path:
     mark = f"benchmark of {n}"
     out.mkdir(parents=True, exist_ok=True)
     run_dir = RunDir(out)
-    thumbs, cells = create_stores(run_dir, n, config.thumb, CHUNK, mark)
-    for number, chunk in chunks(n, config.thumb):
-        write_chunk(thumbs, cells, number, chunk)
+    create_stores(run_dir, n, config.thumb, CHUNK, mark)
+    write_all(out, n, config.thumb)
     columns = {
         "id": np.arange(n),
         "path": [f"/nowhere/{k:08d}.jpg" for k in range(n)],

@@ -1,24 +1,48 @@
-"""The kernels on a GPU beside one core of its machine: `python -m tests.benchmarks.gpu`; numpy and cupy are enough.
+"""On a GPU: `python -m tests.benchmarks.gpu [IMAGES ...]`, by default 100,000 and 1,000,000; some minutes.
 
-Both must give the same integers before anything is timed. Prints rows for RESULTS.md.
+The tests marked gpu; the kernels beside one core; the first level beside what the card can do; the whole comparison
+beside the cores of the machine, whose tables must be equal to the last integer. Prints rows for RESULTS.md. Where there
+is no cupy, `python -m tests.benchmarks.gpu numpy 20000` tries the same on numpy.
 """
 
+import cProfile
+import io
 import os
+import pstats
+import subprocess
+import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import cupy
 import numpy as np
 
-from dupegrid.core.arrays import CHOICES
-from dupegrid.pairs import kernel
+import dupegrid
+from dupegrid.core import arrays, dask_cluster
+from dupegrid.core.text import quantity
+from dupegrid.pairs import device, kernel, resident
+from dupegrid.pairs.strip import Strip
+from tests.benchmarks.collection import make_run
+from tests.benchmarks.measure import forget
 
 SIDE = 64
-wait = cupy.cuda.Device().synchronize
+NAME = "numpy" if "numpy" in sys.argv else "cupy"
+SIZES = [int(word) for word in sys.argv[1:] if word.isdecimal()] or [100_000, 1_000_000]
+LAST_S = 420  # after so many no other run is begun
+BEGAN = time.perf_counter()
+xp = arrays.named_module(NAME)
+
+
+def wait() -> None:
+    if NAME == "cupy":
+        xp.cuda.Device().synchronize()
 
 
 def seconds(work: Callable[[], Any], repeats: int) -> float:
@@ -32,58 +56,217 @@ def seconds(work: Callable[[], Any], repeats: int) -> float:
     return sorted(times[1:])[repeats // 2]
 
 
-def same_integers(images: Any, there: Any) -> None:
-    """AssertionError unless the card gives what integers on the processor give."""
+def say(*cells: str) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def limits() -> tuple[float, float]:
+    """What the card can do, measured: bytes a second, read or written, and float32 operations a second."""
+    n = 4096 if NAME == "cupy" else 512
+    a, b = xp.ones((n, n * 32), np.float32), xp.asarray(np.random.default_rng(0).random((n, n), np.float32))
+    return 2 * a.nbytes / seconds(lambda: a.copy(), 5), 2 * n**3 / seconds(lambda: b @ b, 5)
+
+
+def kernels() -> None:
+    """The kernels, which give the same integers, beside one core."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (2048, SIDE, SIDE, 3), np.uint8)
+    there = xp.asarray(images)
     wide = images.astype(np.int64)
     by_integers = ((wide[:8, None] - wide[None, :64]) ** 2).sum(axis=(2, 3, 4))
-    np.testing.assert_array_equal(cupy.asnumpy(kernel.sse_block(there[:8], there[:64])), by_integers)
+    np.testing.assert_array_equal(arrays.on_host(kernel.sse_block(there[:8], there[:64])), by_integers)
     one_by_one = kernel.exact_sse(images[:64], images[64:128])
-    np.testing.assert_array_equal(cupy.asnumpy(kernel.exact_sse(there[:64], there[64:128])), one_by_one)
-    for choice in CHOICES.values():
+    np.testing.assert_array_equal(arrays.on_host(kernel.exact_sse(there[:64], there[64:128])), one_by_one)
+    for choice in arrays.CHOICES.values():
         here = kernel.mse_block(images[:64], images[:256], choice)
-        np.testing.assert_array_equal(cupy.asnumpy(kernel.mse_block(there[:64], there[:256], choice)), here)
+        np.testing.assert_array_equal(arrays.on_host(kernel.mse_block(there[:64], there[:256], choice)), here)
+    say("kernel, in pairs/s", "one core", "the card", "ratio")
+    say("---", "---", "---", "---")
+    works: dict[str, tuple[int, Callable[[Any], Any]]] = {
+        "MSE of all pairs of 2,048 thumbnails of 64 px": (2048**2, lambda x: kernel.sse_block(x, x)),
+        "integers, 2,048 pairs": (2048, lambda x: kernel.exact_sse(x, x[::-1])),
+        "mean absolute error, 16 x 2,048": (
+            16 * 2048,
+            lambda x: kernel.mae(*(y.reshape(len(y), -1) for y in (x[:16], x))),
+        ),
+    }
+    for label, (pairs, work) in works.items():
+        cpu, gpu = seconds(partial(work, images), 3), seconds(partial(work, there), 7)
+        say(label, quantity(pairs / cpu), quantity(pairs / gpu), f"{cpu / gpu:.0f}")
+    say("thumbnails to the card", "", f"{images.nbytes / seconds(lambda: xp.asarray(images), 7) / 1e9:.1f} GB/s", "")
 
 
-def none_is_missing(points: Any, there: Any, limit: float) -> int:
-    """How many candidates the card finds among points; AssertionError if it misses one within the limit."""
-    right = kernel.right_operand(there)
-    found = cupy.zeros((256, len(points)), bool)
-    found[kernel.candidates(kernel.left_operand(right[:256]), right, limit)] = True
-    wide = points.astype(np.float64)
-    exact = np.stack([((row - wide) ** 2).sum(axis=1) for row in wide[:256]])
-    assert cupy.asnumpy(found)[exact <= limit].all()
-    return int(found.sum())
+def tile_of(points: Any, limit: float) -> Any:
+    """A tile of all pairs of points, in blocks of 512."""
+    job: Any = SimpleNamespace(orientations=arrays.ORIENTATIONS[:1])
+    starts = np.arange(0, len(points) + 1, 512)
+    strip = resident._put(job, Strip(np.arange(len(points)), starts, [kernel.right_operand(points)], None), xp, 512)
+    other = resident.DeviceStrip(*(getattr(strip, name) for name in strip.__dataclass_fields__))
+    return device._Tile(job, strip, other, limit**0.5)
 
 
-def row(label: str, pairs: int, work: Callable[[Any], Any], here: Any, there: Any) -> None:
-    """Time the same work on both."""
-    cpu, gpu = seconds(partial(work, here), 3), seconds(partial(work, there), 7)
-    rates = [f"{pairs / spent_s / 1e6:,.1f} million pairs/s" for spent_s in (cpu, gpu)]
-    print(f"| {label} | {rates[0]} | {rates[1]} | {cpu / gpu:.0f} |", flush=True)
+def first_level(bytes_s: float, flops: float) -> None:
+    """All pairs of points, as blocks are multiplied: how many a second, its parts, and the limit."""
+    n = 65_536 if NAME == "cupy" else 4096
+    points, limit = np.random.default_rng(0).normal(0, 400, (n, 24)).astype(np.float32), 1.2e6
+    tile = tile_of(points, limit)
+    squares = device._all_squares(tile)
+    each = device._squares_a_call(tile, squares, xp)
+    one = squares.only(slice(0, each))
+    found = device._near_points(tile, one)
+    wide, rows = points.astype(np.float64), slice(0, 512 if each >= n // 512 else 0)
+    exact = sum(int((((wide[k] - wide) ** 2).sum(axis=1) <= limit).sum()) for k in range(rows.stop))
+    assert exact <= int(xp.count_nonzero(found.x < rows.stop)), "a pair is missing"
+    pairs = len(one.rows) * 512**2
+    spent_s = seconds(lambda: device._near_points(tile, one), 9)
+    left, right = (
+        xp.take(side, xp.asarray(some), axis=0)
+        for side, some in ((tile.first.left, one.rows), (tile.second.right, one.columns))
+    )
+    say(f"first level, {quantity(pairs)} pairs a call, {found.x.shape[0]:,} found", "the card", "its limit", "share")
+    say("---", "---", "---", "---")
+    product_s = seconds(lambda: xp.matmul(left, right), 9)
+    for columns in (28, 32):
+        more = [(0, 0), (0, 0), (0, columns - left.shape[2])]
+        wider = xp.pad(left, more), xp.pad(right, [more[0], more[2], more[1]])
+        say(f"- the product of {columns} columns", f"{seconds(partial(xp.matmul, *wider), 9) * 1e3:.2f} ms", "", "")
+    products = xp.matmul(left, right)
+    places_s = seconds(lambda: device._places_within(products, limit), 9)
+    lanes = products.reshape(-1, 32, 512)
+
+    def by_halves() -> Any:
+        some = lanes
+        while some.shape[1] > 1:
+            some = xp.minimum(some[:, ::2], some[:, 1::2])
+        return some
+
+    least_s = seconds(lambda: xp.min(lanes, axis=1), 9)
+    limit_s = max(8 * pairs / bytes_s, 2 * 26 * pairs / flops)
+    say("all of it, in pairs/s", quantity(pairs / spent_s), quantity(pairs / limit_s), f"{limit_s / spent_s:.2f}")
+    say(
+        "- the product", f"{product_s * 1e3:.2f} ms", f"{max(4 * pairs / bytes_s, 52 * pairs / flops) * 1e3:.2f} ms", ""
+    )
+    say("- what is within the limit", f"{places_s * 1e3:.2f} ms", f"{4 * pairs / bytes_s * 1e3:.2f} ms", "")
+    say("- - the least of 32", f"{least_s * 1e3:.2f} ms", "", "")
+    say("- - the same by halves", f"{seconds(by_halves, 9) * 1e3:.2f} ms", "", "")
 
 
-def operands(points: Any) -> tuple[Any, Any]:
-    """Those of the first 4,096 points with all."""
-    right = kernel.right_operand(points)
-    return kernel.left_operand(right[:4096]), right
+def compared(run: Path, **settings: Any) -> tuple[float, Any]:
+    """The time of a comparison from nothing, of sorted images too, and the run."""
+    forget(run)
+    start = time.perf_counter()
+    done = dupegrid.compare(run, threshold=50.0, cutoff=50.0, quiet=True, **settings)
+    return time.perf_counter() - start, done
+
+
+def engine(run: Path, orientations: str, bytes_s: float, flops: float) -> None:
+    """The whole comparison on the cores, and on the card in three ways; the tables are equal."""
+    cores = os.cpu_count() or 1
+    total = matches = None
+    ways: list[tuple[str, dict[str, Any]]] = [
+        (f"threads, {cores} cores", {"scheduler": "threads", "array": "numpy"}),
+        ("gpu, its start included", {"scheduler": "gpu", "allow_cpu": True, "array": "numpy"}),
+        ("the card, 4 threads here", {"scheduler": "threads", "workers": 4, "array": NAME}),
+    ][: 3 if NAME == "cupy" else 2]
+    for label, settings in ways:
+        if time.perf_counter() - BEGAN > LAST_S:
+            print("no time left for", label, flush=True)
+            continue
+        spent = [compared(run, orientations=orientations, **{"workers": None, **settings}) for _ in range(2)]
+        spent_s, done = min(spent, key=lambda pair: pair[0])
+        if total is None:
+            total, matches, before = done.receipt.pairs["total"], done.matches, done.receipt.matches
+        assert done.matches.equals(matches), f"{label}: other matches"
+        assert done.receipt.matches == before
+        counts = {
+            k: v for k, v in done.receipt.pairs.items() if k in ("box", "level_4", "level_8", "level_16", "exact")
+        }
+        assert sum(counts.values()) == total
+        decided = ", ".join(f"{name} {quantity(count)}" for name, count in counts.items())
+        times = " and ".join(f"{pair[0]:.2f}" for pair in spent)
+        say(f"{run.name[3:]}, {orientations}, {label}", f"{times} s", f"{quantity(total / spent_s)} pairs/s", decided)
+    if matches is None:
+        return
+    say(f"- equal tables of {len(matches):,} matches", "", "", "")
+    if time.perf_counter() - BEGAN < LAST_S:
+        profiled(run, orientations, bytes_s, flops)
+
+
+def profiled(run: Path, orientations: str, bytes_s: float, flops: float) -> None:
+    """Where one thread with the card spends its time, and what the card had to do for it."""
+    near, done = device._near_points, [0, 0, 0.0]
+
+    def counted(tile: Any, squares: Any) -> Any:
+        start = time.perf_counter()
+        pairs = near(tile, squares)
+        wait()
+        done[0] += int(squares.near.sum()) * tile.first.side**2
+        done[1] += 1
+        done[2] += time.perf_counter() - start
+        return pairs
+
+    profile, text = cProfile.Profile(), io.StringIO()
+    device._near_points = counted
+    try:
+        profile.enable()
+        spent_s, _ = compared(run, orientations=orientations, scheduler="sync", array=NAME, workers=None)
+        profile.disable()
+    finally:
+        device._near_points = near
+    limit_s = max(8 * done[0] / bytes_s, 52 * done[0] / flops, 1e-9)
+    say(f"- one thread, profiled: {spent_s:.2f} s", f"{done[0]:.3g} products", f"{done[1]} calls", f"{done[2]:.2f} s")
+    say("- its products, in pairs/s", quantity(done[0] / max(1e-9, done[2])), "limit", quantity(done[0] / limit_s))
+    pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(16)
+    print("\n".join(line for line in text.getvalue().splitlines()[7:] if line), flush=True)
+
+
+def start() -> None:
+    """How long a cluster of one worker a card takes to start, until its first task is done, and to end."""
+    begin = time.perf_counter()
+    with dask_cluster.dask_cluster("gpu", len(arrays.gpus())) as cluster:
+        cluster.each(device._opened, ["cupy"], lambda _done: None)
+        print(f"cluster up, first product: {time.perf_counter() - begin:.1f} s", end="; ")
+        begin = time.perf_counter()
+    print(f"down: {time.perf_counter() - begin:.1f} s", flush=True)
+
+
+def tried(part: Callable[..., Any], *arguments: Any) -> None:
+    """A part, whose failure is told and keeps none of the others."""
+    print(f"\n## {part.__name__} at {time.perf_counter() - BEGAN:.0f} s", flush=True)
+    try:
+        part(*arguments)
+    except Exception:
+        traceback.print_exc(file=sys.stdout)
+
+
+def tests() -> None:
+    """The tests marked gpu."""
+    options = ["-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "-x", "--tb=short", "-rfE"]
+    files = ["tests/pairs/test_kernel.py", "tests/conformance/test_device_cupy.py"]
+    subprocess.run([sys.executable, "-m", "pytest", *options, *files], timeout=150, check=False)
 
 
 def main() -> None:
-    """Look whether both agree, and print the table."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (2048, SIDE, SIDE, 3), np.uint8)
-    points, limit = random.normal(0, 400, (65_536, 32)).astype(np.float32), 4e6
-    there, points_there = cupy.asarray(images), cupy.asarray(points)
-    card = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    same_integers(images, there)
-    print(f"{card}, cupy {cupy.__version__}, numpy {np.__version__}; the same integers in all orientations;")
-    print(f"of 256 x 65,536 pairs {none_is_missing(points, points_there, limit):,} candidates, none missing")
-    row("MSE of all pairs of 2,048 thumbnails of 64 px", 2048**2, lambda x: kernel.sse_block(x, x), images, there)
-    row("integers, 2,048 pairs", 2048, lambda x: kernel.exact_sse(x, x[::-1]), images, there)
-    both = operands(points), operands(points_there)
-    row("first level, 4,096 x 65,536", 4096 << 16, lambda pair: kernel.candidates(*pair, limit), *both)
-    moved_s = seconds(lambda: cupy.asarray(images), 7)
-    print(f"thumbnails reach the card at {images.nbytes / moved_s / 1e9:.1f} GB/s")
+    """All parts, the shortest first."""
+    if NAME == "cupy":
+        card = xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        print(f"{card}, cupy {xp.__version__}, numpy {np.__version__}, {os.cpu_count()} cores", flush=True)
+    bytes_s, flops = limits()
+    print(f"it copies {bytes_s / 1e12:.2f} TB/s, read and written, and does {flops / 1e12:.1f} TFLOP/s in float32")
+    if NAME == "cupy":
+        tried(kernels)
+    tried(first_level, bytes_s, flops)
+    if NAME == "cupy":
+        tried(tests)
+        tried(start)
+    arrays.give_back_memory(xp)  # workers are other processes
+    with tempfile.TemporaryDirectory() as folder:
+        for n in SIZES:
+            begin = time.perf_counter()
+            run = make_run(Path(folder) / f"run{n}", n)
+            print(f"\n{n:,} thumbnails made in {time.perf_counter() - begin:.0f} s", flush=True)
+            for orientations in ("none", "rotations"):
+                tried(engine, run, orientations, bytes_s, flops)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from distributed import Client
 
+import dupegrid
 from dupegrid.core.runtime import Runtime
 from tests.helpers.clusters import dask_scheduler, dask_worker
 
-pytest.register_assert_rewrite("tests.conformance.runtime_suite", "tests.conformance.store_suite")
+pytest.register_assert_rewrite(
+    "tests.conformance.runtime_suite", "tests.conformance.store_suite", "tests.conformance.device_suite"
+)
 from tests.conformance.runtime_suite import WORKERS, Opened  # noqa: E402  # after that line
 
 
@@ -31,6 +35,18 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         dask_worker(address, folder, two_threads, "--nworkers", str(WORKERS)),
     ):
         yield address
+
+
+@pytest.fixture(scope="package")
+def indexed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the demo's pictures and copies of half of them, whose comparison the tests make again."""
+    folder = tmp_path_factory.mktemp("device")
+    out, some = folder / "run", folder / "some"
+    some.mkdir()
+    for picture in sorted(pictures.iterdir())[::2]:
+        (some / picture.name).write_bytes(picture.read_bytes())
+    dupegrid.index(pictures, some, out=out, thumb=16, scope="across", max_aspect=1.01, quiet=True)
+    return out
 
 
 @contextmanager

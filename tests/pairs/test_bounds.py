@@ -19,7 +19,9 @@ from dupegrid.pairs.ask import Ask, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images
-from dupegrid.pairs.tile import Pairs, _multiplied, read_strip
+from dupegrid.pairs.steps import Pairs
+from dupegrid.pairs.strip import read_strip
+from dupegrid.pairs.tile import multiplied
 from dupegrid.storage.arrays import Arrays
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
@@ -154,7 +156,7 @@ def test_boxes_and_products_lose_no_pair(tmp_path: Path, kind: str, choice: str)
         tally = dict.fromkeys(("other_group", "filter", "box", "level_4"), 0)
         found = {
             tuple(sorted((int(strip.ids[x]), int(strip.ids[y]))))
-            for pairs in _multiplied(job, strip, strip, tally)
+            for pairs in multiplied(job, strip, strip, tally)
             for x, y in zip(pairs.x, pairs.y, strict=True)
         }
         assert {pair for pair, sse in exact.items() if sse <= limit} <= found
@@ -163,8 +165,8 @@ def test_boxes_and_products_lose_no_pair(tmp_path: Path, kind: str, choice: str)
 
 def test_pairs_are_counted_once_whatever_their_turns() -> None:
     x, y, turn = (np.array(values) for values in ([0, 0, 1, 1], [1, 1, 2, 3], [0, 2, 1, 1]))
-    assert Pairs(x, y, turn).unique() == 3
-    assert Pairs(x[:0], y[:0], turn[:0]).unique() == 0
+    assert Pairs(x, y, turn).count == 3
+    assert Pairs(x[:0], y[:0], turn[:0]).count == 0
 
 
 @given(st.integers(0, 10**8), st.integers(1, 64), st.integers(1 << 20, 1 << 40), st.floats(0, 1))

@@ -24,7 +24,7 @@ from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
 from dupegrid.core.config import CompareSettings, Settings, changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
-from dupegrid.core.runtime import Runtime, runtime
+from dupegrid.core.runtime import Runtime, comparing, runtime
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, StrPaths, Texts, flattened
@@ -37,6 +37,7 @@ from dupegrid.images.sources import Sources
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.compare import compare_progress
+from dupegrid.pairs.device import check_device
 from dupegrid.pairs.hashes import hash_code, make_hashes
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.relations import relate
@@ -68,6 +69,7 @@ def run(
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
+    check_device(chosen.config, client)
     with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
         damaged: Counter[Path] = Counter()
         while True:
@@ -127,6 +129,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
             raise StoreError(
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
+        check_device(chosen.config, client)
         chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
         with runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
@@ -248,20 +251,22 @@ def _samples(listing: Listing, sources: Sources) -> tuple[tuple[bytes, ...], ...
     return tuple(tuple(path for path in of_root if not is_address(path)) for of_root in lying_at)
 
 
-def _compare(chosen: Run, workers: Runtime, reporter: Terminal) -> None:
-    workers.check(chosen.run_dir.lock)
-    saved = chosen.saved
-    if chosen.config.hash is not None and chosen.config.same_hash != "any":
-        make_hashes(chosen.config.hash, chosen.run_dir, workers, reporter)
-    ask = Ask.of(chosen.config, *codes_in(saved))
-    counts = compare_stage(ask, chosen.config, chosen.run_dir, workers, reporter)
-    write_json(chosen.run_dir.receipt, _receipt(chosen, counts, saved).as_dict())
-    if stored_facts(chosen.run_dir.matrix_zarr).get("images") not in (None, saved["fingerprint"]):
-        remove(chosen.run_dir.matrix_zarr)
-    if chosen.config.matrix:
-        store_matrix(saved["fingerprint"], chosen.config.orientations, chosen.run_dir, workers, reporter)
-    if chosen.config.relations:
-        relate(chosen.config, chosen.run_dir, workers, reporter)
+def _compare(chosen: Run, here: Runtime, reporter: Terminal) -> None:
+    saved, config = chosen.saved, chosen.config
+    here.check(chosen.run_dir.lock)
+    if config.hash is not None and config.same_hash != "any":
+        make_hashes(config.hash, chosen.run_dir, here, reporter)
+    with comparing(here, config.scheduler) as workers:
+        if workers is not here:
+            workers.check(chosen.run_dir.lock)
+        counts = compare_stage(Ask.of(config, *codes_in(saved)), config, chosen.run_dir, workers, reporter)
+        write_json(chosen.run_dir.receipt, _receipt(chosen, counts, saved).as_dict())
+        if stored_facts(chosen.run_dir.matrix_zarr).get("images") not in (None, saved["fingerprint"]):
+            remove(chosen.run_dir.matrix_zarr)
+        if config.matrix:
+            store_matrix(saved["fingerprint"], config, chosen.run_dir, workers, reporter)
+    if config.relations:
+        relate(config, chosen.run_dir, here, reporter)
 
 
 def _cluster(chosen: Run) -> None:

@@ -209,8 +209,12 @@ class Run:
     @cached_property
     def mse(self) -> "da.Array":
         """The MSE of all pairs, lazy: float64 (n, n), exact, the least over the orientations; NaN where not read."""
+        return self.mse_on("numpy")
+
+    def mse_on(self, module: str) -> "da.Array":
+        """`mse` in blocks of an array module, 'numpy' or 'cupy'. UsageError for cupy where there is no GPU."""
         ok = pc.equal(self.images["status"], "ok").to_numpy()
-        return mse_matrix(self.stored_thumbs, ok, CHOICES[self.config.orientations])
+        return mse_matrix(self.stored_thumbs, ok, CHOICES[self.config.orientations], module)
 
     def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:
         """A contact sheet of one cluster or several, which a notebook draws."""

@@ -1,9 +1,12 @@
 """The kinds of arrays that functions here take and give, on numpy or cupy; the eight orientations of a picture.
 
-Shapes are said where they are used.
+Shapes are said where they are used. What is done on a device is written in the words of the array API standard, so that
+numpy, cupy and array-api-strict, by which it is tested, do the same.
 """
 
 import os
+import socket
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +19,10 @@ Pixels = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
-Array = Any  # numpy.ndarray or cupy.ndarray
+Array = Any  # of numpy, cupy or another module that keeps to the array API standard
+
+_NO_GPU: Final = "take --scheduler threads, or --allow-cpu to do the same on the cores"
+_FREE_WITHOUT_A_DEVICE_BYTES: Final = 1 << 28
 
 CHANNELS: Final = 3  # of a thumbnail: red, green, blue
 ORIENTATIONS: Final = (
@@ -43,9 +49,14 @@ def turned(thumbs: Array, orientation: str) -> Array:
     rotN turns counter-clockwise by N degrees; flip mirrors left-right; flip_rotN mirrors first and then turns.
     """
     if orientation.startswith("flip"):
-        thumbs = thumbs[:, :, ::-1]
+        thumbs = thumbs[:, :, ::-1, :]
     quarter_turns = {"90": 1, "80": 2, "70": 3}.get(orientation[-2:], 0)
-    return thumbs if quarter_turns == 0 else array_module(thumbs).rot90(thumbs, quarter_turns, (1, 2))
+    if quarter_turns == 2:
+        return thumbs[:, ::-1, ::-1, :]
+    if quarter_turns:
+        thumbs = array_module(thumbs).permute_dims(thumbs, (0, 2, 1, 3))
+        return thumbs[:, ::-1, :, :] if quarter_turns == 1 else thumbs[:, :, ::-1, :]
+    return thumbs
 
 
 def inverse(orientation: str) -> str:
@@ -60,8 +71,61 @@ def array_module(array: Array) -> Any:
     """
     if isinstance(array, np.ndarray):
         return np
-    if os.environ.get("CUPY_TF32", "0") != "0":
-        raise UsageError("CUPY_TF32 is set, and with its rounding pairs would be missed: unset it")
+    _check_rounding()
+    if hasattr(array, "__array_namespace__"):  # numpy's and cupy's are known, and need no looking up
+        return array.__array_namespace__()
     import cupy
 
     return cupy.get_array_module(array)
+
+
+def named_module(name: str) -> Any:
+    """The array module of a name: numpy, or cupy. UsageError, naming this machine, where cupy finds no GPU."""
+    if name == "numpy":
+        return np
+    if name != "cupy":
+        raise UsageError(f"no array module {name!r}: take numpy or cupy")
+    _check_rounding()
+    if not gpus():
+        raise UsageError(f"no GPU here ({socket.gethostname()}) that cupy can use: {_NO_GPU}")
+    import cupy
+
+    return cupy
+
+
+def on_host(array: Any) -> npt.NDArray[Any]:
+    """A numpy array of the same values; waits until they are there."""
+    is_cupys = type(array).__module__.partition(".")[0] == "cupy"
+    return array.get() if is_cupys else np.asarray(array)
+
+
+@cache
+def gpus() -> tuple[str, ...]:
+    """The GPUs that cupy can use here, as CUDA_VISIBLE_DEVICES names them; none without cupy or a driver."""
+    try:
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception:  # of a driver, of libraries that are lacking or do not fit: there are many
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    return tuple(named.split(",")[:count])
+
+
+def free_bytes(xp: Any) -> int:
+    """The memory that is free on the device of an array module; for one without a device, a little."""
+    if xp.__name__ != "cupy":
+        return _FREE_WITHOUT_A_DEVICE_BYTES
+    free, _ = xp.cuda.runtime.memGetInfo()
+    return int(free + xp.get_default_memory_pool().free_bytes())
+
+
+def give_back_memory(xp: Any) -> None:
+    """Let go of memory that an array module keeps for later."""
+    if xp.__name__ == "cupy":
+        xp.get_default_memory_pool().free_all_blocks()
+
+
+def _check_rounding() -> None:
+    if os.environ.get("CUPY_TF32", "0") != "0":
+        raise UsageError("CUPY_TF32 is set, and with its rounding pairs would be missed: unset it")

@@ -147,6 +147,12 @@ class Config(BaseModel):
         Scheduler,
         Taken(_COMPARING, "|".join((*SCHEDULERS_HERE, "tcp://...")), of_run="RUN's, unless that is an address"),
     ] = Field("threads", description="Where the work is done.")
+    allow_cpu: Annotated[bool, Taken(_COMPARING)] = Field(
+        False, description="For --scheduler gpu: where no GPU is, do the same on the cores."
+    )
+    array: Annotated[Literal["numpy", "cupy"], Taken(_COMPARING)] = Field(
+        "numpy", description="cupy: the workers of your cluster have GPUs, and compare on them."
+    )
     workers: Annotated[int | None, Taken((*_TRYING, "compare"), unset="one a core")] = Field(
         None, ge=1, description="Threads or processes."
     )
@@ -210,6 +216,8 @@ class CompareSettings(TypedDict, total=False):
     metric: str
     hash: str | None
     scheduler: str
+    allow_cpu: bool
+    array: Literal["numpy", "cupy"]
     workers: int | None
     memory: int | str | None
     matrix: bool

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import dask
 from dask.utils import funcname
 
+from dupegrid.core.arrays import gpus
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.core.sights import Places, Sight, as_expression, difference, look
@@ -30,17 +31,21 @@ GO_ON: Final = "what was finished is kept: run the same command again to go on"
 _ANSWER_S: Final = 5.0  # at most, of a scheduler whose address was given
 _CLOSE_S: Final = 10.0  # at most, when a run ends
 _STOP_S: Final = 0.5  # at most, when a signal ends it
+_THREADS_A_GPU: Final = 4  # one reads, or writes, while the GPU works for another
 _LOOPBACK: Final = "127.0.0.1"
 _WORKERS_START_WITH: Final = "distributed.nanny.pre-spawn-environ"
 
 
 @contextmanager
 def dask_cluster(scheduler: str, workers: int) -> Iterator["DaskCluster"]:
-    """A cluster of so many processes of our own (local), or the one at the address of a scheduler.
+    """A cluster of so many processes of our own (local, or gpu: one a GPU), or the one at the address of a scheduler.
 
     ConfigError when no scheduler answers there, or no worker is there.
     """
-    with _silent(), _own_client(workers) if scheduler == "local" else _client_at(scheduler) as client:
+    with (
+        _silent(),
+        _own_client(workers, scheduler == "gpu") if scheduler in ("local", "gpu") else _client_at(scheduler) as client,
+    ):
         yield DaskCluster(client)
 
 
@@ -148,14 +153,14 @@ def _digest(file: Path) -> str:
 
 
 @contextmanager
-def _own_client(workers: int) -> Iterator["Client"]:
+def _own_client(workers: int, with_gpus: bool = False) -> Iterator["Client"]:
     """A client of a cluster of processes here, which nobody else can reach but by loopback."""
     from distributed import Client, LocalCluster  # here, as it takes a while and most runs do without it
 
-    check_main("local")
+    check_main("gpu" if with_gpus else "local")
     options = {
         "n_workers": workers,
-        "threads_per_worker": 1,
+        "threads_per_worker": _THREADS_A_GPU if with_gpus else 1,
         "host": _LOOPBACK,
         "dashboard_address": f"{_LOOPBACK}:0",
         "silence_logs": logging.CRITICAL,  # what fails is said in one line, here
@@ -163,6 +168,7 @@ def _own_client(workers: int) -> Iterator["Client"]:
         "preload": [
             "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
             "from dupegrid.core.start import without_pandas; without_pandas()",
+            *([_take_gpu(gpus())] if with_gpus else []),
         ],
     }
     variables = {**dask.config.get(_WORKERS_START_WITH), SAFE_PATH: "1"}
@@ -179,6 +185,15 @@ def _own_client(workers: int) -> Iterator["Client"]:
                         with suppress(ProcessLookupError, TypeError):  # it has none for now
                             os.kill(nanny.pid, signal.SIGKILL)
                 raise
+
+
+def _take_gpu(names: Sequence[str]) -> str:
+    """The text by which each worker, before it does anything, makes one GPU the only one it sees."""
+    return f"""
+import os
+def dask_setup(worker):
+    os.environ["CUDA_VISIBLE_DEVICES"] = {list(names)!r}[int(worker.name)]
+"""
 
 
 @contextmanager

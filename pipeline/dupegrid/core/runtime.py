@@ -14,6 +14,7 @@ import dask.threaded
 from dask.callbacks import Callback
 from dask.utils import funcname
 
+from dupegrid.core.arrays import gpus
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.dask_cluster import GO_ON, dask_cluster, handed_over
 from dupegrid.core.errors import DupegridError
@@ -48,6 +49,7 @@ class Runtime(Protocol):
 def runtime(scheduler: str, workers: int | None = None, client: Any = None) -> Iterator[Runtime]:
     """A runtime by name: sync, threads, processes, local (a cluster of processes here) or the address of a cluster.
 
+    For gpu it is threads, as files are decoded on the cores; what compares is `comparing`.
     A dask.distributed Client that is handed over is taken instead, and left open. ConfigError when no scheduler answers
     at the address, when the Client cannot be used, or where this program cannot start processes.
     """
@@ -58,7 +60,7 @@ def runtime(scheduler: str, workers: int | None = None, client: Any = None) -> I
     elif scheduler == "sync":
         with one_blas_thread():
             yield _Local(dask.get, 1)
-    elif scheduler == "threads":
+    elif scheduler in ("threads", "gpu"):
         with one_blas_thread(), _threads(count) as pool:
             yield _Local(partial(dask.threaded.get, pool=pool), count, pool)
     elif scheduler == "processes":
@@ -69,6 +71,16 @@ def runtime(scheduler: str, workers: int | None = None, client: Any = None) -> I
             yield _Local(get, count, pool)
     else:
         with dask_cluster(scheduler, count) as cluster:
+            yield cluster
+
+
+@contextmanager
+def comparing(here: Runtime, scheduler: str) -> Iterator[Runtime]:
+    """The runtime that compares: for gpu a cluster of one process for each GPU, where there are any; else `here`."""
+    if scheduler != "gpu" or not isinstance(here, _Local) or not gpus():
+        yield here
+    else:
+        with dask_cluster(scheduler, len(gpus())) as cluster:
             yield cluster
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
-SCHEDULERS_HERE = ("sync", "threads", "processes", "local")  # on this machine, connecting to nothing
+SCHEDULERS_HERE = ("sync", "threads", "processes", "local", "gpu")  # on this machine, connecting to nothing
 _ADDRESS: Final = re.compile(r"tcp://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SECRETS: Final = re.compile(r"(?<=://).*@|[?#].*", re.DOTALL)

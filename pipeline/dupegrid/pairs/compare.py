@@ -19,6 +19,7 @@ from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
 from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
+from dupegrid.pairs.device import compare_on_device, device_of
 from dupegrid.pairs.grid import STRIPS_KEPT, Grid, strip_side, strips_kept
 from dupegrid.pairs.hashes import asked_by_hash
 from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
@@ -32,9 +33,11 @@ from dupegrid.pairs.matches import (
 )
 from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
+from dupegrid.pairs.resident import fills_squares
 from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
 from dupegrid.pairs.sort import sort_images
-from dupegrid.pairs.tile import filter_tile, read_strip
+from dupegrid.pairs.strip import read_strip
+from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
@@ -67,6 +70,8 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
         runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
+    if job.device:
+        run_dir.renew()  # what is kept on a device here would be kept as long as the run
     if read_metadata(run_dir.compared).get("pairs") != pairs:
         write_compared(run_dir, facts.live, config, alike, pairs)
     return _counts(job, pairs, tiles, facts, facts.live[settled])
@@ -82,14 +87,23 @@ def compare_tile(job: Job, tile: Ints) -> int:
     with job.run_dir.writing_for(job.token):
         writer = PartWriter(job, i, j)
         if job.ask.metric == FILTERED:
-            first = read_strip(job, i)
-            filter_tile(job, first, first if i == j else read_strip(job, j), tally, writer)
+            _filter_tile(job, i, j, tally, writer)
         else:
             measure_tile(job, i, j, tally, writer)
         tally |= {"parts": writer.close(), "matches": writer.rows, "comparison": number_of(job.key)}
         counts = np.array([tally[name] for name in COUNTS], np.int64)
         job.run_dir.tiles().mark(i, j, counts)
     return job.grid.pairs(i, j)
+
+
+def _filter_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
+    first = read_strip(job, i)
+    second = first if i == j else read_strip(job, j)
+    by_hash = job.filters.same_hash != "any"  # then the images of a block are not asked for alike
+    if job.device and not by_hash and fills_squares(first) and fills_squares(second):
+        compare_on_device(job, i, j, tally, writer)
+    else:
+        filter_tile(job, first, second, tally, writer)
 
 
 def compare_progress(run_dir: RunDir, pairs: str) -> tuple[int, int]:
@@ -135,7 +149,19 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: 
     ]
     grid = Grid(tuple(map(int, bounds)), new)
     kept = strips_kept(side, bytes_per_image, memory)
-    return Job(run_dir, ask, grid, config.thumb, limit, norm, orientations, filters, kept, order_key)
+    return Job(
+        run_dir,
+        ask,
+        grid,
+        config.thumb,
+        limit,
+        norm,
+        orientations,
+        filters,
+        kept,
+        order_key,
+        device=device_of(config),
+    )
 
 
 def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:

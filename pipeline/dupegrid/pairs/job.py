@@ -33,4 +33,5 @@ class Job:
     strips_kept: int  # in memory, of those that were read, in each process
     order_key: str = ""  # of the sorted images; empty where they are not sorted
     key: str = ""  # of the comparison: its parts and marks carry it
+    device: str = ""  # the array module whose device tiles are compared on; empty: none
     token: str = ""  # of the run that has the run directory (hold.py)

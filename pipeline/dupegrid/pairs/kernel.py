@@ -5,11 +5,12 @@ is decided in integers, so the float product can only cost time, never a pair.
 """
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import Array, array_module, turned
+from dupegrid.core.arrays import Array, array_module, on_host, turned
+from dupegrid.core.errors import UsageError
 
 UNIT_ROUNDOFF: Final = 2.0**-24  # of float32, rounding to nearest
 
@@ -52,10 +53,29 @@ def candidates(left: Array, right: Array, limit: float) -> tuple[Array, Array]:
     The arguments are the operands of (m, K) and (n, K) points. None is missing: see `product_margin`.
     """
     xp = array_module(left)
-    # The limit goes up to the next float32, as it need not be one.
-    near = left @ right.T <= np.nextafter(np.float32(limit), np.float32(np.inf))
+    near = left @ right.T <= float32_limit(limit)
     rows: tuple[Array, Array] = xp.divmod(xp.flatnonzero(near), len(right))
     return rows
+
+
+def float32_limit(limit: float) -> float:
+    """The next float32 above a limit, which need not be one."""
+    return float(np.nextafter(np.float32(limit), np.float32(np.inf)))
+
+
+def check_product(xp: Any) -> None:
+    """UsageError where products of an array module are coarser than `product_margin` says.
+
+    A library may be told, by one of many switches, to round float32 to fewer bits. Then of points that are near each
+    other and far from the origin some come out farther apart than they are.
+    """
+    points = np.random.default_rng(0).normal(100, 1, (256, 24)).astype(np.float32)
+    wide = points.astype(np.float64)
+    right = right_operand(points)
+    both = xp.asarray(left_operand(right)[None]), xp.asarray(np.ascontiguousarray(right.T)[None])
+    computed = on_host(xp.matmul(*both))[0]
+    if (computed > ((wide[:, None] - wide[None]) ** 2).sum(axis=2)).any():
+        raise UsageError(f"{xp.__name__} rounds float32 products here, and pairs would be missed: have it not do so")
 
 
 def exact_sse(x: Array, y: Array) -> Array:
@@ -65,9 +85,9 @@ def exact_sse(x: Array, y: Array) -> Array:
     """
     k, side = x.shape[:2]
     xp = array_module(x)
-    squares = (xp.maximum(x, y) - xp.minimum(x, y)).astype(np.uint16).reshape(k, side, 3 * side)
+    squares = xp.reshape(xp.astype(xp.maximum(x, y) - xp.minimum(x, y), xp.uint16), (k, side, 3 * side))
     squares *= squares
-    return squares.sum(axis=2, dtype=np.uint32).sum(axis=1, dtype=np.int64)
+    return xp.sum(xp.sum(squares, axis=2, dtype=xp.uint32), axis=1, dtype=xp.int64)
 
 
 def sse_block(a: Array, b: Array) -> Array:

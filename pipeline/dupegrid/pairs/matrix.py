@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import CHANNELS, CHOICES, Bools, Ints
+from dupegrid.core.arrays import CHANNELS, CHOICES, Bools, Ints, named_module, on_host
+from dupegrid.core.config import Config
 from dupegrid.core.errors import UsageError
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime
 from dupegrid.core.text import size_text
 from dupegrid.pairs.ask import read_facts
+from dupegrid.pairs.device import device_of
 from dupegrid.pairs.kernel import mse_block
 from dupegrid.storage.arrays import Matrix, Thumbs
 from dupegrid.storage.bucket import BucketPath
@@ -41,13 +43,16 @@ def lazy(thumbs: Thumbs) -> "da.Array":
     return da.Array(blocks, name, (sizes, (thumbs.side,), (thumbs.side,), (CHANNELS,)), np.uint8)
 
 
-def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> "da.Array":
-    """The all-to-all MSE matrix, lazy: float64 (n, n); any window computes exactly. NaN where a file was not read."""
+def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...], module: str) -> "da.Array":
+    """The all-to-all MSE matrix, lazy: float64 (n, n); any window computes exactly. NaN where a file was not read.
+
+    Its blocks are arrays of the module of that name.
+    """
     import dask.array as da
 
     images = lazy(thumbs)
     readable = da.from_array(ok, chunks=images.chunks[0])
-    block = partial(_masked_mse, orientations=orientations)
+    block = partial(_masked_mse, orientations=orientations, module=module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", da.PerformanceWarning)  # an all-to-all matrix has more chunks than its input
         return da.blockwise(
@@ -63,15 +68,20 @@ def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...]) -> "da.
             "j",
             dtype=np.float64,
             concatenate=True,
+            meta=named_module(module).empty((0, 0)),
         )
 
 
-def store_matrix(images_key: str, orientations: str, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> None:
+def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> None:
     """Store all of the matrix in mse.zarr, float64 (n, n), going on where an earlier run stopped.
 
     UsageError, naming the size, when the disk has no room for it.
     """
-    path, n, made_of = run_dir.matrix_zarr, len(run_dir.thumbs()), {"images": images_key, "orientations": orientations}
+    path, n, made_of = (
+        run_dir.matrix_zarr,
+        len(run_dir.thumbs()),
+        {"images": images_key, "orientations": config.orientations},
+    )
     if not made_of.items() <= stored_facts(path).items():
         need, room = 8 * n * n, _room_bytes(run_dir.path)
         if need > room:
@@ -86,7 +96,9 @@ def store_matrix(images_key: str, orientations: str, run_dir: RunDir, runtime: R
     pending = [(i, j) for i in range(chunks) for j in range(i, chunks) if not {(i, j), (j, i)} <= done]
     total = chunks * (chunks + 1) // 2
     with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
-        task = partial(_store_chunk, run_dir, current().token, CHOICES[orientations])
+        task = partial(
+            _store_chunk, run_dir, current().token, CHOICES[config.orientations], device_of(config) or "numpy"
+        )
         runtime.each(task, np.array(pending, np.int64), advance)
 
 
@@ -94,12 +106,12 @@ def _room_bytes(path: Path) -> float:
     return math.inf if isinstance(path, BucketPath) else shutil.disk_usage(path).free
 
 
-def _store_chunk(run_dir: RunDir, token: str, orientations: tuple[str, ...], place: Ints) -> int:
+def _store_chunk(run_dir: RunDir, token: str, orientations: tuple[str, ...], module: str, place: Ints) -> int:
     """One chunk of the matrix, by its place int64 (2,), and its mirror image, each written whole. Returns 1."""
     i, j = place.tolist()
     thumbs, ok = run_dir.thumbs(), read_facts(run_dir).ok
     a, b = (slice(k * _SIDE, min(len(thumbs), (k + 1) * _SIDE)) for k in (i, j))
-    block = _masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations)
+    block = on_host(_masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations, module))
     matrix = Matrix(run_dir.matrix_zarr)
     with run_dir.writing_for(token):
         matrix.write(i, j, block)
@@ -107,5 +119,7 @@ def _store_chunk(run_dir: RunDir, token: str, orientations: tuple[str, ...], pla
     return 1
 
 
-def _masked_mse(a: Any, b: Any, a_ok: Any, b_ok: Any, orientations: tuple[str, ...]) -> Any:
-    return np.where(a_ok[:, None] & b_ok[None, :], mse_block(a, b, orientations), np.nan)
+def _masked_mse(a: Any, b: Any, a_ok: Any, b_ok: Any, orientations: tuple[str, ...], module: str) -> Any:
+    xp = named_module(module)
+    mse = mse_block(xp.asarray(a), xp.asarray(b), orientations)
+    return xp.where(xp.asarray(a_ok[:, None] & b_ok[None, :]), mse, xp.nan)

@@ -7,14 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, Pixels, turned
+from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, Pixels, named_module, on_host, turned
 from dupegrid.core.errors import ConfigError
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.hashes import asked_by_hash
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.metric import Metric, load_metric, metric_code, said
+from dupegrid.pairs.metric import Metric, is_built_in, load_metric, metric_code, said
 
 _ROWS_AT_ONCE: Final = 64
 
@@ -29,11 +29,12 @@ def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
     thumbs = job.run_dir.thumbs()
     first, second = facts.live[job.grid.rows(i)], facts.live[job.grid.rows(j)]
     b = thumbs.take(second)
-    turns = [turned(b, name).reshape(len(b), -1) for name in job.orientations]
+    xp = named_module(job.device if job.device and is_built_in(job.ask.metric) else "numpy")
+    turns = [turned(xp.asarray(b), name).reshape(len(b), -1) for name in job.orientations]
     for start in range(0, len(first), _ROWS_AT_ONCE):
         ids = first[start : start + _ROWS_AT_ONCE]
         a = thumbs.take(ids)
-        scores = np.stack([_scores(metric, job.ask.metric, a.reshape(len(a), -1), y) for y in turns])
+        scores = np.stack([_scores(metric, job.ask.metric, xp.asarray(a).reshape(len(a), -1), y) for y in turns])
         x, y = (part.ravel() for part in np.meshgrid(np.arange(len(ids)), np.arange(len(second)), indexing="ij"))
         upper = ids[x] < second[y]
         of_roots = upper & job.filters.of_roots(facts, ids[x], second[y])
@@ -83,7 +84,7 @@ def _orientations(job: Job) -> Ints:
 
 def _scores(metric: Metric, name: str, x: Pixels, y: Pixels) -> Float64s:
     try:
-        scores = np.asarray(metric(x, y))
+        scores = on_host(metric(x, y))
     except (Exception, SystemExit) as error:
         raise ConfigError(f"metric {name!r} failed ({said(error)}): it takes uint8 (m, D), (n, D)") from None
     if scores.shape != (len(x), len(y)) or scores.dtype.kind not in "biuf":

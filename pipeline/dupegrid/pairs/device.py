@@ -1,0 +1,263 @@
+"""One tile by MSE on a device: the steps of tile.py for many blocks at once, on any array module.
+
+Squares of two blocks whose boxes are near each other are multiplied, a thousand in one call. Of the products only what
+is within the limit is gathered; then the second level and integers decide. There is no step for the finest level, as
+whole thumbnails are there as soon. What comes back are matches and counts.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from dupegrid.core.arrays import (
+    Array,
+    Bools,
+    Ints,
+    array_module,
+    free_bytes,
+    give_back_memory,
+    gpus,
+    named_module,
+    on_host,
+)
+from dupegrid.core.config import Config
+from dupegrid.images.levels import SECOND_LEVEL, cell_weights
+from dupegrid.pairs.ask import read_facts
+from dupegrid.pairs.bounds import box_limit, level_limit, radius
+from dupegrid.pairs.job import Job
+from dupegrid.pairs.kernel import check_product, float32_limit
+from dupegrid.pairs.matches import PartWriter
+from dupegrid.pairs.resident import LANES, DeviceStrip, KeptThumbs, square_side, strip_on_device
+from dupegrid.pairs.steps import Pairs, Step, joined, least, through
+from dupegrid.pairs.strip import read_strip
+
+_PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their product takes 1 GB
+_BYTES_A_PAIR: Final = 32  # of a call, with all that comes of it
+_CELLS_AT_ONCE: Final = 1 << 19  # pairs whose second level is compared: 1.2 GB
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Two strips on a device, and how near the points of a match are."""
+
+    job: Job
+    first: DeviceStrip
+    second: DeviceStrip
+    within: float
+
+    @property
+    def is_diagonal(self) -> bool:
+        return self.first is self.second
+
+
+@dataclass(frozen=True)
+class _Squares:
+    """Blocks of the first strip with blocks of the second: int64 (k,); how many pairs of images each is, int64 (k,).
+
+    `near` is which orientations are left of each, bool (orientations, k).
+    """
+
+    rows: Ints
+    columns: Ints
+    pairs: Ints
+    near: Bools
+
+    def only(self, keep: Any) -> "_Squares":
+        return _Squares(self.rows[keep], self.columns[keep], self.pairs[keep], self.near[:, keep])
+
+    @property
+    def count(self) -> int:
+        return int(self.pairs.sum())
+
+
+def device_of(config: Config) -> str:
+    """The array module that tiles are compared with on a device, empty where they are on the cores."""
+    if config.scheduler != "gpu":
+        return "cupy" if config.array == "cupy" else ""
+    return "numpy" if config.allow_cpu and not gpus() else "cupy"
+
+
+def check_device(config: Config, client: Any) -> None:
+    """UsageError where the work is to be done on GPUs here, there is none, and the cores are not to do it instead."""
+    if config.scheduler == "gpu" and client is None and device_of(config) == "cupy":
+        named_module("cupy")
+
+
+def compare_on_device(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
+    """Give the pairs of tile (i, j) at or under the limit to the writer, and count how all were decided."""
+    xp = _opened(job.device)
+    tile = _tile(job, i, j, xp)
+    thumbs = job.run_dir.once(f"thumbnails of {xp.__name__}", partial(KeptThumbs, job, xp))
+    of_squares: list[Step] = [*_filters(tile), ("box", partial(_near_boxes, tile))]
+    of_pairs: list[Step] = [
+        ("level_4", partial(_near_points, tile)),
+        ("filter", partial(_like_aspects, tile)),
+        ("level_8", partial(_near_cells, tile)),
+        ("exact", partial(_decided, tile, thumbs, writer)),
+    ]
+    squares = through(of_squares, _all_squares(tile), tally)
+
+    def call(part: slice) -> dict[str, int]:
+        counted = dict.fromkeys(tally, 0)
+        through(of_pairs, squares.only(part), counted)
+        return counted
+
+    for counted in halving(call, len(squares.rows), _squares_a_call(tile, squares, xp), partial(give_back_memory, xp)):
+        for name, count in counted.items():
+            tally[name] += count
+
+
+def halving(work: Callable[[slice], T], count: int, at_once: int, give_back: Callable[[], None]) -> Iterator[T]:
+    """What some work gives for all of `count` things, part by part; parts of half the size once memory is lacking.
+
+    MemoryError where it does not suffice for one.
+    """
+    start = 0
+    while start < count:
+        try:
+            done = work(slice(start, start + at_once))
+        except MemoryError:
+            if at_once == 1:
+                raise
+        else:
+            yield done
+            start += at_once
+            continue
+        at_once = -(-at_once // 2)
+        give_back()  # here, as what the work held is free only when its error is gone
+
+
+@cache
+def _opened(name: str) -> Any:
+    xp = named_module(name)
+    check_product(xp)
+    return xp
+
+
+def _tile(job: Job, i: int, j: int, xp: Any) -> _Tile:
+    side = square_side(read_strip(job, i), read_strip(job, j))
+    first = strip_on_device(job, i, xp, side)
+    second = first if i == j else strip_on_device(job, j, xp, side)
+    return _Tile(job, first, second, radius(job.limit, job.largest_norm))
+
+
+def _squares_a_call(tile: _Tile, squares: _Squares, xp: Any) -> int:
+    """As many as make a call: of a GPU 2^28 pairs, if its memory has the room."""
+    pairs = min(_PAIRS_A_CALL, free_bytes(xp) // _BYTES_A_PAIR)
+    turns = max(1.0, squares.near.sum() / max(1, len(squares.rows)))
+    return max(1, int(pairs / (tile.first.side**2 * turns)))
+
+
+def _all_squares(tile: _Tile) -> _Squares:
+    m, n = (np.diff(strip.strip.starts) for strip in (tile.first, tile.second))
+    if tile.is_diagonal:
+        rows, columns = np.triu_indices(len(m))
+        pairs = np.where(rows == columns, m[rows] * (m[rows] - 1) // 2, m[rows] * m[columns])
+    else:
+        rows, columns = (some.ravel() for some in np.indices((len(m), len(n))))
+        pairs = m[rows] * n[columns]
+    return _Squares(rows, columns, pairs, np.ones((len(tile.job.orientations), len(rows)), bool))
+
+
+def _filters(tile: _Tile) -> list[Step]:
+    """The steps that leave out blocks not asked for: a block has one root and one size where they matter."""
+    filters = tile.job.filters
+    if filters.none:
+        return []
+    facts = read_facts(tile.job.run_dir)
+
+    def firsts(squares: _Squares) -> tuple[Ints, Ints]:
+        first, second = tile.first.strip, tile.second.strip
+        return first.ids[first.starts[squares.rows]], second.ids[second.starts[squares.columns]]
+
+    def of_roots(squares: _Squares) -> _Squares:
+        return squares.only(filters.of_roots(facts, *firsts(squares)))
+
+    def of_sizes(squares: _Squares) -> _Squares:
+        return squares.only(filters.of_sizes(facts, *firsts(squares)))
+
+    return [("other_group", of_roots), *([("filter", of_sizes)] if filters.same_size else [])]
+
+
+def _near_boxes(tile: _Tile, squares: _Squares) -> _Squares:
+    """Those whose boxes are within the radius, and under which orientations."""
+    low, high = tile.first.lows[0, :, None, :], tile.first.highs[0, :, None, :]
+    xp, near = array_module(low), []
+    for turn in range(len(tile.job.orientations)):
+        gap = xp.maximum(low - tile.second.highs[turn, None, :, :], tile.second.lows[turn, None, :, :] - high)
+        gap = xp.maximum(gap, xp.zeros_like(gap))
+        gaps = on_host(xp.sum(gap * gap, axis=2))
+        near.append(gaps[squares.rows, squares.columns] <= box_limit(tile.within, gap.shape[2]))
+    left = _Squares(squares.rows, squares.columns, squares.pairs, np.stack(near) & squares.near)
+    return left.only(np.any(left.near, axis=0))
+
+
+def _near_points(tile: _Tile, squares: _Squares) -> Pairs:
+    """The pairs whose product of the first level is within the radius."""
+    side, turns_begin = tile.first.side, tile.second.starts.shape[0]
+    turn, square = np.nonzero(squares.near)
+    rows, columns = squares.rows[square], squares.columns[square]
+    xp = array_module(tile.first.left)
+    rows, columns, turn, blocks = (xp.asarray(some) for some in (rows, columns, turn, columns + turn * turns_begin))
+    products = xp.matmul(xp.take(tile.first.left, rows, axis=0), xp.take(tile.second.right, blocks, axis=0))
+    places = _places_within(products, float32_limit(tile.within * tile.within))
+    square, x, y = places // side**2, places // side % side, places % side
+    x = x + xp.take(xp.take(tile.first.starts, rows), square)
+    y = y + xp.take(xp.take(tile.second.starts, columns), square)
+    pairs = Pairs(x, y, xp.take(turn, square))
+    return pairs.only(x < y) if tile.is_diagonal else pairs
+
+
+def _places_within(products: Array, limit: float) -> Array:
+    """The places of values at or under a limit, in the order of memory: float32 (k, side, side) -> int64 (places,).
+
+    The least of each `LANES` values of a column first: it takes one pass over the products, and little is left.
+    """
+    xp, side = array_module(products), products.shape[2]
+    lanes = xp.reshape(products, (products.shape[0] * side // LANES, LANES, side))
+    (found,) = xp.nonzero(xp.reshape(xp.min(lanes, axis=1) <= limit, (-1,)))
+    begin = found // side * (LANES * side) + found % side
+    places = xp.reshape(begin[:, None] + xp.arange(LANES)[None, :] * side, (-1,))
+    return places[xp.take(xp.reshape(products, (-1,)), places) <= limit]
+
+
+def _like_aspects(tile: _Tile, pairs: Pairs) -> Pairs:
+    job, first, second = tile.job, tile.first.strip, tile.second.strip
+    if job.filters.max_aspect is None:
+        return pairs
+    x, y = first.ids[on_host(pairs.x)], second.ids[on_host(pairs.y)]
+    keep = job.filters.of_sizes(read_facts(job.run_dir), x, y)
+    return pairs.only(array_module(pairs.x).asarray(keep))
+
+
+def _near_cells(tile: _Tile, pairs: Pairs) -> Pairs:
+    """Those that the bound of the second level leaves within the limit: `bounds.level_sse`, with its roundings."""
+    first, second, size = tile.first.cells, tile.second.cells, pairs.x.shape[0]
+    if first is None or second is None or not size:
+        return pairs
+    xp = array_module(first)
+    weights = xp.asarray(cell_weights(tile.job.side, SECOND_LEVEL).astype(np.float32))
+    limit, images, near = level_limit(tile.job.limit, weights.shape[0]), len(tile.second.strip.ids), []
+    for start in range(0, size, _CELLS_AT_ONCE):
+        part = slice(start, min(size, start + _CELLS_AT_ONCE))
+        x, y = pairs.x[part], pairs.y[part] + pairs.turn[part] * images
+        difference = xp.astype(xp.take(first, x, axis=0), xp.float32) - xp.astype(
+            xp.take(second, y, axis=0), xp.float32
+        )
+        difference *= weights
+        difference *= difference
+        near.append(xp.sum(difference, axis=1) <= limit)
+    return pairs.only(xp.concat(near))
+
+
+def _decided(tile: _Tile, thumbs: KeptThumbs, writer: PartWriter, pairs: Pairs) -> Pairs:
+    """None is left: those at or under the limit are given to the writer."""
+    here = Pairs(*(on_host(column) for column in (pairs.x, pairs.y, pairs.turn)))
+    first, second = tile.first.strip.ids, tile.second.strip.ids
+    writer.add(*least(tile.job, first, second, here, thumbs.sse(first[here.x], second[here.y], here.turn)))
+    return joined([])

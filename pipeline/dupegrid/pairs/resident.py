@@ -1,0 +1,135 @@
+"""What a process keeps on its device of a comparison: strips with their summaries, and thumbnails that were needed."""
+
+import threading
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from dupegrid.core.arrays import CHANNELS, Array, Float32s, Ints, free_bytes, on_host, turned
+from dupegrid.images.levels import SECOND_LEVEL, turned_columns
+from dupegrid.pairs.job import Job
+from dupegrid.pairs.kernel import exact_sse, left_operand
+from dupegrid.pairs.sort import checks
+from dupegrid.pairs.strip import Strip, read_strip
+from dupegrid.storage.arrays import Thumbs
+
+LANES: Final = 32  # rows of a square of which the nearest is looked at first
+_FAR: Final = 1e30  # squared, from anything: what fills a block up is near nothing
+_PAIRS_AT_ONCE: Final = 1 << 13  # whose SSE is reckoned: 0.6 GB of a device
+_READ_AT_ONCE: Final = 1 << 12  # thumbnails
+
+
+@dataclass(frozen=True)
+class DeviceStrip:
+    """A strip on a device. All its blocks are filled up to `side` rows, so that many are multiplied in one call."""
+
+    strip: Strip
+    side: int
+    starts: Array  # of the blocks: int64 (B,)
+    left: Array  # operands of the products, float32 (B, side, K + 2)
+    right: Array  # those of each orientation, turned over: (orientations * B, K + 2, side)
+    lows: Array  # corners of the boxes, float32 (orientations, B, K)
+    highs: Array
+    cells: Array | None  # of the second level, of each orientation: (orientations * images, columns)
+
+
+def square_side(*strips: Strip) -> int:
+    """The rows that blocks are filled up to."""
+    return max(-(-int(np.diff(strip.starts).max()) // LANES) * LANES for strip in strips)
+
+
+def fills_squares(strip: Strip) -> bool:
+    """Whether its blocks, filled up, take at most eight times the memory: not so where most groups are small."""
+    return 8 * len(strip.ids) >= (len(strip.starts) - 1) * square_side(strip)
+
+
+def strip_on_device(job: Job, number: int, xp: Any, side: int) -> DeviceStrip:
+    """A strip on the device of an array module; so many of the last are kept as a quarter of its memory holds."""
+
+    def put() -> DeviceStrip:
+        return _put(job, read_strip(job, number), xp, side)
+
+    values = (len(job.orientations) + 1) * 2 * 26 * 4 + len(job.orientations) * SECOND_LEVEL**2 * 3 * 4
+    images = max(1, job.grid.rows(number).stop - job.grid.rows(number).start)
+    keep = max(3, free_bytes(xp) // 4 // (images * values))
+    return job.run_dir.once(("device strip", (xp.__name__, number, side)), put, keep)
+
+
+def _put(job: Job, strip: Strip, xp: Any, side: int) -> DeviceStrip:
+    filled = [_filled(operand, strip.starts, side) for operand in strip.operands]
+    left = left_operand(filled[0].reshape(-1, filled[0].shape[2])).reshape(filled[0].shape)
+    cells = None
+    if strip.cells is not None:
+        turns = [strip.cells.take(turned_columns(SECOND_LEVEL, name), axis=1) for name in job.orientations]
+        cells = xp.asarray(np.concatenate(turns))
+    right = np.ascontiguousarray(np.concatenate(filled).transpose(0, 2, 1))
+    lows, highs = (xp.asarray(np.stack(corners)) for corners in (strip.lows, strip.highs))
+    return DeviceStrip(
+        strip, side, xp.asarray(strip.starts[:-1]), xp.asarray(left), xp.asarray(right), lows, highs, cells
+    )
+
+
+def _filled(operand: Float32s, starts: Ints, side: int) -> Float32s:
+    """Right operands, (n, K + 2), block by block: (B, side, K + 2)."""
+    sizes = np.diff(starts)
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    out = np.zeros((len(sizes), side, operand.shape[1]), np.float32)
+    out[:, :, -2:] = 1, _FAR
+    out[block, np.arange(len(operand)) - starts[block]] = operand
+    return out
+
+
+class KeptThumbs:
+    """Thumbnails on a device, kept since they were first needed, while there is room. For several threads."""
+
+    def __init__(self, job: Job, xp: Any) -> None:
+        self._xp = xp
+        self._store: Thumbs = job.run_dir.thumbs()
+        self._sums = checks(job.run_dir)[0]
+        self._orientations = job.orientations
+        row_bytes = job.side * job.side * CHANNELS
+        self._room = max(2, min(len(self._store), free_bytes(xp) // 4 // row_bytes))
+        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        shape = (self._room, self._store.side, self._store.side, CHANNELS)
+        self._rows = self._xp.empty(shape, dtype=self._xp.uint8)
+        self._places = np.full(len(self._store), -1)
+        self._used = 0
+
+    def sse(self, a: Ints, b: Ints, turn: Ints) -> Ints:
+        """The SSE of pairs of images a and b, ids, b under the orientation of that place: int64 (k,), in integers."""
+        xp, out = self._xp, np.empty(len(a), np.int64)
+        at_once = min(_PAIRS_AT_ONCE, self._room // 2)
+        for number, name in enumerate(self._orientations):
+            mine = np.flatnonzero(turn == number)
+            for start in range(0, len(mine), at_once):
+                part = mine[start : start + at_once]
+                rows, places = self._at(np.concatenate([a[part], b[part]]))
+                x, y = (xp.take(rows, xp.asarray(half), axis=0) for half in np.split(places, 2))
+                out[part] = on_host(exact_sse(x, turned(y, name)))
+        return out
+
+    def _at(self, ids: Ints) -> tuple[Array, Ints]:
+        """Rows on the device, and the places of images among them; what is not there yet is read."""
+        wanted = np.unique(ids)
+        while True:
+            with self._lock:
+                missing = wanted[self._places[wanted] < 0]
+                if not len(missing):
+                    return self._rows, self._places[ids]
+                if self._used + len(missing) > self._room:
+                    self._begin()  # who still reckons with the old rows keeps them
+                    missing = wanted
+            for start in range(0, len(missing), _READ_AT_ONCE):
+                self._add(missing[start : start + _READ_AT_ONCE])
+
+    def _add(self, ids: Ints) -> None:
+        thumbs = self._store.take(ids, self._sums[ids])  # without the lock: reading takes most of the time
+        with self._lock:
+            if self._used + len(ids) <= self._room:
+                self._rows[self._used : self._used + len(ids), ...] = self._xp.asarray(thumbs)
+                self._places[ids] = np.arange(self._used, self._used + len(ids))
+                self._used += len(ids)

@@ -1,0 +1,123 @@
+"""Pairs that are left to decide, and the one loop by which each step leaves fewer and counts what it decided.
+
+On numpy, or on any array module that a device has.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dupegrid.core.arrays import ORIENTATIONS, Array, Bools, Ints, array_module, inverse
+from dupegrid.pairs.job import Job
+
+Step = tuple[str, Callable[[Any], Any]]  # the receipt's name of what it decides, and what gives those that are left
+
+
+def through(steps: Sequence[Step], left: Any, tally: dict[str, int]) -> Any:
+    """What all steps leave, one after the other, of something with a `count` of the pairs of images in it.
+
+    How many each of them decided is added under its name.
+    """
+    for name, step in steps:
+        before, left = left, step(left)
+        tally[name] += before.count - left.count
+    return left
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of images under one orientation each: rows of the first strip, of the second, place in job.orientations.
+
+    int64 (k,) each. `sse`, of the same shape, is -1 where it is not known; None where it is known of none.
+    """
+
+    x: Array
+    y: Array
+    turn: Array
+    sse: Ints | None = None
+
+    def only(self, keep: Bools | Ints) -> "Pairs":
+        """The pairs for which `keep` is true, or those at the places it names."""
+        sse = None if self.sse is None else self.sse[keep]
+        return Pairs(self.x[keep], self.y[keep], self.turn[keep], sse)
+
+    @cached_property
+    def count(self) -> int:
+        """How many different pairs of images these are."""
+        xp, size = array_module(self.x), int(self.x.shape[0])
+        if not size or not xp.any(self.turn != 0):
+            return size
+        keys = xp.sort(self.x * (int(xp.max(self.y)) + 1) + self.y)  # 6 million in 0.06 s; np.unique hashes: 5 s
+        return 1 + int(xp.count_nonzero(keys[1:] != keys[:-1]))
+
+
+def joined(parts: Sequence[Pairs]) -> Pairs:
+    """Pairs of no known SSE as one; numpy's."""
+    if not parts:
+        nothing = np.empty(0, np.int64)
+        return Pairs(nothing, nothing, nothing)
+    return Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "turn")))
+
+
+def batches(parts: Iterable[Pairs], worth: int, most: int) -> Iterator[Pairs]:
+    """The same pairs in batches of at least `worth`, and no larger than `most` if it can be.
+
+    All orientations of a pair of images stay in one, if they were in one part.
+    """
+    waiting: list[Pairs] = []
+    count = 0
+    for part in parts:
+        waiting.append(part)
+        count += len(part.x)
+        if count >= worth:
+            yield from _slices(joined(waiting), most)
+            waiting, count = [], 0
+    if count:
+        yield from _slices(joined(waiting), most)
+
+
+def _slices(batch: Pairs, most: int) -> Iterator[Pairs]:
+    """The same pairs, so many at once; those of an image of the second strip stay together."""
+    count = len(batch.x)
+    if count <= most:
+        yield batch
+        return
+    order = np.argsort(batch.y, kind="stable")
+    edges = np.flatnonzero(np.diff(batch.y[order])) + 1
+    cuts = np.searchsorted(edges, np.arange(most, count, most), side="right") - 1
+    for places in np.split(order, np.unique(edges[cuts[cuts >= 0]])):
+        yield batch.only(places)
+
+
+def every_sse(pairs: Pairs, measure: Callable[[Pairs], Ints]) -> Ints:
+    """The SSE of all pairs: what `measure` gives where it is not known. int64 (k,)."""
+    sse = np.full(len(pairs.x), -1) if pairs.sse is None else pairs.sse.copy()
+    unknown = np.flatnonzero(sse < 0)
+    sse[unknown] = measure(pairs.only(unknown))
+    return sse
+
+
+def least(job: Job, first: Ints, second: Ints, pairs: Pairs, sse: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """The pairs with an SSE at or under the limit, each once: ids a < b, its least SSE and the orientation of b.
+
+    `first` and `second` are the ids of the strips' images; an orientation is a place in ORIENTATIONS. int64 (k,) each.
+    """
+    near = np.flatnonzero(sse <= job.limit)
+    pairs, sse = pairs.only(near), sse[near]
+    x, y = first[pairs.x], second[pairs.y]
+    a, b = np.minimum(x, y), np.maximum(x, y)
+    # |x - R y| = |R^-1 x - y|: seen from the other side, the orientation is undone.
+    straight = np.array([ORIENTATIONS.index(name) for name in job.orientations])
+    undone = np.array([ORIENTATIONS.index(inverse(name)) for name in job.orientations])
+    orientation = np.where(x > y, undone[pairs.turn], straight[pairs.turn])
+    many, names = int(b.max(initial=0)) + 1, len(ORIENTATIONS)
+    keys = a * many + b
+    order = np.argsort(keys)
+    keys = keys[order]
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    smallest = (sse * names + orientation)[order]
+    smallest = np.minimum.reduceat(smallest, starts) if len(starts) else smallest
+    return *np.divmod(keys[starts], many), *np.divmod(smallest, names)

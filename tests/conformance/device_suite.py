@@ -1,0 +1,124 @@
+"""What the steps of a tile on a device keep to: a test module for each array module gives `xp`, and inherits."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dupegrid
+from dupegrid import Run
+from dupegrid.core import arrays
+from dupegrid.core.errors import UsageError
+from dupegrid.pairs import compare, device, kernel, resident
+from tests.helpers.images import KINDS, thumbs
+
+
+def compared(run: Path, **settings: Any) -> Run:
+    dupegrid.compare(run, threshold=1, orientations="none", scheduler="sync", quiet=True)  # so that all is done again
+    return dupegrid.compare(run, scheduler="sync", quiet=True, **settings)
+
+
+class DeviceSuite:
+    @pytest.fixture(autouse=True)
+    def _on_device(self, xp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Blocks of few images, as the pictures are few; the module whatever its name."""
+        device._opened.cache_clear()
+        monkeypatch.setattr(compare, "_BLOCK", 16)
+        monkeypatch.setattr(device, "named_module", lambda _name: xp)
+
+    @pytest.fixture
+    def on(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """What says where tiles are compared from now on."""
+        return lambda name: monkeypatch.setattr(compare, "device_of", lambda _config: name)
+
+    @pytest.mark.parametrize("orientations", ["none", "all"])
+    @pytest.mark.parametrize("tile", [40, None])
+    def test_the_same_matches_and_every_pair_is_counted(
+        self, indexed: Path, orientations: str, tile: int | None, on: Any
+    ) -> None:
+        settings = {"orientations": orientations, "tile": tile, "threshold": 6000}
+        on("")
+        here = compared(indexed, **settings)
+        on("module")
+        there = compared(indexed, **settings)
+        assert there.matches == here.matches
+        assert len(there.matches) > 20
+        counts = dict(there.receipt.pairs)
+        assert counts.pop("total") == sum(counts.values())
+        assert counts["level_4"] > 0
+        assert counts["filter"] > 0
+        assert counts["other_group"] == here.receipt.pairs["other_group"] > 0
+
+    @pytest.mark.parametrize("pairs", [1, 5000])
+    def test_the_same_whatever_is_done_at_once(
+        self, indexed: Path, pairs: int, on: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = {"orientations": "rotations", "tile": 60, "threshold": 1000}
+        on("module")
+        whole = compared(indexed, **settings)
+        monkeypatch.setattr(device, "_PAIRS_A_CALL", pairs)
+        monkeypatch.setattr(device, "_CELLS_AT_ONCE", pairs)
+        monkeypatch.setattr(resident, "_PAIRS_AT_ONCE", max(1, pairs // 500))
+        monkeypatch.setattr(resident, "free_bytes", lambda _xp: 20 * 4 * 16 * 16 * 3)  # room for 20 thumbnails
+        parts = compared(indexed, **settings)
+        assert parts.matches == whole.matches
+        assert parts.receipt == whole.receipt
+
+    def test_where_memory_is_lacking_it_is_tried_with_half(
+        self, indexed: Path, on: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = {"orientations": "all", "threshold": 1000}
+        on("module")
+        whole = compared(indexed, **settings)
+        near, tried = device._near_points, []
+
+        def lacking(most: int, tile: Any, squares: Any) -> Any:
+            tried.append(len(squares.rows))
+            if len(squares.rows) > most:
+                raise MemoryError
+            return near(tile, squares)
+
+        monkeypatch.setattr(device, "_near_points", partial(lacking, 3))
+        halved = compared(indexed, **settings)
+        assert halved.matches == whole.matches
+        assert halved.receipt == whole.receipt
+        assert tried[0] > 3 >= tried[-1]
+        monkeypatch.setattr(device, "_near_points", partial(lacking, 0))
+        with pytest.raises(MemoryError):
+            compared(indexed, **settings)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_kernels_give_the_integers_that_numpy_gives(self, xp: Any, kind: str) -> None:
+        a, b = thumbs(kind, 9, 1), thumbs(kind, 9, 2)
+        x, y = xp.asarray(a), xp.asarray(b)
+        for name in arrays.ORIENTATIONS:
+            turned = arrays.on_host(arrays.turned(y, name))
+            np.testing.assert_array_equal(turned, arrays.turned(b, name))
+            sse = arrays.on_host(kernel.exact_sse(x, arrays.turned(y, name)))
+            np.testing.assert_array_equal(sse, kernel.exact_sse(a, arrays.turned(b, name)))
+
+    def test_places_within_a_limit_are_all_found(self, xp: Any) -> None:
+        values = np.random.default_rng(0).random((5, 64, 64)).astype(np.float32)
+        for limit in (-1.0, 0.001, 0.5, 2.0):
+            found = arrays.on_host(device._places_within(xp.asarray(values), limit))
+            assert sorted(found.tolist()) == np.flatnonzero(values <= np.float32(limit)).tolist()
+
+    def test_a_device_that_rounds_products_is_refused(self, xp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As tensor cores do that are told to: operands to 11 bits."""
+
+        class Rounding:
+            __name__ = "rounding"
+            asarray = staticmethod(xp.asarray)
+
+            @staticmethod
+            def matmul(x: Any, y: Any) -> Any:
+                rounded = (
+                    (arrays.on_host(some).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32) for some in (x, y)
+                )
+                return xp.asarray(np.matmul(*rounded))
+
+        kernel.check_product(xp)
+        with pytest.raises(UsageError, match="rounds float32 products here"):
+            kernel.check_product(Rounding())

@@ -1,38 +1,58 @@
-"""A bucket of its own on a server in this process, as S3 has them."""
+"""Buckets on a server in this process, as S3 has them."""
 
 import logging
-import os
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
 
 from dupegrid.storage.bucket import BucketPath, bucket_path, store_of
 
 
+@cache
+def server() -> str:
+    """The address of a server that goes on until this process ends.
+
+    Of moto's S3 alone: what it puts in front asks of each request which service it is for, a third of the time.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    made = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{made.server_port}"
+
+
+@cache
+def client() -> Any:
+    """What asks the server for things as others would."""
+    secrets = {"aws_access_key_id": "someone", "aws_secret_access_key": "something"}
+    return boto3.client("s3", endpoint_url=server(), region_name="us-east-1", **secrets)
+
+
+def environment() -> dict[str, str]:
+    """The variables by which all that asks for s3:// finds the server."""
+    return {
+        "AWS_ENDPOINT_URL": server(),
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "something",
+        "AWS_REGION": "us-east-1",
+    }
+
+
 @contextmanager
 def a_bucket() -> Iterator[BucketPath]:
-    """A new bucket, where all that asks for s3:// finds it, in this process and those it starts."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    """A place in a new bucket, where this process and those it starts find it."""
     with pytest.MonkeyPatch.context() as patch:
-        host, port = server.get_host_and_port()
-        settings = {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "someone",
-            "AWS_SECRET_ACCESS_KEY": "something",
-            "AWS_REGION": "us-east-1",
-        }
-        for name, value in settings.items():
+        for name, value in environment().items():
             patch.setenv(name, value)
         name = f"bucket-{uuid.uuid4().hex}"
-        boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1").create_bucket(
-            Bucket=name
-        )
+        client().create_bucket(Bucket=name)
         store_of.cache_clear()
         found = bucket_path(f"s3://{name}/some")
         assert found is not None
@@ -40,4 +60,3 @@ def a_bucket() -> Iterator[BucketPath]:
             yield found
         finally:
             store_of.cache_clear()
-            server.stop()

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote_to_bytes
 
-import boto3
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from moto.server import ThreadedMotoServer
 
 import dupegrid
 from dupegrid.core.config import load_config
@@ -27,6 +25,7 @@ from dupegrid.core.errors import ConfigError, DupegridError, InputError, RunDirE
 from dupegrid.images import archives, decoder, fetching
 from dupegrid.images.sources import Sources
 from tests.conftest import save
+from tests.helpers.bucket import client, environment
 
 SETTINGS = {"scheduler": "sync", "quiet": True, "cutoff": 400.0, "thumb": 16}
 PLACE = {"path", "path_raw", "mtime_ns", "ctime_ns", "device", "inode"}  # what depends on where a file lies
@@ -35,35 +34,26 @@ PLACE = {"path", "path_raw", "mtime_ns", "ctime_ns", "device", "inode"}  # what 
 class Bucket:
     """A bucket of a server in this process."""
 
-    def __init__(self, port: int) -> None:
-        self.address = "s3://photos"
-        self._client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
-        self._client.create_bucket(Bucket="photos")
+    address = "s3://photos"
+
+    def __init__(self) -> None:
+        client().create_bucket(Bucket="photos")
 
     def put(self, name: str, data: bytes) -> None:
-        self._client.put_object(Bucket="photos", Key=name, Body=data)
+        client().put_object(Bucket="photos", Key=name, Body=data)
 
     def remove(self, name: str) -> None:
-        self._client.delete_object(Bucket="photos", Key=name)
-
-
-@pytest.fixture(scope="module")
-def _moto() -> Iterator[int]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
+        client().delete_object(Bucket="photos", Key=name)
 
 
 @pytest.fixture
-def bucket(_moto: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    facts = {"ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s", "ALLOW_HTTP": "true", "REGION": "us-east-1"}
-    facts |= {"ENDPOINT_URL": f"http://127.0.0.1:{_moto}", "DEFAULT_REGION": "us-east-1"}
-    for name, value in facts.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    made = Bucket(_moto)
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    facts = {"AWS_ALLOW_HTTP": "true", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {**environment(), **facts}.items():
+        monkeypatch.setenv(name, value)
+    made = Bucket()
     yield made
-    for entry in made._client.list_objects_v2(Bucket="photos").get("Contents", []):
+    for entry in client().list_objects_v2(Bucket="photos").get("Contents", []):
         made.remove(entry["Key"])
 
 

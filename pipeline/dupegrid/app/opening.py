@@ -17,9 +17,9 @@ def open_run(run_dir: StrPath) -> Run:
     """Look into a run directory. RunDirError if it is none, or was made by a newer dupegrid."""
     path = absolute(run_dir)
     text = shown(path)
-    if not path.is_dir():
-        raise RunDirError(f"there is no run directory {text}: make one with 'dupegrid run PATH... --out RUN'")
     if not (path / "run.json").is_file():
+        if not path.is_dir():
+            raise RunDirError(f"there is no run directory {text}: make one with 'dupegrid run PATH... --out RUN'")
         raise RunDirError(
             f"{text} is no run directory (it has no run.json): make one with 'dupegrid run PATH... --out RUN'"
         )

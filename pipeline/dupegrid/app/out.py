@@ -18,7 +18,7 @@ def known_config(path: Path) -> Config | None:
     RunDirError where the folder is a run of another format, or holds a run.json that is not ours.
     """
     try:
-        return open_run(path).config if (path / "run.json").exists() else None
+        return open_run(path).config if (path / "run.json").is_file() else None
     except DamagedError:
         empty = not (path / "run.json").stat().st_size
         if not is_known(path / "run.json") or (empty and not holds_stores(path)):

@@ -161,7 +161,7 @@ class Run:
     def is_compared(self) -> bool:
         """Whether every pair has been decided, with the settings of this run."""
         receipt = self.run_dir.receipt
-        return receipt.exists() and bool(read_json(receipt).get("fingerprint") == self.pairs_key)
+        return receipt.is_file() and bool(read_json(receipt).get("fingerprint") == self.pairs_key)
 
     @property
     def is_clustered(self) -> bool:

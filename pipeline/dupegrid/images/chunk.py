@@ -5,7 +5,7 @@ but for the files in it that have not.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -70,7 +70,8 @@ def index_chunk(run_dir: RunDir, token: str, sources: Sources, reading: Reading,
 def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s: float, number: int) -> int:
     files = run_dir.listing().read(number)
     settings = settings_key(reading, timeout_s)
-    known, chunk, failed = _known(run_dir, number, files, reading, settings)
+    before = read_metadata(run_dir.part(number))
+    known, chunk, failed = _known(run_dir, number, files, reading, settings, before)
     missing = [place for place, decoded in enumerate(known) if decoded is None]
     listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
     wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
@@ -86,10 +87,10 @@ def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s:
                 chunk[missing[at]] = decoded.thumb
     table = _rows(files, [decoded for decoded in known if decoded is not None])
     facts = facts_of(files, table, settings, failed)
-    before = read_metadata(run_dir.part(number)).get("decoders", "")
-    kept = len(missing) < len(files) and not (reading.decode_again and is_of_others(before))
-    facts["decoders"] = together([before if kept else "", DECODERS if missing else ""])
-    _write(run_dir, number, table, chunk, facts)
+    decoders = before.get("decoders", "")
+    kept = len(missing) < len(files) and not (reading.decode_again and is_of_others(decoders))
+    facts["decoders"] = together([decoders if kept else "", DECODERS if missing else ""])
+    _write(run_dir, number, table, chunk, facts, before)
     return len(files)
 
 
@@ -123,19 +124,18 @@ def _seal(thumbs: str, cells: Arrays, number: int) -> str:
 
 
 def _known(
-    run_dir: RunDir, number: int, files: pa.Table, reading: Reading, settings: str
+    run_dir: RunDir, number: int, files: pa.Table, reading: Reading, settings: str, facts: Mapping[str, str]
 ) -> tuple[list[Decoded | None], Pixels, set[int]]:
     """What an earlier run found of the files of a chunk, None for those to be decoded; and their thumbnails.
 
-    And the places of those that failed then, but may pass.
+    And the places of those that failed then, but may pass. The `facts` are those of the rows that are there.
     """
     thumbs = run_dir.thumbs()
     chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
     before: list[dict[str, Any]] = []
     thumbs_are_there = False
     part = run_dir.part(number)
-    facts = read_metadata(part)
-    if part.exists():
+    if facts or part.is_file():
         try:
             before = read_table(part, IMAGE_PART).to_pylist()
             # A whole chunk may be another's: of a run directory that was copied while it changed, or restored in part.
@@ -216,9 +216,9 @@ def _write(
     table: pa.Table,
     chunk: Pixels,
     facts: dict[str, str],
+    before: Mapping[str, str],
 ) -> None:
     part, stores = run_dir.part(number), (run_dir.thumbs(), run_dir.levels())
-    before = read_metadata(part)
     kept = before.get("rows") == facts["rows"] and before.get("seal") == stored_seal(*stores, number)
     if kept and stores[0].checksum(number) == stores[0].encoded(chunk).checksum:
         facts = {**facts, "seal": before["seal"]}

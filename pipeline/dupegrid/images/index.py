@@ -59,7 +59,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     files, thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
     pending = _pending(run_dir, files, thumbs, config)
     done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
-    if pending and run_dir.images.exists():
+    if pending and run_dir.images.is_file():
         run_dir.images.replace(run_dir.images_before)
     run_dir.renew()
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:

@@ -136,8 +136,13 @@ class BucketPath(PosixPath):
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete the object here, if there is one."""
-        with os_errors(self):
-            _obstore().delete(store_of(self.bucket), self.key)
+        self.parent.unlink_below([self.name])
+
+    def unlink_below(self, names: Sequence[str]) -> None:
+        """Delete the objects of these names below here, if there are such."""
+        if names:
+            with os_errors(self):
+                _obstore().delete(store_of(self.bucket), [(self / name).key for name in names])
 
 
 class _Object(io.RawIOBase):

@@ -69,7 +69,6 @@ class ChunkedArray:
     ) -> "ChunkedArray":
         """Describe an array anew: chunks that are there stay. Others read `fill` where a chunk is missing."""
         path.mkdir(exist_ok=True)
-        (path / ABOUT).unlink(missing_ok=True)
         return cls(path, create_array(store_at(path), shape, chunks, dtype, fill, facts or {}))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ TO_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _ARRAY: Final = r"(zarr\.json|c(\.\d+)+)"
 _GROUP: Final = rf"({_ARRAY}|\w+|\w+/{_ARRAY})"
-_FOLDERS: Final = {
+FOLDERS: Final = {
     "index": r"(part-\d{6,}|_images)\.parquet",
     "matches.parquet": r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet",
     "relations.parquet": r"part-(\d{6,}|equal)\.parquet",
@@ -49,7 +49,7 @@ _FILES: Final = (
 )
 _PLACES: Final = re.compile(
     rf"{ASIDE}|({ASIDE}/)?("
-    + "|".join([*map(re.escape, _FILES), *(rf"{re.escape(name)}(/{inside})?" for name, inside in _FOLDERS.items())])
+    + "|".join([*map(re.escape, _FILES), *(rf"{re.escape(name)}(/{inside})?" for name, inside in FOLDERS.items())])
     + ")"
 )
 _UNFINISHED: Final = re.compile(r"((?:.*/)?)\.([^/]+)\.[0-9a-f]{32}")
@@ -137,12 +137,10 @@ def remove(path: Path) -> None:
     Does nothing where there is none. RunDirError where a link or another kind of file is in its place.
     """
     if isinstance(path, BucketPath):
-        if path.name not in _FOLDERS:
+        if path.name not in FOLDERS:
             path.unlink()
             return
-        for name in list(path.below()):
-            if is_place(f"{path.name}/{name}"):
-                (path / name).unlink()
+        path.unlink_below([name for name in path.below() if is_place(f"{path.name}/{name}")])
         return
     try:
         mode = os.lstat(path).st_mode
@@ -160,7 +158,7 @@ def remove(path: Path) -> None:
         with contextlib.suppress(OSError):  # something is in it that is not ours
             os.rmdir(path)
         return
-    if path.name not in _FOLDERS:
+    if path.name not in FOLDERS:
         raise _refused(path, "is a folder")
     folders = [path]
     for place, entry in _entries(path.parent, only=path.name):
@@ -181,7 +179,7 @@ def is_place(name: str) -> bool:
 
 def parts_in(folder: Path) -> list[Path]:
     """The files of ours in a folder of part files, in the order of their names."""
-    pattern = re.compile(_FOLDERS[folder.name])
+    pattern = re.compile(FOLDERS[folder.name])
     return sorted(
         folder / name
         for name in (entry.name for entry in folder.iterdir())
@@ -262,8 +260,8 @@ def _is_folder(place: str) -> bool:
     """Whether a place of ours is a folder: an artifact that holds files, or an array of a group."""
     name, _, inner = place.removeprefix(f"{ASIDE}/").partition("/")
     if inner:
-        return _FOLDERS[name] == _GROUP and re.fullmatch(r"\w+", inner) is not None
-    return name == ASIDE or name in _FOLDERS
+        return FOLDERS[name] == _GROUP and re.fullmatch(r"\w+", inner) is not None
+    return name == ASIDE or name in FOLDERS
 
 
 def _refused(path: str | Path, problem: str) -> RunDirError:

@@ -198,10 +198,10 @@ class RunDir:
 
     def discard_from(self, stage: str, keep: Sequence[str] = ()) -> None:
         """Remove what a stage and all later ones left, the last first: it was made from something else."""
-        stages = list(ARTIFACTS)
+        stages, there = list(ARTIFACTS), {path.name for path in self.path.iterdir()}
         for later in reversed(stages[stages.index(stage) :]):
             for name in ARTIFACTS[later]:
-                if name not in keep:
+                if name in there and name not in keep:
                     remove(self.path / name)
         if stage == "index":  # of the later ones nothing stays open that is not made anew
             self.renew()

@@ -21,7 +21,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.ours import MADE_BY, opened, parts_in, to_read, to_write
+from dupegrid.storage.ours import FOLDERS, MADE_BY, opened, parts_in, to_read, to_write
 
 FORMAT = 6  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
@@ -131,7 +131,7 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, 
     Files that are no part files of ours are left out. A folder without parts is an empty table. With `whole` the
     other columns are read too, so that damage in them shows, and let go part by part.
     """
-    files = parts_in(path) if path.is_dir() else [path]
+    files = parts_in(path) if path.name in FOLDERS and path.is_dir() else [path]
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     if len(files) == 1:
         return _read_part(files[0], wanted, whole)

@@ -8,22 +8,22 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr import AsyncArray, AsyncGroup
-from zarr.abc.store import ByteRequest, Store
+from zarr.abc.store import ByteRequest
 from zarr.api import asynchronous
 from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.core.array_spec import ArrayConfig, ArraySpec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
-from zarr.storage import LocalStore, ObjectStore
+from zarr.storage import LocalStore, MemoryStore, ObjectStore, StorePath
 
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.core.keys import fingerprint
@@ -43,12 +43,13 @@ _ZARR_SETTINGS: Final = {
 _opening: Final = threading.RLock()  # zarr's settings are those of all threads
 ZarrArray = AsyncArray[Any]
 ZarrGroup = AsyncGroup
+T = TypeVar("T")
 
 
 class Folder(LocalStore):
     """A folder on a disk: files are written whole or not at all, and read through no link.
 
-    A chunk that is missing is an error.
+    What is missing is an error.
     """
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
@@ -61,12 +62,12 @@ class Folder(LocalStore):
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """The content of a file; None where there is none, if none is needed there."""
+        """The content of a file."""
         try:
             data = read_bytes(self.root / key)
         except DamagedError as error:
-            if key == ABOUT and isinstance(error.__context__, FileNotFoundError):
-                return None
+            if key == ABOUT and isinstance(error.__context__, FileNotFoundError | NotADirectoryError):
+                raise _missing(self.root) from None
             raise
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
@@ -124,12 +125,14 @@ class Bucket(ObjectStore[Any]):
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """The content of an object; None where there is none, if none is needed there."""
+        """The content of an object."""
         place = self.root / key
         try:
             with os_errors(place):
                 found = await super().get(place.key, prototype or default_buffer_prototype(), byte_range)
-            if found is None and key != ABOUT:
+            if found is None and key == ABOUT:
+                raise _missing(self.root)
+            if found is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         except OSError as error:
             raise read_error(place, error) from None
@@ -219,18 +222,19 @@ def put(folder: Folder | Bucket, key: str, chunk: Encoded) -> None:
 
 
 def create_array(
-    store: Store,
+    folder: Folder | Bucket,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     dtype: npt.DTypeLike,
     fill: float,
     facts: Mapping[str, Any],
 ) -> ZarrArray:
-    """Describe an array that has no chunks yet, with facts of it, where nothing is described."""
+    """Describe an array anew, with facts of it."""
     kind: np.dtype[Any] = np.dtype(dtype)
     about = _about(shape, chunks, kind, kind.type(fill))
+    memory = MemoryStore()  # a folder or a bucket would be asked for what is there already
     creation = asynchronous.create_array(
-        store,
+        memory,
         shape=shape,
         chunks=chunks,
         dtype=kind,
@@ -242,12 +246,24 @@ def create_array(
         config=_CONFIG,
     )
     with _opening, zarr.config.set(_ZARR_SETTINGS):
-        return now(creation)
+        made: Any = now(_described(folder, memory, creation))
+        return AsyncArray(made.metadata, StorePath(folder), _CONFIG)
 
 
 def create_group(folder: Folder | Bucket, facts: Mapping[str, Any]) -> AsyncGroup:
-    """Describe a folder of arrays, with facts of it."""
-    return now(asynchronous.create_group(store=folder, attributes=_sealed(facts, ())))
+    """Describe a folder of arrays anew, with facts of it."""
+    memory = MemoryStore()
+    creation = asynchronous.create_group(store=memory, attributes=_sealed(facts, ()))
+    return AsyncGroup(now(_described(folder, memory, creation)).metadata, StorePath(folder))
+
+
+async def _described(folder: Folder | Bucket, memory: MemoryStore, creation: Coroutine[Any, Any, T]) -> T:
+    """What is created in memory; it is described in the folder too."""
+    made = await creation
+    about = await memory.get(ABOUT, default_buffer_prototype())
+    assert about is not None, "zarr has described it"
+    await folder.set(ABOUT, about)
+    return made
 
 
 def opened_array(folder: Folder | Bucket, created: ZarrArray | None = None) -> tuple[ZarrArray, dict[str, Any]]:
@@ -255,9 +271,7 @@ def opened_array(folder: Folder | Bucket, created: ZarrArray | None = None) -> t
 
     StoreError where there is none, DamagedError where it is not as it was described.
     """
-    node = _opened(folder) if created is None else created
-    if not isinstance(node, AsyncArray):
-        raise DamagedError(folder.root / ABOUT, "it describes no array of a run")
+    node = _opened(folder, asynchronous.open_array) if created is None else created
     facts = facts_of(folder, node)
     shape = (facts.pop("length"), *node.shape[1:])
     if node.shape == shape:
@@ -269,10 +283,8 @@ def opened_array(folder: Folder | Bucket, created: ZarrArray | None = None) -> t
 
 def opened_group(folder: Folder | Bucket) -> AsyncGroup:
     """The folder of arrays. StoreError where there is none, DamagedError where it was never finished."""
-    node = _opened(folder)
-    if not isinstance(node, AsyncGroup):
-        raise DamagedError(folder.root / ABOUT, "it describes no arrays of a run")
-    return node
+    group: AsyncGroup = _opened(folder, asynchronous.open_group)
+    return group
 
 
 def facts_of(folder: Folder | Bucket, node: ZarrArray | AsyncGroup | None = None) -> dict[str, Any]:
@@ -280,7 +292,7 @@ def facts_of(folder: Folder | Bucket, node: ZarrArray | AsyncGroup | None = None
 
     StoreError where there is none, DamagedError where what is described is not what was written.
     """
-    node = _opened(folder) if node is None else node
+    node = _opened(folder, asynchronous.open) if node is None else node
     facts = dict(node.attrs)
     digest = facts.pop(DIGEST, None)
     facts = {key: value for key, value in facts.items() if key not in MADE_BY}
@@ -303,21 +315,20 @@ def say(node: Any, facts: Mapping[str, Any]) -> Any:
     return now(node.update_attributes(_sealed(facts, about)))
 
 
-def _opened(folder: Folder | Bucket) -> ZarrArray | AsyncGroup:
-    about = folder.root / ABOUT
-    if not (about.is_file() if isinstance(about, BucketPath) else os.path.lexists(about)):
-        raise StoreError(f"{folder.root} is not there: run 'dupegrid run' again to make it")
+def _opened(folder: Folder | Bucket, how: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
+    """What is in a folder, opened by one of zarr's ways."""
     try:
         with _opening, zarr.config.set(_ZARR_SETTINGS):
-            node: Any = now(asynchronous.open(store=folder, mode="r+", zarr_format=3))
-            if isinstance(node, AsyncArray):
-                return AsyncArray(node.metadata, node.store_path, _CONFIG)
-            group: AsyncGroup = node
-            return group
+            node = now(how(store=folder, mode="r+", zarr_format=3))
+            return AsyncArray(node.metadata, node.store_path, _CONFIG) if isinstance(node, AsyncArray) else node
     except DupegridError:
         raise
     except Exception:  # whatever zarr raises of what somebody made up
-        raise DamagedError(about, "it describes no array of a run") from None
+        raise DamagedError(folder.root / ABOUT, "it describes no array of a run") from None
+
+
+def _missing(root: Path) -> StoreError:
+    return StoreError(f"{root} is not there: run 'dupegrid run' again to make it")
 
 
 def _form(array: ZarrArray) -> ArraySpec:

@@ -45,7 +45,7 @@ def in_fork(work: Callable[[], object]) -> int:
         try:
             os.setpgid(0, 0)
             gc.freeze()  # or a collection would copy every page that this process has from its parent
-            _fork_decoders()
+            fork_decoders()
             work()
             code = 0
         except BaseException as error:
@@ -135,7 +135,7 @@ def _execute(text: str, words: list[str], cwd: str, out: str, err: str) -> None:
     exec(text, {"__name__": "__main__"})
 
 
-def _fork_decoders() -> None:
+def fork_decoders() -> None:
     """From now on decoders are forked from this process, where it would start others; one is there already."""
     popen = SimpleNamespace(Popen=_Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
     sandbox.subprocess = popen  # type: ignore[attr-defined]

@@ -18,8 +18,9 @@ import dupegrid
 from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.storage.bucket import BucketPath, bucket_path
 from dupegrid.storage.lock import locked
-from tests.helpers.bucket import a_bucket
+from tests.helpers.bucket import a_bucket, environment
 from tests.helpers.crash import draw, tables
+from tests.helpers.forks import started
 
 SETTINGS: dict[str, object] = {"quiet": True, "thumb": 16, "cutoff": 500.0, "tile": 8}
 KILLS = int(os.environ.get("DUPEGRID_KILLS", "3"))  # 20 in the long form, `make test-crash`
@@ -81,17 +82,26 @@ def test_going_on_takes_up_what_is_new_and_nothing_else(bucket: BucketPath, tmp_
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_tables(bucket: BucketPath, photos: Path, on_disk: Path) -> None:
     expected, chance = tables(on_disk), random.Random(os.environ.get("DUPEGRID_SEED", "7"))
-    code = f"import dupegrid; dupegrid.run({str(photos)!r}, out=OUT, scheduler='threads', **{SETTINGS!r})"
+    code = f"""
+import os, sys, dupegrid
+from tests.helpers.forks import fork_decoders
+os.environ |= {environment()!r}
+fork_decoders()
+dupegrid.run({str(photos)!r}, out=sys.argv[1], scheduler="threads", **{SETTINGS!r})
+"""
+    with started("pass") as process:  # what it is forked from has started by then
+        process.join()
     begin = time.monotonic()
-    subprocess.run([sys.executable, "-c", code.replace("OUT", repr(str(bucket / "timed")))], check=True)
+    with started(code, bucket / "timed") as process:
+        process.join()
+        assert process.exitcode == 0
     length_s = time.monotonic() - begin
     killed = 0
     while killed < KILLS:
         out = str(bucket / f"killed-{killed}-{chance.random()}")
-        process = subprocess.Popen([sys.executable, "-c", code.replace("OUT", repr(out))], start_new_session=True)
-        time.sleep(chance.uniform(0.2, 0.95) * length_s)
-        os.killpg(process.pid, signal.SIGKILL)
-        if process.wait() == -signal.SIGKILL:
+        with started(code, out) as process:
+            time.sleep(chance.uniform(0.05, 0.95) * length_s)
+        if process.exitcode == -signal.SIGKILL:
             killed += 1
             dupegrid.run(photos, out=out, **SETTINGS)
             assert tables(out) == expected

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import dupegrid
-from dupegrid.app import cli
+from dupegrid.app import verbs_look
 from dupegrid.core.errors import DupegridError
 from dupegrid.storage.ours import is_place
 from dupegrid.storage.run_dir import ARTIFACTS
@@ -57,7 +57,7 @@ VERBS: dict[str, Callable[[Path, Path], object]] = {
     "cluster": lambda _photos, out: dupegrid.cluster(out, threshold=20),
     "report": lambda _photos, out: dupegrid.report(out),
     "status": lambda _photos, out: dupegrid.status(out),
-    "explain": lambda _photos, out: cli.explain(str(out), "0", "1", as_json=True),
+    "explain": lambda _photos, out: verbs_look.explain(str(out), "0", "1", as_json=True),
 }
 
 

@@ -217,23 +217,22 @@ def test_files_in_the_current_folder_are_not_run(few: Path, tmp_path: Path, sche
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["processes", "local"])
 @pytest.mark.parametrize("way", ["no guard", "standard input"])
-def test_a_script_that_would_run_again_in_each_process_is_told_so(
-    few: Path, tmp_path: Path, scheduler: str, way: str
-) -> None:
+def test_a_script_that_would_run_again_in_each_process_is_told_so(few: Path, tmp_path: Path, way: str) -> None:
     text = (
-        f"import dupegrid\nsettings = dict(scheduler={scheduler!r}, workers=1, quiet=True)\ntry:\n"
-        f"    dupegrid.run({str(few)!r}, out={str(tmp_path / 'run')!r}, **settings)\n"
-        "except dupegrid.DupegridError as error:\n    print(error)\n"
+        "import dupegrid\nfor scheduler in ('processes', 'local'):\n    try:\n"
+        f"        out = {str(tmp_path)!r} + '/' + scheduler\n"
+        f"        dupegrid.run({str(few)!r}, out=out, scheduler=scheduler, workers=1, quiet=True)\n"
+        "    except dupegrid.DupegridError as error:\n        print(error)\n"
     )
     script = written(tmp_path / "script.py", text)
     words, given = ([sys.executable, script], None) if way == "no guard" else ([sys.executable], text)
     done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == ""
-    (line,) = done.stdout.splitlines()
-    assert 'if __name__ == "__main__":' in line
-    assert "'threads'" in line
+    for line, scheduler in zip(done.stdout.splitlines(), ("processes", "local"), strict=True):
+        assert f"scheduler '{scheduler}' starts processes" in line
+        assert 'if __name__ == "__main__":' in line
+        assert "'threads'" in line
 
 
 def test_a_local_cluster_listens_on_loopback_only() -> None:

@@ -21,7 +21,7 @@ import dupegrid
 from dupegrid.core.config import Config, Taken, load_config
 from dupegrid.core.errors import DupegridError
 from tests.conftest import ROOT, save
-from tests.helpers.forks import command
+from tests.helpers.forks import command, executed, started
 
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
@@ -72,15 +72,16 @@ def test_the_commands_of_the_readme_run(sandbox: Path) -> None:
 def test_the_python_of_the_readme_runs(sandbox: Path) -> None:
     assert blocks("python")
     for block in blocks("python"):
-        done = subprocess.run([sys.executable, "-c", block], cwd=sandbox, capture_output=True, text=True, check=False)
+        done = executed(block, sandbox)
         assert done.returncode == 0, done.stderr
 
 
 @contextmanager
 def at_work(words: list[str], folder: Path, port: int) -> Iterator[None]:
-    """A command that goes on until it is ended, as dask's do; what listens does so by then."""
-    with subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL) as process, ExitStack() as ended:
-        ended.callback(process.terminate)
+    """A command of dask's, which goes on until it is ended; what listens does so by then."""
+    assert words[:2] in (["dask", "scheduler"], ["dask", "worker"])
+    text = f"from distributed.cli.dask_{words[1]} import main; main()"
+    with started(text, *words[2:], cwd=folder):
         end = time.monotonic() + 120
         while socket.socket().connect_ex(("127.0.0.1", port)):
             assert time.monotonic() < end, words
@@ -106,14 +107,13 @@ def test_a_page_runs_from_top_to_bottom_and_shows_what_it_says(page: Path, tmp_p
                 [shlex.split(line) for line in block.splitlines()] if language == "sh" else [["python", block]]
             ):
                 if words[0] == "dask":
-                    beside.enter_context(at_work([sys.executable, "-m", *words], folder, port))
+                    beside.enter_context(at_work(words, folder, port))
                     continue
                 if words[0] == "dupegrid":
                     done = command(*words[1:], cwd=folder, limit_s=300)
                 else:
                     assert words[0] == "python", words
-                    python = [sys.executable, "-c", block]
-                    done = subprocess.run(python, cwd=folder, capture_output=True, text=True, check=False)
+                    done = executed(block, folder)
                 assert done.returncode == 0, f"{words}: {done.stderr}"
                 said += done.stdout
 

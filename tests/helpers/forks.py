@@ -124,6 +124,15 @@ def started(
         process.join()
 
 
+def executed(text: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What comes of Python text in such a process."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        with started(text, cwd=cwd, out=out, err=err) as process:
+            process.join()
+        return subprocess.CompletedProcess(text, process.exitcode or 0, out.read_text(), err.read_text())
+
+
 def _execute(text: str, words: list[str], cwd: str, out: str, err: str) -> None:
     os.setsid()
     os.chdir(cwd)

@@ -23,7 +23,7 @@ from typing import IO, Any
 import zarr  # noqa: F401  # what a run imports when it comes to it, here once for all forks
 
 from dupegrid.app import cli
-from dupegrid.images import decoder, sandbox
+from dupegrid.images import decoder, sandbox  # noqa: F401  # the first for forks
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
@@ -146,8 +146,7 @@ def _execute(text: str, words: list[str], cwd: str, out: str, err: str) -> None:
 
 def fork_decoders() -> None:
     """From now on decoders are forked from this process, where it would start others; one is there already."""
-    popen = SimpleNamespace(Popen=_Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
-    sandbox.subprocess = popen  # type: ignore[attr-defined]
+    sandbox.subprocess = FORKING  # type: ignore[attr-defined]
     sandbox._idle.append(sandbox._Process())
 
 
@@ -166,8 +165,9 @@ class _Forked:
                 os.closerange(shared + 1, os.sysconf("SC_OPEN_MAX"))
                 os.chdir("/")
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                sys.argv = ["-c", *words[words.index("-c") + 2 :]]  # without the program
-                decoder.serve()
+                gc.freeze()  # as above
+                sys.argv = words[words.index("-c") :]
+                exec(sys.argv.pop(1), {"__name__": "__main__"})
                 os._exit(0)
             except BaseException:
                 os.write(2, traceback.format_exc().encode())
@@ -192,3 +192,7 @@ class _Forked:
     def kill(self) -> None:
         if self._code is None:
             os.kill(self.pid, signal.SIGKILL)
+
+
+# In the place of subprocess in sandbox.py: decoders are forked, and do what the text says that they would start with.
+FORKING = SimpleNamespace(Popen=_Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from dupegrid.images.decoder import File
 from dupegrid.images.recipe import Decoded, Reading
 from dupegrid.images.sandbox import decode_files
 from tests.conftest import picture, save
-from tests.helpers.forks import started
+from tests.helpers.forks import FORKING, started
 
 READING = Reading(32)
 
@@ -66,10 +66,13 @@ recipe.decode = misbehave
 
 
 @pytest.fixture
-def misbehaving(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes whose decoder does what a file says, and none left from other tests."""
+def misbehaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Processes whose decoder does what a file says, and none left from other tests; forks of this one."""
     monkeypatch.setattr(sandbox, "_idle", [])
+    monkeypatch.setattr(sandbox, "subprocess", FORKING)
     monkeypatch.setattr(sandbox, "_START", sandbox._START.replace("serve()\n", MISBEHAVING + "\nserve()\n", 1))
+    yield
+    sandbox._close_idle()
 
 
 def files(folder: Path, *contents: bytes | int) -> list[File]:
@@ -274,7 +277,8 @@ def test_what_a_decoder_writes_goes_to_its_row(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_decoder_out_of_memory_is_one_row(tmp_path: Path, misbehaving: None) -> None:
+def test_a_decoder_out_of_memory_is_one_row(tmp_path: Path, misbehaving: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "subprocess", subprocess)  # a fork has more than that memory from the start
     found = statuses(files(tmp_path, 1, b"MISBEHAVE eat", 2))
     assert found[0].status == found[2].status == "ok"
     assert found[1].status in ("too_large", "decode_error")

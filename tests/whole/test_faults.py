@@ -34,7 +34,7 @@ from dupegrid.pairs import compare as compare_module
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import read_json, read_table, write_json, write_table
 from tests.conftest import ROOT, draw_tree, noise, picture, refuse_listing, save
-from tests.helpers.forks import started
+from tests.helpers.forks import FORKING, started
 from tests.helpers.pages import Page, assert_harmless
 from tests.images.test_thumbnail import encoded, mse, thumb
 
@@ -249,6 +249,7 @@ def test_what_cannot_be_opened_is_counted_and_tried_again(
     words = ("run", tmp_path / "photos", "--out", tmp_path / "run", "--thumb", 16)
     with monkeypatch.context() as trouble:
         trouble.setattr(sandbox, "_idle", [])
+        trouble.setattr(sandbox, "subprocess", FORKING)
         trouble.setattr(sandbox, "_START", refusing(code))
         refuse_listing(trouble, b"in")
         ended, out, _ = command(*words)

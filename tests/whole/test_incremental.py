@@ -13,6 +13,7 @@ from dupegrid.images import index as index_module
 from dupegrid.images import sandbox
 from tests.conftest import picture, refuse_listing, save
 from tests.helpers import reference
+from tests.helpers.forks import FORKING
 from tests.helpers.pages import Page
 from tests.images.test_sandbox import MISBEHAVING
 from tests.whole.test_resume import by_path
@@ -96,16 +97,17 @@ def assert_same_but_for_names_of_one_file(run: dupegrid.Run, fresh: dupegrid.Run
         (1, {}),
         (2, {"orientations": "all", "tile": 4}),
         (3, {"same_size": True, "thumb": 16}),
-        (4, {"metric": "mae", "threshold": 10.0, "cutoff": 10.0}),
+        (4, {"metric": "mae", "threshold": 10.0, "cutoff": 10.0, "thumb": 16}),
         (5, {"scope": "across"}),
         (6, {"matrix": True}),
     ],
 )
 def test_any_change_gives_the_tables_of_a_fresh_run(tmp_path: Path, seed: int, settings: dict[str, object]) -> None:
     folder, other = Folder(tmp_path / "a", seed), Folder(tmp_path / "b", seed + 100)
+    settings = SETTINGS | {"thumb": 32} | settings  # the least that has both levels
     for round_number in range(6):
-        again = dupegrid.run(folder.path, other.path, out=tmp_path / "run", **(SETTINGS | settings))
-        fresh = dupegrid.run(folder.path, other.path, out=tmp_path / f"fresh{round_number}", **(SETTINGS | settings))
+        again = dupegrid.run(folder.path, other.path, out=tmp_path / "run", **settings)
+        fresh = dupegrid.run(folder.path, other.path, out=tmp_path / f"fresh{round_number}", **settings)
         assert_same_but_for_names_of_one_file(again, fresh)
         if settings.get("metric") != "mae" and round_number:
             assert again.receipt.pairs["earlier"] > again.receipt.pairs["total"] / 4
@@ -261,6 +263,7 @@ def trouble(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]
         troubled = start.replace("serve()\n", MISBEHAVING + "\nserve()\n", 1)
         monkeypatch.setattr(sandbox, "_START", troubled if there else start)
 
+    monkeypatch.setattr(sandbox, "subprocess", FORKING)
     yield set_to
     sandbox._close_idle()
 

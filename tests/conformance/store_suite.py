@@ -49,18 +49,29 @@ class StoreSuite:
         assert thumbs.done() == set()
         assert thumbs.checksum(0) == ""
 
-    @pytest.mark.parametrize("damage", ["short", "flipped", "empty"])
+    @pytest.mark.parametrize("damage", ["missing", "short", "flipped", "empty"])
     def test_a_damaged_chunk_is_an_error_that_names_it(self, place: Path, damage: str) -> None:
-        data = np.full((4, 4, 4, 3), 9, np.uint8)
-        thumbs = Thumbs.create(place / "thumbs.zarr", 4, 4, 4, "key")
-        thumbs.write_chunk(0, thumbs.encoded(data))
+        thumbs = Thumbs.create(place / "thumbs.zarr", 40, 8, 32, "key")
+        for number, count in ((0, 32), (1, 8)):
+            thumbs.write_chunk(number, thumbs.encoded(np.full((count, 8, 8, 3), 9, np.uint8)))
+        sums = row_sums(np.full((40, 8, 8, 3), 9, np.uint8))
+        assert (thumbs.take(np.array([31, 0]), sums[:2]) == 9).all()
         file = place / "thumbs.zarr/c.0.0.0.0"
-        whole = file.read_bytes()
-        file.write_bytes({"short": whole[:-50], "flipped": b"x" + whole[1:], "empty": b""}[damage])
-        with pytest.raises(DamagedError, match=r"c\.0\.0\.0\.0"):
-            thumbs.rows(slice(0, 4))
-        with pytest.raises(DamagedError, match=r"c\.0\.0\.0\.0"):
-            thumbs.take(np.array([0, 3]), row_sums(data)[[0, 3]])
+        data = file.read_bytes()
+        changed = {"short": data[:-50], "flipped": data[:70] + b"x" + data[71:], "empty": b""}
+        file.unlink() if damage == "missing" else file.write_bytes(changed[damage])
+        named = r"thumbs\.zarr/c\.0\.0\.0\.0 is damaged"
+        with pytest.raises(DamagedError, match=named):
+            thumbs.rows(slice(0, 40))
+        for number in (0, 31):
+            with pytest.raises(DamagedError, match=named):
+                thumbs.take(np.array([number]))
+        if damage != "flipped":  # that is in another row
+            with pytest.raises(DamagedError, match=named):
+                thumbs.take(np.array([31]), sums[:1])
+        with pytest.raises(DamagedError, match=named):
+            thumbs.take(np.array([0]), sums[:1])
+        assert thumbs.rows(slice(32, 40)).shape == (8, 8, 8, 3)
 
     def test_arrays_grow_and_keep_what_they_hold(self, place: Path) -> None:
         shapes = {"x": ((4, 2), np.uint16), "y": ((4, 3), np.float32)}

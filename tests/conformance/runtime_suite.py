@@ -13,7 +13,7 @@ import pytest
 
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.runtime import Runtime
-from tests.helpers.clusters import blas_threads, waited_until
+from tests.helpers.tasks import blas_threads, waited_until
 
 WORKERS = 3
 

@@ -7,7 +7,7 @@ from distributed import Client
 from dupegrid.core.runtime import runtime as open_runtime
 from tests.conformance.conftest import whole_cluster
 from tests.conformance.runtime_suite import WORKERS, Opened, ProcessesSuite, results
-from tests.helpers.clusters import blas_threads
+from tests.helpers.tasks import blas_threads
 
 
 @pytest.fixture(scope="module")

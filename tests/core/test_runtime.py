@@ -27,8 +27,9 @@ from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.storage.ours import LOCK
 from tests.conftest import save
-from tests.helpers.clusters import blas_threads, dask_scheduler, dask_worker, waited_until
+from tests.helpers.clusters import dask_scheduler, dask_worker
 from tests.helpers.forks import started
+from tests.helpers.tasks import blas_threads, waited_until
 
 DUPEGRID = Path(sys.executable).parent / "dupegrid"
 

@@ -1,29 +1,16 @@
-"""Dask schedulers and workers, by the words of a user, each a process of its own; and waiting for what others do."""
+"""Dask schedulers and workers, by the words of a user, each a process of its own."""
 
 import json
 import textwrap
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from threadpoolctl import threadpool_info
-
 from tests.helpers.forks import started
+from tests.helpers.tasks import waited_until
 
 ROOT = Path(__file__).parents[2]
-
-
-def waited_until(condition: Callable[[], object], at_most_s: float = 60.0) -> None:
-    end = time.monotonic() + at_most_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def blas_threads() -> list[int]:
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
 @contextmanager
@@ -44,7 +31,7 @@ def dask_worker(address: str, folder: Path, before: str = "pass", *words: str) -
 
 
 def _commanded(name: str, settings: Mapping[str, str] = {}) -> str:
-    """The text of a command of dask's. What it starts imports this file, as tasks of tests call what is in it."""
+    """The text of a command of dask's. What it starts imports tasks.py beside this, which tasks of tests call."""
     return f"""
 import os, dask
 os.environ |= {dict(settings)!r}

@@ -1,4 +1,7 @@
-"""Buckets on a server in this process, as S3 has them."""
+"""Buckets on a server in this process, as S3 has them.
+
+Its libraries take more than a second to load, and most processes of `make test` do without.
+"""
 
 import logging
 import threading
@@ -8,10 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import boto3
 import pytest
-from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
-from werkzeug.serving import make_server
 
 from dupegrid.storage.bucket import BucketPath, bucket_path, store_of
 
@@ -22,6 +22,9 @@ def server() -> str:
 
     Of moto's S3 alone: what it puts in front asks of each request which service it is for, a third of the time.
     """
+    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     made = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True, request_handler=MotoRequestHandler)
     threading.Thread(target=made.serve_forever, daemon=True).start()
@@ -31,6 +34,8 @@ def server() -> str:
 @cache
 def client() -> Any:
     """What asks the server for things as others would."""
+    import boto3
+
     secrets = {"aws_access_key_id": "someone", "aws_secret_access_key": "something"}
     return boto3.client("s3", endpoint_url=server(), region_name="us-east-1", **secrets)
 

@@ -17,8 +17,8 @@ from PIL import Image
 import dupegrid
 from dupegrid.app.answer_files import as_csv
 from dupegrid.core.errors import StoreError, UsageError
+from dupegrid.results import schemas
 from dupegrid.results.leakage import Leakage
-from dupegrid.storage import schemas
 from dupegrid.storage.ours import remove
 from dupegrid.storage.tables import read_json
 from tests.conftest import ROOT, SHARED, picture, save

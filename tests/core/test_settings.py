@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 import dupegrid
 from dupegrid.app.cli import app
-from dupegrid.core.config import CompareSettings, Config, Settings, load_config, settings_of
+from dupegrid.core.config import Config, load_config, settings_of
 from dupegrid.core.errors import ConfigError
+from dupegrid.core.settings import CompareSettings, Settings
 from tests.conftest import save
 
 VERBS = {verb for taken in settings_of("run").values() for verb in taken.by}

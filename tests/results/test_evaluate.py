@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dupegrid.core.errors import UsageError
 from dupegrid.results.evaluate import evaluate
-from dupegrid.storage.schemas import EVALUATION
+from dupegrid.results.schemas import EVALUATION
 from tests.helpers.pairs import Drawn, drawn
 
 

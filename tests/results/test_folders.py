@@ -11,7 +11,7 @@ from hypothesis import given, settings
 import dupegrid
 from dupegrid.results import folders as module
 from dupegrid.results.folders import folders
-from dupegrid.storage.schemas import FOLDERS
+from dupegrid.results.schemas import FOLDERS
 from tests.conftest import save
 from tests.helpers.pairs import THRESHOLD, Drawn, drawn, images_table, matches_table
 

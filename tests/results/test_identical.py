@@ -12,7 +12,7 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.core.errors import StoreError, UsageError
-from dupegrid.storage.schemas import IDENTICAL
+from dupegrid.results.schemas import IDENTICAL
 from tests.conftest import picture, save
 
 Sets = set[frozenset[bytes]]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dupegrid.core.errors import UsageError
 from dupegrid.results import conflicts as conflicts_module
+from dupegrid.results import schemas
 from dupegrid.results.leakage import KEEP, Leakage, leakage
 from dupegrid.results.splits import Given
-from dupegrid.storage import schemas
 from tests.helpers.pairs import SCORES, THRESHOLD, Drawn, drawn, images_table, matches_table
 
 ORDER = ["train", "val", "test"]

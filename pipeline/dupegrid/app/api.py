@@ -22,9 +22,10 @@ from dupegrid.app.page import write_page
 from dupegrid.app.run import Run, number_of
 from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
-from dupegrid.core.config import CompareSettings, Settings, changed, load_config, settings_of
+from dupegrid.core.config import changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
 from dupegrid.core.runtime import Runtime, comparing, runtime
+from dupegrid.core.settings import CompareSettings, Settings
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, StrPaths, Texts, flattened

@@ -34,7 +34,7 @@ def folders(run: Run) -> pa.Table:
 
     A folder holds all that lies below it. First come the pairs of which one is wholly in the other. Pairs that were not
     asked for (--against, --scope, --same-size, --max-aspect) share nothing here. The columns are those of FOLDERS in
-    storage/schemas.py.
+    results/schemas.py.
     """
     return find_folders(*_tables(run), run.config.threshold)
 
@@ -44,7 +44,7 @@ def unique(run: Run, of: StrPaths | None = None) -> pa.Table:
 
     The sides are those of --against, else the PATHs; of a run on one PATH, all pictures without a near duplicate. With
     `of`, one PATH of the run or several, only what is under these. The columns are those of UNIQUE in
-    storage/schemas.py. Raises UsageError where the run did not compare its sides, or `of` is none of its PATHs.
+    results/schemas.py. Raises UsageError where the run did not compare its sides, or `of` is none of its PATHs.
     """
     config = run.config
     if config.scope == "within" and len(config.roots) > 1:
@@ -60,7 +60,7 @@ def unique(run: Run, of: StrPaths | None = None) -> pa.Table:
 def top(run: Run) -> pa.Table:
     """Clusters by the bytes that are free when their duplicates are gone, the most first.
 
-    A file under several names counts once. The columns are those of TOP in storage/schemas.py.
+    A file under several names counts once. The columns are those of TOP in results/schemas.py.
     """
     return find_top(run.images, run.clusters)
 
@@ -92,7 +92,7 @@ def evaluate(matches: Run | pa.Table, truth: Any) -> pa.Table:
     names paths). `truth` is a CSV or parquet FILE, or a table or frame, whose columns a and b, or path_a and path_b,
     are ids of images, or paths or ends of paths. All pairs that are found and are not in it count as wrong; of a run
     also those between identical thumbnails that are not listed. The columns are those of EVALUATION in
-    storage/schemas.py.
+    results/schemas.py.
     """
     if isinstance(matches, Run):
         images, scores = _tables(matches)

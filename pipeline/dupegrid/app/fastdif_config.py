@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from dupegrid.core.config import Settings
 from dupegrid.core.errors import ConfigError, DamagedError, RunDirError
 from dupegrid.core.keys import fingerprint
+from dupegrid.core.settings import Settings
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, resolved
 from dupegrid.storage.tables import read_json, write_json

@@ -12,8 +12,9 @@ from dupegrid.app.fastdif_plots import draw_pairs, plot_folder
 from dupegrid.app.fastdif_results import Clusters, as_dicts, remove_run, sets_as_dicts
 from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
-from dupegrid.core.config import Settings, load_config
+from dupegrid.core.config import load_config
 from dupegrid.core.errors import ConfigError, RunDirError
+from dupegrid.core.settings import Settings
 from dupegrid.core.text import counted, printable, shown, size_text
 from dupegrid.core.values import StrPath
 from dupegrid.images.discover import discover

@@ -4,7 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, get_type_hints
 
-from dupegrid.core.config import Config, Settings, settings_of
+from dupegrid.core.config import Config, settings_of
+from dupegrid.core.settings import Settings
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 

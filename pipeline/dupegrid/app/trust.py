@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from dupegrid.core.config import CompareSettings, Config, settings_of
+from dupegrid.core.config import Config, settings_of
 from dupegrid.core.errors import UsageError
+from dupegrid.core.settings import CompareSettings
 from dupegrid.core.text import printable
 from dupegrid.core.values import SCHEDULERS_HERE
 from dupegrid.images.remote import is_address

@@ -5,7 +5,7 @@ A setting comes from the defaults, then a YAML file, then flags or keyword argum
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -205,48 +205,6 @@ class Config(BaseModel):
     def values_per_thumb(self) -> int:
         """Number of values in one thumbnail: side x side x 3."""
         return self.thumb * self.thumb * CHANNELS
-
-
-class CompareSettings(TypedDict, total=False):
-    """The fields of Config that `compare` takes too, as a caller may give them; for type checkers."""
-
-    threshold: float
-    cutoff: float
-    orientations: Orientations
-    metric: str
-    hash: str | None
-    scheduler: str
-    allow_cpu: bool
-    array: Literal["numpy", "cupy"]
-    workers: int | None
-    memory: int | str | None
-    matrix: bool
-    relations: bool
-    tile: int | None
-
-
-class Settings(CompareSettings, total=False):
-    """All fields of Config, as a caller may give them."""
-
-    paths: StrPaths
-    against: StrPaths
-    keep: Texts
-    protect: StrPaths
-    only: StrPaths
-    thumb: int
-    scope: Scope
-    same_size: bool
-    max_aspect: float | None
-    same_hash: SameHash
-    files_from: StrPath | None
-    follow_symlinks: bool
-    exact_decode: bool
-    decode_again: bool
-    max_pixels: int
-    file_timeout: float
-    extensions: Texts | None
-    ignore_name: Texts
-    ignore_path: StrPaths
 
 
 def settings_of(verb: str) -> dict[str, Taken]:

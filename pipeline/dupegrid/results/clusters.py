@@ -29,8 +29,7 @@ def clusters(
     'bridge', as are images that match another one of the cluster only, and `reason` says why. `rule` says what put the
     keeper before each of the others. The largest cluster is number 0; ties go by the keeper's path, so the numbers do
     not depend on ids. `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse, orientation
-    and score of schema MATCHES; `filters` are the pairs that were asked for. A column `hash` of the
-    images says which of these were skipped by their hash.
+    and score of schema MATCHES; `filters` are the pairs that were asked for, by a column `hash` of the images too.
     """
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
     stands_for = _stands_for(images)
@@ -43,8 +42,6 @@ def clusters(
     place = np.lexsort((rank, rank[its_place]))  # the keeper leads its cluster
     image, keeper, its_place = ids[place], keeper[place], its_place[place]
     first = image == keeper
-    sizes = np.diff(np.flatnonzero(first), append=len(image))
-    number = _numbers(sizes, values["path"][place[first]])
     row = _rows_of(*_listed(image, keeper, stands_for), a, b, len(images))
     distance = _values_of(row, first, matches["mse"].to_numpy())
     close = _values_of(row, first, score) <= threshold
@@ -53,10 +50,9 @@ def clusters(
     rule = rules(values, place, its_place)
     table = pa.table(
         {
-            "cluster": np.repeat(number, sizes),
+            "cluster": _numbers(first, values["path"][place]),
             "image": image,
-            "path": images["path"].take(image),
-            "path_raw": images["path_raw"].take(image),
+            **{name: images[name].take(image) for name in ("path", "path_raw")},
             "role": pa.array(np.where(first, "keep", np.where(reason == "", "duplicate", "bridge")), pa.string()),
             "keeper": keeper,
             "mse_to_keeper": pa.array(distance, mask=np.isinf(distance)),
@@ -178,11 +174,12 @@ def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], orientation: pa.Chu
     return np.where(unknown, upright | (swapped & filters.turning), np.where(turned, swapped, upright))
 
 
-def _numbers(sizes: Ints, keeper_path_rank: Ints) -> Ints:
-    """0 for the largest cluster, ties by the keeper's path."""
+def _numbers(first: Bools, path_rank: Ints) -> Ints:
+    """The number of each row's cluster, where `first` is its keeper: 0 the largest, ties by the keeper's path."""
+    sizes = np.diff(np.flatnonzero(first), append=len(first))
     number = np.empty(len(sizes), np.int64)
-    number[np.lexsort((keeper_path_rank, -sizes))] = np.arange(len(sizes))
-    return number
+    number[np.lexsort((path_rank[first], -sizes))] = np.arange(len(sizes))
+    return np.repeat(number, sizes)
 
 
 def _rows_of(x: Ints, y: Ints, a: Ints, b: Ints, n: int) -> Ints:

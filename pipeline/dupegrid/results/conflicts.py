@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.results.near import Near, crossed, spans
+from dupegrid.results.schemas import LEAKAGE_CONFLICTS
 from dupegrid.results.splits import Given
-from dupegrid.storage.schemas import LEAKAGE_CONFLICTS
 
 _MOST: Final = 100  # of a set of identical thumbnails, so many labels in splits are listed, by their first images
 

@@ -13,7 +13,7 @@ from dupegrid.pairs.ask import Filters
 from dupegrid.results.answers import bytes_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.keepers import Keeping
-from dupegrid.storage.schemas import CURVE
+from dupegrid.results.schemas import CURVE
 
 _STEPS: Final = 24
 _LEAST_SHARE: Final = 1e-3  # of the cutoff; under it copies differ by rounding alone

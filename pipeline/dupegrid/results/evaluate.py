@@ -6,7 +6,7 @@ import pyarrow as pa
 from dupegrid.core.arrays import Float64s, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.results.near import Near, near
-from dupegrid.storage.schemas import EVALUATION
+from dupegrid.results.schemas import EVALUATION
 
 
 def evaluate(images: pa.Table, matches: pa.Table, truth: tuple[Ints, Ints]) -> pa.Table:

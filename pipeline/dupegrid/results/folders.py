@@ -13,8 +13,8 @@ import pyarrow as pa
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.text import display_path
 from dupegrid.results.near import Near, crossed, near, spans
+from dupegrid.results.schemas import FOLDERS
 from dupegrid.results.tree import Tree, folder_tree
-from dupegrid.storage.schemas import FOLDERS
 
 # Pairs of folders that one picture may make: of a picture in 100,000 folders it would be 10 billion.
 _MOST_PAIRS: Final = 10_000

@@ -6,7 +6,7 @@ import pyarrow as pa
 from dupegrid.core.arrays import Ints
 from dupegrid.pairs.hashes import numbered
 from dupegrid.results.keepers import Keeping, criteria, ranked
-from dupegrid.storage.schemas import IDENTICAL
+from dupegrid.results.schemas import IDENTICAL
 
 
 def identical(images: pa.Table, hashes: pa.ChunkedArray, keeping: Keeping) -> pa.Table:

@@ -12,8 +12,8 @@ from dupegrid.core.errors import UsageError
 from dupegrid.results.answers import Answer
 from dupegrid.results.conflicts import conflicting, conflicts
 from dupegrid.results.near import Near, crossed, groups, near, nearest, spans
+from dupegrid.results.schemas import LEAKAGE_CURVE, LEAKAGE_IMAGES, LEAKAGE_MATRIX, LEAKAGE_SPLITS
 from dupegrid.results.splits import Given
-from dupegrid.storage.schemas import LEAKAGE_CURVE, LEAKAGE_IMAGES, LEAKAGE_MATRIX, LEAKAGE_SPLITS
 
 KEEP: Final = ("train", "test", "neither")
 _MOST_SPLITS: Final = 100
@@ -22,7 +22,7 @@ _STEPS: Final = 50  # of the curve
 
 @dataclass(frozen=True)
 class Leakage(Answer):
-    """What splits of a data set share. The tables are of the schemas LEAKAGE_... in storage/schemas.py."""
+    """What splits of a data set share. The tables are of the schemas LEAKAGE_... in results/schemas.py."""
 
     threshold: float
     keep: str  # the policy by which `images` was cleaned, one of KEEP

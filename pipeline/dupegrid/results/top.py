@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
 from dupegrid.images.representatives import file_names
-from dupegrid.storage.schemas import TOP
+from dupegrid.results.schemas import TOP
 
 
 def top(images: pa.Table, clusters: pa.Table) -> pa.Table:

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
 from dupegrid.results.near import near, nearest
-from dupegrid.storage.schemas import UNIQUE
+from dupegrid.results.schemas import UNIQUE
 
 
 def unique(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:

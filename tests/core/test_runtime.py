@@ -322,7 +322,8 @@ def test_a_worker_that_comes_late_and_differs_is_refused(tmp_path: Path, address
         stack.enter_context(dask_worker(address, tmp_path))
         workers = stack.enter_context(runtime(address))
         workers.check(tmp_path / LOCK)
-        preload = f"{OTHER_PILLOW}\nopen({str(late)!r}, 'w').close()"
+        known_before = "import dupegrid.core.sights as s; s.version = m.version"  # a fork has it loaded already
+        preload = f"{OTHER_PILLOW}{known_before}\nopen({str(late)!r}, 'w').close()"
         stack.enter_context(dask_worker(address, tmp_path, preload))
         with pytest.raises(ConfigError, match=r"the worker at tcp://\S+ has pillow 9\.0"):
             computed(workers, task, list(range(500)))

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
@@ -141,7 +142,8 @@ def _execute(text: str, words: list[str], cwd: str, out: str, err: str) -> None:
         os.dup2(opened, descriptor)
         os.close(opened)
     sys.argv = ["-c", *words]
-    exec(text, {"__name__": "__main__"})
+    main = sys.modules["__main__"] = types.ModuleType("__main__")  # where functions of the text are looked for by name
+    exec(text, main.__dict__)
 
 
 def fork_decoders() -> None:

@@ -21,7 +21,7 @@ test: $(VENV)/.dev
 
 test-crash: $(VENV)/.dev
 	$(BIN)/python -m tests.helpers.crash
-	DUPEGRID_KILLS=20 $(BIN)/python -m pytest tests/whole/test_bucket.py
+	DUPEGRID_KILLS=20 DUPEGRID_LONG=1 $(BIN)/python -m pytest tests/whole/test_bucket.py tests/whole/test_resume.py tests/images/test_layout.py
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(WITH_ALL)

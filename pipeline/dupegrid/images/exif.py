@@ -17,30 +17,41 @@ _CAMERA_CHARACTERS: Final = 80
 _EARLIEST_YEAR: Final = 1826  # of the first photograph: what is before it is a clock that was never set
 
 
-def orientation_of(image: Any) -> int:
-    """The EXIF orientation of an open picture of Pillow's, 1 to 8; 1 where it says none."""
-    value = _tags(image).get(ORIENTATION, 1)
+def exif_of(image: Any) -> Any:
+    """The EXIF of an open picture of Pillow's, a mapping of tags. Ask once: Pillow searches for it each time."""
+    try:
+        return image.getexif()
+    except Exception:
+        return {}
+
+
+def orientation_of(exif: Any) -> int:
+    """The EXIF orientation, 1 to 8; 1 where it says none."""
+    try:
+        value = exif.get(ORIENTATION, 1)
+    except Exception:
+        return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def taking_of(image: Any) -> dict[str, Any]:
-    """What the EXIF of an open picture of Pillow's says of its taking.
+def taking_of(exif: Any) -> dict[str, Any]:
+    """What the EXIF says of the taking of a picture.
 
     `camera` is make and model, `taken_at` a datetime by the camera's clock, both None where the EXIF does not say;
     `has_gps` says whether there are coordinates.
     """
-    photo, place = _tags(image, _PHOTO), _tags(image, _GPS)
+    photo, place = _folder(exif, _PHOTO), _folder(exif, _GPS)
     return {
-        "camera": _camera(_tags(image)),
+        "camera": _camera(exif),
         "taken_at": _moment(photo.get(_TAKEN)) or _moment(photo.get(_DIGITIZED)),
         "has_gps": _LATITUDE in place and _LONGITUDE in place,
     }
 
 
-def _tags(image: Any, folder: int | None = None) -> Mapping[int, Any]:
+def _folder(exif: Any, tag: int) -> Mapping[int, Any]:
+    """The tags that are in a folder of their own; none where there is no such folder."""
     try:
-        exif = image.getexif()
-        return exif if folder is None else exif.get_ifd(folder)  # type: ignore[no-any-return]
+        return exif.get_ifd(tag) if tag in exif else {}
     except Exception:
         return {}
 

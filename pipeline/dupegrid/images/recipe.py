@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.core.arrays import Pixels, clamped64
 from dupegrid.images.decoded import Decoded, Reading, is_flat
-from dupegrid.images.exif import orientation_of, taking_of
+from dupegrid.images.exif import exif_of, orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.frames import INT32_MAX, CountedBytes, frames_of
 from dupegrid.images.opening import NotRegularError, OpenedFile
@@ -126,7 +126,8 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         facts |= {"format": image.format, "mode": image.mode}
         if max(image.size) > INT32_MAX:
             raise Image.DecompressionBombError(f"a side of {max(image.size):,} pixels, more than is counted")
-        orientation = orientation_of(image)
+        exif = exif_of(image)
+        orientation = orientation_of(exif)
         still_to_turn = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself, size included
         width, height = image.size[::-1] if still_to_turn >= 5 else image.size
         facts |= {
@@ -135,7 +136,7 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
             "exif_orientation": orientation,
             "has_alpha": image.has_transparency_data,
             "has_icc": bool(image.info.get("icc_profile")),
-            **taking_of(image),
+            **taking_of(exif),
         }
         if width * height > reading.max_pixels:
             raise Image.DecompressionBombError(f"{width * height:,} pixels, over --max-pixels")

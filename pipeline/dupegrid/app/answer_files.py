@@ -89,11 +89,10 @@ def _place(run: "Run", path: StrPath) -> Path:
         place = Path(resolved(path))
     except ValueError as error:
         raise UsageError(f"the place to write to {error}") from None
-    for folder in (str(run.path), *run.config.roots):
-        if place.resolve().is_relative_to(Path(folder).resolve()):
-            raise UsageError(
-                f"{shown(place)} lies inside {printable(folder)}: name a place outside the run and the photos"
-            )
+    inside_run = place.resolve().is_relative_to(Path(str(run.path)).resolve())
+    folder = str(run.path) if inside_run else run.config.root_around(place)
+    if folder is not None:
+        raise UsageError(f"{shown(place)} lies inside {printable(folder)}: name a place outside the run and the photos")
     return place
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from dupegrid.core.config import load_config
 from dupegrid.core.errors import ConfigError, DamagedError, RunDirError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.settings import Settings
@@ -112,6 +113,10 @@ class FastDiffPyConfig:
             return [resolved(path) for path in given]
         except ValueError as error:
             raise ConfigError(f"the directory {error}") from None
+
+    def directory_around(self, place: Path) -> str | None:
+        """The directory that a place lies in, where nothing is written; None where it lies in none."""
+        return load_config(paths=self.directories).root_around(place)
 
     @property
     def threshold(self) -> float:

@@ -2,13 +2,13 @@
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow.compute as pc
 
+from dupegrid.app.fastdif_config import FastDiffPyConfig
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import turned
 from dupegrid.core.errors import RunDirError, UsageError
@@ -22,7 +22,7 @@ MOST: Final = 1000  # pictures, of some 100 kB each
 _AT_ONCE: Final = 256  # pairs whose thumbnails are in memory
 
 
-def plot_folder(place: StrPath | None, directories: Sequence[str]) -> Path:
+def plot_folder(place: StrPath | None, config: FastDiffPyConfig) -> Path:
     """The folder for plots. UsageError where none is given, or it lies among the photos, where nothing is written."""
     if place is None:
         raise UsageError("plots need a folder: give diff_location")
@@ -30,12 +30,12 @@ def plot_folder(place: StrPath | None, directories: Sequence[str]) -> Path:
         folder = Path(resolved(place))
     except ValueError as error:
         raise UsageError(f"diff_location {error}") from None
-    for directory in directories:
-        if folder.resolve().is_relative_to(Path(directory).resolve()):
-            raise UsageError(
-                f"diff_location {shown(folder)} lies inside {printable(directory)}, where nothing is written: "
-                "give a folder elsewhere"
-            )
+    directory = config.directory_around(folder)
+    if directory is not None:
+        raise UsageError(
+            f"diff_location {shown(folder)} lies inside {printable(directory)}, where nothing is written: "
+            "give a folder elsewhere"
+        )
     return folder
 
 

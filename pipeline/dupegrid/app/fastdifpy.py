@@ -188,7 +188,7 @@ class FastDifPy:
         config.sl_make_diff_plots, config.similarity_threshold = make_diff_plots, similarity_threshold
         config.sl_gpu_proc, config.sl_cpu_proc = gpu_proc, cpu_proc
         if make_diff_plots:
-            config.sl_plot_output_dir = str(plot_folder(diff_location, config.directories))
+            config.sl_plot_output_dir = str(plot_folder(diff_location, config))
         if not config.enough_images_to_compare:
             return
         self._reached("second_loop_in_progress")
@@ -272,9 +272,9 @@ class FastDifPy:
 
     def _check_place(self) -> None:
         place = self.config.run_dir.resolve()
-        for directory in self.config.directories:
-            if place.is_relative_to(Path(directory).resolve()):
-                raise RunDirError(
-                    f"the run directory {shown(place)} would lie inside {printable(directory)}, where nothing is "
-                    "written: give config_path a file elsewhere"
-                )
+        directory = self.config.directory_around(place)
+        if directory is not None:
+            raise RunDirError(
+                f"the run directory {shown(place)} would lie inside {printable(directory)}, where nothing is "
+                "written: give config_path a file elsewhere"
+            )

@@ -50,7 +50,7 @@ def clusters(
     rule = rules(values, place, its_place)
     table = pa.table(
         {
-            "cluster": _numbers(first, values["path"][place]),
+            "cluster": numbers_by_size(first, values["path"][place]),
             "image": image,
             **{name: images[name].take(image) for name in ("path", "path_raw")},
             "role": pa.array(np.where(first, "keep", np.where(reason == "", "duplicate", "bridge")), pa.string()),
@@ -174,7 +174,7 @@ def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], orientation: pa.Chu
     return np.where(unknown, upright | (swapped & filters.turning), np.where(turned, swapped, upright))
 
 
-def _numbers(first: Bools, path_rank: Ints) -> Ints:
+def numbers_by_size(first: Bools, path_rank: Ints) -> Ints:
     """The number of each row's cluster, where `first` is its keeper: 0 the largest, ties by the keeper's path."""
     sizes = np.diff(np.flatnonzero(first), append=len(first))
     number = np.empty(len(sizes), np.int64)

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted
-from dupegrid.results.report import Sheet, ThumbsOf, cards
+from dupegrid.results.reading import ThumbsOf
+from dupegrid.results.report import Sheet, cards
 
 
 @dataclass(frozen=True, repr=False)

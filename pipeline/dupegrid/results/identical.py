@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import Ints
 from dupegrid.pairs.hashes import numbered
+from dupegrid.results.clusters import numbers_by_size
 from dupegrid.results.keepers import Keeping, criteria, ranked
 from dupegrid.results.schemas import IDENTICAL
 
@@ -20,11 +21,8 @@ def identical(images: pa.Table, hashes: pa.ChunkedArray, keeping: Keeping) -> pa
     rank = ranked(values)
     order = np.lexsort((rank, label))
     image, label = image[order], label[order]
-    first = np.flatnonzero(np.diff(label, prepend=-1))
-    sizes = np.diff(first, append=len(label))
-    number = np.empty(len(sizes), np.int64)
-    number[np.lexsort((values["path"][order][first], -sizes))] = np.arange(len(sizes))
-    of_set, keeper = np.repeat(number, sizes), np.repeat(image[first], sizes)
+    first = np.diff(label, prepend=-1) != 0
+    of_set, keeper = numbers_by_size(first, values["path"][order]), image[first][np.cumsum(first) - 1]
     order = np.argsort(of_set, kind="stable")
     image = image[order]
     named = images.select(["path", "path_raw", "size_bytes", "link_of"]).take(pa.array(image))

@@ -4,7 +4,7 @@ All text that is not ours is escaped.
 """
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -12,12 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Ints, Pixels
+from dupegrid.core.arrays import Pixels
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted, display_path, printable, size_text
 from dupegrid.images.recipe import encode_jpeg
-
-ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
+from dupegrid.results.reading import ThumbsOf
 
 _ORDERS: Final = {"mse": "ascending", "-mse": "descending"}
 _SIDE_PX: Final = 96

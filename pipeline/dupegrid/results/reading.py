@@ -1,5 +1,6 @@
 """What those who draw a run read of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,8 @@ from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.config import Config
 from dupegrid.results.answers import Receipt
 from dupegrid.storage.run_dir import RunDir
+
+ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
 
 
 class Results(Protocol):

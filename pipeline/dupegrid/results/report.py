@@ -6,7 +6,7 @@ names by its hash; what a file is called comes to it as JSON, and onto the page 
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,9 +22,8 @@ from dupegrid.core.text import counted, quantity, size_text
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
 from dupegrid.results.page import PER_BLOCK, ROLES, Found, as_json, failures, page_of, path_href, shown_path
+from dupegrid.results.reading import ThumbsOf
 from dupegrid.storage.schemas import REASONS, RULES
-
-ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
 
 MAX_PICTURES: Final = 40  # of a cluster on a contact sheet
 MAX_THUMBS_BYTES: Final = 200_000_000  # on a page: some 120,000 pictures; more are shown from their files

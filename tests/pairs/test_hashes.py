@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,9 @@ Write = Callable[[str], None]
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+def write(users_code: Callable[[str, str], None]) -> Write:
     """Writes the function of HASH."""
-    folder = tmp_path / "code"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-
-    def written(expression: str) -> None:
-        (folder / "hash_of_a_user.py").write_text(f"def of(thumb):\n    return {expression}\n")
-        sys.modules.pop("hash_of_a_user", None)
-
-    yield written
-    sys.modules.pop("hash_of_a_user", None)
+    return lambda expression: users_code("hash_of_a_user", f"def of(thumb):\n    return {expression}\n")
 
 
 @pytest.fixture

@@ -144,6 +144,71 @@ HASHES = pa.schema(
     ]
 )
 
+# What may be done with the duplicates of a run: a row a file that would go, and a row a file that stays though it is in
+# a cluster and not its keeper (`action` is 'keep', `reason` says why). 'plan' writes it, 'apply' acts on it.
+PLAN = pa.schema(
+    [
+        ("action", pa.string()),  # one of ACTIONS
+        ("reason", pa.string()),  # why the file is kept; null where it goes
+        ("cluster", pa.int64()),
+        ("image", pa.int64()),  # null for a sidecar, which goes with its picture
+        ("path", pa.string()),
+        ("path_raw", pa.binary()),  # the exact bytes, as in IMAGES
+        ("goes_with", pa.int64()),  # the image whose file this one belongs to: a sidecar, or the other half of RAW+JPEG
+        ("keeper", pa.int64()),
+        ("keeper_path", pa.string()),
+        ("keeper_path_raw", pa.binary()),
+        ("mse", pa.float64()),  # between the two, and never through others; null where they were not compared
+        ("relation", pa.string()),  # a word of RELATIONS, where --relations asked for them
+        ("rule", pa.string()),  # what put the keeper before it, one of RULES
+        ("compared", pa.string()),  # by that rule
+        ("lost_metadata", pa.string()),  # what the file has and its keeper lacks: 'date, gps'; null where nothing
+        ("size_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("ctime_ns", pa.int64()),
+        ("device", pa.int64()),
+        ("inode", pa.int64()),
+        ("file_hash", pa.string()),  # blake2b of the bytes, 32 hex digits; null for a sidecar
+        ("keeper_size_bytes", pa.int64()),
+        ("keeper_mtime_ns", pa.int64()),
+        ("keeper_ctime_ns", pa.int64()),
+        ("keeper_device", pa.int64()),
+        ("keeper_inode", pa.int64()),
+        ("keeper_file_hash", pa.string()),
+    ]
+)
+
+# What may be done with a file, and the words for it.
+ACTIONS = {
+    "keep": "kept",
+    "quarantine": "moved aside, on the same volume",
+    "trash": "moved to the trash",
+    "delete": "deleted for good",
+    "hardlink": "replaced by a hard link to its keeper",  # the next three: files that are equal byte for byte
+    "symlink": "replaced by a symbolic link to its keeper",
+    "reflink": "made to share its blocks with its keeper",
+}
+
+# What people decided of pairs of pictures, by what these hold: it outlives renames and runs. Rows are only ever added;
+# of a pair the last one counts.
+DECISIONS = pa.schema(
+    [
+        ("hash_a", pa.string()),  # file_hash of IMAGES; hash_a < hash_b
+        ("hash_b", pa.string()),
+        ("decision", pa.string()),  # one of VERDICTS
+        ("keeper", pa.string()),  # the file_hash of the one to keep of a pair that is the 'same'; null where rules say
+        ("decided_at", pa.timestamp("us", tz="UTC")),
+        ("by", pa.string()),  # 'decide', 'review', 'sample', or what another tool calls itself
+    ]
+)
+
+VERDICTS = {
+    "same": "the same picture",
+    "not-same": "not the same picture",
+    "variant": "the same, and both are kept",
+    "undecided": "taken back",
+}
+
 # Why an image in a cluster is no duplicate of the keeper, and the words for it.
 REASONS = {
     "not_asked_for": "not compared with the one to keep",  # --against, --scope, --same-size, --max-aspect, --same-hash

@@ -1,0 +1,1 @@
+"""What is done with matches: the only folder that may change a user's file."""

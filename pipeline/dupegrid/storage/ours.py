@@ -28,6 +28,7 @@ FOLDERS: Final = {
     "index": r"(part-\d{6,}|_images)\.parquet",
     "matches.parquet": r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet",
     "relations.parquet": r"part-(\d{6,}|equal)\.parquet",
+    "decisions.parquet": r"part-\d{20}-[0-9a-f]{32}\.parquet",
     "thumbs.zarr": _ARRAY,
     "tiles.zarr": _ARRAY,
     "mse.zarr": _ARRAY,
@@ -46,6 +47,8 @@ _FILES: Final = (
     "settled-matches.parquet",
     "clusters.parquet",
     "report.html",
+    "plan.parquet",
+    "journal.jsonl",
 )
 _PLACES: Final = re.compile(
     rf"{ASIDE}|({ASIDE}/)?("
@@ -59,6 +62,7 @@ _PICTURE: Final = re.compile(r"explain-\d+-\d+\.png")
 _SIGNS: Final = {
     "zarr.json": re.compile(rb'"made_by": "dupegrid"|"digest": "[0-9a-f]{24}"'),  # zarr sorts what it writes
     ".json": re.compile(rb'"made_by": "dupegrid"|"digest": "[0-9a-f]{24}"\s*}\s*}?\s*$'),
+    ".jsonl": re.compile(rb'"made_by": "dupegrid"'),
     ".parquet": re.compile(rb"made_by\x18\x08dupegrid"),
     ".html": re.compile(rb'<meta name="generator" content="dupegrid">'),
     ".png": re.compile(rb"Software\x00dupegrid"),

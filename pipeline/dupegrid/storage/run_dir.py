@@ -23,7 +23,8 @@ from dupegrid.storage.ours import LOCK, parts_in, remove
 from dupegrid.storage.tables import RowGroups, read_metadata, read_table
 
 # What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
-# believed to be there that has been taken away.
+# believed to be there that has been taken away. Not among them, as nobody could make them again: decisions.parquet and
+# journal.jsonl.
 ARTIFACTS: Final = {
     "index": (
         "hashes.parquet",
@@ -47,6 +48,7 @@ ARTIFACTS: Final = {
     ),
     "cluster": ("clusters.parquet",),
     "report": ("report.html",),
+    "plan": ("plan.parquet",),
 }
 THUMBS: Final = "thumbs"  # its name among the seals
 _HANDLES: Final = 2  # of run directories, kept in a process from task to task
@@ -85,6 +87,9 @@ class RunDir:
         self.receipt = path / "receipt.json"
         self.clusters = path / "clusters.parquet"
         self.report = path / "report.html"
+        self.plan = path / "plan.parquet"
+        self.decisions = path / "decisions.parquet"
+        self.journal = path / "journal.jsonl"
         self._generation = generation or uuid.uuid4().hex
         self._kept: OrderedDict[Hashable, _Once] = OrderedDict()
         self._lock = threading.Lock()

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
     from dupegrid.app.ask import evaluate, folders, leakage, top, unique
+    from dupegrid.app.decide import decide
     from dupegrid.app.demo import demo
     from dupegrid.app.export import export
     from dupegrid.app.fastdif_config import FastDiffPyConfig
     from dupegrid.app.fastdifpy import FastDifPy
     from dupegrid.app.opening import open_run
+    from dupegrid.app.plan import plan
     from dupegrid.app.run import Run
     from dupegrid.core.errors import DupegridError
     from dupegrid.results import plots as plots
@@ -23,7 +25,9 @@ _HOMES = {
     "FastDifPy": "app.fastdifpy",
     "FastDiffPyConfig": "app.fastdif_config",
     "Run": "app.run",
+    "decide": "app.decide",
     "export": "app.export",
+    "plan": "app.plan",
     "demo": "app.demo",
     "open_run": "app.opening",
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
@@ -37,6 +41,7 @@ __all__ = [
     "Run",
     "cluster",
     "compare",
+    "decide",
     "demo",
     "estimate",
     "evaluate",
@@ -45,6 +50,7 @@ __all__ = [
     "index",
     "leakage",
     "open_run",
+    "plan",
     "report",
     "run",
     "status",

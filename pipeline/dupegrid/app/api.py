@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.app.decide import take_decisions
 from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.keywords import with_keywords
@@ -60,18 +61,21 @@ def run(
     config: StrPath | None = None,
     quiet: bool = False,
     client: Any = None,
+    decisions: Any = None,
     **settings: Unpack[Settings],
 ) -> Run:
     """Find the duplicates among the images under `folders`: index, compare, cluster and report, into the folder `out`.
 
     On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
     over those in the YAML file `config`. A dask.distributed `client` does the work in the place of the scheduler, and
-    stays open. Raises UsageError for what the caller can put right.
+    stays open. `decisions` are those that people made elsewhere: another run directory, a file or a table. Raises
+    UsageError for what the caller can put right.
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
     check_device(chosen.config, client)
     with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
+        take_decisions(chosen.run_dir, decisions)
         damaged: Counter[Path] = Counter()
         while True:
             try:
@@ -146,11 +150,13 @@ def cluster(
     keep: Texts | None = None,
     protect: StrPaths | None = None,
     only: StrPaths | None = None,
+    decisions: Any = None,
 ) -> Run:
     """Put the matches of a compared run into clusters: clusters.parquet. The threshold may be up to the cutoff.
 
     The others are the settings that decide which image of a cluster is kept and which may be duplicates. What is not
-    given stays as the run has it. The report goes along, where there was one.
+    given stays as the run has it. `decisions` are those that people made elsewhere: another run directory, a file or a
+    table. The report goes along, where there was one.
     """
     with open_run(run_dir).run_dir.locked():
         opened = open_run(run_dir)
@@ -165,6 +171,7 @@ def cluster(
         if not chosen.is_compared:
             raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
         had_report = chosen.run_dir.report.exists()
+        take_decisions(chosen.run_dir, decisions)
         write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
         _cluster(chosen)
         if had_report:
@@ -273,7 +280,7 @@ def _compare(chosen: Run, here: Runtime, reporter: Terminal) -> None:
 def _cluster(chosen: Run) -> None:
     config = chosen.config
     asked = Filters.of(config), Keeping.of(config)
-    table = find_clusters(chosen.hashed_images, chosen.match_scores, config.threshold, *asked)
+    table = find_clusters(chosen.hashed_images, chosen.match_scores, config.threshold, *asked, chosen.decided)
     chosen.run_dir.discard_from("cluster")
     write_table(chosen.run_dir.clusters, table, chosen.clusters_key)
 

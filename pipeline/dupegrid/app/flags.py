@@ -36,6 +36,9 @@ Image = Annotated[str, argument(help="An id, a path, or the end of one.")]
 Out = Annotated[str, option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
 File = Annotated[str | None, option("--config", metavar="FILE.yaml", help="Settings from a file; flags win.")]
 Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+Decisions = Annotated[
+    str | None, option("--decisions", metavar="FILE", help="Take the decisions of another run, or of a file, first.")
+]
 Plots = Annotated[str | None, option("--plots", metavar="DIR", help="Save a plot of each matching pair there.")]
 PlotsMost = Annotated[
     int | None,

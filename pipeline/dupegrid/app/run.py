@@ -22,9 +22,12 @@ from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import lazy, mse_matrix
 from dupegrid.pairs.relations import read_relations
+from dupegrid.plans.decisions import in_force
+from dupegrid.plans.decisions import read as read_decisions
 from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.cut import Cut, sheet
+from dupegrid.results.decided import Decided
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.hashes import hashes_of, read_hashes
 from dupegrid.results.identical import identical
@@ -120,8 +123,13 @@ class Run:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
         near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
         asked = Filters.of(self.config), Keeping.of(self.config)
-        rows = clusters(self.hashed_images, self.matches, threshold, *asked)
+        rows = clusters(self.hashed_images, self.matches, threshold, *asked, self.decided)
         return Cut(threshold, near, rows, self.images, self.thumbs_of)
+
+    @property
+    def decided(self) -> Decided | None:
+        """What people decided of pairs of its images, as it is now; None where they decided nothing."""
+        return Decided.of(self.images, in_force(read_decisions(self.run_dir)))
 
     def identical(self, by: str = "file") -> pa.Table:
         """The sets of pictures that are equal (schema IDENTICAL), largest first, the one to keep first of its set.

@@ -5,7 +5,20 @@ from typing import Annotated, Any
 
 import dupegrid as api
 from dupegrid.app.answer_files import check_free, write_new
-from dupegrid.app.flags import File, Json, Out, Paths, Plots, PlotsMost, RunDir, given, option, say, takes_settings
+from dupegrid.app.flags import (
+    Decisions,
+    File,
+    Json,
+    Out,
+    Paths,
+    Plots,
+    PlotsMost,
+    RunDir,
+    given,
+    option,
+    say,
+    takes_settings,
+)
 from dupegrid.app.lines import cluster_lines, demo_lines, estimate_lines, receipt_lines, status_lines, summary_lines
 from dupegrid.app.plotter import plotter
 from dupegrid.core.text import counted, shown
@@ -21,6 +34,7 @@ def run(
     ] = None,
     plots: Plots = None,
     plots_most: PlotsMost = None,
+    decisions: Decisions = None,
     *,
     as_json: Json = False,
     **flags: Any,
@@ -32,7 +46,7 @@ def run(
     if list_new is not None:
         check_free(list_new)
     draw = plotter(plots, plots_most)
-    done = api.run(*(paths or []), out=out, config=config, **given(flags))
+    done = api.run(*(paths or []), out=out, config=config, decisions=decisions, **given(flags))
     lines = summary_lines(done.summary)
     if list_new is not None:
         count, file = write_new(done, list_new)
@@ -60,12 +74,12 @@ def compare(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
 
 
 @takes_settings
-def cluster(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
+def cluster(run_dir: RunDir, decisions: Decisions = None, *, as_json: Json = False, **flags: Any) -> None:
     """Join the matches of RUN to clusters.
 
     The threshold may be anything up to RUN's cutoff.
     """
-    summary = api.cluster(run_dir, **given(flags)).summary
+    summary = api.cluster(run_dir, decisions=decisions, **given(flags)).summary
     say(summary.as_dict(), cluster_lines(summary), as_json)
 
 

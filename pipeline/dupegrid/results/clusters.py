@@ -10,17 +10,24 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.pairs.ask import Facts, Filters, facts_of
 from dupegrid.pairs.hashes import numbered
+from dupegrid.results.decided import Decided
 from dupegrid.results.keepers import Keeping, compared, criteria, ranked, rules
 from dupegrid.results.stars import keepers_of, matched
 from dupegrid.storage.schemas import CLUSTERS
 
 DEFAULT: Final = Keeping()
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
+_LOOKED_AT: Final = ("chain", "transparent", "flat", "frames", "aspect")  # what who looked at the two knows better
 _QUARTER_TURNS: Final = ("rot90", "rot270", "flip_rot90", "flip_rot270")
 
 
 def clusters(
-    images: pa.Table, matches: pa.Table, threshold: float, filters: Filters, keeping: Keeping = DEFAULT
+    images: pa.Table,
+    matches: pa.Table,
+    threshold: float,
+    filters: Filters,
+    keeping: Keeping = DEFAULT,
+    decided: Decided | None = None,
 ) -> pa.Table:
     """The images in pairs at or under `threshold`, each with its keeper: one row an image (schema CLUSTERS).
 
@@ -30,12 +37,16 @@ def clusters(
     keeper before each of the others. The largest cluster is number 0; ties go by the keeper's path, so the numbers do
     not depend on ids. `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse, orientation
     and score of schema MATCHES; `filters` are the pairs that were asked for, by a column `hash` of the images too.
+    Of pairs that people `decided`, those that are not the same match nothing, those that are the same match up to the
+    cutoff.
     """
     a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
     stands_for = _stands_for(images)
     near = score <= threshold
+    if decided is not None:
+        near = (near | decided.are_same(a, b)) & ~decided.are_apart(a, b)
     ids = matched(a[near], b[near], stands_for)
-    values = criteria(images, ids, keeping)
+    values = criteria(images, ids, keeping, None if decided is None else decided.after)
     rank = ranked(values)
     keeper = keepers_of(ids, rank, (a[near], b[near], score[near]), stands_for)
     its_place = np.searchsorted(ids, keeper)
@@ -47,6 +58,8 @@ def clusters(
     close = _values_of(row, first, score) <= threshold
     turned = matches["orientation"].take(pa.array(row, mask=row < 0))
     reason = _reasons(images, (image, keeper), close, turned, filters, keeping.protected(images))
+    if decided is not None:
+        reason = _decided_reasons(reason, (image, keeper), np.isfinite(distance), decided)
     rule = rules(values, place, its_place)
     table = pa.table(
         {
@@ -155,6 +168,19 @@ def _reasons(
         ],
         ["", "not_asked_for", "chain", "protected", "", "transparent", "flat", "frames", "aspect"],
         "",
+    )
+
+
+def _decided_reasons(
+    reason: npt.NDArray[np.str_], pairs: tuple[Ints, Ints], known: Bools, decided: Decided
+) -> npt.NDArray[np.str_]:
+    """The reasons after what people decided of the pairs (image, keeper), of which `known` says whose MSE is known."""
+    other = (pairs[0] != pairs[1]) & ~decided.are_equal(*pairs)
+    looked_at = np.isin(reason, _LOOKED_AT) & known & decided.are_same(*pairs)
+    return np.select(
+        [reason == "protected", other & decided.are_apart(*pairs), other & decided.variant[pairs[0]], looked_at],
+        ["protected", "not-same", "variant", ""],
+        reason,
     )
 
 

@@ -17,7 +17,7 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
 from dupegrid.results.rules import COLUMNS, SHOWN, VALUES, in_folder
 
-_FIRST: Final = ("link", "protected", "archive")  # before all that is asked for: what must not go
+_FIRST: Final = ("link", "protected", "archive", "decided")  # before all that is asked for: what must not go
 _DEFAULT: Final = (
     "camera",
     "pixels",
@@ -62,11 +62,11 @@ class Keeping:
         return known | ~_under(images, self.only) if self.only else known
 
 
-def criteria(images: pa.Table, ids: Ints, keeping: Keeping) -> dict[str, Ints]:
+def criteria(images: pa.Table, ids: Ints, keeping: Keeping, after: Ints | None = None) -> dict[str, Ints]:
     """What decides which of two images is kept, the first thing first, the smaller value before the larger.
 
     `images` is a table of schema IMAGES, `ids` int64 (n,) are some of it, and the values int64 (n,). No two images are
-    equal in the last.
+    equal in the last. `after` says by id how many of the images somebody kept over each.
     """
     rows = images.select(COLUMNS).take(pa.array(ids))
     values: dict[str, Ints] = {}
@@ -74,6 +74,8 @@ def criteria(images: pa.Table, ids: Ints, keeping: Keeping) -> dict[str, Ints]:
         name, _, glob = rule.partition(":")
         if name == "protected":
             values[rule] = 1 - keeping.protected(rows).astype(np.int64)
+        elif name == "decided":
+            values[rule] = np.zeros(len(ids), np.int64) if after is None else after[ids]
         else:
             values[rule] = in_folder(rows, glob) if name == "folder" else VALUES[name](rows)
     return values

@@ -144,12 +144,25 @@ HASHES = pa.schema(
     ]
 )
 
+# Why an image in a cluster is no duplicate of the keeper, and the words for it.
+REASONS = {
+    "not_asked_for": "not compared with the one to keep",  # --against, --scope, --same-size, --max-aspect, --same-hash
+    "chain": "joined through another only",
+    "protected": "protected",  # by --protect, or not under --only
+    "not-same": "decided not to be the same picture",  # as the one to keep
+    "variant": "decided to be kept beside another",
+    "transparent": "transparent throughout",  # it or the keeper
+    "flat": "one colour, or nearly",  # it or the keeper
+    "frames": "another number of frames",
+    "aspect": "other proportions",  # by a factor over 1.1, or over --max-aspect
+}
+
 # What may be done with the duplicates of a run: a row a file that would go, and a row a file that stays though it is in
 # a cluster and not its keeper (`action` is 'keep', `reason` says why). 'plan' writes it, 'apply' acts on it.
 PLAN = pa.schema(
     [
         ("action", pa.string()),  # one of ACTIONS
-        ("reason", pa.string()),  # why the file is kept; null where it goes
+        ("reason", pa.string()),  # why the file is kept, one of KEPT; null where it goes
         ("cluster", pa.int64()),
         ("image", pa.int64()),  # null for a sidecar, which goes with its picture
         ("path", pa.string()),
@@ -189,6 +202,20 @@ ACTIONS = {
     "reflink": "made to share its blocks with its keeper",
 }
 
+# Why a file is kept that is in a cluster and not its keeper, or belongs to one that is; the first that holds.
+KEPT = {
+    **REASONS,
+    "elsewhere": "it or its keeper is no file in a folder",  # but in an archive, a bucket, on a server
+    "link": "reached over a symbolic link",
+    "keeper_name": "another name of a file that is kept",
+    "not_equal": "not equal to its keeper byte for byte",  # and a link is asked for
+    "folders": "not of the folders that were asked for",
+    "where": "not chosen by --where",
+    "metadata": "has metadata that its keeper lacks",  # with --keep-metadata
+    "unit": "belongs together with a file that is kept",  # RAW + JPEG, HEIC + MOV
+    "shared": "belongs to another picture too, which is kept",  # a sidecar
+}
+
 # What people decided of pairs of pictures, by what these hold: it outlives renames and runs. Rows are only ever added;
 # of a pair the last one counts.
 DECISIONS = pa.schema(
@@ -209,22 +236,12 @@ VERDICTS = {
     "undecided": "taken back",
 }
 
-# Why an image in a cluster is no duplicate of the keeper, and the words for it.
-REASONS = {
-    "not_asked_for": "not compared with the one to keep",  # --against, --scope, --same-size, --max-aspect, --same-hash
-    "chain": "joined through another only",
-    "protected": "protected",  # by --protect, or not under --only
-    "transparent": "transparent throughout",  # it or the keeper
-    "flat": "one colour, or nearly",  # it or the keeper
-    "frames": "another number of frames",
-    "aspect": "other proportions",  # by a factor over 1.1, or over --max-aspect
-}
-
 # What decides which picture of a cluster is kept, the first thing first: the one to keep ...
 RULES = {
     "link": "is no symbolic link",
     "protected": "is protected",
     "archive": "is of the archive",
+    "decided": "was decided to be kept",
     "camera": "is from a camera",  # its EXIF names one
     "pixels": "has more pixels",
     "format": "has the format of a camera",  # where the pixels are as many

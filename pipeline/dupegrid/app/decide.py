@@ -1,0 +1,117 @@
+"""What a person decides of pairs of pictures, and decisions that were made elsewhere."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dupegrid.app.opening import absolute, open_run
+from dupegrid.app.run import Run
+from dupegrid.core.errors import UsageError
+from dupegrid.core.text import printable
+from dupegrid.core.values import StrPath
+from dupegrid.plans import decisions
+from dupegrid.results.named import ids_of
+from dupegrid.storage.given import given_table
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import DECISIONS, VERDICTS
+
+
+def decide(
+    run: StrPath | Run,
+    a: int | StrPath,
+    b: int | StrPath,
+    decision: str,
+    keeper: int | StrPath | None = None,
+    by: str = "decide",
+) -> dict[str, Any]:
+    """Say of two pictures that they are the 'same', 'not-same', a 'variant' (both are kept), or 'undecided' again.
+
+    They are named by ids, or paths as they are in images.parquet, or the ends of such; `keeper` is the one of two that
+    are the same that is kept, whatever the rules say. The decision is of what the files hold: it outlives their names,
+    and later runs. It is on disk when this returns; clusters, plans and reports that are made from now on go by it.
+    Returns what was decided. Raises UsageError where a picture is not known, or was not read.
+    """
+    done = run if isinstance(run, Run) else open_run(run)
+    if decision not in VERDICTS:
+        raise UsageError(f"no decision {printable(decision)!r}: there are {', '.join(VERDICTS)}")
+    ids = [_id(done, image) for image in (a, b, *([] if keeper is None else [keeper]))]
+    if len(ids) == 3 and (decision != "same" or ids[2] not in ids[:2]):
+        raise UsageError("the one to keep is one of two pictures that are the same: name one of the two, or none")
+    rows = done.images.select(["path", "status", "file_hash"]).take(pa.array(ids)).to_pylist()
+    for row in rows:
+        if row["status"] != "ok":
+            raise UsageError(
+                f"{printable(row['path'])} was not read ({row['status']}): nothing is known of it to decide"
+            )
+    hash_a, hash_b, *kept = (row["file_hash"] for row in rows)
+    if hash_a == hash_b:
+        raise UsageError("the two are equal byte for byte: there is nothing to decide")
+    row = {"hash_a": hash_a, "hash_b": hash_b, "decision": decision, "keeper": kept[0] if kept else None, "by": by}
+    decisions.append(done.run_dir, [row])
+    return {
+        "a": rows[0]["path"],
+        "b": rows[1]["path"],
+        "decision": decision,
+        "keeper": rows[2]["path"] if kept else None,
+    }
+
+
+def take_decisions(run_dir: RunDir, source: Any) -> int:
+    """Add decisions that were made elsewhere to those of a run; how many were new. None are added where none are given.
+
+    `source` is another run directory, its decisions.parquet, a CSV or parquet file or a table with these columns.
+    UsageError where it holds no decisions.
+    """
+    if source is None:
+        return 0
+    if isinstance(source, str | os.PathLike):
+        place = absolute(source)
+        if (place / "run.json").is_file() or (place.name == run_dir.decisions.name and place.is_dir()):
+            other = place if (place / "run.json").is_file() else place.parent
+            return decisions.append_table(run_dir, decisions.read(RunDir(other)))
+    return decisions.append_table(run_dir, _typed(given_table(source)))
+
+
+def _typed(table: pa.Table) -> pa.Table:
+    missing = [name for name in DECISIONS.names if name not in table.column_names]
+    if missing:
+        raise UsageError(
+            f"the decisions have no column {', '.join(missing)}: there are to be {', '.join(DECISIONS.names)}"
+        )
+    try:
+        text = [_text(table[name]) if name != "decided_at" else _moments(table[name]) for name in DECISIONS.names]
+        return pa.table(dict(zip(DECISIONS.names, text, strict=True))).cast(DECISIONS)
+    except (pa.ArrowException, ValueError) as error:
+        raise UsageError(f"the decisions cannot be read: {printable(' '.join(str(error).split()))}") from None
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.string())
+
+
+def _moments(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(column.type):
+        return column
+    read = [None if text is None else datetime.fromisoformat(text) for text in _text(column).to_pylist()]
+    return pa.chunked_array([pa.array(read, pa.timestamp("us", "UTC"))])
+
+
+def _id(run: Run, image: int | StrPath) -> int:
+    """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""
+    text = os.fsencode(image) if not isinstance(image, int) else str(image).encode()
+    if text.isdigit() and int(text) < len(run.images):
+        return int(text)
+    (found,) = ids_of([os.fsencode(Path(os.fsdecode(text)).absolute())], _paths(run)).tolist()
+    if found < 0:
+        (found,) = ids_of([text], _paths(run)).tolist()
+    if found < 0:
+        raise UsageError(f"no picture of this run ends with {printable(os.fsdecode(text))}: give an id or a whole path")
+    return int(found)
+
+
+def _paths(run: Run) -> list[bytes]:
+    paths: list[bytes] = run.images["path_raw"].to_pylist()
+    return paths

@@ -1,0 +1,144 @@
+"""A run -> what may be done with its duplicates: plan.parquet."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, TypedDict, Unpack
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.app.decide import take_decisions
+from dupegrid.app.opening import open_run
+from dupegrid.app.run import Run, number_of
+from dupegrid.core.arrays import Bools
+from dupegrid.core.errors import StoreError, UsageError
+from dupegrid.core.text import printable, shown
+from dupegrid.core.values import StrPath, located
+from dupegrid.images.sources import Sources
+from dupegrid.plans.beside import beside
+from dupegrid.plans.plan import LINKS, Totals, between_folders, kept, loses_metadata, plan_of, totals_of
+from dupegrid.plans.units import with_lost_sidecars, with_units
+from dupegrid.plans.where import chosen
+from dupegrid.results.keepers import Keeping
+from dupegrid.storage.schemas import ACTIONS
+from dupegrid.storage.tables import write_table
+
+_IN: Final = " in "
+
+
+class PlanOptions(TypedDict, total=False):
+    """What else `plan` takes."""
+
+    where: str  # an expression of SQL over the columns of PLAN: what it is not true for is kept
+    folders: str | Sequence[StrPath]  # 'B in A', or the two: only files of B whose keepers are in A
+    threshold: float  # another than that of the run, up to its cutoff
+    keep_metadata: bool  # keep what has metadata that its keeper lacks
+    decisions: Any  # decisions that were made elsewhere, taken first
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan that was written: the table (schema PLAN), where it is, and its totals."""
+
+    run: str
+    path: Path
+    action: str
+    threshold: float
+    table: pa.Table
+    totals: Totals
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the table."""
+        known = {"run": self.run, "plan": str(self.path), "action": self.action, "threshold": self.threshold}
+        return {**known, **asdict(self.totals)}
+
+
+def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanOptions]) -> Plan:
+    """Write down what may be done with the duplicates of a run: plan.parquet, whose rows `apply` acts on.
+
+    A row a file that would go, by `action`: 'quarantine', 'trash', 'delete', 'hardlink', 'symlink' or 'reflink'; and a
+    row a file that is kept, with the reason. Nothing but plan.parquet is written. The options are the keys of
+    PlanOptions. Raises UsageError for what the caller can put right, StoreError where the run is not finished.
+    """
+    if action not in ACTIONS or action == "keep":
+        raise UsageError(f"no action {printable(str(action))!r}: there are {', '.join([*ACTIONS][1:])}")
+    for name in options.keys() - PlanOptions.__annotations__.keys():
+        raise UsageError(f"plan takes no {printable(name)!r}: there are {', '.join(PlanOptions.__annotations__)}")
+    path = run.path if isinstance(run, Run) else open_run(run).path
+    with open_run(path).run_dir.locked():
+        done = open_run(path)
+        take_decisions(done.run_dir, options.get("decisions"))
+        threshold = number_of(options["threshold"]) if options.get("threshold") is not None else done.config.threshold
+        table = _planned(done, action, threshold, options)
+        write_table(done.run_dir.plan, table, {"fingerprint": done.pairs_key, "threshold": repr(threshold)})
+    return Plan(str(path), done.run_dir.plan, action, threshold, table, totals_of(table, done.images))
+
+
+def _planned(done: Run, action: str, threshold: float, options: PlanOptions) -> pa.Table:
+    if not done.is_compared:
+        raise StoreError(f"{shown(done.path)} is not fully compared: finish it with 'dupegrid run'")
+    as_it_is = threshold == done.config.threshold and done.decided is None and done.is_clustered
+    clusters = done.clusters if as_it_is else done.at(threshold).clusters
+    relations = done.relations if (done.path / "relations.parquet").exists() else None
+    table = plan_of(done.images, clusters, relations, action, _here(done, clusters))
+    if options.get("folders"):
+        inside, other = _two_folders(done, options["folders"])
+        table = kept(table, ~between_folders(table, inside, other), "folders")
+    listed = pa.table({}) if action in LINKS else beside(_folders(table))
+    if action not in LINKS:  # a link stays where the file was, beside what belongs to it
+        table = with_lost_sidecars(table, listed)
+    if options.get("where"):
+        table = kept(table, ~chosen(table, options["where"]), "where")
+    if options.get("keep_metadata"):
+        table = kept(table, loses_metadata(table), "metadata")
+    if action in LINKS:
+        return table
+    return with_units(table, done.images, listed, Keeping.of(done.config).protected(listed))
+
+
+def _here(done: Run, clusters: pa.Table) -> Bools:
+    """Which images of clusters are files in a folder of this machine, bool (n,), by id."""
+    sources, here = Sources.of(done.config), np.ones(len(done.images), bool)
+    ids = clusters["image"].to_numpy()
+    here[ids] = [sources.place(path) is None for path in clusters["path_raw"].to_pylist()]
+    return here
+
+
+def _folders(table: pa.Table) -> set[bytes]:
+    """The folders of the files that would go, and of their keepers."""
+    goes = table.filter(pc.not_equal(table["action"], "keep"))
+    return {os.path.dirname(path) for name in ("path_raw", "keeper_path_raw") for path in goes[name].to_pylist()}
+
+
+def _two_folders(done: Run, folders: str | Sequence[StrPath]) -> tuple[bytes, bytes]:
+    """The folder that files go of, and the one where they are kept. UsageError where they are not known."""
+    if isinstance(folders, str):
+        words = folders.split(_IN)
+        splits = [(_IN.join(words[:k]), _IN.join(words[k:])) for k in range(1, len(words))]
+    else:
+        splits = [(os.fsdecode(folders[0]), os.fsdecode(folders[1]))] if len(folders) == 2 else []
+    known = {os.path.dirname(path) for path in done.images["path_raw"].to_pylist()}
+    pairs = [(_folder(known, first), _folder(known, second)) for first, second in splits]
+    found = [(first, second) for first, second in pairs if first is not None and second is not None]
+    if len(found) != 1:
+        raise UsageError(f"folders {printable(str(folders))!r}: give two folders of this run, as 'B in A'")
+    inside, other = found[0]
+    if (inside + b"/").startswith(other + b"/") or (other + b"/").startswith(inside + b"/"):
+        raise UsageError(f"folders {printable(str(folders))!r}: neither may lie in the other")
+    return inside, other
+
+
+def _folder(known: set[bytes], name: str) -> bytes | None:
+    """The folder that is meant by a path or the end of one; None where no picture is below it, or several are meant."""
+    try:
+        whole = os.fsencode(located(name)).rstrip(b"/")
+    except ValueError:
+        return None
+    if any((folder + b"/").startswith(whole + b"/") for folder in known):
+        return whole
+    end = b"/" + os.fsencode(name).strip(b"/") + b"/"
+    found = {(folder + b"/")[: (folder + b"/").index(end) + len(end) - 1] for folder in known if end in folder + b"/"}
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,103 @@
+"""The verbs that decide what may be done: plan, decide."""
+
+import sys
+from typing import Annotated, Any
+
+import dupegrid as api
+from dupegrid.app.flags import Decisions, Json, RunDir, argument, given, option, say, with_flags
+from dupegrid.app.lines_ask import rows_of
+from dupegrid.app.lines_plan import decide_lines, pair_lines, plan_lines, sample_lines
+from dupegrid.core.errors import UsageError
+from dupegrid.core.text import printable
+from dupegrid.plans.decisions import append
+from dupegrid.plans.sample import sample as sample_of
+
+_ANSWERS = {"a": "same", "d": "not-same"}
+_ACTIONS = "quarantine|trash|delete|hardlink|symlink|reflink"
+
+
+@with_flags(
+    {
+        "action": Annotated[str | None, option(metavar=_ACTIONS, help="What is to be done.  [default: quarantine]")],
+        "where": Annotated[
+            str | None, option(metavar="SQL", help="Only files that this is true for: columns of PLAN.")
+        ],
+        "folders": Annotated[str | None, option(metavar="'B in A'", help="Only files of B whose keepers are in A.")],
+        "threshold": Annotated[float | None, option(help="Another threshold, up to the cutoff.  [default: RUN's]")],
+        "keep_metadata": Annotated[
+            bool | None, option("--keep-metadata", help="Keep what has metadata that its keeper lacks.")
+        ],
+        "decisions": Decisions,
+    }
+)
+def plan(
+    run_dir: RunDir,
+    sample: Annotated[
+        int | None, option(metavar="N", help="First show N pairs of a rule, to approve or deny.", min=1)
+    ] = None,
+    rule: Annotated[str | None, option(help="Of which rule.  [default: what decides most]")] = None,
+    *,
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
+    """Write down which files of RUN may go, and which are kept.
+
+    Into plan.parquet, which 'apply' acts on: no picture is touched by this.
+    """
+    if rule is not None and sample is None:
+        raise UsageError("--rule says of which rule --sample shows pairs: give --sample N too")
+    made = api.plan(run_dir, **given(flags))
+    if sample is None:
+        say(made.as_dict(), plan_lines(made), as_json)
+        return
+    of_rule, pairs = sample_of(made.table, sample, rule)
+    if as_json:
+        say({"rule": of_rule, "pairs": rows_of(pairs)}, [], as_json)
+        return
+    approved, asked = _looked_at(run_dir, pairs.to_pylist())
+    made = api.plan(run_dir, **given({**flags, "decisions": None})) if asked else made
+    say({}, [*sample_lines(of_rule, approved, asked), *plan_lines(made)], as_json)
+
+
+def decide(
+    run_dir: RunDir,
+    a: Annotated[str, argument(help="An id, a path, or the end of one.")],
+    b: Annotated[str, argument(help="The other picture.")],
+    decision: Annotated[str, argument(metavar="same|not-same|variant|undecided")],
+    keep: Annotated[str | None, option(metavar="A|B", help="Which of two that are the same is kept.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say of two pictures of RUN whether they are the same.
+
+    It is kept by what the files hold: other names and later runs do not undo it.
+    """
+    found = api.decide(run_dir, a, b, decision, {"A": a, "B": b}.get(keep or "", keep))
+    say(found, decide_lines(found), as_json)
+
+
+def _looked_at(run_dir: str, pairs: list[dict[str, Any]]) -> tuple[int, int]:
+    """Ask of each pair whether it is one, and keep the answers: how many were approved, and how many there are."""
+    run_dir_ = api.open_run(run_dir).run_dir
+    approved = asked = 0
+    for number, row in enumerate(pairs, 1):
+        for line in pair_lines(row, number, len(pairs)):
+            print(printable(line), file=sys.stderr)
+        answer = _answer()
+        if answer == "q":
+            break
+        if answer == "s":
+            continue
+        pair = {"hash_a": row["file_hash"], "hash_b": row["keeper_file_hash"], "by": "sample"}
+        keeper = row["keeper_file_hash"] if answer == "a" else None
+        append(run_dir_, [{**pair, "decision": _ANSWERS[answer], "keeper": keeper}])
+        approved, asked = approved + (answer == "a"), asked + 1
+    return approved, asked
+
+
+def _answer() -> str:
+    """One of a, d, s and q; q where nobody is there to answer."""
+    while True:
+        print("approve, deny, skip or quit? [a/d/s/q] ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line or line.strip().lower()[:1] in ("a", "d", "s", "q"):
+            return line.strip().lower()[:1] or "q"

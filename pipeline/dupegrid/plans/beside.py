@@ -1,0 +1,38 @@
+"""The regular files in some folders, as they are now: what may belong to the pictures of a plan. Reads only."""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import pyarrow as pa
+
+from dupegrid.plans.units import BESIDE, may_go_along
+
+
+def beside(folders: Iterable[bytes]) -> pa.Table:
+    """The regular files of folders (schema BESIDE); of what may belong to a picture, its stamps too.
+
+    A folder that is gone or cannot be listed has none: `apply` looks at each file again.
+    """
+    rows: list[dict[str, Any]] = []
+    for folder in sorted(set(folders)):
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(OSError):  # it went in between
+                    if entry.is_file(follow_symlinks=False):
+                        rows.append({"path_raw": entry.path, **_stamps(entry)})
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["path_raw"]), BESIDE)
+
+
+def _stamps(entry: os.DirEntry[bytes]) -> dict[str, int]:
+    if not may_go_along(entry.name):
+        return {}
+    status = entry.stat(follow_symlinks=False)
+    return {
+        "size_bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
+        "device": status.st_dev,
+        "inode": status.st_ino,
+    }

@@ -1,0 +1,156 @@
+"""Clusters -> what may be done with their files. Pure: tables in, a table out, nothing is looked at on disk.
+
+A file goes only for a keeper that it matches directly, and no name of a file goes of which another name is kept.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import Bools, Ints
+from dupegrid.storage.schemas import PLAN
+
+LINKS: Final = ("hardlink", "symlink", "reflink")  # the actions that need files that are equal byte for byte
+_OF_IMAGE: Final = ("path", "path_raw", "size_bytes", "mtime_ns", "ctime_ns", "device", "inode", "file_hash")
+# What a file may have that its keeper lacks. An earlier mtime is said, and stops nothing: copies often have one.
+_METADATA: Final = {"date": "taken_at", "gps": "has_gps", "icc": "has_icc", "camera": "camera"}
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A plan in a few numbers."""
+
+    files: int  # that would go
+    freed_bytes: int  # by them, a file under several names once, and only where all of its names go
+    by_rule: dict[str, int]  # files that would go, by the rule that put their keeper before them
+    sidecars: int  # of these files, those that go with their picture
+    kept: dict[str, int]  # files that stay, by the reason
+
+
+def plan_of(images: pa.Table, clusters: pa.Table, relations: pa.Table | None, action: str, here: Bools) -> pa.Table:
+    """A row an image of a cluster that is not its keeper (schema PLAN): it goes by `action`, or why it is kept.
+
+    `images`, `clusters` and `relations` are tables of schema IMAGES, CLUSTERS and RELATIONS_TABLE; `here`, bool (n,),
+    says by id which images are files in a folder of this machine.
+    """
+    rows = clusters.filter(pc.not_equal(clusters["role"], "keep"))
+    image, keeper = rows["image"].to_numpy(), rows["keeper"].to_numpy()
+    own = {name: images[name].take(rows["image"]) for name in _OF_IMAGE}
+    its = {f"keeper_{name}": images[name].take(rows["keeper"]) for name in _OF_IMAGE}
+    reason = np.select(
+        [
+            pc.is_valid(rows["reason"]).to_numpy(),
+            ~(here[image] & here[keeper]),
+            pc.equal(images["link_kind"].take(rows["image"]), "symbolic").fill_null(False).to_numpy(),
+            _one_file(images, image, keeper, clusters),
+            _differ(own["file_hash"], its["keeper_file_hash"]) & (action in LINKS),
+        ],
+        [rows["reason"].fill_null("").to_numpy().astype(str), "elsewhere", "link", "keeper_name", "not_equal"],
+        "",
+    )
+    columns = {
+        "action": pa.array(np.where(reason == "", action, "keep"), pa.string()),
+        "reason": pa.array(reason, pa.string(), mask=reason == ""),
+        "cluster": rows["cluster"],
+        "image": rows["image"],
+        "goes_with": pa.nulls(len(rows), pa.int64()),
+        "keeper": rows["keeper"],
+        "mse": rows["mse_to_keeper"],
+        "relation": _relation(image, keeper, relations, len(images)),
+        "rule": rows["rule"],
+        "compared": rows["compared"],
+        "lost_metadata": lost_metadata(images, image, keeper),
+        **own,
+        **its,
+    }
+    return pa.table({name: columns[name] for name in PLAN.names}, schema=PLAN)
+
+
+def kept(plan: pa.Table, stay: Bools, reason: str) -> pa.Table:
+    """The same plan, of which those files that would go and should `stay`, bool (rows,), are kept for this reason."""
+    stay = stay & pc.not_equal(plan["action"], "keep").to_numpy()
+    for name, value in (("action", "keep"), ("reason", reason)):
+        column = pc.if_else(pa.array(stay), pa.scalar(value), plan[name])
+        plan = plan.set_column(plan.column_names.index(name), PLAN.field(name), column)
+    return plan
+
+
+def lost_metadata(images: pa.Table, image: Ints, keeper: Ints) -> pa.Array:
+    """What each image has and its keeper lacks, ids (k,) each: 'date, gps', or null."""
+    words = np.full(len(image), "", object)
+    for word, name in _METADATA.items():
+        has, has_not = (_has(images[name].take(pa.array(ids))) for ids in (image, keeper))
+        words[has & ~has_not] += f"{word}, "
+    its, other = (images["mtime_ns"].take(pa.array(ids)).fill_null(0).to_numpy() for ids in (image, keeper))
+    words[(its > 0) & (its < other)] += "mtime, "
+    return pa.array([text[:-2] or None for text in words], pa.string())
+
+
+def loses_metadata(plan: pa.Table) -> Bools:
+    """Which files have what cannot be had from their keepers: anything but an earlier mtime."""
+    lost = plan["lost_metadata"]
+    return np.asarray(pc.and_(pc.is_valid(lost), pc.not_equal(lost, "mtime")).fill_null(False).to_numpy(), bool)
+
+
+def between_folders(plan: pa.Table, inside: bytes, other: bytes) -> Bools:
+    """Which files lie in or below one folder and their keepers in or below another."""
+    own, its = (
+        pc.starts_with(plan[name], folder.rstrip(b"/") + b"/").fill_null(False).to_numpy()
+        for name, folder in (("path_raw", inside), ("keeper_path_raw", other))
+    )
+    return np.asarray(own & its, bool)
+
+
+def totals_of(plan: pa.Table, images: pa.Table) -> Totals:
+    """What a plan would do, in numbers."""
+    goes = plan.filter(pc.not_equal(plan["action"], "keep"))
+    stays = plan.filter(pc.equal(plan["action"], "keep"))
+    names = goes["path_raw"].combine_chunks()
+    linked = images.filter(pc.and_(pc.equal(images["link_kind"], "hard"), pc.not_equal(images["status"], "removed")))
+    left = linked.filter(pc.invert(pc.is_in(linked["path_raw"], names)))
+    files = {  # a file once, whatever its names; not at all where one of these is left
+        (device, inode): size
+        for device, inode, size in zip(
+            *(goes[name].to_pylist() for name in ("device", "inode", "size_bytes")), strict=True
+        )
+    }
+    for place in zip(left["device"].to_pylist(), left["inode"].to_pylist(), strict=True):
+        files.pop(place, None)
+    rules = Counter("together" if rule is None else str(rule) for rule in goes["rule"].to_pylist())
+    return Totals(
+        files=len(goes),
+        freed_bytes=sum(files.values()),
+        by_rule=dict(rules.most_common()),
+        sidecars=goes["image"].null_count,
+        kept=dict(Counter(stays["reason"].to_pylist()).most_common()),
+    )
+
+
+def _one_file(images: pa.Table, image: Ints, keeper: Ints, clusters: pa.Table) -> Bools:
+    """Which images are other names of a file that is the keeper of a cluster."""
+    device, inode = (images[name].fill_null(0).to_numpy() for name in ("device", "inode"))
+    hashes = images["file_hash"].fill_null("").to_numpy().astype(str)
+    keepers = {(device[k], inode[k], hashes[k]) for k in np.unique(clusters["keeper"].to_numpy()).tolist()}
+    return np.array([(device[k], inode[k], hashes[k]) in keepers for k in image.tolist()], bool)
+
+
+def _differ(own: pa.ChunkedArray, its: pa.ChunkedArray) -> Bools:
+    return np.asarray(pc.not_equal(own, its).fill_null(True).to_numpy(), bool)
+
+
+def _has(values: pa.ChunkedArray) -> Bools:
+    known = values.fill_null(False) if pa.types.is_boolean(values.type) else pc.is_valid(values)
+    return np.asarray(known.to_numpy(), bool)
+
+
+def _relation(image: Ints, keeper: Ints, relations: pa.Table | None, n: int) -> Any:
+    """The relation of each pair (image, keeper), or null where none was looked at."""
+    if relations is None or not len(relations):
+        return pa.nulls(len(image), pa.string())
+    known = pa.array(relations["a"].to_numpy() * n + relations["b"].to_numpy())
+    row = pc.index_in(pa.array(np.minimum(image, keeper) * n + np.maximum(image, keeper)), known)
+    return relations["relation"].take(row)

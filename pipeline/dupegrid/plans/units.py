@@ -1,0 +1,222 @@
+"""Files that belong together go together, or stay: RAW and JPEG, HEIC and film, sidecars. Pure: tables in, a table out.
+
+They are known by folder and name. Pictures of one stem with a RAW or a film among them are a **unit**: all of it goes,
+or nothing. A RAW or a film that was not compared goes only for one beside the keeper that is equal byte for byte.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import Bools
+from dupegrid.core.text import display_path
+from dupegrid.storage.schemas import PLAN
+
+_RAW: Final = (
+    b"3fr ari arw bay cr2 cr3 crw dcr dng erf fff iiq k25 kdc mef mos mrw nef nrw orf pef ptx raf raw rw2 rwl sr2 srf "
+    b"srw x3f"
+)
+_WITH: Final = {*_RAW.split(), b"mov", b"mp4"}
+_SIDECARS: Final = {b"xmp", b"json", b"aae", b"thm"}
+# Of Google Takeout: 'a.jpg.supplemental-metadata.json', cut short where it is long; 'a.jpg(1).json' is of 'a(1).jpg'.
+_TAKEOUT: Final = b"supplemental-metadata"
+_NUMBERED: Final = re.compile(rb"(.*)(\.[^.]*)(\(\d+\))", re.DOTALL)
+_STAMPS: Final = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode")
+
+BESIDE = pa.schema([("path_raw", pa.binary()), *((name, pa.int64()) for name in _STAMPS)])  # stamps: what may go along
+
+
+class _Folder(NamedTuple):
+    """The regular files of a folder."""
+
+    stems: dict[bytes, list[bytes]]  # stem -> names, but sidecars
+    sidecars: list[bytes]
+    rows: dict[bytes, int]  # name -> row of the listing
+
+
+def may_go_along(name: bytes) -> bool:
+    """Whether a file of this name may belong to a picture."""
+    ending = _split(name)[1]
+    return ending in _SIDECARS or ending in _WITH
+
+
+def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bools) -> pa.Table:
+    """The same plan, where what belongs together goes together or is kept, with a row more for each file that belongs.
+
+    `beside` (schema BESIDE) lists the regular files in the folders of the plan's files and their keepers, some of which
+    are `protected`, bool (files,); `images` is of schema IMAGES.
+    """
+    folders = _folders(beside)
+    goes = pc.not_equal(plan["action"], "keep").to_numpy()
+    paths, keepers = plan["path_raw"].to_pylist(), plan["keeper_path_raw"].to_pylist()
+    going = {paths[row]: row for row in goes.nonzero()[0].tolist()}
+    known = _Known(images, beside)
+    never = set(beside["path_raw"].filter(pa.array(protected)).to_pylist())
+    in_plan = {*paths, *keepers}  # what a partner may not be, as its own row says what becomes of it
+    along: list[dict[str, Any]] = []
+    stay: set[int] = set()
+    for members, rows in _units(going, folders):
+        partners = [path for path in members if path not in going]
+        found = [
+            None
+            if path in in_plan or path in never
+            else _equal_partner(path, [keepers[row] for row in rows], folders, known, going)
+            for path in partners
+        ]
+        if any(other is None for other in found):
+            stay.update(rows)
+            continue
+        for path, other in zip(partners, found, strict=True):
+            along.append(known.row(path, plan.slice(rows[0], 1).to_pylist()[0], other))
+    gone = {path for path, row in going.items() if row not in stay} | {row["path_raw"] for row in along}
+    owners = {path: going[path] for path in gone if path in going}
+    for path, of in _sidecars(owners, folders):
+        first = plan.slice(owners[next(owner for owner in of if owner in owners)], 1).to_pylist()[0]
+        reason = "protected" if path in never else None if gone.issuperset(of) else "shared"
+        along.append({**known.row(path, first, None), **({"action": "keep", "reason": reason} if reason else {})})
+    reasons = [("keep", "unit") if row in stay else None for row in range(len(plan))]
+    return _joined(plan, reasons, along)
+
+
+def with_lost_sidecars(plan: pa.Table, beside: pa.Table) -> pa.Table:
+    """The same plan, whose `lost_metadata` names a sidecar where the file has one and its keeper has none."""
+    folders = _folders(beside)
+    has = {owner for folder, listed in folders.items() for owner in _owned(folder, listed)}
+    lost = [
+        ", ".join(filter(None, (text, "sidecar"))) if path in has and keeper not in has else text
+        for text, path, keeper in zip(
+            *(plan[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw")), strict=True
+        )
+    ]
+    place = plan.column_names.index("lost_metadata")
+    return plan.set_column(place, PLAN.field("lost_metadata"), pa.array(lost, pa.string()))
+
+
+class _Known:
+    """What is known of files that may go along: as images, or from the listing alone."""
+
+    def __init__(self, images: pa.Table, beside: pa.Table) -> None:
+        self._images, self._beside = images, beside
+        self._listed = {path: row for row, path in enumerate(beside["path_raw"].to_pylist())}
+        wanted = pc.is_in(images["path_raw"], beside["path_raw"].combine_chunks())
+        some = images.filter(wanted).select(["path_raw", "id", "file_hash"])
+        self._ids = dict(zip(*(some[name].to_pylist() for name in ("path_raw", "id")), strict=True))
+        self._hashes = dict(zip(*(some[name].to_pylist() for name in ("path_raw", "file_hash")), strict=True))
+
+    def hash(self, path: bytes) -> str | None:
+        """What a file holds, where that was read."""
+        return self._hashes.get(path)
+
+    def row(self, path: bytes, of: dict[str, Any], other: bytes | None) -> dict[str, Any]:
+        """A row for a file that goes with that of row `of`; for `other`, which is equal to it, if it is no sidecar."""
+        stamps = self._stamps(path)
+        row = {**of, **stamps, "goes_with": of["image"], "path": display_path(path), "path_raw": path}
+        row |= dict.fromkeys(("image", "mse", "relation", "rule", "compared", "lost_metadata", "file_hash"))
+        if other is None:
+            return row
+        row |= {"image": self._ids[path], "file_hash": self.hash(path), "keeper": self._ids[other]}
+        row |= {"keeper_path": display_path(other), "keeper_path_raw": other, "keeper_file_hash": self.hash(other)}
+        return row | {f"keeper_{name}": value for name, value in self._stamps(other).items()}
+
+    def _stamps(self, path: bytes) -> dict[str, Any]:
+        row: dict[str, Any] = self._beside.slice(self._listed[path], 1).select(_STAMPS).to_pylist()[0]
+        return row
+
+
+def _folders(beside: pa.Table) -> dict[bytes, _Folder]:
+    folders: dict[bytes, _Folder] = defaultdict(lambda: _Folder(defaultdict(list), [], {}))
+    for row, path in enumerate(beside["path_raw"].to_pylist()):
+        folder, name = os.path.split(path)
+        stem, ending = _split(name)
+        folders[folder].rows[name] = row
+        if ending in _SIDECARS:
+            folders[folder].sidecars.append(name)
+        else:
+            folders[folder].stems[stem].append(name)
+    return folders
+
+
+def _units(going: dict[bytes, int], folders: dict[bytes, _Folder]) -> Iterator[tuple[list[bytes], list[int]]]:
+    """The paths of each unit that something goes of, and the rows of the plan that go of it."""
+    seen = set()
+    for path in going:
+        folder, name = os.path.split(path)
+        stem = _split(name)[0]
+        names = folders[folder].stems.get(stem, []) if folder in folders else []
+        if (folder, stem) in seen or not any(_split(other)[1] in _WITH for other in names) or len(names) < 2:
+            continue
+        seen.add((folder, stem))
+        members = [os.path.join(folder, other) for other in names]
+        yield members, [going[member] for member in members if member in going]
+
+
+def _equal_partner(
+    path: bytes, keepers: list[bytes], folders: dict[bytes, _Folder], known: _Known, going: dict[bytes, int]
+) -> bytes | None:
+    """The file beside one of the keepers, of the same stem as that, that is equal byte for byte and stays."""
+    if _split(path)[1] not in _WITH or known.hash(path) is None:
+        return None
+    for keeper in keepers:
+        folder, name = os.path.split(keeper)
+        for other in folders[folder].stems.get(_split(name)[0], []) if folder in folders else []:
+            found = os.path.join(folder, other)
+            if found not in (path, keeper) and known.hash(found) == known.hash(path) and found not in going:
+                return found
+    return None
+
+
+def _sidecars(owners: dict[bytes, int], folders: dict[bytes, _Folder]) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Each sidecar of files that go, and all the files that it belongs to."""
+    for folder in sorted({os.path.dirname(path) for path in owners} & folders.keys()):
+        listed = folders[folder]
+        for name in listed.sidecars:
+            of = [os.path.join(folder, owner) for owner in _owners(name, listed)]
+            if any(owner in owners for owner in of):
+                yield os.path.join(folder, name), of
+
+
+def _owned(folder: bytes, listed: _Folder) -> Iterator[bytes]:
+    for name in listed.sidecars:
+        for owner in _owners(name, listed):
+            yield os.path.join(folder, owner)
+
+
+def _owners(sidecar: bytes, listed: _Folder) -> list[bytes]:
+    """The names of the files that a sidecar belongs to: of its whole name, or of its stem."""
+    base, ending = _split(sidecar)
+    bases = [base]
+    if ending == b"json":
+        bare, number = re.fullmatch(rb"(.*?)(\(\d+\))?", base, re.DOTALL).groups(b"")  # type: ignore[union-attr]
+        head, _, tail = bare.rpartition(b".")
+        if tail and _TAKEOUT.startswith(tail.lower()):
+            bases.append(head + number)
+        for numbered in list(bases):
+            if match := _NUMBERED.fullmatch(numbered):
+                bases.append(match[1] + match[3] + match[2])
+    whole = [name for name in bases if name in listed.rows and _split(name)[1] not in _SIDECARS]
+    return list(dict.fromkeys([*whole, *(name for stem in bases for name in listed.stems.get(stem, []))]))
+
+
+def _split(name: bytes) -> tuple[bytes, bytes]:
+    """The stem of a name or path, and its ending in small letters."""
+    stem, ending = os.path.splitext(name)
+    return stem, ending[1:].lower()
+
+
+def _joined(plan: pa.Table, reasons: list[tuple[str, str] | None], along: list[dict[str, Any]]) -> pa.Table:
+    """The plan with other reasons, and after each picture what goes along with it."""
+    for place, name in enumerate(("action", "reason")):
+        values = [old if new is None else new[place] for old, new in zip(plan[name].to_pylist(), reasons, strict=True)]
+        plan = plan.set_column(plan.column_names.index(name), PLAN.field(name), pa.array(values, pa.string()))
+    if not along:
+        return plan
+    rows = {image: row for row, image in enumerate(plan["image"].to_pylist())}
+    places = [*range(len(plan)), *(rows[row["goes_with"]] for row in along)]
+    table = pa.concat_tables([plan, pa.Table.from_pylist(along, PLAN)])
+    order = sorted(range(len(table)), key=lambda row: (places[row], row))
+    return table.take(pa.array(order, pa.int64()))

@@ -35,19 +35,17 @@ def chosen(plan: pa.Table, where: str) -> Bools:
             database.register("plan", table)
             database.execute("SET lock_configuration = true")
             query = f'SELECT "row number", CAST((\n{where}\n) AS BOOLEAN) AS chosen FROM plan'
-            (statement,) = database.extract_statements(query)
-            if statement.type != duckdb.StatementType.SELECT:
-                raise ValueError("it is no expression")
-            found = database.execute(statement).arrow()
-            found = found if isinstance(found, pa.Table) else found.read_all()
+            statements = database.extract_statements(query)
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise ValueError("it is more than an expression")
+            found = database.execute(statements[0]).fetchall()
     except (duckdb.Error, ValueError, RuntimeError) as error:
         problem = " ".join(str(error).split())[:200] or type(error).__name__
         raise UsageError(f"--where {printable(where)!r} chooses no rows: {printable(problem)}") from None
-    rows = found.column(0).to_numpy()
-    if found.num_columns != 2 or not np.array_equal(np.sort(rows), np.arange(len(plan))):
+    if sorted(row[0] for row in found) != list(range(len(plan))) or any(len(row) != 2 for row in found):
         raise UsageError(f'--where {printable(where)!r} is no expression of one row: give one such as "mse < 5"')
     out = np.zeros(len(plan), bool)
-    out[rows] = found.column(1).fill_null(False).to_numpy(zero_copy_only=False)
+    out[[row for row, is_chosen in found if is_chosen]] = True
     return out
 
 

@@ -7,14 +7,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dupegrid.plans.units import BESIDE, with_lost_sidecars, with_units
+from dupegrid.plans.units import BESIDE, is_named_after, with_lost_sidecars, with_units
 from dupegrid.storage.schemas import IMAGES, PLAN
 
 
 def done(
-    going: dict[str, str], files: dict[str, str], protected: tuple[str, ...] = (), kept: tuple[str, ...] = ()
+    going: dict[str, str],
+    files: dict[str, str],
+    protected: tuple[str, ...] = (),
+    kept: tuple[str, ...] = (),
+    read: dict[bytes, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The plan by path, of files that would go (path -> keeper) among other files (path -> what they hold)."""
+    read = read or {}
     names = [*going, *kept, *sorted({*going.values()} - {*going, *kept})]
     others = [name for name in files if name not in names]
     hashes = {**dict.fromkeys(names, "picture"), **files}
@@ -39,7 +44,7 @@ def done(
     listed = sorted({name.encode() for name in [*names, *others]})
     beside = pa.Table.from_pylist([{"path_raw": path, "size_bytes": 7} for path in listed], BESIDE)
     never = np.array([os.fsdecode(path) in protected for path in listed], bool)
-    table = with_units(pa.Table.from_pylist(rows, PLAN), images, beside, never)
+    table = with_units(pa.Table.from_pylist(rows, PLAN), images, beside, never, lambda path, _: read.get(path))
     assert table.schema == PLAN
     found = {row["path"]: row for row in table.to_pylist()}
     assert len(found) == len(table)
@@ -105,6 +110,33 @@ def test_the_other_half_goes_where_the_keeper_has_the_same_one() -> None:
     assert (row["keeper_path"], row["keeper_file_hash"], row["file_hash"]) == ("k/y.nef", "raw", "raw")
     assert row["goes_with"] == 0
     assert row["image"] is not None
+
+
+def test_what_no_run_has_read_is_read_where_that_decides() -> None:
+    files = {"a/x.mov": "", "k/y.mov": "", "k/y.dng": ""}
+    equal = {b"a/x.mov": "film", b"k/y.mov": "film"}
+    row = done({"a/x.heic": "k/y.heic"}, files, read=equal)["a/x.mov"]
+    assert (row["action"], row["file_hash"], row["keeper_file_hash"], row["keeper_path"]) == (
+        *("trash", "film", "film"),
+        "k/y.mov",
+    )
+    assert fates({"a/x.heic": "k/y.heic"}, files, read={**equal, b"k/y.mov": "other"}) == {"a/x.heic": "unit"}
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "belongs"),
+    [
+        (b"x.xmp", b"x.jpg", True),
+        (b"x.jpg.xmp", b"x.jpg", True),
+        (b"x.jpg(1).json", b"x(1).jpg", True),
+        (b"x.dng", b"x.jpg", True),
+        (b"x.jpg.xmp", b"y.jpg", False),
+        (b"xy.dng", b"x.jpg", False),
+        (b"x.y.xmp", b"x.jpg", False),
+    ],
+)
+def test_what_is_named_after_a_picture(name: bytes, picture: bytes, belongs: bool) -> None:
+    assert is_named_after(name, picture) == belongs
 
 
 def test_both_halves_that_were_compared_go_or_stay_together() -> None:

@@ -279,10 +279,10 @@ def _compare(chosen: Run, here: Runtime, reporter: Terminal) -> None:
 
 def _cluster(chosen: Run) -> None:
     config = chosen.config
-    asked = Filters.of(config), Keeping.of(config)
+    asked, key = (Filters.of(config), Keeping.of(config)), chosen.decided_key
     table = find_clusters(chosen.hashed_images, chosen.match_scores, config.threshold, *asked, chosen.decided)
     chosen.run_dir.discard_from("cluster")
-    write_table(chosen.run_dir.clusters, table, chosen.clusters_key)
+    write_table(chosen.run_dir.clusters, table, {**chosen.clusters_key, "decided": key})
 
 
 def _receipt(done: Run, counts: Mapping[str, Any], saved: Mapping[str, Any]) -> Receipt:

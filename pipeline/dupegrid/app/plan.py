@@ -10,13 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.app.api import cluster
 from dupegrid.app.decide import take_decisions
 from dupegrid.app.opening import open_run
-from dupegrid.app.run import Run, number_of
+from dupegrid.app.run import Run
 from dupegrid.core.arrays import Bools
-from dupegrid.core.errors import StoreError, UsageError
-from dupegrid.core.text import printable, shown
+from dupegrid.core.errors import UsageError
+from dupegrid.core.text import printable
 from dupegrid.core.values import StrPath, located
+from dupegrid.images.hashing import hashes_of
 from dupegrid.images.sources import Sources
 from dupegrid.plans.beside import beside
 from dupegrid.plans.plan import LINKS, Totals, between_folders, kept, loses_metadata, plan_of, totals_of
@@ -24,9 +26,10 @@ from dupegrid.plans.units import with_lost_sidecars, with_units
 from dupegrid.plans.where import chosen
 from dupegrid.results.keepers import Keeping
 from dupegrid.storage.schemas import ACTIONS
-from dupegrid.storage.tables import write_table
+from dupegrid.storage.tables import read_metadata, write_table
 
 _IN: Final = " in "
+_PATIENCE_S: Final = 60.0  # for a file that is read for its hash
 
 
 class PlanOptions(TypedDict, total=False):
@@ -34,7 +37,7 @@ class PlanOptions(TypedDict, total=False):
 
     where: str  # an expression of SQL over the columns of PLAN: what it is not true for is kept
     folders: str | Sequence[StrPath]  # 'B in A', or the two: only files of B whose keepers are in A
-    threshold: float  # another than that of the run, up to its cutoff
+    threshold: float  # another for the run from now on, up to its cutoff
     keep_metadata: bool  # keep what has metadata that its keeper lacks
     decisions: Any  # decisions that were made elsewhere, taken first
 
@@ -60,28 +63,29 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
     """Write down what may be done with the duplicates of a run: plan.parquet, whose rows `apply` acts on.
 
     A row a file that would go, by `action`: 'quarantine', 'trash', 'delete', 'hardlink', 'symlink' or 'reflink'; and a
-    row a file that is kept, with the reason. Nothing but plan.parquet is written. The options are the keys of
-    PlanOptions. Raises UsageError for what the caller can put right, StoreError where the run is not finished.
+    row a file that is kept, with the reason. Where pairs were decided since, or another threshold is given, the
+    clusters are made again first, and the report with them, as `cluster` does. The options are the keys of PlanOptions.
+    Raises UsageError for what the caller can put right, StoreError where the run is not finished.
     """
     if action not in ACTIONS or action == "keep":
         raise UsageError(f"no action {printable(str(action))!r}: there are {', '.join([*ACTIONS][1:])}")
     for name in options.keys() - PlanOptions.__annotations__.keys():
         raise UsageError(f"plan takes no {printable(name)!r}: there are {', '.join(PlanOptions.__annotations__)}")
-    path = run.path if isinstance(run, Run) else open_run(run).path
-    with open_run(path).run_dir.locked():
-        done = open_run(path)
-        take_decisions(done.run_dir, options.get("decisions"))
-        threshold = number_of(options["threshold"]) if options.get("threshold") is not None else done.config.threshold
-        table = _planned(done, action, threshold, options)
-        write_table(done.run_dir.plan, table, {"fingerprint": done.pairs_key, "threshold": repr(threshold)})
-    return Plan(str(path), done.run_dir.plan, action, threshold, table, totals_of(table, done.images))
+    opened = run if isinstance(run, Run) else open_run(run)
+    with opened.run_dir.locked():
+        take_decisions(opened.run_dir, options.get("decisions"))
+    clustered = read_metadata(opened.run_dir.clusters).get("decided")
+    if options.get("threshold") is not None or clustered != opened.decided_key or not opened.is_clustered:
+        cluster(opened.path, options.get("threshold"))
+    with opened.run_dir.locked():
+        done = open_run(opened.path)
+        table = _planned(done, action, options)
+        write_table(done.run_dir.plan, table, done.clusters_key)
+    return Plan(str(done.path), done.run_dir.plan, action, done.config.threshold, table, totals_of(table, done.images))
 
 
-def _planned(done: Run, action: str, threshold: float, options: PlanOptions) -> pa.Table:
-    if not done.is_compared:
-        raise StoreError(f"{shown(done.path)} is not fully compared: finish it with 'dupegrid run'")
-    as_it_is = threshold == done.config.threshold and done.decided is None and done.is_clustered
-    clusters = done.clusters if as_it_is else done.at(threshold).clusters
+def _planned(done: Run, action: str, options: PlanOptions) -> pa.Table:
+    clusters = done.clusters
     relations = done.relations if (done.path / "relations.parquet").exists() else None
     table = plan_of(done.images, clusters, relations, action, _here(done, clusters))
     if options.get("folders"):
@@ -96,7 +100,11 @@ def _planned(done: Run, action: str, threshold: float, options: PlanOptions) -> 
         table = kept(table, loses_metadata(table), "metadata")
     if action in LINKS:
         return table
-    return with_units(table, done.images, listed, Keeping.of(done.config).protected(listed))
+    return with_units(table, done.images, listed, Keeping.of(done.config).protected(listed), _hash)
+
+
+def _hash(path: bytes, size_bytes: int) -> str | None:
+    return hashes_of([(path, size_bytes)], False, _PATIENCE_S, lambda _: None)[0]
 
 
 def _here(done: Run, clusters: pa.Table) -> Bools:

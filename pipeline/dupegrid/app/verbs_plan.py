@@ -23,7 +23,7 @@ _ACTIONS = "quarantine|trash|delete|hardlink|symlink|reflink"
             str | None, option(metavar="SQL", help="Only files that this is true for: columns of PLAN.")
         ],
         "folders": Annotated[str | None, option(metavar="'B in A'", help="Only files of B whose keepers are in A.")],
-        "threshold": Annotated[float | None, option(help="Another threshold, up to the cutoff.  [default: RUN's]")],
+        "threshold": Annotated[float | None, option(help="Of RUN from now on, up to its cutoff.  [default: RUN's]")],
         "keep_metadata": Annotated[
             bool | None, option("--keep-metadata", help="Keep what has metadata that its keeper lacks.")
         ],

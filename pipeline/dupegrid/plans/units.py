@@ -1,4 +1,4 @@
-"""Files that belong together go together, or stay: RAW and JPEG, HEIC and film, sidecars. Pure: tables in, a table out.
+"""Files that belong together go together, or stay: RAW and JPEG, HEIC and film, sidecars. Tables in, a table out.
 
 They are known by folder and name. Pictures of one stem with a RAW or a film among them are a **unit**: all of it goes,
 or nothing. A RAW or a film that was not compared goes only for one beside the keeper that is equal byte for byte.
@@ -7,7 +7,7 @@ or nothing. A RAW or a film that was not compared goes only for one beside the k
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -31,6 +31,9 @@ _STAMPS: Final = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode")
 BESIDE = pa.schema([("path_raw", pa.binary()), *((name, pa.int64()) for name in _STAMPS)])  # stamps: what may go along
 
 
+HashOf = Callable[[bytes, int], str | None]  # a path and its size -> file_hash, None where it cannot be read
+
+
 class _Folder(NamedTuple):
     """The regular files of a folder."""
 
@@ -39,23 +42,31 @@ class _Folder(NamedTuple):
     rows: dict[bytes, int]  # name -> row of the listing
 
 
+def is_named_after(name: bytes, picture: bytes) -> bool:
+    """Whether a file of this name belongs to a picture of that name in its folder."""
+    stem, ending = _split(name)
+    if ending not in _SIDECARS:
+        return stem == _split(picture)[0]
+    return picture in _owners(name, _Folder({_split(picture)[0]: [picture]}, [name], {picture: 0}))
+
+
 def may_go_along(name: bytes) -> bool:
     """Whether a file of this name may belong to a picture."""
     ending = _split(name)[1]
     return ending in _SIDECARS or ending in _WITH
 
 
-def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bools) -> pa.Table:
+def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bools, hash_of: HashOf) -> pa.Table:
     """The same plan, where what belongs together goes together or is kept, with a row more for each file that belongs.
 
     `beside` (schema BESIDE) lists the regular files in the folders of the plan's files and their keepers, some of which
-    are `protected`, bool (files,); `images` is of schema IMAGES.
+    are `protected`, bool (files,); `images` is of schema IMAGES; `hash_of` reads a file that no run has read.
     """
     folders = _folders(beside)
     goes = pc.not_equal(plan["action"], "keep").to_numpy()
     paths, keepers = plan["path_raw"].to_pylist(), plan["keeper_path_raw"].to_pylist()
     going = {paths[row]: row for row in goes.nonzero()[0].tolist()}
-    known = _Known(images, beside)
+    known = _Known(images, beside, hash_of)
     never = set(beside["path_raw"].filter(pa.array(protected)).to_pylist())
     in_plan = {*paths, *keepers}  # what a partner may not be, as its own row says what becomes of it
     along: list[dict[str, Any]] = []
@@ -100,17 +111,25 @@ def with_lost_sidecars(plan: pa.Table, beside: pa.Table) -> pa.Table:
 class _Known:
     """What is known of files that may go along: as images, or from the listing alone."""
 
-    def __init__(self, images: pa.Table, beside: pa.Table) -> None:
-        self._images, self._beside = images, beside
+    def __init__(self, images: pa.Table, beside: pa.Table, hash_of: HashOf) -> None:
+        self._beside, self._hash_of = beside, hash_of
         self._listed = {path: row for row, path in enumerate(beside["path_raw"].to_pylist())}
         wanted = pc.is_in(images["path_raw"], beside["path_raw"].combine_chunks())
         some = images.filter(wanted).select(["path_raw", "id", "file_hash"])
         self._ids = dict(zip(*(some[name].to_pylist() for name in ("path_raw", "id")), strict=True))
-        self._hashes = dict(zip(*(some[name].to_pylist() for name in ("path_raw", "file_hash")), strict=True))
+        self._hashes: dict[bytes, str | None] = dict(
+            zip(*(some[name].to_pylist() for name in ("path_raw", "file_hash")), strict=True)
+        )
 
-    def hash(self, path: bytes) -> str | None:
-        """What a file holds, where that was read."""
-        return self._hashes.get(path)
+    def are_equal(self, path: bytes, other: bytes) -> bool:
+        """Whether two files are equal byte for byte, as far as that can be read."""
+        sizes = {self._stamps(file)["size_bytes"] for file in (path, other)}
+        return len(sizes) == 1 and sizes != {None} and self._hash(path) == self._hash(other) is not None
+
+    def _hash(self, path: bytes) -> str | None:
+        if self._hashes.get(path) is None:
+            self._hashes[path] = self._hash_of(path, self._stamps(path)["size_bytes"])
+        return self._hashes[path]
 
     def row(self, path: bytes, of: dict[str, Any], other: bytes | None) -> dict[str, Any]:
         """A row for a file that goes with that of row `of`; for `other`, which is equal to it, if it is no sidecar."""
@@ -119,8 +138,8 @@ class _Known:
         row |= dict.fromkeys(("image", "mse", "relation", "rule", "compared", "lost_metadata", "file_hash"))
         if other is None:
             return row
-        row |= {"image": self._ids[path], "file_hash": self.hash(path), "keeper": self._ids[other]}
-        row |= {"keeper_path": display_path(other), "keeper_path_raw": other, "keeper_file_hash": self.hash(other)}
+        row |= {"image": self._ids.get(path), "file_hash": self._hash(path), "keeper": self._ids.get(other)}
+        row |= {"keeper_path": display_path(other), "keeper_path_raw": other, "keeper_file_hash": self._hash(other)}
         return row | {f"keeper_{name}": value for name, value in self._stamps(other).items()}
 
     def _stamps(self, path: bytes) -> dict[str, Any]:
@@ -159,13 +178,18 @@ def _equal_partner(
     path: bytes, keepers: list[bytes], folders: dict[bytes, _Folder], known: _Known, going: dict[bytes, int]
 ) -> bytes | None:
     """The file beside one of the keepers, of the same stem as that, that is equal byte for byte and stays."""
-    if _split(path)[1] not in _WITH or known.hash(path) is None:
+    if _split(path)[1] not in _WITH:
         return None
     for keeper in keepers:
         folder, name = os.path.split(keeper)
         for other in folders[folder].stems.get(_split(name)[0], []) if folder in folders else []:
             found = os.path.join(folder, other)
-            if found not in (path, keeper) and known.hash(found) == known.hash(path) and found not in going:
+            if (
+                _split(other)[1] == _split(path)[1]
+                and found not in (path, keeper)
+                and found not in going
+                and known.are_equal(path, found)
+            ):
                 return found
     return None
 

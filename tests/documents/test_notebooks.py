@@ -24,6 +24,7 @@ SHOWN = {
     "04_clusters_and_keepers": (0, ["data:image/jpeg", "largest_mse", "_copy", "dg-card"]),
     "05_leakage": (1, ["leaking_percent", "label_b", "data:image/jpeg", "drop"]),
     "06_dask_cluster": (1, ["127.0.0.1", "dg-card"]),
+    "07_tidy_up": (0, ["quarantine", "not-same", "data:image/jpeg", "'where'"]),
 }
 # `%reset` would take __spec__ too, without which no process can be started.
 FORGET = "for _name in set(get_ipython().user_ns) - set(get_ipython().user_ns_hidden): del globals()[_name]"

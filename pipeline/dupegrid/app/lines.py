@@ -1,6 +1,7 @@
 """The result of each verb as lines for people; `--json` prints the same results whole."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -128,5 +129,6 @@ def demo_lines(result: "Demo") -> list[str]:
         f"matches between pictures that are not duplicates: {result.score.false}",
         f"pictures  {result.pictures}{os.sep}",
         *summary_lines(result.summary),
+        f"next        dupegrid review {shlex.quote(result.summary.run)}",
     ]
     return lines

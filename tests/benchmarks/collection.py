@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dupegrid.app.api import versions
+from dupegrid.app.out import versions
 from dupegrid.app.demo import drawn
 from dupegrid.core.config import load_config
 from dupegrid.images.chunk import create_stores, write_chunk

@@ -1,10 +1,7 @@
 """The public API: one function a verb; each takes or gives a `Run`."""
 
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Unpack
@@ -18,7 +15,7 @@ from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.keywords import with_keywords
 from dupegrid.app.opening import absolute, open_run
-from dupegrid.app.out import check_out, known_config, write_run_json
+from dupegrid.app.out import check_out, known_config, versions, write_run_json
 from dupegrid.app.page import write_page
 from dupegrid.app.run import Run, number_of
 from dupegrid.app.terminal import Terminal
@@ -297,10 +294,3 @@ def _receipt(done: Run, counts: Mapping[str, Any], saved: Mapping[str, Any]) -> 
         scope=done.config.scope,
         versions=versions(),
     )
-
-
-@cache
-def versions() -> dict[str, str]:
-    """The versions of what a run was made with."""
-    names = ("dupegrid", "dask", "numpy", "pillow", "pillow-heif", "pyarrow", "zarr")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -1,6 +1,9 @@
-"""Whether a folder may be written to as a run directory, and what run.json of an earlier run says of it."""
+"""Whether a folder may be written to as a run directory, and what run.json of an earlier run says of it; run.json."""
 
+import platform
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +75,10 @@ def write_run_json(path: Path, saved: Mapping[str, Any]) -> None:
         raise RunDirError(
             f"cannot write to {shown(path)}: {error.strerror}; choose a folder you can write to"
         ) from None
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions of what a run was made with."""
+    names = ("dupegrid", "dask", "numpy", "pillow", "pillow-heif", "pyarrow", "zarr")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupegrid.results.clusters import clusters
@@ -50,6 +50,7 @@ def decided_graphs(draw: st.DrawFn) -> tuple[Graph, list[tuple[int, int, str, in
     return (sizes, edges), rows
 
 
+@settings(max_examples=30)
 @given(decided_graphs())
 def test_stars_of_the_pairs_that_people_left(case: tuple[Graph, list[tuple[int, int, str, int | None]]]) -> None:
     (sizes, edges), rows = case

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.app.decide import take_decisions
+from dupegrid.app.decide import decided_key, take_decisions
 from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.keywords import with_keywords
@@ -276,7 +276,7 @@ def _compare(chosen: Run, here: Runtime, reporter: Terminal) -> None:
 
 def _cluster(chosen: Run) -> None:
     config = chosen.config
-    asked, key = (Filters.of(config), Keeping.of(config)), chosen.decided_key
+    asked, key = (Filters.of(config), Keeping.of(config)), decided_key(chosen.run_dir)
     table = find_clusters(chosen.hashed_images, chosen.match_scores, config.threshold, *asked, chosen.decided)
     chosen.run_dir.discard_from("cluster")
     write_table(chosen.run_dir.clusters, table, {**chosen.clusters_key, "decided": key})

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dupegrid.app.opening import absolute, open_run
 from dupegrid.app.run import Run
 from dupegrid.core.errors import UsageError
+from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.core.values import StrPath
 from dupegrid.plans import decisions
@@ -73,6 +74,11 @@ def take_decisions(run_dir: RunDir, source: Any) -> int:
             other = place if (place / "run.json").is_file() else place.parent
             return decisions.append_table(run_dir, decisions.read(RunDir(other)))
     return decisions.append_table(run_dir, _typed(given_table(source)))
+
+
+def decided_key(run_dir: RunDir) -> str:
+    """Equal where what people decided is: clusters are made again where it is not."""
+    return fingerprint(str(decisions.in_force(decisions.read(run_dir)).to_pydict()))
 
 
 def _typed(table: pa.Table) -> pa.Table:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.app.api import cluster
-from dupegrid.app.decide import take_decisions
+from dupegrid.app.decide import decided_key, take_decisions
 from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Bools
@@ -75,7 +75,7 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
     with opened.run_dir.locked():
         take_decisions(opened.run_dir, options.get("decisions"))
     clustered = read_metadata(opened.run_dir.clusters).get("decided")
-    if options.get("threshold") is not None or clustered != opened.decided_key or not opened.is_clustered:
+    if options.get("threshold") is not None or clustered != decided_key(opened.run_dir) or not opened.is_clustered:
         cluster(opened.path, options.get("threshold"))
     with opened.run_dir.locked():
         done = open_run(opened.path)

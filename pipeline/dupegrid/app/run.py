@@ -131,11 +131,6 @@ class Run:
         """What people decided of pairs of its images, as it is now; None where they decided nothing."""
         return Decided.of(self.images, in_force(read_decisions(self.run_dir)))
 
-    @property
-    def decided_key(self) -> str:
-        """Equal where what people decided is."""
-        return fingerprint(str(in_force(read_decisions(self.run_dir)).to_pydict()))
-
     def identical(self, by: str = "file") -> pa.Table:
         """The sets of pictures that are equal (schema IDENTICAL), largest first, the one to keep first of its set.
 

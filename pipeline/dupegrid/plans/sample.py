@@ -20,10 +20,14 @@ def sample(plan: pa.Table, count: int, rule: str | None = None) -> tuple[str, pa
     unlike = pc.not_equal(plan["file_hash"], plan["keeper_file_hash"])
     rows = plan.filter(pc.and_(goes, unlike.fill_null(False)))
     rules = Counter(rows["rule"].to_pylist())
+    if not rules:
+        raise UsageError(
+            "no rule decides a file that would go and is not equal to its keeper: there is nothing to sample"
+        )
     if rule is None:
-        rule = next((name for name, _ in rules.most_common(1)), "")
+        rule = rules.most_common(1)[0][0]
     if rule not in rules:
-        known = ", ".join(rules) or "none, as all that would go is equal to its keeper byte for byte"
+        known = ", ".join(rules)
         raise UsageError(f"no file would go by the rule {printable(rule)!r}: there are {known}")
     rows = rows.filter(pc.equal(rows["rule"], rule))
     some = np.random.default_rng(0).permutation(len(rows))[:count]

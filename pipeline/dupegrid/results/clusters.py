@@ -61,21 +61,7 @@ def clusters(
     if decided is not None:
         reason = _decided_reasons(reason, (image, keeper), np.isfinite(distance), decided)
     rule = rules(values, place, its_place)
-    table = pa.table(
-        {
-            "cluster": numbers_by_size(first, values["path"][place]),
-            "image": image,
-            **{name: images[name].take(image) for name in ("path", "path_raw")},
-            "role": pa.array(np.where(first, "keep", np.where(reason == "", "duplicate", "bridge")), pa.string()),
-            "keeper": keeper,
-            "mse_to_keeper": pa.array(distance, mask=np.isinf(distance)),
-            "reason": pa.array(reason, pa.string(), mask=reason == ""),
-            "rule": pa.array(rule, pa.string(), mask=rule == ""),
-            "compared": compared(images, (image, keeper), rule),
-        },
-        schema=CLUSTERS,
-    )
-    return table.take(np.argsort(table["cluster"].to_numpy(), kind="stable"))
+    return _table(images, (image, keeper), distance, reason, rule, values["path"][place])
 
 
 def joined(n: int, a: Ints, b: Ints) -> Ints:
@@ -198,6 +184,34 @@ def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], orientation: pa.Chu
     unknown = pc.is_null(orientation).to_numpy()
     turned = pc.is_in(orientation, pa.array(_QUARTER_TURNS)).to_numpy()
     return np.where(unknown, upright | (swapped & filters.turning), np.where(turned, swapped, upright))
+
+
+def _table(
+    images: pa.Table,
+    pairs: tuple[Ints, Ints],
+    distance: Float64s,
+    reason: npt.NDArray[np.str_],
+    rule: npt.NDArray[np.str_],
+    path_rank: Ints,
+) -> pa.Table:
+    """The rows of some pairs (image, keeper), cluster by cluster, the largest first."""
+    image, keeper = pairs
+    first = image == keeper
+    table = pa.table(
+        {
+            "cluster": numbers_by_size(first, path_rank),
+            "image": image,
+            **{name: images[name].take(image) for name in ("path", "path_raw")},
+            "role": pa.array(np.where(first, "keep", np.where(reason == "", "duplicate", "bridge")), pa.string()),
+            "keeper": keeper,
+            "mse_to_keeper": pa.array(distance, mask=np.isinf(distance)),
+            "reason": pa.array(reason, pa.string(), mask=reason == ""),
+            "rule": pa.array(rule, pa.string(), mask=rule == ""),
+            "compared": compared(images, pairs, rule),
+        },
+        schema=CLUSTERS,
+    )
+    return table.take(np.argsort(table["cluster"].to_numpy(), kind="stable"))
 
 
 def numbers_by_size(first: Bools, path_rank: Ints) -> Ints:

@@ -62,6 +62,8 @@ def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bo
     `beside` (schema BESIDE) lists the regular files in the folders of the plan's files and their keepers, some of which
     are `protected`, bool (files,); `images` is of schema IMAGES; `hash_of` reads a file that no run has read.
     """
+    if beside["size_bytes"].null_count == len(beside):  # no file that may belong to another
+        return plan
     folders = _folders(beside)
     goes = pc.not_equal(plan["action"], "keep").to_numpy()
     paths, keepers = plan["path_raw"].to_pylist(), plan["keeper_path_raw"].to_pylist()

@@ -61,7 +61,7 @@ def page_of(found: Found, most: int = MAX_PICTURES) -> Page:
     Clusters after the first `most` pictures are left out and counted.
     """
     frees = _freed(found)
-    order = _order(found.clusters, frees)
+    order = order_of(found.clusters, frees)
     label = found.clusters["cluster"].to_numpy()[order]
     ends = np.flatnonzero(np.diff(label, append=-1)) + 1
     shown = ends[: max(1, int((ends <= most).sum()))]
@@ -127,7 +127,7 @@ def _freed(found: Found) -> Ints:
     return freed
 
 
-def _order(clusters: pa.Table, frees: Ints) -> Ints:
+def order_of(clusters: pa.Table, frees: Ints) -> Ints:
     """The rows in the order of the page."""
     label = clusters["cluster"].to_numpy()
     of_cluster = np.bincount(label, frees) if len(label) else np.zeros(0)

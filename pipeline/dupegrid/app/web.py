@@ -1,0 +1,317 @@
+"""The server of the review: on loopback alone, for whoever has its token. What it is asked goes to `Reviewing`.
+
+A page of another origin cannot ask anything: the name of the host must be loopback with our port, which a name that was
+bound anew (DNS rebinding) is not; what a browser says of where a request comes from must be our own page; and reading
+takes a cookie that no other site's request carries, deciding the token as well, in a header that no form can send.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from http.cookies import CookieError
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import tornado.httpserver
+import tornado.netutil
+import tornado.web
+
+from dupegrid.app.originals import original
+from dupegrid.app.reviewing import Reviewing
+from dupegrid.core.errors import DupegridError, UsageError
+from dupegrid.core.text import printable
+
+LOOPBACK: Final = "127.0.0.1"
+MOST_BYTES: Final = 1 << 15  # of what is sent here
+_TOKEN: Final = "X-Dupegrid-Token"
+_WORKERS: Final = 4  # threads that answer
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Server": "dupegrid",
+}
+_OURS: Final = Path(__file__).parent / "review"
+_SHARED: Final = Path(__file__).parent.parent / "results" / "page"
+_STYLES: Final = (_SHARED / "report.css", _SHARED / "stage.css", _OURS / "review.css")
+_SCRIPTS: Final = (
+    *(_SHARED / name for name in ("text.js", "stage.js")),
+    *(_OURS / name for name in ("server.js", "pair.js", "filters.js", "groups.js", "keys.js", "main.js")),
+)
+
+
+class ReviewServer:
+    """A server that has begun to listen; it answers in threads of its own until it is closed."""
+
+    def __init__(self, reviewing: Reviewing, port: int = 0, read_only: bool = False) -> None:
+        """UsageError where the port, 0 for any that is free, is taken."""
+        if not 0 <= port < 1 << 16:
+            raise UsageError(f"port {port} is none: give 1 to 65535, or 0 for any that is free")
+        self.token = secrets.token_urlsafe(32)
+        self.cookie = secrets.token_urlsafe(32)
+        self.reviewing, self.read_only = reviewing, read_only
+        self.pool = ThreadPoolExecutor(_WORKERS, "review")
+        try:
+            self._sockets = tornado.netutil.bind_sockets(port, LOOPBACK)
+        except OSError as error:
+            raise UsageError(f"cannot listen on port {port} ({error.strerror}): give --port another") from None
+        self.port: int = self._sockets[0].getsockname()[1]
+        self._ended = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Event | None = None
+        started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), name="review", daemon=True)
+        self._thread.start()
+        started.wait()
+
+    @property
+    def url(self) -> str:
+        """Where the page is. The token comes after the #, which no browser sends to a server or names as a referrer."""
+        return f"http://{LOOPBACK}:{self.port}/#{self.token}"
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the server has been closed; whether it has."""
+        return self._ended.wait(timeout_s)
+
+    def close(self) -> None:
+        """End the server; what was decided is on disk."""
+        if self._loop is not None and self._end is not None and not self._ended.is_set():
+            self._loop.call_soon_threadsafe(self._end.set)
+            self._thread.join()
+
+    async def _serve(self, started: threading.Event) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        given = {"server": self}
+        routes = [
+            (r"/", Page, {**given, "name": "review.html"}),
+            (r"/(review\.js|review\.css)", Page, given),
+            (r"/session", Session, given),
+            (r"/thumb/(\d{1,12})", Thumb, given),
+            (r"/original/(\d{1,12})", Picture, given),
+            (r"/(about|groups|pair|through|acceptable|totals|decide|accept|back)", Call, given),
+        ]
+        settings = {"log_function": lambda _: None, "default_handler_class": Nothing, "default_handler_args": given}
+        server = tornado.httpserver.HTTPServer(
+            tornado.web.Application(routes, **settings),
+            max_body_size=MOST_BYTES,
+            max_buffer_size=4 * MOST_BYTES,
+            max_header_size=MOST_BYTES,
+            body_timeout=10.0,
+            idle_connection_timeout=3600.0,
+        )
+        server.add_sockets(self._sockets)
+        started.set()
+        await self._end.wait()
+        server.stop()
+        await server.close_all_connections()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self._ended.set()
+
+
+def is_ours(host: str, port: int) -> bool:
+    """Whether the Host of a request is loopback with our port."""
+    try:
+        parts = urlsplit(f"//{host}")
+        name, asked = parts.hostname or "", parts.port
+        if parts.username is not None or parts.path or parts.query or parts.fragment or asked != port:
+            return False
+        return name == "localhost" or ipaddress.ip_address(name) == ipaddress.ip_address(LOOPBACK)
+    except ValueError:
+        return False
+
+
+class _Handler(tornado.web.RequestHandler):
+    """What all answers have in common. Whatever is not asked for as it should be is refused, in a line of JSON."""
+
+    SUPPORTED_METHODS = ("GET", "POST")
+    needs_cookie = True
+
+    def initialize(self, server: ReviewServer, name: str = "") -> None:
+        self.server, self._name = server, name
+
+    def set_default_headers(self) -> None:
+        for name, value in _HEADERS.items():
+            self.set_header(name, value)
+
+    def check_etag_header(self) -> bool:
+        return False
+
+    def prepare(self) -> None:
+        headers = self.request.headers
+        if len(headers.get_list("Host")) != 1 or not is_ours(headers["Host"], self.server.port):
+            raise tornado.web.HTTPError(421)
+        if "Upgrade" in headers:
+            raise tornado.web.HTTPError(403)
+        if headers.get("Origin") not in (None, f"http://{headers['Host']}"):
+            raise tornado.web.HTTPError(403)
+        site = headers.get("Sec-Fetch-Site", "same-origin")
+        if site != "same-origin" and not self.may_be_opened_from_elsewhere():
+            raise tornado.web.HTTPError(403)
+        if self.needs_cookie and not _equal(self._cookie(), self.server.cookie):
+            raise tornado.web.HTTPError(401)
+        if self.request.method == "POST" and not _equal(headers.get(_TOKEN), self.server.token):
+            raise tornado.web.HTTPError(401)
+
+    def may_be_opened_from_elsewhere(self) -> bool:
+        return False
+
+    @property
+    def cookie_name(self) -> str:
+        return f"dupegrid-{self.server.port}"  # cookies know no ports, and there may be two reviews
+
+    def _cookie(self) -> str | None:
+        try:
+            return self.get_cookie(self.cookie_name)
+        except CookieError:
+            return None
+
+    async def answered(self, act: Callable[..., Any], *args: Any) -> Any:
+        """What a function gives, in a thread of the server's."""
+        return await asyncio.get_running_loop().run_in_executor(self.server.pool, act, *args)
+
+    def say(self, answer: Mapping[str, Any]) -> None:
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(answer, allow_nan=False))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        known = isinstance(error, DupegridError)
+        if known:
+            self.set_status(400 if isinstance(error, UsageError) else 500)
+        self.say({"error": printable(str(error)) if known else self._reason})
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if not isinstance(value, DupegridError | tornado.web.HTTPError):
+            super().log_exception(typ, value, tb)
+
+
+class Nothing(_Handler):
+    """Every other address."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        raise tornado.web.HTTPError(404)
+
+
+class Page(_Handler):
+    """The page, its script and its style: they say nothing of a run."""
+
+    needs_cookie = False
+
+    def may_be_opened_from_elsewhere(self) -> bool:
+        navigates = self.request.headers.get("Sec-Fetch-Mode") == "navigate"
+        return self._name == "review.html" and navigates and self.request.headers.get("Sec-Fetch-Dest") == "document"
+
+    def get(self, name: str = "") -> None:
+        name = name or self._name
+        kind = {"html": "text/html", "js": "text/javascript", "css": "text/css"}[name.rpartition(".")[2]]
+        self.set_header("Content-Type", f"{kind}; charset=utf-8")
+        self.finish(_page_file(name))
+
+
+class Session(_Handler):
+    """Swaps the token for the cookie."""
+
+    needs_cookie = False
+
+    def post(self) -> None:
+        self.set_cookie(self.cookie_name, self.server.cookie, httponly=True, samesite="Strict", path="/")
+        self.say({"read_only": self.server.read_only})
+
+
+class Thumb(_Handler):
+    """A thumbnail, by the id of its image."""
+
+    async def get(self, id: str) -> None:
+        data = await self.answered(self.server.reviewing.thumb, int(id))
+        self.set_header("Content-Type", "image/jpeg")
+        self.set_header("Cache-Control", "private, max-age=3600")
+        self.finish(data)
+
+
+class Picture(_Handler):
+    """An original, by the id of its image."""
+
+    async def get(self, id: str) -> None:
+        reviewing = self.server.reviewing
+        image = await self.answered(reviewing.picture, int(id))
+        found = await self.answered(original, image, reviewing.run.config)
+        if found.reason:
+            self.set_status(404)
+            self.say({"error": printable(found.reason)})
+            return
+        self.set_header("Content-Type", found.kind)
+        self.finish(found.data)
+
+
+class Call(_Handler):
+    """What the page asks of `Reviewing`, and has it write: a body of JSON, sent by POST."""
+
+    async def post(self, name: str) -> None:
+        if self.server.read_only and name in ("decide", "accept", "back"):
+            raise UsageError("this review is read-only: start it without --read-only")
+        try:
+            given = json.loads(self.request.body)
+        except (ValueError, RecursionError):
+            raise tornado.web.HTTPError(400) from None
+        self.say(await self.answered(_call, self.server.reviewing, name, given))
+
+
+def _call(reviewing: Reviewing, name: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise UsageError("a call is an object")
+    number = {key: _whole(given, key) for key in ("start", "count", "a", "b", "pairs") if key in given}
+    try:
+        match name:
+            case "groups":
+                return reviewing.ask(given["filter"], number["start"], number["count"])
+            case "pair":
+                found = reviewing.compare(number["a"], number["b"])
+                return {"mse": found.mse, "turn": found.turn, "boxes": found.boxes}
+            case "through":
+                nearest = reviewing.through(number["a"])
+                return {"image": nearest and nearest[0], "mse": nearest and nearest[1]}
+            case "decide":
+                keeper = None if given["keeper"] is None else _whole(given, "keeper")
+                return reviewing.decide(number["a"], number["b"], str(given["decision"]), keeper)
+            case "acceptable":
+                return dict(reviewing.acceptable(given["filter"]))
+            case "accept":
+                return reviewing.accept(given["filter"], number["pairs"])
+        plain = {"about": reviewing.about, "totals": reviewing.totals, "back": reviewing.back}
+        return plain[name]()
+    except KeyError as error:
+        raise UsageError(f"a call lacks {error}") from None
+
+
+def _whole(given: Mapping[str, Any], name: str) -> int:
+    value = given[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 40:
+        raise UsageError(f"{name} is no number of that kind")
+    return value
+
+
+def _equal(given: str | None, known: str) -> bool:
+    return given is not None and hmac.compare_digest(given.encode(), known.encode())
+
+
+@cache
+def _page_file(name: str) -> bytes:
+    if name == "review.js":
+        text = "".join(file.read_text() for file in _SCRIPTS)
+        return f'(() => {{\n"use strict";\n{text}}})();\n'.encode()
+    if name == "review.css":
+        return "".join(file.read_text() for file in _STYLES).encode()
+    return (_OURS / name).read_bytes()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dupegrid.app.fastdifpy import FastDifPy
     from dupegrid.app.opening import open_run
     from dupegrid.app.plan import plan
+    from dupegrid.app.review import review
     from dupegrid.app.run import Run
     from dupegrid.core.errors import DupegridError
     from dupegrid.results import plots as plots
@@ -28,6 +29,7 @@ _HOMES = {
     "decide": "app.decide",
     "export": "app.export",
     "plan": "app.plan",
+    "review": "app.review",
     "demo": "app.demo",
     "open_run": "app.opening",
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
@@ -52,6 +54,7 @@ __all__ = [
     "open_run",
     "plan",
     "report",
+    "review",
     "run",
     "status",
     "top",

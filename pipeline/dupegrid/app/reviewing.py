@@ -1,5 +1,6 @@
 """What a person decides of the groups of a run: what is asked next, written as it is decided, and taken back."""
 
+import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -10,15 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.app.review_tables import read_groups
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints, Pixels
-from dupegrid.core.errors import DamagedError, StoreError, UsageError
+from dupegrid.core.errors import UsageError
+from dupegrid.core.text import shown
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.plans.decisions import append, append_table, in_force, read
 from dupegrid.results.differences import Difference, difference
-from dupegrid.results.groups import COLUMNS, OF_CLUSTERS, Filter, Groups, chosen, counts, groups_of, members
-from dupegrid.storage.schemas import CLUSTERS, DECISIONS, IMAGES, REASONS, RULES, VERDICTS
-from dupegrid.storage.tables import check_ids, check_images, read_metadata, read_table
+from dupegrid.results.groups import Filter, chosen, counts, members
+from dupegrid.storage.schemas import DECISIONS, REASONS, RULES, VERDICTS
 
 MOST_AT_ONCE: Final = 50  # groups of one answer
 _THUMBS_KEPT: Final = 4096  # 50 MB of thumbnails of 64 pixels
@@ -42,7 +44,7 @@ class Reviewing:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.groups = _groups(run)
+        self.groups = read_groups(run)
         self._lock = threading.RLock()
         self._thumbs: OrderedDict[int, Pixels] = OrderedDict()
         rows = self.groups.rows["image"].to_numpy()
@@ -60,7 +62,7 @@ class Reviewing:
         """What the page says of the run, and the words that stand for those of the tables."""
         groups = self.groups
         return {
-            "run": str(self.run.path),
+            "run": shown(self.run.path),
             "groups": len(groups),
             "bytes": int(groups.freed.sum()),
             "equal_clusters": groups.equal_clusters,
@@ -118,7 +120,8 @@ class Reviewing:
     def compare(self, a: int, b: int) -> Difference:
         """How two pictures of a group differ."""
         self._group_of(a, b)
-        return difference(*self.thumbs([a, b]), self.run.config.orientations)
+        first, second = self.thumbs([a, b])
+        return difference(first, second, self.run.config.orientations)
 
     def through(self, bridge: int) -> tuple[int, float] | None:
         """Of a group of at most 64, the picture that is nearest to a bridge but for the one to keep, and their MSE."""
@@ -204,11 +207,13 @@ class Reviewing:
         append_table(self.run.run_dir, pa.Table.from_pylist(stamped, DECISIONS))
 
     def totals(self) -> dict[str, Any]:
-        """What has been decided, by words of VERDICTS, and what would go by that."""
+        """What has been decided, by words of VERDICTS, and the commands that act on it."""
         with self._lock:
             rows = [row for pairs in self._decided.values() for row in pairs.values()]
             said = {word: sum(row["decision"] == word for row in rows) for word in VERDICTS if word != "undecided"}
-            return {"decided": said, "groups": len(self.groups), "run": str(self.run.path), **self.progress()}
+            run = shlex.quote(shown(self.run.path))
+            commands = [f"dupegrid plan {run}", f"dupegrid apply {run}"]
+            return {"decided": said, "commands": commands, **self.progress()}
 
     def thumb(self, id: int) -> bytes:
         """The thumbnail of a picture in a group, a JPEG file."""
@@ -319,29 +324,3 @@ def _joined(content: Sequence[int], pairs: Iterable[Pair]) -> bool:
     for a, b in pairs:
         part[found(a)] = found(b)
     return len({found(number) for number in content}) == 1
-
-
-def _groups(run: Run) -> Groups:
-    """The groups of a run, of which only the columns are read that these need."""
-    images_path, clusters_path = run.existing("images.parquet", "index"), run.existing("clusters.parquet", "cluster")
-    if run.saved["fingerprint"] not in ("", read_metadata(images_path).get("fingerprint")):
-        raise StoreError("images.parquet is not the one that run.json is of: run 'dupegrid run' again to make it")
-    if not run.is_clustered:
-        raise StoreError("clusters.parquet is of other settings: make it again with 'dupegrid cluster'")
-    images = check_images(images_path, read_table(images_path, IMAGES, list(COLUMNS)))
-    clusters = read_table(clusters_path, CLUSTERS, list(OF_CLUSTERS))
-    check_ids(clusters_path, clusters, ("image", "keeper"), len(images))
-    if any(clusters[name].null_count for name in ("cluster", "image", "role", "keeper")):
-        raise DamagedError(clusters_path, "it has rows without a cluster, an image, a role or a keeper")
-    number = clusters["cluster"].to_numpy()
-    if len(number) and (number[0] != 0 or not np.isin(np.diff(number), (0, 1)).all()):
-        raise DamagedError(clusters_path, "its clusters are not numbered 0, 1, 2, ...")
-    relations = None
-    if (run.path / "relations.parquet").exists():
-        try:
-            relations = run.relations
-        except DamagedError:
-            raise
-        except StoreError:  # some are still to do
-            relations = None
-    return groups_of(images, clusters, relations)

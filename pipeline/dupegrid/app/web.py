@@ -24,6 +24,7 @@ import tornado.netutil
 import tornado.web
 
 from dupegrid.app.originals import original
+from dupegrid.app.review_calls import WRITING, answer_call
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable
@@ -43,7 +44,7 @@ _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Server": "dupegrid",
 }
-_OURS: Final = Path(__file__).parent / "review"
+_OURS: Final = Path(__file__).parent / "review_page"
 _SHARED: Final = Path(__file__).parent.parent / "results" / "page"
 _STYLES: Final = (_SHARED / "report.css", _SHARED / "stage.css", _OURS / "review.css")
 _SCRIPTS: Final = (
@@ -93,16 +94,17 @@ class ReviewServer:
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        given = {"server": self}
-        routes = [
+        given: dict[str, Any] = {"server": self}
+        routes: list[Any] = [
             (r"/", Page, {**given, "name": "review.html"}),
             (r"/(review\.js|review\.css)", Page, given),
+            (r"/favicon.ico", Icon, given),
             (r"/session", Session, given),
             (r"/thumb/(\d{1,12})", Thumb, given),
             (r"/original/(\d{1,12})", Picture, given),
             (r"/(about|groups|pair|through|acceptable|totals|decide|accept|back)", Call, given),
         ]
-        settings = {"log_function": lambda _: None, "default_handler_class": Nothing, "default_handler_args": given}
+        settings: dict[str, Any] = {"log_function": lambda _: None, "default_handler_class": Nothing, "default_handler_args": given}
         server = tornado.httpserver.HTTPServer(
             tornado.web.Application(routes, **settings),
             max_body_size=MOST_BYTES,
@@ -221,6 +223,16 @@ class Page(_Handler):
         self.finish(_page_file(name))
 
 
+class Icon(_Handler):
+    """There is none."""
+
+    needs_cookie = False
+
+    def get(self) -> None:
+        self.set_status(204)
+        self.finish()
+
+
 class Session(_Handler):
     """Swaps the token for the cookie."""
 
@@ -248,8 +260,7 @@ class Picture(_Handler):
         reviewing = self.server.reviewing
         image = await self.answered(reviewing.picture, int(id))
         found = await self.answered(original, image, reviewing.run.config)
-        if found.reason:
-            self.set_status(404)
+        if found.reason:  # not as an error, which a browser would write onto its console
             self.say({"error": printable(found.reason)})
             return
         self.set_header("Content-Type", found.kind)
@@ -260,47 +271,13 @@ class Call(_Handler):
     """What the page asks of `Reviewing`, and has it write: a body of JSON, sent by POST."""
 
     async def post(self, name: str) -> None:
-        if self.server.read_only and name in ("decide", "accept", "back"):
+        if self.server.read_only and name in WRITING:
             raise UsageError("this review is read-only: start it without --read-only")
         try:
             given = json.loads(self.request.body)
         except (ValueError, RecursionError):
             raise tornado.web.HTTPError(400) from None
-        self.say(await self.answered(_call, self.server.reviewing, name, given))
-
-
-def _call(reviewing: Reviewing, name: str, given: Any) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise UsageError("a call is an object")
-    number = {key: _whole(given, key) for key in ("start", "count", "a", "b", "pairs") if key in given}
-    try:
-        match name:
-            case "groups":
-                return reviewing.ask(given["filter"], number["start"], number["count"])
-            case "pair":
-                found = reviewing.compare(number["a"], number["b"])
-                return {"mse": found.mse, "turn": found.turn, "boxes": found.boxes}
-            case "through":
-                nearest = reviewing.through(number["a"])
-                return {"image": nearest and nearest[0], "mse": nearest and nearest[1]}
-            case "decide":
-                keeper = None if given["keeper"] is None else _whole(given, "keeper")
-                return reviewing.decide(number["a"], number["b"], str(given["decision"]), keeper)
-            case "acceptable":
-                return dict(reviewing.acceptable(given["filter"]))
-            case "accept":
-                return reviewing.accept(given["filter"], number["pairs"])
-        plain = {"about": reviewing.about, "totals": reviewing.totals, "back": reviewing.back}
-        return plain[name]()
-    except KeyError as error:
-        raise UsageError(f"a call lacks {error}") from None
-
-
-def _whole(given: Mapping[str, Any], name: str) -> int:
-    value = given[name]
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 40:
-        raise UsageError(f"{name} is no number of that kind")
-    return value
+        self.say(await self.answered(answer_call, self.server.reviewing, name, given))
 
 
 def _equal(given: str | None, known: str) -> bool:

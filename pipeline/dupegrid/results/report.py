@@ -33,8 +33,11 @@ _FIRST_FAILURES: Final = 100
 _QUALITY: Final = 80
 _LONGER_SIDE_PX: Final = 132
 _PAGE: Final = Path(__file__).parent / "page"
-_STYLES: Final = ("cards.css", "report.css", "compare.css")
-_SCRIPTS: Final = ("data.js", "filters.js", "cards.js", "sharpen.js", "compare.js", "keys.js", "main.js")
+_STYLES: Final = ("cards.css", "report.css", "stage.css", "compare.css")
+_SCRIPTS: Final = (
+    *("text.js", "data.js", "filters.js", "cards.js", "sharpen.js"),
+    *("stage.js", "compare.js", "keys.js", "main.js"),
+)
 
 _pages = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_PAGE),

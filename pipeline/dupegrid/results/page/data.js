@@ -1,4 +1,4 @@
-// What the page holds, and the few helpers by which text becomes elements: names only ever as text.
+// What the page holds.
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const data = read("data");
 const pictures = data.pictures;
@@ -13,37 +13,6 @@ data.clusters.size.forEach((size, c) => { first[c + 1] = first[c] + size; });
 const links = new Set(pictures.link);
 const freesNothing = new Set(pictures.frees_nothing);
 const freedBy = (p) => (pictures.role[p] === DUPLICATE && !freesNothing.has(p) ? pictures.bytes[p] : 0);
-
-const number = (value) => value.toLocaleString("en");
-const counted = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
-
-function sizeText(bytes) {
-  let size = bytes;
-  for (const unit of ["bytes", "kB", "MB", "GB"]) {
-    if (size < 1000) return unit === "bytes" ? `${size} ${unit}` : `${size.toFixed(1)} ${unit}`;
-    size /= 1000;
-  }
-  return `${size.toFixed(1)} TB`;
-}
-
-const mseText = (mse) => (mse === null ? "" : `MSE ${mse < 10 ? mse.toFixed(1) : Math.round(mse)}`);
-
-function element(tag, properties, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties || {})) {
-    if (name in made) made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children.filter((child) => child !== null && child !== ""));
-  return made;
-}
-
-// A path as text that breaks after its slashes, in a direction of its own.
-function pathElement(tag, properties, text) {
-  const made = element("bdi");
-  text.split(/(?<=\/)/).forEach((part, k) => made.append(...(k ? [document.createElement("wbr"), part] : [part])));
-  return element(tag, properties, made);
-}
 
 // Folders without what all of them begin with
 const folders = pictures.folders.map(([shown]) => shown);
@@ -89,11 +58,4 @@ function showThumb(image, p) {
 
 function showWaiting() {
   for (const [image, p] of waiting.splice(0)) if (image.isConnected) showThumb(image, p);
-}
-
-// What has to be done to picture p so that it lies as the other one does, as a CSS transform: see core/arrays.py.
-function turnText(turn) {
-  if (!turn) return "";
-  const degrees = { 90: 90, 80: 180, 70: 270 }[turn.slice(-2)] || 0;
-  return `rotate(${-degrees}deg)${turn.startsWith("flip") ? " scaleX(-1)" : ""}`;
 }

@@ -1,0 +1,69 @@
+// The page: filters, the pair, what is known of it, and at the end what would come of it.
+const meter = element("progress", { ariaLabel: "groups decided" });
+const ending = element("section", { className: "ending", hidden: true });
+const pairing = element("div", { className: "pairing", hidden: true });
+const BUTTONS = [["a", "keep left"], ["d", "keep right"], ["s", "keep both"], ["n", "not the same"], [" ", "skip"], ["z", "back"]];
+
+function button(key, label) {
+  const made = element("button", { type: "button", className: "act", tabIndex: -1 }, element("kbd", null, key === " " ? "Space" : key), label);
+  made.addEventListener("click", () => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })));
+  return made;
+}
+
+async function showEnd() {
+  const found = await call("totals");
+  pairing.hidden = true;
+  ending.hidden = false;
+  const left = about.groups - found.finished;
+  const rows = [["keep one of two", found.decided.same], ["keep both", found.decided.variant], ["not the same", found.decided["not-same"]]];
+  ending.replaceChildren(
+    element("h1", null, !about.groups ? "There is nothing to decide" : left ? `${counted(left, "group")} left to decide` : "All groups are decided"),
+    element("p", { className: "quiet" }, `Nothing has been deleted or moved. What you decided is in decisions.parquet of the run.`
+      + (about.equal_clusters ? ` ${counted(about.equal_clusters, "cluster")} of files that are equal byte for byte (${sizeText(about.equal_bytes)}) were not asked about: the rules decide these.` : "")),
+    element("dl", { className: "facts" }, ...rows.map(([name, many]) => element("div", null, element("dt", null, name), element("dd", null, counted(many, "pair"))))),
+    ...planOf(found),
+    element("p", { className: "quiet" }, "p goes back to the groups, z takes the last decision back."));
+  document.title = "dupegrid: review, plan";
+}
+
+// What would go by the plan, and the commands.
+function planOf({ plan, commands }) {
+  return [
+    plan ? element("p", null, element("strong", null, `${counted(plan.files, "file")}, ${sizeText(plan.bytes)}`), " would go by the plan that these decisions make.") : "",
+    element("p", null, "This makes the plan, and then acts on it, after asking:"),
+    element("pre", null, element("code", null, commands.join("\n")))];
+}
+
+function hideEnd() {
+  ending.hidden = true;
+  pairing.hidden = false;
+  document.title = "dupegrid: review";
+}
+
+async function start() {
+  try {
+    isReadOnly = (await begin()).read_only;
+    about = await call("about");
+  } catch (error) {
+    document.body.append(element("p", { className: "ending" }, `${error.message}: open the whole address that 'dupegrid review' printed.`));
+    return;
+  }
+  fillFilters();
+  showFilter();
+  pairing.append(
+    element("header", null, heading, element("span", { className: "modes", role: "group", ariaLabel: "view" }, ...modeButtons), gainLabel),
+    stage, strip,
+    element("div", { className: "acts" }, ...(isReadOnly ? [] : BUTTONS).map(([key, label]) => button(key, label))),
+    element("div", { className: "below" }, table));
+  document.body.append(
+    element("div", { className: "top-bar" }, said, meter,
+      element("span", { className: "choose" }, fields.text, fields.folder, fields.relation, fields.role, fields.rule,
+        element("label", { className: "check" }, fields.decided, "decided too"),
+        element("button", { type: "button", className: "ask", title: "keys", onclick: () => help.showModal() }, "?"))),
+    trouble, pairing, ending, help, accepting);
+  await enter(0);
+  requestAnimationFrame(() => setTimeout(() => performance.mark("first group")));
+}
+
+window.addEventListener("resize", () => { if (!pairing.hidden) place(); });
+start();

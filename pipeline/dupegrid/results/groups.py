@@ -16,7 +16,7 @@ from dupegrid.storage.schemas import RULES
 
 # What is read of images.parquet: the million rows of a large run take a third of a second then.
 COLUMNS: Final = (
-    *("path_raw", "size_bytes", "mtime_ns", "device", "inode", "link_kind", "file_hash", "status"),
+    *("id", "path_raw", "size_bytes", "mtime_ns", "device", "inode", "link_kind", "file_hash", "status"),
     *("width", "height", "format", "camera", "taken_at", "has_gps", "has_icc"),
 )
 OF_CLUSTERS: Final = ("cluster", "image", "role", "keeper", "mse_to_keeper", "reason", "rule", "compared")

@@ -17,6 +17,7 @@ function drawPair(left, right) {
   [left, right].forEach((picture, k) => drawThumb(layers[k], picture));
   drawFacts(pair.found);
   applyPair(pair.found);
+  requestAnimationFrame(() => setTimeout(() => performance.mark("pair drawn")));
   if (!pair.found) {
     pair.then((found) => { if (drawing === shown.drawing) { applyPair(found); drawFacts(found); } }, (error) => say(error.message, true));
   }

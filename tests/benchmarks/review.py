@@ -9,7 +9,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ _KEYS = "addEventListener('keydown', event => (window.pressed ||= []).push(event
 _DRAWN = "performance.getEntriesByName('pair drawn').map(mark => mark.startTime)"
 
 
-def until(page: Any, holds: Callable[[], bool]) -> None:
-    while not holds():
+def until(page: Any, expression: str) -> None:
+    while not page.evaluate(expression):
         time.sleep(0.005)
 
 
@@ -36,7 +35,7 @@ def first_group(run: dupegrid.Run, browser: Any) -> None:
     with Review(run) as review:
         listening = time.perf_counter()
         page.goto(review.url)
-        until(page, lambda: page.evaluate("performance.getEntriesByName('pair drawn').length > 0"))
+        until(page, _DRAWN + ".length > 0")
         seen, inside = time.perf_counter(), page.evaluate(_DRAWN)[0]
         print(f"listening after {listening - start:.2f} s, first group drawn {inside / 1e3:.2f} s after the page was")
         print(f"asked for, seen from here {seen - start:.2f} s after the start")
@@ -49,13 +48,14 @@ def keys(run: dupegrid.Run, browser: Any) -> None:
     taken = []
     with Review(run) as review:
         page.goto(review.url)
-        until(page, lambda: page.evaluate(_DRAWN + ".length > 0"))
+        until(page, _DRAWN + ".length > 0")
         start, count = time.perf_counter(), 0
         while page.locator(".ending").is_hidden():
             time.sleep(0.15)  # whoever decides looks at it
             page.keyboard.press("adsn"[count % 4])
             count += 1
-            until(page, lambda: page.evaluate(_DRAWN + ".length") > count or page.locator(".ending").is_visible())
+            more = f"{_DRAWN}.length > {count} || !document.querySelector('.ending').hidden"
+            until(page, more)
         pressed, drawn = page.evaluate("window.pressed"), page.evaluate(_DRAWN)[1:]
         taken = np.subtract(drawn, pressed[: len(drawn)])
         print(f"{count} decisions in {time.perf_counter() - start:.0f} s, from key to the next pair in ms: median")

@@ -3,15 +3,17 @@
 import shlex
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.app.review_tables import read_groups
+from dupegrid.app.review_rows import Done, Pair, Row, decided_row, joined, restoring, said
+from dupegrid.app.review_tables import read_relations, read_tables
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.errors import UsageError
@@ -19,47 +21,84 @@ from dupegrid.core.text import shown
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.plans.decisions import append, append_table, in_force, read
 from dupegrid.results.differences import Difference, difference
-from dupegrid.results.groups import Filter, chosen, counts, members
-from dupegrid.storage.schemas import DECISIONS, REASONS, RULES, VERDICTS
+from dupegrid.results.groups import (
+    Filter,
+    Groups,
+    chosen,
+    counts,
+    freed_of,
+    groups_of,
+    members,
+    rows_of_first,
+)
+from dupegrid.storage.schemas import DECISIONS, VERDICTS
 
 MOST_AT_ONCE: Final = 50  # groups of one answer
+FIRST: Final = 1000  # clusters that are looked into at once: those of a large run take seconds
+_AFTER_S: Final = 3.0  # the others, or when the first have been asked for
 _THUMBS_KEPT: Final = 4096  # 50 MB of thumbnails of 64 pixels
 _NEAREST_OF: Final = 64  # pictures of a group, among which the one is looked for through which a bridge is joined
-
-Row = dict[str, Any]  # of DECISIONS
-Pair = tuple[int, int]  # what two pictures hold, as numbers of Groups.content, the lower first
-
-
-class Done(NamedTuple):
-    """A decision that was written."""
-
-    group: int
-    pair: Pair
-    row: Row
-    before: Row | None  # the one that was in force
 
 
 class Reviewing:
     """The review of a run. Its methods may be called from several threads; what they refuse is a UsageError."""
 
     def __init__(self, run: Run) -> None:
+        """Takes up the groups that free the most at once, the others while these are looked at."""
         self.run = run
-        self.groups = read_groups(run)
         self._lock = threading.RLock()
         self._thumbs: OrderedDict[int, Pixels] = OrderedDict()
-        rows = self.groups.rows["image"].to_numpy()
-        by_image = np.argsort(rows, kind="stable")
-        self._by_image = rows[by_image], by_image
-        self._decided: dict[int, dict[Pair, Row]] = {}  # group -> pair -> the decision in force
-        self._finished = np.zeros(len(self.groups), bool)
         self._done: list[list[Done]] = []
-        self._asked: tuple[Filter, Ints, Any] | None = None
-        earlier = in_force(read(run.run_dir))
-        if len(earlier):
-            self._take_up(earlier)
+        self.groups: Groups
+        self._asked: tuple[Filter, Ints] | None = None
+        self._is_looked_at, self._is_whole = threading.Event(), threading.Event()
+        self._trouble: Exception | None = None
+        images, clusters = read_tables(run)
+        freed = freed_of(images, clusters)
+        rows = rows_of_first(clusters, freed, FIRST)
+        self._take(groups_of(images, clusters.take(pa.array(rows)), freed[rows], None))
+        rest = partial(self._take_all, images, clusters, freed)
+        if len(rows) == len(clusters) or len(self.groups) < MOST_AT_ONCE:
+            rest()
+            self._check()
+        else:
+            threading.Thread(target=rest, name="review-groups", daemon=True).start()
+
+    def _take_all(self, images: pa.Table, clusters: pa.Table, freed: Ints) -> None:
+        try:
+            if len(self.groups) >= MOST_AT_ONCE:
+                self._is_looked_at.wait(_AFTER_S)
+            self._take(groups_of(images, clusters, freed, read_relations(self.run)))
+        except Exception as error:  # whoever waits for it is told
+            self._trouble = error
+        self._is_whole.set()
+
+    def _take(self, groups: Groups) -> None:
+        """Go on with groups, of which those so far are the first."""
+        image = groups.rows["image"].to_numpy()
+        by_image = np.argsort(image, kind="stable")
+        hashes = groups.images["file_hash"].take(groups.rows["image"])
+        with self._lock:
+            so_far = len(self.groups) if self._asked is not None else 0
+            self.groups, self._by_image = groups, (image[by_image], by_image)
+            self._decided: dict[int, dict[Pair, Row]] = {}  # group -> pair -> the decision in force
+            self._finished = np.zeros(len(groups), bool)
+            earlier = in_force(read(self.run.run_dir))
+            if len(earlier):
+                self._take_up(earlier, hashes)
+            if self._asked is not None:  # places stay
+                more = so_far + np.flatnonzero(~self._finished[so_far:])
+                self._asked = (self._asked[0], np.append(self._asked[1], more))
+
+    def _check(self) -> None:
+        """Wait until all groups are there."""
+        self._is_whole.wait()
+        if self._trouble is not None:
+            raise self._trouble
 
     def about(self) -> dict[str, Any]:
-        """What the page says of the run, and the words that stand for those of the tables."""
+        """What the page says of the run."""
+        self._check()
         groups = self.groups
         return {
             "run": shown(self.run.path),
@@ -69,8 +108,9 @@ class Reviewing:
             "equal_bytes": groups.equal_bytes,
             "threshold": self.run.config.threshold,
             "side": self.run.config.thumb,
-            "words": {"reason": REASONS, "rule": RULES},
             "counts": counts(groups),
+            "total": len(self._asked[1]) if self._asked else 0,
+            **self.progress(),
         }
 
     def ask(self, given: Any, start: int, count: int) -> dict[str, Any]:
@@ -78,12 +118,15 @@ class Reviewing:
         asked = Filter.of(given)
         if not (0 <= start < 1 << 40 and 0 < count <= MOST_AT_ONCE):
             raise UsageError("so many groups are not given at once")
+        if asked != Filter() or start + count > len(self.groups):
+            self._check()
         with self._lock:
             if self._asked is None or self._asked[0] != asked or start == 0:
-                self._asked = (asked, *chosen(self.groups, asked, self._finished))
+                self._asked = (asked, chosen(self.groups, asked, self._finished)[0])
             found = self._asked[1]
             here = [self._group(int(group)) for group in found[start : start + count]]
-            return {"total": len(found), "start": start, "groups": here, **self.progress()}
+            self._is_looked_at.set()
+            return {"total": len(found), "groups": here, **self.progress()}
 
     def progress(self) -> dict[str, Any]:
         """How many groups are decided, and what the others would free."""
@@ -94,28 +137,28 @@ class Reviewing:
         }
 
     def _group(self, group: int) -> dict[str, Any]:
-        start, end = self.groups.first[group : group + 2]
-        content = self.groups.content[start:end]
+        hashes = self._hashes(group)
         decided = self._decided.get(group, {})
-        known = {number for pair in decided for number in pair}
-        undecided = np.array([number not in known for number in content.tolist()])
+        known = {hash for pair in decided for hash in pair}
+        undecided = np.array([hash not in known for hash in hashes])
         pictures, left_out = members(self.groups, group, undecided)
         return {
             "group": group,
-            "cluster": self.groups.rows["cluster"][start].as_py(),
             "frees": int(self.groups.freed[group]),
             "members": pictures,
             "left_out": left_out,
             "finished": bool(self._finished[group]),
-            "decided": [_said(row, self._images_in(group, pair)) for pair, row in decided.items()],
+            "decided": [said(row, self._images_by_hash(group)) for row in decided.values()],
         }
 
-    def _images_in(self, group: int, pair: Pair) -> dict[str, int]:
-        """By file hash, the images of a group that a pair is of."""
-        start, end = self.groups.first[group : group + 2]
-        content = self.groups.content[start:end].tolist()
-        ids = [int(self.groups.rows["image"][start + content.index(number)].as_py()) for number in pair]
-        return {self._hash(id): id for id in ids}
+    def _hashes(self, group: int) -> list[str]:
+        """The hashes of what a group holds; what has none is like no other."""
+        ids = self.groups.ids(group)
+        hashes = self.groups.images["file_hash"].take(pa.array(ids)).to_pylist()
+        return [hash or f"image {id}" for hash, id in zip(hashes, ids.tolist(), strict=True)]
+
+    def _images_by_hash(self, group: int) -> dict[str, int]:
+        return dict(zip(self._hashes(group), self.groups.ids(group).tolist(), strict=True))
 
     def compare(self, a: int, b: int) -> Difference:
         """How two pictures of a group differ."""
@@ -138,13 +181,10 @@ class Reviewing:
             raise UsageError("this is no decision")
         if (keeper is not None) != (decision == "same") or keeper not in (None, a, b):
             raise UsageError("the one to keep is one of the two, of pictures that are the same")
-        pair = self._pair(a, b)
-        hash_a, hash_b = sorted((self._hash(a), self._hash(b)))
-        kept = None if keeper is None else self._hash(keeper)
-        row = {"hash_a": hash_a, "hash_b": hash_b, "decision": decision, "keeper": kept, "by": "review"}
+        row = decided_row(self._hash(a), self._hash(b), decision, None if keeper is None else self._hash(keeper))
         with self._lock:
             append(self.run.run_dir, [row])
-            self._done.append([self._note(group, pair, row)])
+            self._done.append([self._note(group, row)])
             return {"group": group, "group_finished": bool(self._finished[group]), **self.progress()}
 
     def accept(self, given: Any, expected: int) -> dict[str, Any]:
@@ -152,37 +192,38 @@ class Reviewing:
 
         UsageError where these are not as many as expected: the page says how many before it is asked to.
         """
+        self._check()
         with self._lock:
             rows = self._acceptable(Filter.of(given))
             if len(rows) != expected:
                 raise UsageError(f"there are {len(rows)} of these by now, not {expected}: look again")
-            ids = [self.groups.rows[name].take(pa.array(rows)) for name in ("image", "keeper")]
-            hashes = [self.groups.images["file_hash"].take(of).to_pylist() for of in ids]
-            decisions = [_same(*two) for two in zip(*hashes, strict=True)]
+            hashes = [self._files_of(rows, name).to_pylist() for name in ("image", "keeper")]
+            decisions = [decided_row(image, keeper, "same", keeper) for image, keeper in zip(*hashes, strict=True)]
             self._write_all(decisions)
             of = self.groups.group_of[rows].tolist()
-            pairs = [self._pair(*two) for two in zip(*(of.to_pylist() for of in ids), strict=True)]
-            self._done.append([self._note(*each) for each in zip(of, pairs, decisions, strict=True)])
+            self._done.append([self._note(*each) for each in zip(of, decisions, strict=True)])
             return {"accepted": len(rows), **self.progress()}
 
     def acceptable(self, given: Any) -> dict[str, int]:
         """How many pairs `accept` would decide, and in how many groups."""
+        self._check()
         with self._lock:
             rows = self._acceptable(Filter.of(given))
             return {"pairs": len(rows), "groups": len(np.unique(self.groups.group_of[rows]))}
 
     def _acceptable(self, asked: Filter) -> Ints:
         about = chosen(self.groups, asked, self._finished)[1]
-        about = about & pc.equal(self.groups.rows["role"], "duplicate").to_numpy()
-        about &= pc.is_valid(self.groups.images["file_hash"].take(self.groups.rows["image"])).to_numpy()
-        about &= pc.is_valid(self.groups.images["file_hash"].take(self.groups.rows["keeper"])).to_numpy()
-        of, content = self.groups.group_of, self.groups.content
-        for group, pairs in self._decided.items():
-            known = {number for pair in pairs for number in pair}
-            start, end = self.groups.first[group : group + 2]
-            about[start:end] &= ~np.isin(content[start:end], list(known))
-        same = content == content[self.groups.first[of]]
-        return np.flatnonzero(about & ~same)
+        rows = np.flatnonzero(about & pc.equal(self.groups.rows["role"], "duplicate").to_numpy())
+        image, keeper = (self._files_of(rows, name) for name in ("image", "keeper"))
+        rows = rows[pc.fill_null(pc.not_equal(image, keeper), False).to_numpy()]
+        known = [hash for pairs in self._decided.values() for pair in pairs for hash in pair]
+        if known:
+            rows = rows[~pc.is_in(self._files_of(rows, "image"), pa.array(known)).to_numpy()]
+        return np.asarray(rows, np.int64)
+
+    def _files_of(self, rows: Ints, name: str) -> pa.ChunkedArray:
+        """The hashes of the images, or of their keepers, in some rows of the groups."""
+        return self.groups.images["file_hash"].take(self.groups.rows[name].take(pa.array(rows)))
 
     def back(self) -> dict[str, Any]:
         """Take back the last decision of this review, whole; what was in force before is again."""
@@ -190,11 +231,11 @@ class Reviewing:
             if not self._done:
                 raise UsageError("there is nothing to take back")
             batch = self._done[-1]
-            rows = [_restoring(done) for done in batch]
+            rows = [restoring(done) for done in batch]
             self._write_all(rows)
             self._done.pop()
             for done, row in zip(batch, rows, strict=True):
-                self._note(done.group, done.pair, row)
+                self._note(done.group, row)
             one = batch[0].group if len(batch) == 1 else None
             return {"taken_back": len(batch), "group": one, **self.progress()}
 
@@ -208,12 +249,14 @@ class Reviewing:
 
     def totals(self) -> dict[str, Any]:
         """What has been decided, by words of VERDICTS, and the commands that act on it."""
+        self._check()
         with self._lock:
             rows = [row for pairs in self._decided.values() for row in pairs.values()]
             said = {word: sum(row["decision"] == word for row in rows) for word in VERDICTS if word != "undecided"}
             run = shlex.quote(shown(self.run.path))
             commands = [f"dupegrid plan {run}", f"dupegrid apply {run}"]
-            return {"decided": said, "commands": commands, **self.progress()}
+            equal = {"equal_clusters": self.groups.equal_clusters, "equal_bytes": self.groups.equal_bytes}
+            return {"decided": said, "commands": commands, "groups": len(self.groups), **equal, **self.progress()}
 
     def thumb(self, id: int) -> bytes:
         """The thumbnail of a picture in a group, a JPEG file."""
@@ -240,11 +283,12 @@ class Reviewing:
 
     def _group_of(self, a: int, b: int) -> int:
         """The group that holds both images. UsageError where none does."""
-        image, row = self._by_image
+        with self._lock:
+            (image, row), first = self._by_image, self.groups.first
         at = np.searchsorted(image, [a, b])
         if not len(image) or not np.array_equal(image[np.minimum(at, len(image) - 1)], [a, b]):
             raise UsageError("there is no such picture in a group")
-        of = np.searchsorted(self.groups.first, row[at], side="right") - 1
+        of = np.searchsorted(first, row[at], side="right") - 1
         if of[0] != of[1]:
             raise UsageError("the two pictures are of two groups")
         return int(of[0])
@@ -255,72 +299,21 @@ class Reviewing:
             raise UsageError("this picture has no hash to know it by: run 'dupegrid run' again")
         return str(found)
 
-    def _pair(self, a: int, b: int) -> Pair:
-        """What two pictures in groups hold. UsageError where they hold the same."""
-        image, row = self._by_image
-        x, y = self.groups.content[row[np.searchsorted(image, [a, b])]].tolist()
-        if x == y:
-            raise UsageError("the two are equal byte for byte: there is nothing to decide")
-        return min(x, y), max(x, y)
+    def _take_up(self, rows: pa.Table, hashes: pa.ChunkedArray) -> None:
+        """Take up decisions that were there, of files that are in one group by the hashes of its rows."""
+        known = hashes.combine_chunks()
+        at = [pc.index_in(rows[name], known).fill_null(-1).to_numpy() for name in ("hash_a", "hash_b")]
+        of_a, of_b = (np.searchsorted(self.groups.first, side, side="right") - 1 for side in at)
+        here = np.flatnonzero((at[0] >= 0) & (at[1] >= 0) & (of_a == of_b))
+        for group, row in zip(of_a[here].tolist(), rows.take(pa.array(here)).to_pylist(), strict=True):
+            self._note(group, row)
 
-    def _take_up(self, rows: pa.Table) -> None:
-        """Take up decisions that were there, of pictures in one group."""
-        hashes = self.groups.images["file_hash"].take(self.groups.rows["image"]).combine_chunks()
-        at = [pc.index_in(rows[name], hashes).fill_null(-1).to_numpy() for name in ("hash_a", "hash_b")]
-        here = np.flatnonzero((at[0] >= 0) & (at[1] >= 0))
-        of = [np.searchsorted(self.groups.first, side[here], side="right") - 1 for side in at]
-        here = here[of[0] == of[1]]
-        content = self.groups.content
-        for group, x, y, row in zip(
-            (np.searchsorted(self.groups.first, at[0][here], side="right") - 1).tolist(),
-            content[at[0][here]].tolist(),
-            content[at[1][here]].tolist(),
-            rows.take(pa.array(here)).to_pylist(),
-            strict=True,
-        ):
-            self._note(group, (min(x, y), max(x, y)), row)
-
-    def _note(self, group: int, pair: Pair, row: Row) -> Done:
+    def _note(self, group: int, row: Row) -> Done:
         """Have a decision in force."""
-        start, end = self.groups.first[group : group + 2]
+        pair = (row["hash_a"], row["hash_b"])
         pairs = self._decided.setdefault(group, {})
         before = pairs.pop(pair, None)
         if row["decision"] != "undecided":
             pairs[pair] = row
-        self._finished[group] = _joined(self.groups.content[start:end].tolist(), pairs)
-        return Done(group, pair, row, before)
-
-
-def _restoring(done: Done) -> Row:
-    """What puts in force again what was before a decision."""
-    row = done.before or {**done.row, "decision": "undecided", "keeper": None}
-    return {key: value for key, value in row.items() if key != "decided_at"}
-
-
-def _same(image: str, keeper: str) -> Row:
-    hash_a, hash_b = sorted((image, keeper))
-    return {"hash_a": hash_a, "hash_b": hash_b, "decision": "same", "keeper": keeper, "by": "review"}
-
-
-def _said(row: Row, images: dict[str, int]) -> dict[str, Any]:
-    """A decision as the page is told of it, by ids."""
-    return {
-        "a": images[row["hash_a"]],
-        "b": images[row["hash_b"]],
-        "decision": row["decision"],
-        "keeper": images.get(row["keeper"]),
-    }
-
-
-def _joined(content: Sequence[int], pairs: Iterable[Pair]) -> bool:
-    """Whether decisions join all that a group holds: then no pair has to be asked for any more."""
-    part = {number: number for number in content}
-
-    def found(number: int) -> int:
-        while part[number] != number:
-            part[number] = number = part[part[number]]
-        return number
-
-    for a, b in pairs:
-        part[found(a)] = found(b)
-    return len({found(number) for number in content}) == 1
+        self._finished[group] = joined(self._hashes(group), pairs)
+        return Done(group, row, before)

@@ -28,6 +28,7 @@ from dupegrid.app.review_calls import WRITING, answer_call
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable
+from dupegrid.storage.schemas import REASONS, RULES
 
 LOOPBACK: Final = "127.0.0.1"
 MOST_BYTES: Final = 1 << 15  # of what is sent here
@@ -104,7 +105,11 @@ class ReviewServer:
             (r"/original/(\d{1,12})", Picture, given),
             (r"/(about|groups|pair|through|acceptable|totals|decide|accept|back)", Call, given),
         ]
-        settings: dict[str, Any] = {"log_function": lambda _: None, "default_handler_class": Nothing, "default_handler_args": given}
+        settings: dict[str, Any] = {
+            "log_function": lambda _: None,
+            "default_handler_class": Nothing,
+            "default_handler_args": given,
+        }
         server = tornado.httpserver.HTTPServer(
             tornado.web.Application(routes, **settings),
             max_body_size=MOST_BYTES,
@@ -240,7 +245,7 @@ class Session(_Handler):
 
     def post(self) -> None:
         self.set_cookie(self.cookie_name, self.server.cookie, httponly=True, samesite="Strict", path="/")
-        self.say({"read_only": self.server.read_only})
+        self.say({"read_only": self.server.read_only, "words": {"reason": REASONS, "rule": RULES}})
 
 
 class Thumb(_Handler):

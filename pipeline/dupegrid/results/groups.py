@@ -80,13 +80,27 @@ class Groups:
         return np.repeat(np.arange(len(self)), np.diff(self.first))
 
 
-def groups_of(images: pa.Table, clusters: pa.Table, relations: pa.Table | None) -> Groups:
-    """The groups of a run: of images.parquet COLUMNS, of clusters.parquet OF_CLUSTERS, and where there is that table
-    RELATIONS_TABLE.
-    """
+def freed_of(images: pa.Table, clusters: pa.Table) -> Ints:
+    """The bytes that each row of the clusters would free, int64 (k,)."""
     freed = np.zeros(len(clusters), np.int64)
     gone = freed_by(images, clusters)
     freed[gone] = images["size_bytes"].to_numpy()[clusters["image"].to_numpy()[gone]]
+    return freed
+
+
+def rows_of_first(clusters: pa.Table, freed: Ints, most: int) -> Ints:
+    """The rows of those clusters that free the most, at most so many."""
+    label = clusters["cluster"].to_numpy()
+    of_cluster = np.bincount(label, freed) if len(label) else np.zeros(0)
+    is_first = np.zeros(len(of_cluster), bool)
+    is_first[np.lexsort((np.arange(len(of_cluster)), -of_cluster))[:most]] = True
+    return np.flatnonzero(is_first[label])
+
+
+def groups_of(images: pa.Table, clusters: pa.Table, freed: Ints, relations: pa.Table | None) -> Groups:
+    """The groups of a run: of images.parquet COLUMNS, of clusters.parquet OF_CLUSTERS, what each of these rows frees,
+    and where there is that table RELATIONS_TABLE.
+    """
     order = order_of(clusters, freed)
     label, image = clusters["cluster"].to_numpy()[order], clusters["image"].to_numpy()[order]
     starts = np.diff(label, prepend=-1) != 0

@@ -25,7 +25,7 @@ function fillFilters() {
     ...Object.entries(about.counts[name]).map(([word, many]) => element("option", { value: word }, `${textFor(word)} (${number(many)})`)));
   options("relation", "any relation", (word) => textOf.relation[word] || word);
   options("role", "duplicates, bridges", (word) => (word === "bridge" ? "bridges" : "duplicates"));
-  options("rule", "any rule", (word) => about.words.rule[word] || word);
+  options("rule", "any rule", (word) => words.rule[word] || word);
   fields.relation.hidden = !Object.keys(about.counts.relation).length;
 }
 

@@ -1,6 +1,6 @@
 // The groups in their order, one at a time, and what is decided of their pairs: written by the server before it is shown.
 const AT_ONCE = 20, AHEAD = 3, STRIP = 40;
-let about = null, group = null, keeper = null, right = null, at = 0, total = 0, isReadOnly = false;
+let words = null, about = null, group = null, keeper = null, right = null, at = 0, total = 0, isReadOnly = false;
 let pages = new Map();
 const steps = []; // what was decided or skipped, the last one last
 const strip = element("div", { className: "strip", role: "list" });
@@ -85,7 +85,7 @@ async function ahead() {
 
 function drawGroup() {
   const files = group.members.length + group.left_out;
-  heading.replaceChildren(`Group ${number(at + 1)} of ${number(total)}`, element("span", { className: "quiet" }, ` ${counted(files, "picture")} that differ`),
+  heading.replaceChildren(`Group ${number(at + 1)}${about ? ` of ${number(total)}` : ""}`, element("span", { className: "quiet" }, ` ${counted(files, "picture")} that differ`),
     group.frees ? element("span", { className: "freed" }, ` ${sizeText(group.frees)} would be freed`) : "");
   const few = group.members.length > 2;
   strip.hidden = !few;
@@ -151,6 +151,7 @@ function step(by) {
 }
 
 function progress({ finished, left_bytes: left }) {
+  if (!about) return;
   said.replaceChildren(
     element("strong", null, `${number(finished)} of ${counted(about.groups, "group")} decided`),
     left ? ` · ${sizeText(left)} left` : "",

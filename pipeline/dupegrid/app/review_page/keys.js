@@ -42,7 +42,7 @@ async function offerRule() {
   accepted = { filter: like, pairs: found.pairs };
   accepting.replaceChildren(
     element("h2", null, `Accept the rule for ${counted(found.pairs, "pair")} in ${counted(found.groups, "group")}?`),
-    element("p", null, `The one to keep ${about.words.rule[right.rule]}${right.relation ? `; ${textOf.relation[right.relation] || right.relation}` : ""}`
+    element("p", null, `The one to keep ${words.rule[right.rule]}${right.relation ? `; ${textOf.relation[right.relation] || right.relation}` : ""}`
       + `${filter.text || filter.folder ? "; as filtered" : ""}. Only pairs that nobody has decided; bridges are left out. Nothing is deleted, and back takes all of it back.`),
     element("form", { method: "dialog" }, element("button", { value: "yes", autofocus: true, disabled: !found.pairs }, "Accept"), " ", element("button", { value: "no" }, "Cancel")));
   accepting.returnValue = "";
@@ -98,7 +98,7 @@ function inTurn(act) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || help.open || accepting.open || !about) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || help.open || accepting.open || !words) return;
   if (event.target.closest("input, select")) return;
   if (event.target.closest("button, a") && (event.key === " " || event.key === "Enter")) return;
   const { key } = event;

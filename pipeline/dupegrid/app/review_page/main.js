@@ -14,12 +14,12 @@ async function showEnd() {
   const found = await call("totals");
   pairing.hidden = true;
   ending.hidden = false;
-  const left = about.groups - found.finished;
+  const left = found.groups - found.finished;
   const rows = [["keep one of two", found.decided.same], ["keep both", found.decided.variant], ["not the same", found.decided["not-same"]]];
   ending.replaceChildren(
-    element("h1", null, !about.groups ? "There is nothing to decide" : left ? `${counted(left, "group")} left to decide` : "All groups are decided"),
+    element("h1", null, !found.groups ? "There is nothing to decide" : left ? `${counted(left, "group")} left to decide` : "All groups are decided"),
     element("p", { className: "quiet" }, `Nothing has been deleted or moved. What you decided is in decisions.parquet of the run.`
-      + (about.equal_clusters ? ` ${counted(about.equal_clusters, "cluster")} of files that are equal byte for byte (${sizeText(about.equal_bytes)}) were not asked about: the rules decide these.` : "")),
+      + (found.equal_clusters ? ` ${counted(found.equal_clusters, "cluster")} of files that are equal byte for byte (${sizeText(found.equal_bytes)}) were not asked about: the rules decide these.` : "")),
     element("dl", { className: "facts" }, ...rows.map(([name, many]) => element("div", null, element("dt", null, name), element("dd", null, counted(many, "pair"))))),
     ...planOf(found),
     element("p", { className: "quiet" }, "p goes back to the groups, z takes the last decision back."));
@@ -42,14 +42,11 @@ function hideEnd() {
 
 async function start() {
   try {
-    isReadOnly = (await begin()).read_only;
-    about = await call("about");
+    ({ read_only: isReadOnly, words } = await begin());
   } catch (error) {
     document.body.append(element("p", { className: "ending" }, `${error.message}: open the whole address that 'dupegrid review' printed.`));
     return;
   }
-  fillFilters();
-  showFilter();
   pairing.append(
     element("header", null, heading, element("span", { className: "modes", role: "group", ariaLabel: "view" }, ...modeButtons), gainLabel),
     stage, strip,
@@ -61,8 +58,17 @@ async function start() {
         element("label", { className: "check" }, fields.decided, "decided too"),
         element("button", { type: "button", className: "ask", title: "keys", onclick: () => help.showModal() }, "?"))),
     trouble, pairing, ending, help, accepting);
-  await enter(0);
-  requestAnimationFrame(() => setTimeout(() => performance.mark("first group")));
+  await inTurn(() => enter(0));
+  inTurn(takeUpAbout); // of a large run it comes after its first groups
+}
+
+async function takeUpAbout() {
+  about = await call("about");
+  total = about.total;
+  fillFilters();
+  showFilter();
+  progress(about);
+  if (ending.hidden && group) drawGroup();
 }
 
 window.addEventListener("resize", () => { if (!pairing.hidden) place(); });

@@ -93,8 +93,8 @@ function remarksOf(picture, found) {
   if (picture !== shown.left && picture.relation) pills.push(pill(textOf.relation[picture.relation] || picture.relation));
   const decided = group && group.decided.find((made) => isOf(made, shown.left.id, shown.right.id));
   if (picture !== shown.left && decided) pills.push(pill(saidOf(decided), "said"));
-  if (picture !== shown.left && picture.reason) remarks.push(["look", `bridge: ${about.words.reason[picture.reason]}`]);
-  if (picture !== shown.left && picture.rule) remarks.push(["", `the one to keep ${about.words.rule[picture.rule]}${picture.compared ? ` (${picture.compared})` : ""}`]);
+  if (picture !== shown.left && picture.reason) remarks.push(["look", `bridge: ${words.reason[picture.reason]}`]);
+  if (picture !== shown.left && picture.rule) remarks.push(["", `the one to keep ${words.rule[picture.rule]}${picture.compared ? ` (${picture.compared})` : ""}`]);
   const lines = remarks.map(([kind, text]) => element("p", { className: `remark ${kind}` }, element("bdi", null, text)));
   if (picture !== shown.left && picture.reason === "chain") lines.push(throughOf(picture));
   return [element("div", { className: "pills" }, ...pills), ...lines];

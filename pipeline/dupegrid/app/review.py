@@ -10,13 +10,14 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from dupegrid.app.opening import open_run
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.app.run import Run
 from dupegrid.core.values import StrPath
 
-_LOOKS_EVERY_S = 0.2  # whether a signal has come
+_LOOKS_EVERY_S: Final = 0.2
 
 
 class Review:
@@ -46,11 +47,10 @@ class Review:
         )
         webbrowser.open(page.as_uri())
 
-    def wait(self) -> None:
-        """Wait until the review is closed, or a signal asks the command to end."""
-        with _signalled() as asked:
-            while not asked.is_set() and not self._server.wait(_LOOKS_EVERY_S):
-                pass
+    def wait(self, asked: threading.Event | None = None) -> None:
+        """Wait until the review is closed, or somebody asks for its end."""
+        while not (asked is not None and asked.is_set()) and not self._server.wait(_LOOKS_EVERY_S):
+            pass
 
     def totals(self) -> dict[str, object]:
         """What has been decided so far, and how many groups are."""
@@ -86,7 +86,7 @@ def review(run: Run | StrPath, *, port: int = 0, browser: bool = True, read_only
 
 
 @contextlib.contextmanager
-def _signalled() -> Iterator[threading.Event]:
+def signalled() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set, in place of what they did before."""
     asked = threading.Event()
     before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}

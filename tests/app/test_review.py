@@ -239,7 +239,7 @@ def test_nobody_else_is_answered(client: Client, run: dupegrid.Run) -> None:
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Cookie": None},
-        {"Cookie": "dupegrid-%d=guess" % port},
+        {"Cookie": f"dupegrid-{port}=guess"},
         {"Cookie": '"\\'},
         {"X-Dupegrid-Token": None},
         {"X-Dupegrid-Token": "x" * 43},

@@ -123,8 +123,8 @@ def test_a_patch_has_a_box_and_a_shift_of_colours_has_none(seed: int, turn: str)
     y, x = random.integers(0, 56, 2)
     b = a.copy()
     b[y : y + 8, x : x + 8] += 70
-    other = next(name for name in ("identity", "rot90", "rot270", "rot180", turn) if name == turn)
-    back = {"rot90": "rot270"}.get(other, other)
+
+    back = {"rot90": "rot270"}.get(turn, turn)
     lying = np.ascontiguousarray(turned(b[None], back)[0])
     what = difference(a, lying, "all")
     assert what.turn == turn

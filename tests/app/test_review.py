@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,11 +38,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
 
 
 @pytest.fixture
-def run(found: dupegrid.Run) -> Iterator[dupegrid.Run]:
+def run(found: dupegrid.Run, tmp_path: Path) -> dupegrid.Run:
     """The same run, about which nobody has decided anything."""
-    yield dupegrid.open_run(found.path)
-    for part in found.run_dir.decisions.glob("*"):
-        part.unlink()
+    return dupegrid.open_run(shutil.copytree(found.path, tmp_path / "run"))
 
 
 def in_table(run: dupegrid.Run) -> Decisions:
@@ -118,6 +117,10 @@ def test_all_groups_are_decided_by_keyboard_alone(browser: Any, run: dupegrid.Ru
     assert tree_state(Path(run.config.paths[0])) == before
     with Review(run) as again, opened(browser, again) as page:
         assert "All groups are decided" in page.locator(".ending").inner_text(), "it is remembered"
+        page.locator(".ending button").click()
+        until(page, "!document.querySelector('.ending pre').hidden")
+        goes = sum(dupegrid.open_run(run.path).clusters["role"].to_numpy() == "duplicate")
+        assert f"{goes} files" in page.locator(".ending pre").first.inner_text()
 
 
 def test_the_page_looks_chooses_filters_and_accepts_a_rule(browser: Any, run: dupegrid.Run) -> None:

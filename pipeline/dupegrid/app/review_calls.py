@@ -6,7 +6,7 @@ from typing import Any, Final
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.core.errors import UsageError
 
-WRITING: Final = ("decide", "accept", "back")  # calls that write
+WRITING: Final = ("decide", "accept", "back", "plan")  # calls that write
 
 
 def answer_call(reviewing: Reviewing, name: str, given: Any) -> dict[str, Any]:
@@ -31,8 +31,9 @@ def answer_call(reviewing: Reviewing, name: str, given: Any) -> dict[str, Any]:
                 return dict(reviewing.acceptable(given["filter"]))
             case "accept":
                 return reviewing.accept(given["filter"], number["pairs"])
-        plain = {"about": reviewing.about, "totals": reviewing.totals, "back": reviewing.back}
-        return plain[name]()
+        plain = {name: getattr(reviewing, name) for name in ("about", "totals", "back", "plan")}
+        answer: dict[str, Any] = plain[name]()
+        return answer
     except KeyError as error:
         raise UsageError(f"a call lacks {error}") from None
 

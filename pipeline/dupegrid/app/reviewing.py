@@ -2,7 +2,6 @@
 
 import shlex
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,10 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.app.lines_plan import plan_lines
+from dupegrid.app.plan import plan
 from dupegrid.app.review_rows import Done, Pair, Row, decided_row, joined, restoring, said
 from dupegrid.app.review_tables import read_relations, read_tables
+from dupegrid.app.review_thumbs import KeptThumbs
 from dupegrid.app.run import Run
-from dupegrid.core.arrays import Ints, Pixels
+from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown
 from dupegrid.images.recipe import encode_jpeg
@@ -36,7 +38,6 @@ from dupegrid.storage.schemas import DECISIONS, VERDICTS
 MOST_AT_ONCE: Final = 50  # groups of one answer
 FIRST: Final = 1000  # clusters that are looked into at once: those of a large run take seconds
 _AFTER_S: Final = 3.0  # the others, or when the first have been asked for
-_THUMBS_KEPT: Final = 4096  # 50 MB of thumbnails of 64 pixels
 _NEAREST_OF: Final = 64  # pictures of a group, among which the one is looked for through which a bridge is joined
 
 
@@ -47,7 +48,7 @@ class Reviewing:
         """Takes up the groups that free the most at once, the others while these are looked at."""
         self.run = run
         self._lock = threading.RLock()
-        self._thumbs: OrderedDict[int, Pixels] = OrderedDict()
+        self._thumbs = KeptThumbs(run.thumbs_of)
         self._done: list[list[Done]] = []
         self.groups: Groups
         self._asked: tuple[Filter, Ints] | None = None
@@ -163,7 +164,7 @@ class Reviewing:
     def compare(self, a: int, b: int) -> Difference:
         """How two pictures of a group differ."""
         self._group_of(a, b)
-        first, second = self.thumbs([a, b])
+        first, second = self._thumbs.take([a, b])
         return difference(first, second, self.run.config.orientations)
 
     def through(self, bridge: int) -> tuple[int, float] | None:
@@ -258,22 +259,14 @@ class Reviewing:
             equal = {"equal_clusters": self.groups.equal_clusters, "equal_bytes": self.groups.equal_bytes}
             return {"decided": said, "commands": commands, "groups": len(self.groups), **equal, **self.progress()}
 
+    def plan(self) -> dict[str, Any]:
+        """Make the plan, as `dupegrid plan` does, and say what it comes to."""
+        return {"lines": plan_lines(plan(self.run.path))}
+
     def thumb(self, id: int) -> bytes:
         """The thumbnail of a picture in a group, a JPEG file."""
         self._group_of(id, id)
-        return encode_jpeg(self.thumbs([id])[0])
-
-    def thumbs(self, ids: Sequence[int]) -> list[Pixels]:
-        """Thumbnails, (S, S, 3) each."""
-        with self._lock:
-            missing = [id for id in dict.fromkeys(ids) if id not in self._thumbs]
-            if missing:
-                pixels = self.run.thumbs_of(np.array(missing, np.int64))
-                self._thumbs.update(zip(missing, pixels, strict=True))
-            found = [self._thumbs[id] for id in ids]
-            while len(self._thumbs) > _THUMBS_KEPT:
-                self._thumbs.popitem(last=False)
-            return found
+        return encode_jpeg(self._thumbs.take([id])[0])
 
     def picture(self, id: int) -> Row:
         """What is known of a picture in a group: its row of images.parquet."""

@@ -103,7 +103,7 @@ class ReviewServer:
             (r"/session", Session, given),
             (r"/thumb/(\d{1,12})", Thumb, given),
             (r"/original/(\d{1,12})", Picture, given),
-            (r"/(about|groups|pair|through|acceptable|totals|decide|accept|back)", Call, given),
+            (r"/(about|groups|pair|through|acceptable|totals|decide|accept|back|plan)", Call, given),
         ]
         settings: dict[str, Any] = {
             "log_function": lambda _: None,

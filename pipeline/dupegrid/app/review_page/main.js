@@ -26,11 +26,23 @@ async function showEnd() {
   document.title = "dupegrid: review, plan";
 }
 
-// What would go by the plan, and the commands.
-function planOf({ plan, commands }) {
+// What would go: the plan is made when it is asked for, and acted on by a command alone.
+function planOf({ commands }) {
+  const lines = element("pre", { hidden: true });
+  const make = element("button", { type: "button" }, "Make the plan");
+  make.addEventListener("click", () => {
+    make.disabled = true;
+    inTurn(async () => {
+      try {
+        lines.textContent = (await call("plan")).lines.join("\n");
+        lines.hidden = false;
+      } finally { make.disabled = false; }
+    });
+  });
   return [
-    plan ? element("p", null, element("strong", null, `${counted(plan.files, "file")}, ${sizeText(plan.bytes)}`), " would go by the plan that these decisions make.") : "",
-    element("p", null, "This makes the plan, and then acts on it, after asking:"),
+    isReadOnly ? "" : element("p", null, make, " says what would go by these decisions and by the rules; it changes no picture."),
+    lines,
+    element("p", null, "The same in a terminal; the second command acts on the plan, after asking:"),
     element("pre", null, element("code", null, commands.join("\n")))];
 }
 

@@ -15,6 +15,7 @@ from typing import Final
 from dupegrid.app.opening import open_run
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.app.run import Run
+from dupegrid.app.web import ReviewServer
 from dupegrid.core.values import StrPath
 
 _LOOKS_EVERY_S: Final = 0.2
@@ -24,8 +25,6 @@ class Review:
     """A review that is being served, until it is closed; a context manager too."""
 
     def __init__(self, run: Run, port: int = 0, read_only: bool = False) -> None:
-        from dupegrid.app.web import ReviewServer  # which takes a while to load
-
         self._reviewing = Reviewing(run)
         self._server = ReviewServer(self._reviewing, port, read_only)
         self._folder: str | None = None
@@ -51,6 +50,17 @@ class Review:
         """Wait until the review is closed, or somebody asks for its end."""
         while not (asked is not None and asked.is_set()) and not self._server.wait(_LOOKS_EVERY_S):
             pass
+
+    @contextlib.contextmanager
+    def signalled(self) -> Iterator[threading.Event]:
+        """An event that SIGINT and SIGTERM set, in place of what they did before, for `wait`."""
+        asked = threading.Event()
+        before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield asked
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def totals(self) -> dict[str, object]:
         """What has been decided so far, and how many groups are."""
@@ -83,15 +93,3 @@ def review(run: Run | StrPath, *, port: int = 0, browser: bool = True, read_only
     if browser:
         made.open()
     return made
-
-
-@contextlib.contextmanager
-def signalled() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, in place of what they did before."""
-    asked = threading.Event()
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,11 +1,21 @@
-"""Decisions of the pairs of a group, as rows of decisions.parquet; pure."""
+"""Decisions of the pairs of a group, as rows of decisions.parquet."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
+from dupegrid.plans.decisions import append, append_table
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import DECISIONS
 
 Row = dict[str, Any]  # of DECISIONS
+_FEW: Final = 1000  # that are written row by row
 Pair = tuple[str, str]  # the hashes of two files, the lower first
 
 
@@ -52,3 +62,26 @@ def joined(hashes: Sequence[str], pairs: Iterable[Pair]) -> bool:
     for a, b in pairs:
         part[found(a)] = found(b)
     return len({found(hash) for hash in hashes}) == 1
+
+
+def write_rows(run_dir: RunDir, rows: Sequence[Row]) -> None:
+    """Write decisions, which are on disk when this returns."""
+    if len(rows) < _FEW:
+        append(run_dir, rows)
+        return
+    now = datetime.now(UTC)
+    stamped = [{**row, "decided_at": now + k * timedelta(microseconds=1)} for k, row in enumerate(rows)]
+    append_table(run_dir, pa.Table.from_pylist(stamped, DECISIONS))
+
+
+def in_groups(decisions: pa.Table, hashes: pa.Array, first: Ints) -> Iterator[tuple[int, Row]]:
+    """Those decisions that are of two files of one group, with that group.
+
+    `hashes` are those of the rows of all groups, (k,), and `first` says where each group begins and the last one ends.
+    """
+    if not len(decisions):
+        return
+    at = [pc.index_in(decisions[name], hashes).fill_null(-1).to_numpy() for name in ("hash_a", "hash_b")]
+    of_a, of_b = (np.searchsorted(first, side, side="right") - 1 for side in at)
+    here = np.flatnonzero((at[0] >= 0) & (at[1] >= 0) & (of_a == of_b))
+    yield from zip(of_a[here].tolist(), decisions.take(pa.array(here)).to_pylist(), strict=True)

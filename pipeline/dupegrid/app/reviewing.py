@@ -2,8 +2,6 @@
 
 import shlex
 import threading
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -13,7 +11,7 @@ import pyarrow.compute as pc
 
 from dupegrid.app.lines_plan import plan_lines
 from dupegrid.app.plan import plan
-from dupegrid.app.review_rows import Done, Pair, Row, decided_row, joined, restoring, said
+from dupegrid.app.review_rows import Done, Pair, Row, decided_row, in_groups, joined, restoring, said, write_rows
 from dupegrid.app.review_tables import read_relations, read_tables
 from dupegrid.app.review_thumbs import KeptThumbs
 from dupegrid.app.run import Run
@@ -21,7 +19,7 @@ from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown
 from dupegrid.images.recipe import encode_jpeg
-from dupegrid.plans.decisions import append, append_table, in_force, read
+from dupegrid.plans.decisions import in_force, read
 from dupegrid.results.differences import Difference, difference
 from dupegrid.results.groups import (
     Filter,
@@ -33,7 +31,7 @@ from dupegrid.results.groups import (
     members,
     rows_of_first,
 )
-from dupegrid.storage.schemas import DECISIONS, VERDICTS
+from dupegrid.storage.schemas import VERDICTS
 
 MOST_AT_ONCE: Final = 50  # groups of one answer
 FIRST: Final = 1000  # clusters that are looked into at once: those of a large run take seconds
@@ -85,8 +83,8 @@ class Reviewing:
             self._decided: dict[int, dict[Pair, Row]] = {}  # group -> pair -> the decision in force
             self._finished = np.zeros(len(groups), bool)
             earlier = in_force(read(self.run.run_dir))
-            if len(earlier):
-                self._take_up(earlier, hashes)
+            for group, row in in_groups(earlier, hashes.combine_chunks(), groups.first):
+                self._note(group, row)
             if self._asked is not None:  # places stay
                 more = so_far + np.flatnonzero(~self._finished[so_far:])
                 self._asked = (self._asked[0], np.append(self._asked[1], more))
@@ -184,7 +182,7 @@ class Reviewing:
             raise UsageError("the one to keep is one of the two, of pictures that are the same")
         row = decided_row(self._hash(a), self._hash(b), decision, None if keeper is None else self._hash(keeper))
         with self._lock:
-            append(self.run.run_dir, [row])
+            write_rows(self.run.run_dir, [row])
             self._done.append([self._note(group, row)])
             return {"group": group, "group_finished": bool(self._finished[group]), **self.progress()}
 
@@ -200,7 +198,7 @@ class Reviewing:
                 raise UsageError(f"there are {len(rows)} of these by now, not {expected}: look again")
             hashes = [self._files_of(rows, name).to_pylist() for name in ("image", "keeper")]
             decisions = [decided_row(image, keeper, "same", keeper) for image, keeper in zip(*hashes, strict=True)]
-            self._write_all(decisions)
+            write_rows(self.run.run_dir, decisions)
             of = self.groups.group_of[rows].tolist()
             self._done.append([self._note(*each) for each in zip(of, decisions, strict=True)])
             return {"accepted": len(rows), **self.progress()}
@@ -233,20 +231,12 @@ class Reviewing:
                 raise UsageError("there is nothing to take back")
             batch = self._done[-1]
             rows = [restoring(done) for done in batch]
-            self._write_all(rows)
+            write_rows(self.run.run_dir, rows)
             self._done.pop()
             for done, row in zip(batch, rows, strict=True):
                 self._note(done.group, row)
             one = batch[0].group if len(batch) == 1 else None
             return {"taken_back": len(batch), "group": one, **self.progress()}
-
-    def _write_all(self, rows: Sequence[Row]) -> None:
-        if len(rows) < 1000:
-            append(self.run.run_dir, rows)
-            return
-        now = datetime.now(UTC)
-        stamped = [{**row, "decided_at": now + k * timedelta(microseconds=1)} for k, row in enumerate(rows)]
-        append_table(self.run.run_dir, pa.Table.from_pylist(stamped, DECISIONS))
 
     def totals(self) -> dict[str, Any]:
         """What has been decided, by words of VERDICTS, and the commands that act on it."""
@@ -291,15 +281,6 @@ class Reviewing:
         if found is None:
             raise UsageError("this picture has no hash to know it by: run 'dupegrid run' again")
         return str(found)
-
-    def _take_up(self, rows: pa.Table, hashes: pa.ChunkedArray) -> None:
-        """Take up decisions that were there, of files that are in one group by the hashes of its rows."""
-        known = hashes.combine_chunks()
-        at = [pc.index_in(rows[name], known).fill_null(-1).to_numpy() for name in ("hash_a", "hash_b")]
-        of_a, of_b = (np.searchsorted(self.groups.first, side, side="right") - 1 for side in at)
-        here = np.flatnonzero((at[0] >= 0) & (at[1] >= 0) & (of_a == of_b))
-        for group, row in zip(of_a[here].tolist(), rows.take(pa.array(here)).to_pylist(), strict=True):
-            self._note(group, row)
 
     def _note(self, group: int, row: Row) -> Done:
         """Have a decision in force."""

@@ -5,7 +5,6 @@ from typing import Annotated
 import dupegrid as api
 from dupegrid.app.flags import RunDir, option, say
 from dupegrid.app.lines_review import ended_lines, serving_lines
-from dupegrid.app.review import signalled
 
 _Port = Annotated[int, option(metavar="N", help="The port to listen on; 0 is any that is free.")]
 _NoBrowser = Annotated[bool, option("--no-browser", help="Print the address, and open no browser.")]
@@ -17,7 +16,8 @@ def review(run_dir: RunDir, port: _Port = 0, no_browser: _NoBrowser = False, rea
 
     Serves a page on this machine alone until Ctrl-C. Decisions go to decisions.parquet; no picture is touched.
     """
-    with signalled() as asked, api.review(run_dir, port=port, browser=False, read_only=read_only) as served:
+    served = api.review(run_dir, port=port, browser=False, read_only=read_only)
+    with served, served.signalled() as asked:
         say({}, serving_lines(served.url), as_json=False)
         if not no_browser:
             served.open()

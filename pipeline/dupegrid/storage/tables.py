@@ -152,7 +152,7 @@ def check_images(path: Path, images: pa.Table) -> pa.Table:
         if name in images.column_names:
             check_ids(path, images, (name,), count)
     if {"status", "width", "height"} <= set(images.column_names):
-        read = images.filter(pc.equal(images["status"], "ok"))
+        read = images.select(["width", "height"]).filter(pc.equal(images["status"], "ok"))
         sides = pc.min_element_wise(read["width"].fill_null(0), read["height"].fill_null(0))
         if len(read) and pc.min(sides).as_py() < 1:
             raise DamagedError(path, "a picture in it has no size")

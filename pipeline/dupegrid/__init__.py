@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dupegrid.app.act import apply, journal, undo
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
     from dupegrid.app.ask import evaluate, folders, leakage, top, unique
     from dupegrid.app.demo import demo
@@ -26,6 +27,7 @@ _HOMES = {
     "export": "app.export",
     "demo": "app.demo",
     "open_run": "app.opening",
+    **dict.fromkeys(("apply", "journal", "undo"), "app.act"),
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
     **dict.fromkeys(("evaluate", "folders", "leakage", "top", "unique"), "app.ask"),
 }
@@ -35,6 +37,7 @@ __all__ = [
     "FastDifPy",
     "FastDiffPyConfig",
     "Run",
+    "apply",
     "cluster",
     "compare",
     "demo",
@@ -43,12 +46,14 @@ __all__ = [
     "export",
     "folders",
     "index",
+    "journal",
     "leakage",
     "open_run",
     "report",
     "run",
     "status",
     "top",
+    "undo",
     "unique",
 ]
 

@@ -46,6 +46,8 @@ _FILES: Final = (
     "settled-matches.parquet",
     "clusters.parquet",
     "report.html",
+    "plan.parquet",
+    "journal.jsonl",
 )
 _PLACES: Final = re.compile(
     rf"{ASIDE}|({ASIDE}/)?("

@@ -1,14 +1,17 @@
 """Plans as a run's tables have them, made by hand; and trees of files, as they are told apart."""
 
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 import dupegrid
+from dupegrid.plans import places
 from dupegrid.storage.schemas import PLAN
 from dupegrid.storage.tables import write_table
 
@@ -78,3 +81,44 @@ def state(folder: Path) -> dict[bytes, tuple[object, ...]]:
 def file_hash(path: bytes | Path) -> str:
     """The hash of a file, as file_hash of images.parquet."""
     return hashlib.blake2b(Path(os.fsdecode(path)).read_bytes(), digest_size=16).hexdigest()
+
+
+class KilledError(BaseException):
+    """The process is gone: nothing that it would have done after this happens."""
+
+
+class Faults:
+    """Counts the calls by which files change, and ends the process at one, or has the system refuse from one on.
+
+    Ends it before the call, or after it; once it is gone, it changes nothing more.
+    """
+
+    NAMES = ("link", "unlink", "symlink", "mkdir", "rmdir", "rename", "write", "fsync", "ftruncate", "utime", "fchmod")
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.calls, self.at, self.kind, self.dead = 0, -1, "", False
+        for name in self.NAMES:
+            patch.setattr(os, name, self._wrapped(getattr(os, name), name))
+        patch.setattr(places, "renameat2", self._wrapped(places.renameat2, "renameat2"))
+
+    def set(self, at: int = -1, kind: str = "before") -> None:
+        """From now on call number `at`, counted from 0, is the last: 'before' or 'after' it, or it is 'refused'."""
+        self.calls, self.at, self.kind, self.dead = 0, at, kind, False
+
+    def _wrapped(self, function: Callable[..., object], name: str) -> Callable[..., object]:
+        def called(*arguments: object, **options: object) -> object:
+            if self.dead:
+                raise KilledError
+            number, self.calls = self.calls, self.calls + 1
+            if number == self.at and self.kind == "before":
+                self.dead = True
+                raise KilledError
+            if self.kind == "refused" and 0 <= self.at <= number and name not in ("unlink", "ftruncate", "rmdir"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            found = function(*arguments, **options)
+            if number == self.at and self.kind == "after":
+                self.dead = True
+                raise KilledError
+            return found
+
+        return called

@@ -58,7 +58,7 @@ def do(deed: Deed, journal: Journal) -> dict[str, Any]:
     """
     act, facts = deed.act, {}
     if act.action == "quarantine":
-        facts = _prepared(deed)
+        facts = _aim(deed)
     if act.action == "symlink":
         facts = {"leads_to": _text(_leads_to(act))}
     journal.note(
@@ -76,23 +76,24 @@ def do(deed: Deed, journal: Journal) -> dict[str, Any]:
     return _DEEDS[act.action](deed)
 
 
-def _prepared(deed: Deed) -> dict[str, Any]:
-    """Where a file is moved, in folders that are made, and whether it has to be copied there."""
+def _aim(deed: Deed) -> dict[str, Any]:
+    """Where a file is moved, and whether it has to be copied there."""
     act = deed.act
     assert act.to is not None
-    with deed.roots.place(act.to, act.to_root, make=0o700) as to:
-        copied = os.fstat(to.folder).st_dev != deed.status.st_dev
-        if copied and not act.may_copy:
-            raise SkippedError(f"lies on another volume than {display_path(act.to_root)}: give --quarantine DIR")
-        if to.status() is not None:
-            raise SkippedError(f"cannot be moved: {display_path(act.to)} is there already")
+    copied = deed.roots.device(act.to_root) != deed.status.st_dev
+    if copied and not act.may_copy:
+        raise SkippedError(f"lies on another volume than {display_path(act.to_root)}: give --quarantine DIR")
     return {"to": act.to, "to_root": act.to_root, "copied": copied}
 
 
 def _quarantine(deed: Deed) -> dict[str, Any]:
     act = deed.act
     assert act.to is not None
-    with deed.roots.place(act.to, act.to_root) as to:
+    with deed.roots.place(act.to, act.to_root, make=0o700) as to:
+        if os.fstat(to.folder).st_dev != deed.roots.device(act.to_root):
+            raise SkippedError(f"cannot be moved: another volume is mounted in {display_path(act.to_root)}")
+        if to.status() is not None:
+            raise SkippedError(f"cannot be moved: {display_path(act.to)} is there already")
         if os.fstat(to.folder).st_dev != deed.status.st_dev:
             return _copied(deed, to)
         try:

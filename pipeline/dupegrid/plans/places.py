@@ -100,6 +100,10 @@ class Roots:
         finally:
             os.close(descriptor)
 
+    def device(self, root: bytes) -> int:
+        """The volume of a root."""
+        return os.fstat(self._root(root)).st_dev
+
     def _root(self, root: bytes) -> int:
         if root not in self._opened:
             try:

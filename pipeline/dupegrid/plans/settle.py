@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from dupegrid.core.text import display_path
 from dupegrid.plans import trash
+from dupegrid.plans.actions import QUARANTINE
 from dupegrid.plans.deeds import ASIDE, COPY
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import hash_of, identity
@@ -40,6 +41,8 @@ def settle_act(done: Done, journal: Journal, roots: Roots) -> None:
     with roots.place(done.path, done.meant["root"]) as place:
         event, facts = _SETTLED.get(done.meant["action"], _aside)(done, place, roots)
         place.flush()
+    if event == "not done":
+        prune(done, roots)
     journal.note(event, done.id, **facts)
 
 
@@ -48,6 +51,8 @@ def settle_undo(done: Done, journal: Journal, roots: Roots) -> None:
     with roots.place(done.path, done.meant["root"]) as place:
         back = _link_back(done, place) if done.value("to") is None else _moved_back(done, place, roots)
         place.flush()
+    if back:
+        prune(done, roots)
     journal.note("undone" if back else "not undone", done.id)
 
 
@@ -207,6 +212,17 @@ def _link_back(done: Done, place: Place) -> bool:
     if unfinished.status() is not None:
         unfinished.unlink()
     return place.status() is not None and not is_link(place, done)
+
+
+def prune(done: Done, roots: Roots) -> None:
+    """Remove the folders of a quarantine that are empty now."""
+    if done.meant["action"] != "quarantine":
+        return
+    folder = os.path.dirname(done.meant["to"])
+    while QUARANTINE in folder[len(done.meant["to_root"]) :].split(b"/"):
+        with suppress(SkippedError, OSError), roots.place(folder, done.meant["to_root"]) as place:
+            os.rmdir(place.name, dir_fd=place.folder)
+        folder = os.path.dirname(folder)
 
 
 def left_line(path: bytes, reason: str) -> str:

@@ -1,20 +1,19 @@
 """What apply did is taken back, the last first: never over a file that has come since."""
 
 import errno
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from dupegrid.core.text import display_path
-from dupegrid.plans.actions import QUARANTINE, Row, Undone
+from dupegrid.plans.actions import Row, Undone
 from dupegrid.plans.copies import copy
 from dupegrid.plans.deeds import COPY
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import facts_of, hash_of
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
-from dupegrid.plans.settle import LINK, forget, is_link, left_line, reason_of, settle, settle_undo
+from dupegrid.plans.settle import LINK, forget, is_link, left_line, prune, reason_of, settle, settle_undo
 
 _NEW_FOLDER: Final = 0o777  # as far as the umask lets it
 
@@ -47,9 +46,8 @@ def _undone(done: Done, journal: Journal, roots: Roots) -> Row:
         return _failed(done, journal, roots, reason)
     except OSError as error:
         return _failed(done, journal, roots, error)
+    prune(done, roots)
     journal.note("undone", done.id)
-    if action == "quarantine" and done.value("to") == done.meant["to"]:
-        _prune(done, roots)
     return Row(shown, action, "back", note)
 
 
@@ -126,15 +124,6 @@ def _bytes_of(done: Done, place: Place, roots: Roots) -> Iterator[Place]:
 def _is_free(place: Place) -> None:
     if place.status() is not None:
         raise SkippedError("is not put back over the file that is there now: move that away first")
-
-
-def _prune(done: Done, roots: Roots) -> None:
-    """Remove the folders of a quarantine that are empty now."""
-    folder = os.path.dirname(done.meant["to"])
-    while QUARANTINE in folder[len(done.meant["to_root"]) :].split(b"/"):
-        with suppress(SkippedError, OSError), roots.place(folder, done.meant["to_root"]) as place:
-            os.rmdir(place.name, dir_fd=place.folder)
-        folder = os.path.dirname(folder)
 
 
 def chosen_by(action: str | None, path: bytes | None, last: str | None) -> Callable[[Done], bool]:

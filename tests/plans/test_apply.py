@@ -14,7 +14,7 @@ import pytest
 import dupegrid
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError, UsageError
 from dupegrid.plans import places
-from tests.conftest import EVERY, save
+from tests.conftest import EVERY, picture, save
 from tests.helpers.forks import command
 from tests.helpers.plans import Faults, KilledError, file_hash, plan_rows, planned, sidecar, state, write_plan
 
@@ -265,9 +265,42 @@ def test_a_sidecar_goes_with_its_picture_or_stays_with_it(run: dupegrid.Run) -> 
     assert "goes with" in reasons(found)["same.png"]
 
 
-def test_verify_looks_at_all_pixels(run: dupegrid.Run) -> None:
-    rows = planned(run)
-    assert dupegrid.apply(run, verify=True, **QUIET).counts == {"done": len(rows)}
+def test_a_raw_goes_for_one_that_is_equal_and_stays_else(run: dupegrid.Run) -> None:
+    (first, *_), folder = (row for row in plan_rows(run) if "same" in row["path"]), photos(run)
+    own, kept = folder / "b/same.dng", folder / "a/one.dng"
+    for path in (own, kept):
+        path.write_bytes(b"raw")
+    row, its = sidecar(first, own), sidecar(first, kept)
+    row |= {f"keeper_{name}": its[name] for name in ("path", "path_raw", "size_bytes", "mtime_ns", "ctime_ns", "inode")}
+    row |= {"file_hash": file_hash(own), "keeper_file_hash": file_hash(kept), "keeper": None}
+    write_plan(run, [first, row])
+    assert dupegrid.apply(run, **QUIET).counts == {"done": 2}
+    assert not own.exists()
+    dupegrid.undo(run, **QUIET)
+    kept.write_bytes(b"war")
+    found = dupegrid.apply(run, **QUIET)
+    assert found.counts == {"skipped": 2}
+    assert "the picture to keep" in reasons(found)["same.dng"]
+    write_plan(run, [first, row | {"keeper_file_hash": "0" * 32}])
+    with pytest.raises(UsageError, match="not equal to the file that is kept for it"):
+        dupegrid.apply(run, **QUIET)
+
+
+def test_verify_looks_at_all_pixels(tmp_path: Path) -> None:
+    drawn = picture(5, (640, 480))
+    for name, box in (("a.png", None), ("b.jpg", None), ("c.png", (300, 200, 330, 230))):
+        changed = drawn.copy()
+        if box is not None:
+            changed.paste((255, 0, 0), box)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        changed.save(tmp_path / "photos" / name)
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=16, threshold=500, scheduler="sync", **QUIET)
+    planned(run)
+    assert dupegrid.apply(run, dry_run=True, **QUIET).counts == {"would": 2}
+    found = dupegrid.apply(run, verify=True, **QUIET)
+    assert found.counts == {"done": 1, "skipped": 1}
+    (reason,) = (row.reason for row in found.rows if row.reason)
+    assert "at full size: a part differs" in reason
 
 
 def test_a_quarantine_is_in_no_later_run_and_is_put_back(run: dupegrid.Run, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Act:
     to: bytes | None = None  # where it is moved, of a quarantine,
     to_root: bytes = b""  # and the folder that was there before, in which that is
     may_copy: bool = False  # to another volume
+    keeper_decodes: bool = True  # False of what no run decodes, and is equal to its keeper byte for byte: a RAW, a film
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,10 @@ def command(act: Act) -> str:
 
 
 def _act(row: dict[str, Any], picture: dict[str, Any], placing: Placing) -> Act:
-    path, keeper = row["path_raw"], picture["keeper_path_raw"]
+    path, is_picture = row["path_raw"], row is picture
+    of = row if row["file_hash"] is not None else picture  # a sidecar has no keeper but that of its picture
+    keeper = of["keeper_path_raw"]
     root, keeper_root = placing.root_of(path) or b"", placing.root_of(keeper) or b""
-    is_picture = row is picture
     moved = row["action"] == "quarantine" and root
     to, to_root = placing.set_aside(path, root) if moved else (None, b"")
     return Act(
@@ -170,11 +172,12 @@ def _act(row: dict[str, Any], picture: dict[str, Any], placing: Placing) -> Act:
         was=_stamp(row, ""),
         keeper=keeper,
         keeper_root=keeper_root,
-        keeper_was=_stamp(picture, "keeper_"),
+        keeper_was=_stamp(of, "keeper_"),
         pair=(row["image"], picture["keeper"]) if is_picture else None,
         goes_with=None if is_picture else picture["path_raw"],
         to=to,
         to_root=to_root,
+        keeper_decodes=is_picture or of is picture or keeper == picture["keeper_path_raw"],
         may_copy=placing.quarantine is not None,
     )
 

@@ -121,7 +121,7 @@ class _Doing:
             keeper = stack.enter_context(self._roots.place(act.keeper, act.keeper_root))
         except SkippedError as reason:
             raise SkippedError(f"is left: the picture to keep {reason}") from None
-        keeper_status = self._keepers.check(keeper, act.keeper_was)
+        keeper_status = self._keepers.check(keeper, act.keeper_was, act.keeper_decodes)
         if identity(status) == identity(keeper_status) and (status.st_nlink < 2 or act.action in LINKS):
             raise SkippedError("is the picture to keep itself, by another name")
         if self._care.verify and act.pair is not None:

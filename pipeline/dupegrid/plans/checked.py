@@ -52,7 +52,7 @@ def check_plan(plan: pa.Table, images: pa.Table, clusters: pa.Table, config: Con
     checked = _Checked(images, clusters, config)
     rows = plan.to_pylist()
     going = [row for row in rows if row["action"] != "keep"]
-    keepers = {row["keeper"] for row in going}
+    keepers = {row["keeper_path_raw"] for row in going}
     for path, count in Counter(row["path_raw"] for row in going).items():
         if count > 1:
             raise refused(path, "is in it twice")
@@ -63,10 +63,10 @@ def check_plan(plan: pa.Table, images: pa.Table, clusters: pa.Table, config: Con
         checked.place(row["path_raw"])
         if row["goes_with"] is None:
             checked.picture(row)
-            if row["image"] in keepers:
-                raise refused(row["path_raw"], "is to be kept for others")
         else:
             checked.companion(row, pictures.get(row["goes_with"]))
+        if row["path_raw"] in keepers:
+            raise refused(row["path_raw"], "is to be kept for others")
     checked.one_stays(pictures)
 
 
@@ -119,10 +119,14 @@ class _Checked:
         if picture is None or picture["action"] != row["action"] or row["action"] in LINKS:
             raise refused(path, "goes with a picture to which that does not happen")
         folder, name = os.path.split(picture["path_raw"])
-        stem = os.path.splitext(name)[0]
-        if os.path.dirname(path) != folder or not os.path.basename(path).startswith(stem + b"."):
+        stem = os.path.splitext(name)[0].partition(b"(")[0]  # 'a.jpg(1).json' is of 'a(1).jpg'
+        if os.path.dirname(path) != folder or not os.path.basename(path).startswith(stem):
             raise refused(path, "is not named after the picture that it goes with")
+        if row["file_hash"] is not None and row["file_hash"] != row["keeper_file_hash"]:
+            raise refused(path, "is not equal to the file that is kept for it")
         known = self._image(self._by_path.get(path))
+        if known is not None and known["status"] == "ok" and row["file_hash"] is None:
+            raise refused(path, "is a picture, and none is kept for it")
         if known is not None and known["link_kind"] == "symbolic":
             raise refused(path, "is a symbolic link, or leads over one")
         role = self._roles.get(self._by_path.get(path, -1))

@@ -81,14 +81,20 @@ class Keepers:
         self._timeout_s, self._reading = timeout_s, Reading(side=16, exact=True, max_pixels=max_pixels)
         self._whole: dict[bytes, tuple[Identity, int]] = {}
 
-    def check(self, place: Place, was: Stamp) -> os.stat_result:
-        """The status of a keeper that is there, is unchanged and decodes. SkippedError otherwise."""
+    def check(self, place: Place, was: Stamp, decodes: bool = True) -> os.stat_result:
+        """The status of a keeper that is there, is unchanged and `decodes`. SkippedError otherwise.
+
+        One that no run decodes is read to its end instead.
+        """
         try:
             status = unchanged(place, was)
         except SkippedError as reason:
             raise SkippedError(f"the picture to keep {reason}") from None
         seen = (identity(status), status.st_ctime_ns)
-        if self._whole.get(place.path) != seen:
+        if not decodes:
+            if hash_of(place, status) != was.file_hash:
+                raise SkippedError("the picture to keep holds other bytes than when it was indexed")
+        elif self._whole.get(place.path) != seen:
             found = decoded(place, status, self._reading, self._timeout_s)
             if found.status != "ok" or found.file_hash != was.file_hash:
                 problem = f"{found.status}: {found.error}" if found.status != "ok" else "it holds other bytes"

@@ -39,6 +39,8 @@ def _undone(done: Done, journal: Journal, roots: Roots) -> Row:
         why = "was deleted for good" if action == "delete" else "is not found in the trash"
         return Row(shown, action, "gone", why)
     try:
+        if done.value("to") is not None:
+            _check_there(done, roots)
         with roots.place(done.path, done.meant["root"], make=_NEW_FOLDER) as place:
             note = (_link_replaced if done.value("to") is None else _moved)(done, place, journal, roots)
             place.flush()
@@ -119,6 +121,13 @@ def _bytes_of(done: Done, place: Place, roots: Roots) -> Iterator[Place]:
         if status is None or hash_of(keeper, status) != done.meant["was"]["hash"]:
             raise SkippedError("cannot be made again: the picture that the link led to is gone or has changed")
         yield keeper
+
+
+def _check_there(done: Done, roots: Roots) -> None:
+    """Raise MissingError where a file is not where it was moved: no folder is made for it then."""
+    with roots.place(done.value("to"), done.value("to_root")) as to:
+        if to.status() is None:
+            raise MissingError(f"is not in {display_path(to.path)} any more")
 
 
 def _is_free(place: Place) -> None:

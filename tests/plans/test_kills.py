@@ -16,7 +16,7 @@ from tests.helpers.forks import fork_decoders
 from tests.helpers.plans import Faults, KilledError, file_hash, plan_rows, planned, state, write_plan
 
 LONG = bool(os.environ.get("DUPEGRID_LONG"))
-KILLS = int(os.environ.get("DUPEGRID_KILLS", "100")) if LONG else 3
+KILLS = int(os.environ.get("DUPEGRID_KILLS", "100")) if LONG else 2
 QUIET = {"quiet": True}
 
 
@@ -96,7 +96,7 @@ def killed(work: Callable[[], object], after_s: float) -> bool:
 
 @pytest.mark.slow
 def test_killed_at_random_moments_nothing_is_lost(tmp_path: Path) -> None:
-    run = collection(tmp_path, 100 if LONG else 6, 20 if LONG else 5)
+    run = collection(tmp_path, 100 if LONG else 6, 20 if LONG else 3)
     photos, moments = tmp_path / "photos", random.Random(0)
     before = state(photos)
     began_s = time.monotonic()

@@ -30,7 +30,7 @@ from tests.conftest import picture
 from tests.helpers.plans import Faults, KilledError, state
 
 LONG = bool(os.environ.get("DUPEGRID_LONG"))
-RUNS, STEPS = (int(os.environ.get("DUPEGRID_MODELS", "1000")), 50) if LONG else (8, 20)
+RUNS, STEPS = (int(os.environ.get("DUPEGRID_MODELS", "1000")), 50) if LONG else (6, 20)
 
 
 def _encoded(seed: int, kind: str) -> bytes:

@@ -4,7 +4,7 @@ import os
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
@@ -18,18 +18,19 @@ from dupegrid.plans.checked import check_plan, folders_of, read_plan
 from dupegrid.plans.journal import Done, reading, writing
 from dupegrid.plans.undo import applies, chosen_by, undo_acts
 from dupegrid.storage.bucket import BucketPath
+from dupegrid.storage.schemas import MATCHES
 
 
-def apply(
-    run_dir: StrPath,
-    *,
-    dry_run: bool = False,
-    verify: bool = False,
-    stop_on_error: bool = False,
-    quarantine: StrPath | None = None,
-    delete_for_good: bool = False,
-    quiet: bool = False,
-) -> Applied:
+class ApplyOptions(TypedDict, total=False):
+    """How `apply` goes about it."""
+
+    verify: bool
+    stop_on_error: bool
+    quarantine: StrPath | None
+    delete_for_good: bool
+
+
+def apply(run_dir: StrPath, *, dry_run: bool = False, quiet: bool = False, **options: Unpack[ApplyOptions]) -> Applied:
     """Do what plan.parquet of a run says with its files, each looked at again right before.
 
     The journal knows all of it. A file that is not as it was indexed, or whose picture to keep is not, is left alone
@@ -39,20 +40,24 @@ def apply(
     on another volume. Where the plan deletes, `delete_for_good` has to say so too. Raises UsageError for what the
     caller can put right.
     """
-    aside = None if quarantine is None else _quarantine(quarantine)
+    for name in options.keys() - ApplyOptions.__annotations__.keys():
+        raise UsageError(f"apply takes no {name!r}: {', '.join(ApplyOptions.__annotations__)}, dry_run and quiet")
+    named = options.get("quarantine")
+    aside = None if named is None else _quarantine(named)
+    careful = options.get("verify", False), options.get("stop_on_error", False)
     with nullcontext() if dry_run else _on_disk(run_dir).run_dir.locked():
         run = _on_disk(run_dir)
-        care = Care(dry_run, verify, stop_on_error, run.config.file_timeout, run.config.max_pixels)
+        care = Care(dry_run, *careful, run.config.file_timeout, run.config.max_pixels)
         plan = _checked_plan(run)
         forever = totals(plan).files.get("delete", 0)
-        if forever and not (delete_for_good or dry_run):
+        if forever and not (options.get("delete_for_good") or dry_run):
             raise UsageError(
                 f"the plan deletes {counted(forever, 'file')} for good, which no undo brings back: "
                 "say --delete-for-good, or plan another action"
             )
         apply_id = new_id(datetime.now())
         acts = acts_of(plan, Placing(folders_of(run.config, run.images), apply_id, aside))
-        matches = run.match_scores
+        matches = run.match_scores if care.verify else MATCHES.empty_table()
         opened = nullcontext(reading(run.path)) if dry_run else writing(run.path)
         with opened as journal, Terminal(quiet=quiet).stage("apply", len(acts), "files") as advance:
             return apply_acts(acts, journal, care, apply_id, matches, advance)

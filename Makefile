@@ -25,7 +25,7 @@ test-crash: $(VENV)/.dev
 
 # apply and undo: killed at every call and at random moments, and 1,000 collections that live.
 test-apply: $(VENV)/.dev
-	DUPEGRID_LONG=1 $(BIN)/python -m pytest -s tests/plans
+	DUPEGRID_LONG=1 $(BIN)/python -m pytest -s -o faulthandler_timeout=0 tests/plans
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(WITH_ALL)

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dupegrid.app.act import apply, journal, undo
     from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
     from dupegrid.app.ask import evaluate, folders, leakage, top, unique
     from dupegrid.app.decide import decide
@@ -32,6 +33,7 @@ _HOMES = {
     "review": "app.review",
     "demo": "app.demo",
     "open_run": "app.opening",
+    **dict.fromkeys(("apply", "journal", "undo"), "app.act"),
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
     **dict.fromkeys(("evaluate", "folders", "leakage", "top", "unique"), "app.ask"),
 }
@@ -41,6 +43,7 @@ __all__ = [
     "FastDifPy",
     "FastDiffPyConfig",
     "Run",
+    "apply",
     "cluster",
     "compare",
     "decide",
@@ -50,6 +53,7 @@ __all__ = [
     "export",
     "folders",
     "index",
+    "journal",
     "leakage",
     "open_run",
     "plan",
@@ -58,6 +62,7 @@ __all__ = [
     "run",
     "status",
     "top",
+    "undo",
     "unique",
 ]
 

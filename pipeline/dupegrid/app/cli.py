@@ -10,7 +10,7 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Annotated, Final, NoReturn
 
-from dupegrid.app import verbs_ask, verbs_find, verbs_hand_on, verbs_look, verbs_plan, verbs_review
+from dupegrid.app import verbs_act, verbs_ask, verbs_find, verbs_hand_on, verbs_look, verbs_plan, verbs_review
 from dupegrid.app.flags import BadCall, Exit, app, option
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.start import without_pandas
@@ -21,6 +21,7 @@ VERBS: Final = {
     "Look": (verbs_look.status, verbs_look.report, verbs_look.explain),
     "Ask": (verbs_ask.folders, verbs_ask.unique, verbs_ask.top, verbs_ask.leakage, verbs_ask.evaluate),
     "Decide": (verbs_plan.plan, verbs_plan.decide, verbs_review.review),
+    "Act": (verbs_act.apply, verbs_act.undo, verbs_act.journal),
     "Hand on": (verbs_hand_on.export,),
     "Try": (verbs_find.demo,),
 }

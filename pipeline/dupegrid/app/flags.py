@@ -112,3 +112,8 @@ def say(result: dict[str, Any], lines: list[str], as_json: bool) -> None:
         raise DupegridError(
             f"cannot write the result to standard output ({error.strerror}); all else is done"
         ) from None
+
+
+def confirmed(question: str) -> bool:
+    """Whether the person at the terminal says yes."""
+    return typer.confirm(question, err=True)

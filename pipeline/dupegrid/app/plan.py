@@ -20,8 +20,9 @@ from dupegrid.core.text import printable
 from dupegrid.core.values import StrPath, located
 from dupegrid.images.hashing import hashes_of
 from dupegrid.images.sources import Sources
+from dupegrid.plans.actions import LINKS
 from dupegrid.plans.beside import beside
-from dupegrid.plans.plan import LINKS, Totals, between_folders, kept, loses_metadata, plan_of, totals_of
+from dupegrid.plans.plan import Totals, between_folders, kept, loses_metadata, plan_of, totals_of
 from dupegrid.plans.units import with_lost_sidecars, with_units
 from dupegrid.plans.where import chosen
 from dupegrid.results.keepers import Keeping

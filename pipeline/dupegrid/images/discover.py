@@ -12,7 +12,7 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError
 from dupegrid.core.text import display_path, printable
 from dupegrid.core.values import resolved
-from dupegrid.images.listing import Found, Rows, has_extension, is_ignored, names_below
+from dupegrid.images.listing import Found, Rows, has_extension, is_ignored, is_ours, names_below
 from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Source, Sources, source
 
@@ -102,7 +102,7 @@ class _Walk:
                     for entry in entries:
                         if self._names and is_ignored(os.fsdecode(entry.name), self._names):
                             continue
-                        status = self._status(entry)
+                        status = None if is_ours(entry.name) else self._status(entry)
                         if status is None:
                             continue
                         links = over_link or (self._follow and entry.is_symlink())

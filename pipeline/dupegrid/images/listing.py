@@ -3,6 +3,7 @@
 import contextlib
 import fnmatch
 import os
+import re
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +33,7 @@ class Stamps(NamedTuple):
 
 Found = tuple[bytes, os.stat_result | Stamps, bool]  # path, status, whether a symbolic link was followed to get there
 
+_ON_ITS_WAY = re.compile(rb"\.dupegrid-\d{8}-\d{6}-[0-9a-f]{6}-\d+\.(aside|copy|link)")  # as plans/deeds.py has it
 _SAMPLE = 8  # files of a device that are looked at twice
 _TOLD_EVERY = 1000  # files
 
@@ -153,6 +155,11 @@ def stamps(place: bytes, name: bytes, size_bytes: int, mtime_ns: int, proof: Seq
 def plain(path: bytes) -> bytes:
     """A path as its names are: without the escapes of web addresses."""
     return unquote_to_bytes(path) if path.startswith((b"http://", b"https://")) else path
+
+
+def is_ours(name: bytes) -> bool:
+    """Whether a file or folder of this name is one that `apply` put there: a quarantine, or a file on its way."""
+    return name == b".dupegrid-quarantine" or _ON_ITS_WAY.fullmatch(name) is not None
 
 
 def names_below(folder: bytes, path: bytes) -> list[str]:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Ints
+from dupegrid.plans.actions import LINKS
 from dupegrid.storage.schemas import PLAN
 
-LINKS: Final = ("hardlink", "symlink", "reflink")  # the actions that need files that are equal byte for byte
 _OF_IMAGE: Final = ("path", "path_raw", "size_bytes", "mtime_ns", "ctime_ns", "device", "inode", "file_hash")
 # What a file may have that its keeper lacks. An earlier mtime is said, and stops nothing: copies often have one.
 _METADATA: Final = {"date": "taken_at", "gps": "has_gps", "icc": "has_icc", "camera": "camera"}

@@ -1,0 +1,151 @@
+"""The verbs that act on a user's files: apply, undo, journal; a Run or its path -> records of what was done."""
+
+import os
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from dupegrid.app.opening import open_run
+from dupegrid.app.run import Run
+from dupegrid.app.terminal import Terminal
+from dupegrid.core.errors import UsageError
+from dupegrid.core.text import counted, display_path, printable, shown
+from dupegrid.core.values import StrPath, resolved
+from dupegrid.plans.actions import Applied, AskedFor, Placing, Undone, acts_of, totals
+from dupegrid.plans.apply import Care, apply_acts, new_id
+from dupegrid.plans.checked import check_plan, folders_of, read_plan
+from dupegrid.plans.journal import Done, reading, writing
+from dupegrid.plans.undo import applies, chosen_by, undo_acts
+from dupegrid.storage.bucket import BucketPath
+from dupegrid.storage.schemas import MATCHES
+
+
+class ApplyOptions(TypedDict, total=False):
+    """How `apply` goes about it."""
+
+    verify: bool
+    stop_on_error: bool
+    quarantine: StrPath | None
+    delete_for_good: bool
+
+
+def apply(run_dir: StrPath, *, dry_run: bool = False, quiet: bool = False, **options: Unpack[ApplyOptions]) -> Applied:
+    """Do what plan.parquet of a run says with its files, each looked at again right before.
+
+    The journal knows all of it. A file that is not as it was indexed, or whose picture to keep is not, is left alone
+    with its reason; a plan that the tables of the run do not bear out is refused whole. `dry_run` only says what would
+    be done. `verify` reads both files again: byte for byte, or of near duplicates all pixels. `stop_on_error` ends at
+    the first file that is left alone. `quarantine` is a folder to move files to, in the place of one in each PATH, also
+    on another volume. Where the plan deletes, `delete_for_good` has to say so too. Raises UsageError for what the
+    caller can put right.
+    """
+    for name in options.keys() - ApplyOptions.__annotations__.keys():
+        raise UsageError(f"apply takes no {name!r}: {', '.join(ApplyOptions.__annotations__)}, dry_run and quiet")
+    named = options.get("quarantine")
+    aside = None if named is None else _quarantine(named)
+    careful = options.get("verify", False), options.get("stop_on_error", False)
+    with nullcontext() if dry_run else _on_disk(run_dir).run_dir.locked():
+        run = _on_disk(run_dir)
+        care = Care(dry_run, *careful, run.config.file_timeout, run.config.max_pixels)
+        plan = _checked_plan(run)
+        forever = totals(plan).files.get("delete", 0)
+        if forever and not (options.get("delete_for_good") or dry_run):
+            raise UsageError(
+                f"the plan deletes {counted(forever, 'file')} for good, which no undo brings back: "
+                "say --delete-for-good, or plan another action"
+            )
+        apply_id = new_id(datetime.now())
+        acts = acts_of(plan, Placing(folders_of(run.config, run.images), apply_id, aside))
+        matches = run.match_scores if care.verify else MATCHES.empty_table()
+        opened = nullcontext(reading(run.path)) if dry_run else writing(run.path)
+        with opened as journal, Terminal(quiet=quiet).stage("apply", len(acts), "files") as advance:
+            return apply_acts(acts, journal, care, apply_id, matches, advance)
+
+
+def plan_totals(run_dir: StrPath) -> AskedFor:
+    """What the plan of a run asks for. The plan is held against the run, as by `apply`."""
+    return totals(_checked_plan(_on_disk(run_dir)))
+
+
+def undo(
+    run_dir: StrPath,
+    path: StrPath | None = None,
+    *,
+    last: bool = False,
+    action: str | None = None,
+    quiet: bool = False,
+) -> Undone:
+    """Put back what `apply` moved, threw into the trash or made a link of, with times and modes; all, or what is named.
+
+    `path` is a file as it was called, or a folder; `last` are the acts of the last apply of which some stand; `action`
+    is the id of an apply or of one act. Nothing that has come since is replaced.
+    """
+    if sum((path is not None, last, action is not None)) > 1:
+        raise UsageError("undo takes one of PATH, --last and --action: leave the others out")
+    with _on_disk(run_dir).run_dir.locked():
+        run = _on_disk(run_dir)
+        with writing(run.path) as journal:
+            standing = [done for done in journal.acts.values() if done.is_standing or done.outcome is None]
+            ids = {name for done in journal.acts.values() for name in (done.id, done.id.rpartition("-")[0])}
+            if action is not None and action not in ids:
+                raise UsageError(
+                    f"the journal knows no {printable(action)}: 'dupegrid journal {shown(run.path)}' lists all"
+                )
+            newest = ["", *applies(standing)][-1] if last else None
+            chosen = chosen_by(action, None if path is None else _raw(path), newest)
+            with Terminal(quiet=quiet).stage("undo", sum(map(chosen, standing)), "files") as advance:
+                return undo_acts(journal, chosen, advance)
+
+
+def journal(run_dir: StrPath) -> list[dict[str, Any]]:
+    """All that was ever done to files by `apply` and `undo`, in its order: a record an act."""
+    return [_record(done) for done in reading(_on_disk(run_dir).path).acts.values()]
+
+
+def _record(done: Done) -> dict[str, Any]:
+    to = done.value("to")
+    state = {None: "unfinished", "done": "done", "not done": "taken back"}[done.outcome]
+    return {
+        "id": done.id,
+        "at": done.meant["at"],
+        "action": done.meant["action"],
+        "path": display_path(done.path),
+        "to": None if to is None else display_path(to),
+        "keeper": display_path(done.meant["keeper"]),
+        "size_bytes": done.meant["was"]["size"],
+        "state": "undone" if done.undo == "done" else state,
+    }
+
+
+def _on_disk(run_dir: StrPath) -> Run:
+    """A run whose lock and journal are on a disk of this machine."""
+    run = open_run(run_dir)
+    if isinstance(run.path, BucketPath):
+        raise UsageError(
+            f"{printable(str(run.path))} is in a bucket: copy it to a disk of the machine with the pictures"
+        )
+    return run
+
+
+def _checked_plan(run: Run) -> Any:
+    plan = read_plan(run.path / "plan.parquet")
+    check_plan(plan, run.images, run.clusters, run.config)
+    return plan
+
+
+def _quarantine(folder: StrPath) -> bytes:
+    try:
+        place = resolved(folder)
+    except ValueError as error:
+        raise UsageError(f"--quarantine {error}") from None
+    if not Path(place).is_dir():
+        raise UsageError(f"--quarantine {printable(place)} is no folder: make it first")
+    return os.fsencode(place)
+
+
+def _raw(path: StrPath) -> bytes:
+    try:
+        return os.fsencode(resolved(path))
+    except ValueError as error:
+        raise UsageError(f"the PATH {error}") from None

@@ -1,0 +1,58 @@
+"""The results of the verbs that act, as lines for people."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from dupegrid.core.text import counted, size_text
+from dupegrid.plans.actions import Applied, AskedFor, Row, Undone
+from dupegrid.storage.schemas import ACTIONS
+
+_SHOWN: Final = 20  # rows with a reason; --json has all
+_WORDS: Final = {
+    "done": "done",
+    "would": "would do",
+    "back": "put back",
+    "before": "done before",
+    "missing": "missing",
+    "skipped": "left alone",
+    "gone": "gone",
+}
+
+
+def totals_lines(found: AskedFor) -> list[str]:
+    lines = [f"{action:<11} {counted(count, 'file')}: {ACTIONS[action]}" for action, count in found.files.items()]
+    return [*(lines or ["plan        nothing to do"]), f"size        {size_text(found.bytes)}"]
+
+
+def apply_lines(found: Applied) -> list[str]:
+    lines = [row.command or row.path for row in found.rows if row.outcome == "would"]
+    lines += _counts(found.counts)
+    if not found.dry_run:
+        lines += [f"freed       {size_text(found.bytes)}", f"id          {found.id}"]
+    return lines + _left(found.rows)
+
+
+def undo_lines(found: Undone) -> list[str]:
+    return _counts(found.counts) + _left(found.rows)
+
+
+def journal_lines(found: Sequence[dict[str, Any]]) -> list[str]:
+    lines = []
+    for act in found:
+        to = f" -> {act['to']}" if act["to"] else ""
+        lines.append(f"{act['id']}  {act['at']}  {act['action']} {act['state']}  {act['path']}{to}")
+    return lines or ["journal     nothing was done"]
+
+
+def _counts(counts: dict[str, int]) -> list[str]:
+    lines = [f"{_WORDS[name]:<11} {counted(counts[name], 'file')}" for name in _WORDS if name in counts]
+    return lines or ["done        nothing"]
+
+
+def _left(rows: Sequence[Row]) -> list[str]:
+    """The files of which there is something to say."""
+    told = [row for row in rows if row.reason is not None and row.outcome != "before"]
+    lines = [f"{_WORDS[row.outcome]:<11} {row.path}: {row.reason}" for row in told[:_SHOWN]]
+    if len(told) > _SHOWN:
+        lines.append(f"            and {counted(len(told) - _SHOWN, 'file')} more, which --json lists")
+    return lines

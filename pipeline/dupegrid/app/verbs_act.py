@@ -1,0 +1,81 @@
+"""The verbs that act on files: apply, undo, journal."""
+
+import sys
+from typing import Annotated
+
+import dupegrid as api
+from dupegrid.app.act import plan_totals
+from dupegrid.app.flags import Json, RunDir, argument, confirmed, option, say
+from dupegrid.app.lines_act import apply_lines, journal_lines, totals_lines, undo_lines
+from dupegrid.core.errors import UsageError
+from dupegrid.core.text import counted, printable
+
+Yes = Annotated[bool, option("--yes", help="Do not ask.")]
+
+
+def apply(
+    run_dir: RunDir,
+    yes: Yes = False,
+    dry_run: Annotated[bool, option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    verify: Annotated[
+        bool, option("--verify", help="Read both files again: byte for byte, or all pixels of near duplicates.")
+    ] = False,
+    stop_on_error: Annotated[bool, option("--stop-on-error", help="End at the first file that is left alone.")] = False,
+    quarantine: Annotated[
+        str | None, option(metavar="DIR", help="Move files there, by default into .dupegrid-quarantine in their PATH.")
+    ] = None,
+    delete_for_good: Annotated[
+        bool, option("--delete-for-good", help="Where the plan deletes: no undo brings that back.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Do what the plan of RUN says, each file looked at again.
+
+    What is not as it was is left alone, with the reason. `dupegrid undo` puts back.
+    """
+    if not (yes or dry_run):
+        _ask(totals_lines(plan_totals(run_dir)), "apply", as_json)
+    found = api.apply(
+        run_dir,
+        dry_run=dry_run,
+        verify=verify,
+        stop_on_error=stop_on_error,
+        quarantine=quarantine,
+        delete_for_good=delete_for_good,
+    )
+    say(found.as_dict(), apply_lines(found), as_json)
+
+
+def undo(
+    run_dir: RunDir,
+    path: Annotated[str | None, argument(metavar="PATH", help="Only this file, as it was called, or folder.")] = None,
+    yes: Yes = False,
+    last: Annotated[bool, option("--last", help="Only the last apply.")] = False,
+    action: Annotated[str | None, option(metavar="ID", help="Only this apply, or act, of the journal.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put back what apply did to files; nothing is replaced.
+
+    With times and modes, also after a crash. All of it, where nothing is named.
+    """
+    if not yes:
+        done = sum(act["state"] == "done" for act in api.journal(run_dir))
+        _ask([f"undo        up to {counted(done, 'file')}"], "undo", as_json)
+    found = api.undo(run_dir, path, last=last, action=action)
+    say(found.as_dict(), undo_lines(found), as_json)
+
+
+def journal(run_dir: RunDir, as_json: Json = False) -> None:
+    """All that was ever done to files by RUN."""
+    found = api.journal(run_dir)
+    say({"journal": found}, journal_lines(found), as_json)
+
+
+def _ask(lines: list[str], verb: str, as_json: bool) -> None:
+    """Go on only where a person says so."""
+    if as_json or sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(f"{verb} asks before it changes files, and nobody is there: say --yes")
+    for line in lines:
+        print(printable(line), file=sys.stderr)
+    if not confirmed("Go on?"):
+        raise UsageError("nothing was done")

@@ -1,0 +1,173 @@
+"""A plan that was checked -> what is done, a unit after another: looked at on the disk, meant, done, noted."""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from dupegrid.core.errors import DupegridError
+from dupegrid.core.text import display_path, printable
+from dupegrid.plans import trash
+from dupegrid.plans.actions import LINKS, Act, Applied, Row, command, units
+from dupegrid.plans.checked import orientation_of
+from dupegrid.plans.deeds import Deed, do
+from dupegrid.plans.journal import Done, Journal
+from dupegrid.plans.looks import Keepers, identity, same_at_full_size, unchanged
+from dupegrid.plans.places import MissingError, Place, Roots, SkippedError
+from dupegrid.plans.settle import is_link, left_line, reason_of, settle, settle_act
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Care:
+    """How carefully an apply goes about it."""
+
+    dry_run: bool = False
+    verify: bool = False  # both files are read again, and compared
+    stop_on_error: bool = False
+    timeout_s: float = 60.0  # of a decoder
+    max_pixels: int = 250_000_000
+
+
+def new_id(now: datetime) -> str:
+    """What an apply is known by: its moment, and what no other has."""
+    return f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def apply_acts(
+    acts: Sequence[Act], journal: Journal, care: Care, apply_id: str, matches: pa.Table, advance: Advance
+) -> Applied:
+    """Carry out acts in their order, or with `dry_run` only look; goes on from what the journal says.
+
+    `matches` are those of the run, for `care.verify`. DupegridError where the journal cannot be written, and with
+    `stop_on_error` at the first file that is left alone.
+    """
+    if any(act.action == "trash" for act in acts):
+        trash.check_there()
+    with Roots() as roots:
+        left = [] if care.dry_run else settle(journal, roots)
+        if left and care.stop_on_error:
+            raise DupegridError(left_line(*left[0]))
+        doing = _Doing(journal, roots, care, apply_id, matches)
+        rows = [Row(display_path(path), "settle", "skipped", left_line(path, reason)) for path, reason in left]
+        for unit in units(acts):
+            for row in doing.unit(unit):
+                rows.append(row)
+                if care.stop_on_error and row.outcome in ("skipped", "missing"):
+                    raise DupegridError(
+                        f"stopped at {printable(row.path)}, which {row.reason}; what was done before is kept: "
+                        "'dupegrid journal' lists it, and without --stop-on-error the others go on"
+                    )
+            advance(len(unit))
+    return Applied(apply_id, care.dry_run, dict(Counter(row.outcome for row in rows)), doing.freed_bytes, rows)
+
+
+class _Doing:
+    """An apply at work."""
+
+    def __init__(self, journal: Journal, roots: Roots, care: Care, apply_id: str, matches: pa.Table) -> None:
+        self.freed_bytes = 0
+        self._journal, self._roots, self._care, self._matches = journal, roots, care, matches
+        self._keepers = Keepers(care.timeout_s, care.max_pixels)
+        self._before = {done.path: done for done in journal.acts.values() if done.is_standing}
+        self._prefix, self._number = apply_id, 0
+
+    def unit(self, acts: Sequence[Act]) -> Iterator[Row]:
+        """What becomes of files that go together or not at all."""
+        with ExitStack() as stack:
+            deeds: list[Deed] = []
+            for act in acts:
+                try:
+                    deed = self._looked_at(act, stack)
+                except (SkippedError, OSError) as error:
+                    yield from _left(acts, act, error)
+                    return
+                if deed is None:
+                    yield Row(display_path(act.path), act.action, "before", "was done by an earlier apply")
+                else:
+                    deeds.append(deed)
+            for place, deed in enumerate(deeds):
+                if self._care.dry_run:
+                    yield _row(deed.act, "would")
+                    continue
+                row = self._done(deed)
+                yield row
+                if row.outcome != "done":
+                    for other in deeds[place + 1 :]:
+                        yield _row(other.act, "skipped", f"goes with {row.path}, which stays")
+                    return
+
+    def _looked_at(self, act: Act, stack: ExitStack) -> Deed | None:
+        """An act whose files are as they should be; None where an earlier apply did it."""
+        if not act.root or not act.keeper_root:
+            whose = "or its picture to keep " if act.root else ""
+            raise SkippedError(f"{whose}lies in an archive or on a server, where nothing is changed")
+        earlier = self._before.get(act.path)
+        try:
+            drop = stack.enter_context(self._roots.place(act.path, act.root))
+            if earlier is not None and self._stands(earlier, drop):
+                return None
+            status = unchanged(drop, act.was)
+        except MissingError:
+            if earlier is not None:
+                return None
+            raise
+        try:
+            keeper = stack.enter_context(self._roots.place(act.keeper, act.keeper_root))
+        except SkippedError as reason:
+            raise SkippedError(f"is left: the picture to keep {reason}") from None
+        keeper_status = self._keepers.check(keeper, act.keeper_was, act.keeper_decodes)
+        if identity(status) == identity(keeper_status) and (status.st_nlink < 2 or act.action in LINKS):
+            raise SkippedError("is the picture to keep itself, by another name")
+        if self._care.verify and act.pair is not None:
+            orientation = orientation_of(self._matches, act.pair)
+            files = (drop, status), (keeper, keeper_status)
+            same_at_full_size(act, *files, orientation, self._care.timeout_s)
+        self._number += 1
+        return Deed(f"{self._prefix}-{self._number}", act, drop, status, keeper, keeper_status, self._roots)
+
+    def _stands(self, earlier: Done, drop: Place) -> bool:
+        """Whether what an earlier apply did to a file is so still."""
+        action = earlier.meant["action"]
+        if action in ("hardlink", "symlink"):
+            return is_link(drop, earlier)
+        return action == "reflink" or drop.status() is None
+
+    def _done(self, deed: Deed) -> Row:
+        """Carry out an act. What fails is taken back, as far as that can be."""
+        try:
+            facts = do(deed, self._journal)
+        except (SkippedError, OSError) as error:
+            return self._taken_back(deed, reason_of(error))
+        self._journal.note("done", deed.id, **facts)
+        if deed.act.action == "hardlink":
+            self._keepers.linked(deed.keeper)
+        self.freed_bytes += deed.status.st_size if deed.status.st_nlink == 1 else 0
+        return _row(deed.act, "done")
+
+    def _taken_back(self, deed: Deed, reason: str) -> Row:
+        known = self._journal.acts.get(deed.id)
+        if known is None:
+            return _row(deed.act, "skipped", reason)
+        try:
+            settle_act(known, self._journal, self._roots)
+        except (SkippedError, OSError) as error:
+            reason += f"; it is half done, and the next apply or undo looks after it ({reason_of(error)})"
+        return _row(deed.act, "done" if known.outcome == "done" else "skipped", reason)
+
+
+def _left(acts: Sequence[Act], at: Act, error: Exception) -> Iterator[Row]:
+    """The rows of a unit that is left alone, as one of its files is not as it should be."""
+    reason = reason_of(error) if isinstance(error, SkippedError) else f"cannot be read: {reason_of(error)}"
+    for act in acts:
+        outcome = error.outcome if isinstance(error, SkippedError) and act is at else "skipped"
+        yield _row(act, outcome, reason if act is at else f"goes with {display_path(at.path)}, which {reason}")
+
+
+def _row(act: Act, outcome: str, reason: str | None = None) -> Row:
+    return Row(display_path(act.path), act.action, outcome, reason, command(act))

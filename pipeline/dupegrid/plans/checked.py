@@ -1,0 +1,164 @@
+"""Whether a plan may be acted on: held against the tables of its run, and refused by name before anything moves. Pure.
+
+A plan is a file that people edit and hand on. What the run itself does not say of a file does not happen to it.
+"""
+
+import os
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.config import Config
+from dupegrid.core.errors import DamagedError, StoreError, UsageError
+from dupegrid.core.text import printable, shown
+from dupegrid.images.sources import Sources
+from dupegrid.plans.actions import LINKS
+from dupegrid.plans.units import is_named_after
+from dupegrid.results.keepers import Keeping
+from dupegrid.storage.schemas import ACTIONS, PLAN
+from dupegrid.storage.tables import read_table
+
+_STAMPS: Final = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode", "file_hash")
+_IMAGES: Final = ("path_raw", "status", "link_kind", *_STAMPS)
+
+
+def read_plan(path: Path) -> pa.Table:
+    """plan.parquet (schema PLAN). StoreError where there is none, or a damaged one."""
+    again = "make it with 'dupegrid plan RUN'"
+    if not path.exists():
+        raise StoreError(f"{shown(path)} is not there yet: {again}")
+    try:
+        return read_table(path, PLAN)
+    except DamagedError as error:
+        raise StoreError(f"{shown(path)} is damaged ({error.problem}): {again}") from None
+
+
+def folders_of(config: Config, images: pa.Table) -> tuple[bytes, ...]:
+    """The folders that a run looked into; where it was given a file of paths, those around what that named too."""
+    named = config.roots.index(config.files_from) if config.files_from else -1
+    listed = images.filter(pc.equal(images["root"], named))["path_raw"].to_pylist()
+    roots = {os.fsencode(root) for root in config.roots if root != config.files_from} | set(
+        map(os.path.dirname, listed)
+    )
+    sources = Sources.of(config)
+    return tuple(sorted(root for root in roots if root.startswith(b"/") and sources.place(root) is None))
+
+
+def check_plan(plan: pa.Table, images: pa.Table, clusters: pa.Table, config: Config) -> None:
+    """Raise UsageError, naming the file, where a plan would do what its run does not allow."""
+    checked = _Checked(images, clusters, config)
+    rows = plan.to_pylist()
+    going = [row for row in rows if row["action"] != "keep"]
+    keepers = {row["keeper_path_raw"] for row in going}
+    for path, count in Counter(row["path_raw"] for row in going).items():
+        if count > 1:
+            raise refused(path, "is in it twice")
+    pictures = {row["image"]: row for row in going if row["goes_with"] is None}
+    for row in going:
+        if row["action"] not in ACTIONS:
+            raise refused(row["path_raw"], f"has the action {row['action']!r}, which there is not")
+        checked.place(row["path_raw"])
+        if row["goes_with"] is None:
+            checked.picture(row)
+        else:
+            checked.companion(row, pictures.get(row["goes_with"]))
+        if row["path_raw"] in keepers:
+            raise refused(row["path_raw"], "is to be kept for others")
+    checked.one_stays(pictures)
+
+
+class _Checked:
+    """The tables of a run, as rows of a plan are held against them."""
+
+    def __init__(self, images: pa.Table, clusters: pa.Table, config: Config) -> None:
+        self._images = images.select(list(dict.fromkeys(_IMAGES)))
+        self._roles = {row["image"]: row for row in clusters.select(["image", "cluster", "role", "keeper"]).to_pylist()}
+        self._by_path = {path: id for id, path in enumerate(images["path_raw"].to_pylist())}
+        self._keeping, self._roots, self._sources = Keeping.of(config), folders_of(config, images), Sources.of(config)
+
+    def place(self, path: bytes | None) -> None:
+        """That a path lies in a folder of the run, and not in what is protected."""
+        if not path:
+            raise UsageError("the plan has a row without a path: make it again with 'dupegrid plan RUN'")
+        if self._sources.place(path) is not None:  # of an archive or a server, and left alone
+            return
+        inside = any(path.startswith(root.rstrip(b"/") + b"/") for root in self._roots)
+        if not inside or {b"..", b"."} & set(path.split(b"/")) or b"\0" in path:
+            raise refused(path, "lies in no folder of this run")
+        table = pa.table({"path_raw": pa.array([path], pa.binary())})
+        if self._keeping.protected(table)[0]:
+            raise refused(path, "is protected")
+
+    def picture(self, row: dict[str, Any]) -> None:
+        """That a picture is a duplicate of its keeper by the tables of the run."""
+        path = row["path_raw"]
+        for id, name, of in ((row["image"], "path_raw", ""), (row["keeper"], "keeper_path_raw", "keeper_")):
+            known = self._image(id)
+            if known is None or known["path_raw"] != row[name]:
+                raise refused(path, f"is not the image {id} of images.parquet, or its keeper is not")
+            if any(known[stamp] != row[of + stamp] for stamp in _STAMPS):
+                raise refused(path, "is of another moment than images.parquet")
+            if known["link_kind"] == "symbolic":
+                raise refused(row[name], "is a symbolic link, or leads over one")
+            if known["status"] != "ok" or known["file_hash"] is None:
+                raise refused(row[name], f"is no picture that was read ({known['status']})")
+        role = self._roles.get(row["image"])
+        if role is not None and role["role"] == "keep":
+            raise refused(path, "is the one to keep of its cluster")
+        if role is None or role["role"] != "duplicate" or role["keeper"] != row["keeper"]:
+            raise refused(path, "is no duplicate of that keeper by clusters.parquet")
+        if row["action"] in LINKS and row["file_hash"] != row["keeper_file_hash"]:
+            raise refused(path, f"is to be a {row['action']}, and is not equal to its keeper byte for byte")
+
+    def companion(self, row: dict[str, Any], picture: dict[str, Any] | None) -> None:
+        """That a file goes with a picture: in its folder, named after it, and no picture that is kept elsewhere."""
+        path = row["path_raw"]
+        if picture is None or picture["action"] != row["action"] or row["action"] in LINKS:
+            raise refused(path, "goes with a picture to which that does not happen")
+        folder, name = os.path.split(picture["path_raw"])
+        if os.path.dirname(path) != folder or not is_named_after(os.path.basename(path), name):
+            raise refused(path, "is not named after the picture that it goes with")
+        if row["file_hash"] is not None and row["file_hash"] != row["keeper_file_hash"]:
+            raise refused(path, "is not equal to the file that is kept for it")
+        known = self._image(self._by_path.get(path))
+        if known is not None and known["status"] == "ok" and row["file_hash"] is None:
+            raise refused(path, "is a picture, and none is kept for it")
+        if known is not None and known["link_kind"] == "symbolic":
+            raise refused(path, "is a symbolic link, or leads over one")
+        role = self._roles.get(self._by_path.get(path, -1))
+        if role is not None and role["role"] != "duplicate":
+            raise refused(path, "is a picture that is kept")
+        if role is None and known is not None and known["status"] == "ok" and known["file_hash"] != row["file_hash"]:
+            raise refused(path, "is of another moment than images.parquet")
+
+    def one_stays(self, pictures: dict[int, dict[str, Any]]) -> None:
+        """That of each cluster the keeper stays."""
+        members = defaultdict(set)
+        for image, role in self._roles.items():
+            members[role["cluster"]].add(image)
+        for images in members.values():
+            if images <= pictures.keys():
+                raise refused(pictures[min(images)]["path_raw"], "and all others of its cluster would go")
+
+    def _image(self, id: int | None) -> dict[str, Any] | None:
+        if id is None or not 0 <= id < len(self._images):
+            return None
+        found: dict[str, Any] = {name: self._images[name][id].as_py() for name in self._images.column_names}
+        return found
+
+
+def refused(path: bytes, problem: str) -> UsageError:
+    """The error that names a file of a plan."""
+    name = printable(path.decode("utf-8", "backslashreplace"))
+    return UsageError(f"the plan is refused, and nothing was done: {name} {problem}; make it with 'dupegrid plan RUN'")
+
+
+def orientation_of(matches: pa.Table, pair: tuple[int, int]) -> str:
+    """What is done to the second of two images, the higher id, before they are compared; of no match, nothing."""
+    a, b = (matches[name].to_numpy() for name in ("a", "b"))
+    at = np.flatnonzero((a == min(pair)) & (b == max(pair)))
+    return str(matches["orientation"][int(at[0])].as_py()) if len(at) else "identity"

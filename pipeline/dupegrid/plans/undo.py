@@ -1,0 +1,153 @@
+"""What apply did is taken back, the last first: never over a file that has come since."""
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from dupegrid.core.text import display_path
+from dupegrid.plans.actions import Row, Undone
+from dupegrid.plans.copies import copy
+from dupegrid.plans.deeds import COPY
+from dupegrid.plans.journal import Done, Journal
+from dupegrid.plans.looks import facts_of, hash_of
+from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
+from dupegrid.plans.settle import LINK, forget, is_link, left_line, prune, reason_of, settle, settle_undo
+
+_NEW_FOLDER: Final = 0o777  # as far as the umask lets it
+
+
+def undo_acts(journal: Journal, chosen: Callable[[Done], bool], advance: Callable[[int], None]) -> Undone:
+    """Put back what stands of the acts that are `chosen`. DupegridError where the journal cannot be written."""
+    with Roots() as roots:
+        left = settle(journal, roots)
+        rows = [Row(display_path(path), "settle", "skipped", left_line(path, reason)) for path, reason in left]
+        for done in reversed([done for done in journal.acts.values() if done.is_standing and chosen(done)]):
+            rows.append(_undone(done, journal, roots))
+            advance(1)
+    return Undone(dict(Counter(row.outcome for row in rows)), rows)
+
+
+def _undone(done: Done, journal: Journal, roots: Roots) -> Row:
+    shown, action = display_path(done.path), done.meant["action"]
+    if action == "reflink":
+        journal.note("undo", done.id)
+        journal.note("undone", done.id)
+        return Row(shown, action, "back", "was a file of its own all along")
+    if done.value("to") is None and action in ("delete", "trash"):
+        why = "was deleted for good" if action == "delete" else "is not found in the trash"
+        return Row(shown, action, "gone", why)
+    try:
+        if done.value("to") is not None:
+            _check_there(done, roots)
+        with roots.place(done.path, done.meant["root"], make=_NEW_FOLDER) as place:
+            note = (_link_replaced if done.value("to") is None else _moved)(done, place, journal, roots)
+            place.flush()
+    except SkippedError as reason:
+        return _failed(done, journal, roots, reason)
+    except OSError as error:
+        return _failed(done, journal, roots, error)
+    prune(done, roots)
+    journal.note("undone", done.id)
+    return Row(shown, action, "back", note)
+
+
+def _failed(done: Done, journal: Journal, roots: Roots, error: Exception) -> Row:
+    """The row of a file that was not put back; what was half done of it is settled."""
+    reason, outcome = reason_of(error), getattr(error, "outcome", "skipped")
+    if done.undo == "meant":
+        try:
+            settle_undo(done, journal, roots)
+        except (SkippedError, OSError) as other:
+            reason += f"; it is half done, and the next undo looks after it ({reason_of(other)})"
+    return Row(display_path(done.path), done.meant["action"], "back" if done.undo == "done" else outcome, reason)
+
+
+def _moved(done: Done, place: Place, journal: Journal, roots: Roots) -> str | None:
+    """Move a file back to its name. Returns what is to be said of it."""
+    with roots.place(done.value("to"), done.value("to_root")) as to:
+        there, was = to.status(), done.meant["was"]
+        if there is None:
+            raise MissingError(f"is not in {display_path(to.path)} any more")
+        _is_free(place)
+        journal.note("undo", done.id, ino=there.st_ino)
+        try:
+            move(to, place)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            unfinished = place.beside(COPY % done.id.encode())
+            copy(to, unfinished, facts_of(there), None)
+            move(unfinished, place)
+            place.flush()
+            to.unlink()
+        to.flush()
+    if done.meant["action"] == "trash":
+        forget(done.value("to"), roots)
+    same = (there.st_size, there.st_mtime_ns, there.st_mode) == (was["size"], was["mtime_ns"], was["mode"])
+    return None if same else "was changed while it was away"
+
+
+def _link_replaced(done: Done, place: Place, journal: Journal, roots: Roots) -> str | None:
+    """Make a file of its own where a link is, with the bytes, the times and the mode that it had."""
+    was, here = done.meant["was"], place.status()
+    if here is not None and not is_link(place, done):
+        raise SkippedError("is not the link any more that was made: another file is there now")
+    with _bytes_of(done, place, roots) as source:
+        journal.note("undo", done.id)
+        unfinished = place.beside(COPY % done.id.encode())
+        copy(source, unfinished, was, was["hash"])
+    link = place.beside(LINK % done.id.encode())
+    if here is not None:
+        move(place, link)
+    move(unfinished, place)
+    place.flush()
+    if here is not None:
+        if not is_link(link, done):
+            raise SkippedError("was another file in the end, which lies beside it now")
+        link.unlink()
+    return None
+
+
+@contextmanager
+def _bytes_of(done: Done, place: Place, roots: Roots) -> Iterator[Place]:
+    """Where the bytes of a file that became a link are: in its keeper, or in the hard link itself."""
+    if done.meant["action"] == "hardlink" and place.status() is not None:
+        yield place
+        return
+    with roots.place(done.meant["keeper"], done.meant["keeper_root"]) as keeper:
+        status = keeper.status()
+        if status is None or hash_of(keeper, status) != done.meant["was"]["hash"]:
+            raise SkippedError("cannot be made again: the picture that the link led to is gone or has changed")
+        yield keeper
+
+
+def _check_there(done: Done, roots: Roots) -> None:
+    """Raise MissingError where a file is not where it was moved: no folder is made for it then."""
+    with roots.place(done.value("to"), done.value("to_root")) as to:
+        if to.status() is None:
+            raise MissingError(f"is not in {display_path(to.path)} any more")
+
+
+def _is_free(place: Place) -> None:
+    if place.status() is not None:
+        raise SkippedError("is not put back over the file that is there now: move that away first")
+
+
+def chosen_by(action: str | None, path: bytes | None, last: str | None) -> Callable[[Done], bool]:
+    """Which acts are undone: those of one apply or one act, those at or below a path, else all."""
+
+    def chosen(done: Done) -> bool:
+        if action is not None and done.id != action and not done.id.startswith(action + "-"):
+            return False
+        if last is not None and not done.id.startswith(last + "-"):
+            return False
+        return path is None or done.path == path or done.path.startswith(path.rstrip(b"/") + b"/")
+
+    return chosen
+
+
+def applies(acts: Iterable[Done]) -> list[str]:
+    """The ids of the applies that acts are of, in their order."""
+    return list(dict.fromkeys(done.id.rpartition("-")[0] for done in acts))

@@ -1,0 +1,454 @@
+"""apply and undo: every action, on two file systems; what is not as it was; what is refused; what is killed."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import dupegrid
+from dupegrid.core.errors import DupegridError, RunDirError, StoreError, UsageError
+from dupegrid.plans import places
+from tests.conftest import EVERY, picture, save
+from tests.helpers.forks import command
+from tests.helpers.plans import Faults, KilledError, file_hash, plan_rows, planned, sidecar, state, write_plan
+
+ACTIONS = ("quarantine", "trash", "delete", "hardlink", "symlink")
+QUIET = {"quiet": True}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of which two are copies of others, and one a near duplicate; and their run, of paths that will be."""
+    folder = tmp_path_factory.mktemp("drawn") / "photos"
+    for name, seed in (("a/one.png", 1), ("b/same.png", 1), ("b/two.png", 2), ("c/copy of two.png", 2), ("c/x.png", 3)):
+        save(folder / name, seed)
+    save(folder / "c/near.jpg", 3, quality=95)
+    os.chmod(folder / "c/copy of two.png", 0o600)
+    os.utime(folder / "c/copy of two.png", ns=(1_000_000_007, 1_000_000_007))
+    return folder
+
+
+def made(drawn: Path, folder: Path) -> dupegrid.Run:
+    shutil.copytree(drawn, folder / "photos")
+    return dupegrid.run(folder / "photos", out=folder / "run", thumb=16, scheduler="sync", **QUIET)
+
+
+@pytest.fixture
+def run(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dupegrid.Run:
+    _trash_in(tmp_path, monkeypatch)
+    return made(drawn, tmp_path)
+
+
+def _trash_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the trash of the user in a folder."""
+    other = pytest.importorskip("send2trash.plat_other")
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "share"))
+    monkeypatch.setattr(other, "XDG_DATA_HOME", os.fsencode(folder / "share"))
+    monkeypatch.setattr(other, "HOMETRASH_B", os.fsencode(folder / "share/Trash"))
+
+
+@pytest.fixture(params=["disk", "memory"])
+def somewhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the disk, and one on a tmpfs."""
+    _trash_in(tmp_path, monkeypatch)
+    if request.param == "disk":
+        yield tmp_path
+        return
+    if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("no file system in memory here (/dev/shm)")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def photos(run: dupegrid.Run) -> Path:
+    return run.path.parent / "photos"
+
+
+def reasons(found: object) -> dict[str, str | None]:
+    return {Path(row.path).name: row.reason for row in found.rows if row.outcome not in ("done", "back", "would")}
+
+
+def test_every_action_and_back_on_two_file_systems(drawn: Path, somewhere: Path) -> None:
+    run = made(drawn, somewhere)
+    for action in (*ACTIONS, "reflink"):
+        before = state(photos(run))
+        rows = [row for row in plan_rows(run, action) if action in ("quarantine", "trash", "delete") or _equal(row)]
+        write_plan(run, rows)
+        would = dupegrid.apply(run, dry_run=True, **QUIET)
+        assert state(photos(run)) == before
+        assert would.counts == {"would": len(rows)}
+        found = dupegrid.apply(run, delete_for_good=True, **QUIET)
+        if action == "reflink" and found.counts == {"skipped": len(rows)}:
+            assert "cannot share blocks" in found.rows[0].reason
+            assert state(photos(run)) == before
+            continue
+        assert found.counts == {"done": len(rows)}
+        assert [row.action for row in found.rows] == [row.action for row in would.rows]
+        for row in rows:
+            path, keeper = (Path(os.fsdecode(row[name])) for name in ("path_raw", "keeper_path_raw"))
+            assert file_hash(keeper) == row["keeper_file_hash"]
+            assert path.is_symlink() == (action == "symlink")
+            assert path.exists() == (action in ("hardlink", "symlink", "reflink"))
+            assert not path.exists() or path.samefile(keeper) or action == "reflink"
+        assert dupegrid.apply(run, delete_for_good=True, **QUIET).counts == {"before": len(rows)}
+        back = dupegrid.undo(run, last=True, **QUIET)
+        if action == "delete":
+            assert back.counts == {"gone": len(rows)}
+            for row in rows:
+                shutil.copy2(drawn / os.path.relpath(row["path"], photos(run)), row["path"])
+        else:
+            assert back.counts == {"back": len(rows)}
+        assert state(photos(run)) == before
+    states = {(act["action"], act["state"]) for act in dupegrid.journal(run)}
+    assert states >= {("quarantine", "undone"), ("trash", "undone"), ("delete", "done"), ("symlink", "undone")}
+
+
+def _equal(row: dict[str, object]) -> bool:
+    return row["file_hash"] == row["keeper_file_hash"]
+
+
+CHANGES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "modified": (lambda drop, _: drop.write_bytes(drop.read_bytes() + b"x"), "has changed"),
+    "same size and time": (lambda drop, _: _rewritten(drop), "other bytes"),
+    "gone": (lambda drop, _: drop.unlink(), "not there any more"),
+    "a link": (lambda drop, keeper: (drop.unlink(), drop.symlink_to(keeper)), "is a link"),
+    "a folder": (lambda drop, _: (drop.unlink(), drop.mkdir()), "is a link, a folder"),
+    "a pipe": (lambda drop, _: (drop.unlink(), os.mkfifo(drop)), "is a link, a folder"),
+    "its folder a link": (lambda drop, _: _folder_swapped(drop), "a link or no folder"),
+    "keeper gone": (lambda _, keeper: keeper.unlink(), "the picture to keep is not there"),
+    "keeper modified": (
+        lambda _, keeper: keeper.write_bytes(keeper.read_bytes()[:-9]),
+        "the picture to keep has changed",
+    ),
+    "keeper damaged": (lambda _, keeper: _rewritten(keeper), "the picture to keep holds other bytes"),
+    "keeper a link": (lambda drop, keeper: (keeper.unlink(), keeper.symlink_to(drop)), "the picture to keep is a link"),
+    "keeper is drop": (
+        lambda drop, keeper: (keeper.unlink(), os.link(drop, keeper)),
+        "the picture to keep has changed",
+    ),
+}
+
+
+def _rewritten(path: Path) -> None:
+    """Other bytes of the same size, under the same time."""
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _folder_swapped(drop: Path) -> None:
+    drop.parent.rename(drop.parent.with_name("elsewhere"))
+    drop.parent.symlink_to("elsewhere")
+
+
+def test_what_is_not_as_it_was_is_left_alone_with_its_reason(drawn: Path, tmp_path: Path) -> None:
+    run = made(drawn, tmp_path)
+    for place, (name, (change, expected)) in enumerate(CHANGES.items()):
+        if place:  # the same photos under other inodes
+            shutil.rmtree(photos(run))
+            (run.path / "journal.jsonl").unlink()
+            shutil.copytree(drawn, photos(run))
+        rows = planned(run, ("quarantine", "delete")[place % 2])
+        (row,) = [row for row in rows if "copy of two" in row["path"]]
+        drop, keeper = Path(row["path"]), Path(row["keeper_path"])
+        change(drop, keeper)
+        before = state(photos(run))
+        would = dupegrid.apply(run, dry_run=True, **QUIET)
+        found = dupegrid.apply(run, delete_for_good=True, **QUIET)
+        assert reasons(found) == reasons(would)
+        assert expected in reasons(found)[drop.name], name
+        assert found.counts.get("missing", 0) == (name == "gone")
+        after = state(photos(run))
+        gone = {os.fsencode(other["path"]) for other in rows if os.path.basename(other["path"]) not in reasons(found)}
+        kept = {path: entry for path, entry in after.items() if b".dupegrid" not in path}
+        assert kept == {path: entry for path, entry in before.items() if path not in gone}, name
+
+
+def test_the_same_bytes_under_another_inode_or_time_of_change_are_the_same(run: dupegrid.Run) -> None:
+    rows = planned(run)
+    for row in rows:
+        path, other = Path(row["path"]), Path(row["path"] + ".new")
+        shutil.copy2(path, other)
+        other.rename(path)
+        os.chmod(row["keeper_path"], 0o640)
+    assert dupegrid.apply(run, **QUIET).counts == {"done": len(rows)}
+
+
+def edits(run: dupegrid.Run) -> dict[str, tuple[Callable[[list[dict[str, object]]], object], str]]:
+    """What hands make of a plan, and what is said of it."""
+    images = {Path(row["path"]).name: row for row in run.images.to_pylist()}
+
+    def onto(rows: list[dict[str, object]], name: str) -> None:
+        rows[0].update(
+            {key: images[name][key] for key in rows[0].keys() & images[name].keys()}, image=images[name]["id"]
+        )
+
+    def moved(rows: list[dict[str, object]], path: bytes) -> None:
+        rows[0].update(path_raw=path, path=os.fsdecode(path))
+
+    def reversed_too(rows: list[dict[str, object]]) -> None:
+        row, swapped = rows[0], dict(rows[0])
+        for name in ("path", "path_raw", "size_bytes", "mtime_ns", "ctime_ns", "device", "inode", "file_hash"):
+            swapped[name], swapped[f"keeper_{name}"] = row[f"keeper_{name}"], row[name]
+        swapped.update(image=row["keeper"], keeper=row["image"])
+        rows.append(swapped)
+
+    return {
+        "a whole cluster": (reversed_too, "is the one to keep|is to be kept"),
+        "a keeper": (lambda rows: onto(rows, "one.png"), "is the one to keep|is to be kept"),
+        "a picture in no cluster": (lambda rows: rows[0].update(image=images["broken.jpg"]["id"]), "is not the image"),
+        "another keeper": (lambda rows: rows[0].update(keeper=rows[1]["keeper"]), "its keeper is not"),
+        "outside": (lambda rows: moved(rows, b"/etc/passwd"), "lies in no folder"),
+        "out by ..": (lambda rows: moved(rows, os.fsencode(photos(run)) + b"/../x.png"), "lies in no folder"),
+        "a file of no row": (lambda rows: moved(rows, os.fsencode(photos(run)) + b"/new.png"), "is not the image"),
+        "twice": (lambda rows: rows.append(dict(rows[0])), "is in it twice"),
+        "an action": (lambda rows: rows[0].update(action="shred"), "'shred'"),
+        "a time": (lambda rows: rows[0].update(mtime_ns=1), "of another moment"),
+        "a link of near ones": (
+            lambda rows: [row.update(action="hardlink") for row in rows if not _equal(row)],
+            "not equal to its keeper",
+        ),
+        "no path": (lambda rows: rows[0].update(path_raw=None), "without a path"),
+        "companion": (lambda rows: rows[0].update(goes_with=rows[1]["image"]), "not named after"),
+        "companion of none": (lambda rows: rows[0].update(goes_with=10**9), "goes with a picture to which"),
+    }
+
+
+def test_a_plan_that_was_edited_is_refused_by_name_before_anything_moves(drawn: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn, tmp_path / "photos")
+    (tmp_path / "photos/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (tmp_path / "photos/c/over.png").symlink_to("../a/one.png")
+    run = dupegrid.run(
+        tmp_path / "photos", out=tmp_path / "run", thumb=16, scheduler="sync", follow_symlinks=True, **QUIET
+    )
+    before = state(photos(run))
+    for name, (edit, expected) in edits(run).items():
+        rows = [row for row in plan_rows(run) if row["action"] != "keep" and "over.png" not in row["path"]]
+        edit(rows)
+        write_plan(run, rows)
+        with pytest.raises(UsageError, match=expected) as refused:
+            dupegrid.apply(run, **QUIET)
+        assert "nothing was done" in str(refused.value) or name == "no path"
+        assert state(photos(run)) == before
+    planned(run)
+    with pytest.raises(UsageError, match=r"over\.png is a symbolic link"):
+        dupegrid.apply(run, **QUIET)
+    write_plan(run, [row for row in plan_rows(run) if "over.png" not in row["path"]])
+    dupegrid.cluster(run, protect=[photos(run) / "c"])
+    with pytest.raises(UsageError, match=r"is protected|is no duplicate|is the one to keep"):
+        dupegrid.apply(run, **QUIET)
+    assert state(photos(run)) == before
+    (run.path / "plan.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(StoreError, match="dupegrid plan"):
+        dupegrid.apply(run, **QUIET)
+
+
+def test_a_sidecar_goes_with_its_picture_or_stays_with_it(run: dupegrid.Run) -> None:
+    (first, *_), folder = (row for row in plan_rows(run) if "same" in row["path"]), photos(run)
+    beside = folder / "b/same.png.xmp"
+    beside.write_text("<x/>")
+    write_plan(run, [first, sidecar(first, beside)])
+    assert dupegrid.apply(run, **QUIET).counts == {"done": 2}
+    assert not beside.exists()
+    assert dupegrid.undo(run, **QUIET).counts == {"back": 2}
+    write_plan(run, [first, sidecar(first, beside)])
+    beside.write_text("<xyz/>")
+    found = dupegrid.apply(run, **QUIET)
+    assert found.counts == {"skipped": 2}
+    assert "goes with" in reasons(found)["same.png"]
+
+
+def test_a_raw_goes_for_one_that_is_equal_and_stays_else(run: dupegrid.Run) -> None:
+    (first, *_), folder = (row for row in plan_rows(run) if "same" in row["path"]), photos(run)
+    own, kept = folder / "b/same.dng", folder / "a/one.dng"
+    for path in (own, kept):
+        path.write_bytes(b"raw")
+    row, its = sidecar(first, own), sidecar(first, kept)
+    row |= {f"keeper_{name}": its[name] for name in ("path", "path_raw", "size_bytes", "mtime_ns", "ctime_ns", "inode")}
+    row |= {"file_hash": file_hash(own), "keeper_file_hash": file_hash(kept), "keeper": None}
+    write_plan(run, [first, row])
+    assert dupegrid.apply(run, **QUIET).counts == {"done": 2}
+    assert not own.exists()
+    dupegrid.undo(run, **QUIET)
+    kept.write_bytes(b"war")
+    found = dupegrid.apply(run, **QUIET)
+    assert found.counts == {"skipped": 2}
+    assert "the picture to keep" in reasons(found)["same.dng"]
+    write_plan(run, [first, row | {"keeper_file_hash": "0" * 32}])
+    with pytest.raises(UsageError, match="not equal to the file that is kept for it"):
+        dupegrid.apply(run, **QUIET)
+
+
+def test_verify_looks_at_all_pixels(tmp_path: Path) -> None:
+    drawn = picture(5, (640, 480))
+    for name, box in (("a.png", None), ("b.jpg", None), ("c.png", (300, 200, 330, 230))):
+        changed = drawn.copy()
+        if box is not None:
+            changed.paste((255, 0, 0), box)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        changed.save(tmp_path / "photos" / name)
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=16, threshold=500, scheduler="sync", **QUIET)
+    planned(run)
+    assert dupegrid.apply(run, dry_run=True, **QUIET).counts == {"would": 2}
+    found = dupegrid.apply(run, verify=True, **QUIET)
+    assert found.counts == {"done": 1, "skipped": 1}
+    (reason,) = (row.reason for row in found.rows if row.reason)
+    assert "at full size: a part differs" in reason
+
+
+def test_a_quarantine_is_in_no_later_run_and_is_put_back(run: dupegrid.Run, tmp_path: Path) -> None:
+    before = state(photos(run))
+    count = len(planned(run))
+    dupegrid.apply(run, **QUIET)
+    again = dupegrid.run(photos(run), out=tmp_path / "again", thumb=16, scheduler="sync", **QUIET)
+    assert again.summary.images == run.summary.images - count
+    assert dupegrid.undo(run, photos(run) / "b/same.png", **QUIET).counts == {"back": 1}
+    taken = photos(run) / "c/copy of two.png"
+    taken.write_text("mine")
+    found = dupegrid.undo(run, **QUIET)
+    assert "over the file that is there now" in reasons(found)["copy of two.png"]
+    assert taken.read_text() == "mine"
+    taken.unlink()
+    shutil.rmtree(photos(run) / "nowhere", ignore_errors=True)
+    dupegrid.undo(run, **QUIET)
+    assert state(photos(run)) == before
+
+
+def test_another_volume_is_refused_or_copied_to(run: dupegrid.Run, tmp_path: Path) -> None:
+    if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("no file system in memory here (/dev/shm)")
+    before, count = state(photos(run)), len(planned(run))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        found = dupegrid.apply(run, quarantine=folder, **QUIET)
+        assert found.counts == {"done": count}
+        assert sum(len(files) for _, _, files in os.walk(folder)) == count
+        assert dupegrid.undo(run, **QUIET).counts == {"back": count}
+        assert state(photos(run)) == before
+        assert os.listdir(folder) == []
+
+
+def test_two_applies_at_once_and_a_journal_that_is_not_ours(run: dupegrid.Run, tmp_path: Path) -> None:
+    planned(run)
+    with run.run_dir.locked(), pytest.raises(RunDirError, match="is in use"):
+        dupegrid.apply(run, **QUIET)
+    mine, path = tmp_path / "mine.txt", run.path / "journal.jsonl"
+    mine.write_text("mine")
+    path.symlink_to(mine)
+    for verb in (dupegrid.apply, dupegrid.undo):
+        with pytest.raises(RunDirError):
+            verb(run, **QUIET)
+    path.unlink()
+    path.hardlink_to(mine)
+    with pytest.raises(RunDirError, match="no file of dupegrid's"):
+        dupegrid.apply(run, **QUIET)
+    assert mine.read_text() == "mine"
+
+
+def test_a_journal_that_was_cut_off_goes_on_and_a_damaged_one_is_named(run: dupegrid.Run) -> None:
+    count, path = len(planned(run)), run.path / "journal.jsonl"
+    dupegrid.apply(run, **QUIET)
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    path.write_bytes(data[:-7])
+    assert dupegrid.apply(run, **QUIET).counts == {"before": count}
+    for damaged in (lines[1:], [*lines[:1], lines[1].replace(b"done", b"dome"), *lines[2:]], lines[:1] + lines[2:]):
+        path.write_bytes(b"".join(damaged))
+        for verb in (dupegrid.apply, dupegrid.undo):
+            with pytest.raises(StoreError, match=r"journal\.jsonl is damaged in line [12]"):
+                verb(run, **QUIET)
+    path.write_bytes(data)
+    assert dupegrid.undo(run, **QUIET).counts == {"back": count}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ACTIONS)
+def test_killed_at_every_call_it_goes_on_and_is_undone(
+    run: dupegrid.Run, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, faults = state(photos(run)), Faults(monkeypatch)
+    links = action in ("hardlink", "symlink")
+    rows = [row for row in plan_rows(run, action) if _equal(row) or not links][:2]
+    write_plan(run, rows)
+    number, step = 0, 1 if EVERY == 1 else 7
+    while True:
+        faults.set(number, "after" if number % 2 else "before")
+        try:
+            dupegrid.apply(run, delete_for_good=True, **QUIET)
+            break
+        except KilledError:
+            faults.set()
+        for row in rows:
+            assert file_hash(row["keeper_path_raw"]) == row["keeper_file_hash"]
+        if action != "delete":
+            faults.set(number // 2)
+            try:
+                dupegrid.undo(run, **QUIET)
+            except KilledError:
+                faults.set()
+            faults.set()
+            dupegrid.apply(run, **QUIET)
+            dupegrid.undo(run, **QUIET)
+            assert state(photos(run)) == before, number
+        else:
+            dupegrid.apply(run, delete_for_good=True, **QUIET)
+            assert not any(Path(row["path"]).exists() for row in rows)
+            for row in rows:
+                shutil.copyfile(row["keeper_path"], row["path"])  # all equal here
+                os.utime(row["path"], ns=(row["mtime_ns"], row["mtime_ns"]))
+            (run.path / "journal.jsonl").unlink()
+        number += step
+    assert number > 12
+
+
+def test_where_names_cannot_be_changed_without_replacing_they_are_linked(
+    run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_renameat2", lambda: None)
+    before, count = state(photos(run)), len(planned(run))
+    assert dupegrid.apply(run, **QUIET).counts == {"done": count}
+    assert dupegrid.undo(run, **QUIET).counts == {"back": count}
+    assert state(photos(run)) == before
+
+
+def test_a_full_disk_stops_it_with_a_line(run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, faults = state(photos(run)), Faults(monkeypatch)
+    planned(run)
+    for number in range(2, 24, 3):
+        faults.set(number, "refused")
+        with suppress(DupegridError, OSError):  # else its rows say so
+            dupegrid.apply(run, **QUIET)
+        faults.set()
+        dupegrid.undo(run, **QUIET)
+        assert state(photos(run)) == before
+
+
+def test_the_commands_ask_and_print(run: dupegrid.Run) -> None:
+    count = len(planned(run))
+    asked = command("apply", run.path)
+    assert (asked.returncode, "say --yes" in asked.stderr) == (2, True)
+    dry = command("apply", run.path, "--dry-run")
+    assert dry.stdout.count("mv --no-clobber -- ") == count
+    found = json.loads(command("apply", run.path, "--yes", "--json").stdout)
+    assert found["counts"] == {"done": count}
+    listed = command("journal", run.path).stdout.splitlines()
+    assert len(listed) == count
+    assert all(line.startswith(found["id"]) for line in listed)
+    assert "put back" in command("undo", run.path, "--action", found["id"], "--yes").stdout
+    assert command("undo", run.path, "--action", "never", "--yes").returncode == 2
+    planned(run, "delete")
+    forever = command("apply", run.path, "--yes")
+    assert (forever.returncode, "for good" in forever.stderr) == (2, True)
+
+
+def test_an_empty_plan_does_nothing(run: dupegrid.Run) -> None:
+    write_plan(run, [])
+    assert dupegrid.apply(run, **QUIET).counts == {}
+    assert dupegrid.undo(run, **QUIET).counts == {}
+    assert isinstance(run.clusters, pa.Table)

@@ -1,0 +1,121 @@
+"""apply killed at every call of a plan of 40 files, and by SIGKILL at random moments of one of 2,000."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import dupegrid
+from tests.conftest import noise
+from tests.helpers.forks import fork_decoders
+from tests.helpers.plans import Faults, KilledError, file_hash, plan_rows, planned, state, write_plan
+
+LONG = bool(os.environ.get("DUPEGRID_LONG"))
+KILLS = int(os.environ.get("DUPEGRID_KILLS", "100")) if LONG else 2
+QUIET = {"quiet": True}
+
+
+def collection(folder: Path, pictures: int, copies: int) -> dupegrid.Run:
+    """So many pictures with so many copies of each, in folders that mix them."""
+    for seed in range(pictures):
+        first = noise(folder / f"photos/{seed % 7}/{seed}.png", seed)
+        for copy in range(copies):
+            other = folder / f"photos/{copy % 5}/sub/copy {copy} of {seed}.png"
+            other.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(first, other)
+            os.utime(other, ns=(10**18 + copy, 10**18 + seed))
+    return dupegrid.run(folder / "photos", out=folder / "run", thumb=16, scheduler="sync", **QUIET)
+
+
+def check_keepers(rows: list[dict[str, object]]) -> None:
+    """Every file that is not at its place has a keeper that is there, as it was."""
+    keepers = {row["keeper_path_raw"]: row["keeper_file_hash"] for row in rows if not os.path.lexists(row["path_raw"])}
+    for path, known in keepers.items():
+        assert file_hash(path) == known
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not LONG, reason="minutes: in make test-apply")
+@pytest.mark.parametrize("action", ["quarantine", "hardlink", "symlink", "delete"])
+def test_killed_at_every_call_of_forty_files(action: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = collection(tmp_path, 8, 5)
+    photos, journal = tmp_path / "photos", run.path / "journal.jsonl"
+    before, faults = state(photos), Faults(monkeypatch)
+    rows = planned(run, action)
+    assert len(rows) == 40
+    number, every = 0, int(os.environ.get("DUPEGRID_EVERY", "1"))
+    while True:
+        journal.unlink(missing_ok=True)
+        faults.set(number, "after" if number % 2 else "before")
+        try:
+            dupegrid.apply(run, delete_for_good=True, **QUIET)
+            break
+        except KilledError:
+            faults.set()
+        check_keepers(rows)
+        found = dupegrid.apply(run, delete_for_good=True, **QUIET)
+        assert sum(found.counts.get(name, 0) for name in ("done", "before")) == 40, number
+        if action == "delete":
+            assert not any(os.path.lexists(row["path_raw"]) for row in rows)
+            for row in rows:
+                shutil.copyfile(row["keeper_path_raw"], row["path_raw"])
+                os.utime(row["path_raw"], ns=(row["mtime_ns"], row["mtime_ns"]))
+        else:
+            assert dupegrid.undo(run, **QUIET).counts == {"back": 40}
+        assert state(photos) == before, number
+        number += every
+    print(f"{action}: killed at {number // every} of {number} calls")
+
+
+def killed(work: Callable[[], object], after_s: float) -> bool:
+    """Do some work in a fork, which is killed if it goes on for longer. Returns whether it was."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            fork_decoders()
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    end = time.monotonic() + after_s
+    while time.monotonic() < end:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return True
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_nothing_is_lost(tmp_path: Path) -> None:
+    run = collection(tmp_path, 100 if LONG else 6, 20 if LONG else 3)
+    photos, moments = tmp_path / "photos", random.Random(0)
+    before = state(photos)
+    began_s = time.monotonic()
+    rows = planned(run)
+    dupegrid.apply(run, **QUIET)
+    whole_s = time.monotonic() - began_s
+    assert dupegrid.undo(run, **QUIET).counts == {"back": len(rows)}
+    assert state(photos) == before
+    kills = 0
+    for number in range(KILLS):
+        action = ("quarantine", "hardlink", "symlink")[number % 3]
+        write_plan(run, [row for row in plan_rows(run, action) if row["action"] != "keep"])
+        kills += killed(lambda: dupegrid.apply(run, **QUIET), moments.uniform(0.05, whole_s))
+        check_keepers(rows)
+        if number % 2:
+            kills += killed(lambda: dupegrid.undo(run, **QUIET), moments.uniform(0.02, whole_s / 2))
+            check_keepers(rows)
+        if number % 3 == 2 or number == KILLS - 1:
+            dupegrid.apply(run, **QUIET)
+        dupegrid.undo(run, **QUIET)
+        assert state(photos) == before, number
+    print(f"{len(rows)} files: {kills} kills, 0 differences")

@@ -67,6 +67,7 @@ def summary(found: Found) -> Summary:
         "run": "run",
         "report": "run/report.html",
         "failed": {},
+        "relations": {},
         "unreadable_folders": [],
         "already_there": None,
     }

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import dupegrid
 from dupegrid.app import demo
+from dupegrid.app.lines import explain_lines, status_lines, summary_lines
 from dupegrid.core.arrays import ORIENTATIONS, inverse, turned
 from dupegrid.core.errors import DamagedError, StoreError, UsageError
 from dupegrid.images import recipe, sandbox
 from dupegrid.images.decoded import Reading
 from dupegrid.pairs import relations as stage
 from dupegrid.pairs.relation import difference, relation
+from dupegrid.results.explain import Relation
 from dupegrid.storage.schemas import RELATIONS
 from tests.whole.test_trust import forge
 
@@ -64,6 +68,12 @@ KNOWN: dict[str, tuple[Callable[[Image.Image], Image.Image], dict[str, Any], str
     "q95.jpg": (lambda x: x, {"quality": 95}, "recompressed"),
     "q70.webp": (lambda x: x, {"quality": 70}, "recompressed"),
     "exif.jpg": (lambda x: x.rotate(180), {"exif": HALF_TURN, "quality": 85}, "recompressed"),
+    "few.gif": (lambda x: x, {}, "recompressed"),
+    "dithered.gif": (lambda x: x.convert("P"), {}, "recompressed"),
+    "few_smaller.gif": (lambda x: scaled(x, 0.6), {}, "resized"),
+    "picked.png": (lambda x: x.resize((130, 97), Image.Resampling.NEAREST), {}, "resized"),
+    "picked_larger.png": (lambda x: x.resize((260, 195), Image.Resampling.NEAREST), {}, "resized"),
+    "picked_at_the_edge.png": (lambda x: Image.fromarray(np.asarray(x)[::2, ::2].copy()), {}, "resized"),
     "smaller.jpg": (lambda x: scaled(x, 0.6), {"quality": 85}, "resized"),
     "odd.png": (lambda x: scaled(x, 0.317), {}, "resized"),
     "larger.jpg": (lambda x: scaled(x, 1.7), {"quality": 90}, "resized"),
@@ -77,6 +87,10 @@ KNOWN: dict[str, tuple[Callable[[Image.Image], Image.Image], dict[str, Any], str
     "cut.png": (cut, {}, "edited"),
     "cut_and_enlarged.jpg": (lambda x: cut(x).resize(x.size), {"quality": 92}, "edited"),
     "brighter.jpg": (lambda x: x.point(lambda value: min(255, round(value * 1.05))), {"quality": 92}, "edited"),
+    "little_brighter.jpg": (lambda x: x.point(lambda value: min(255, round(value * 1.01))), {"quality": 92}, "edited"),
+    "less_contrast.png": (lambda x: x.point(lambda value: round(128 + (value - 128) * 0.97)), {}, "edited"),
+    "text.gif": (with_text, {}, "edited"),
+    "text_picked.png": (lambda x: with_text(x).resize((130, 97), Image.Resampling.NEAREST), {}, "edited"),
     "stretched.png": (lambda x: x.resize((x.width, x.height * 11 // 10)), {}, "edited"),
     "softer.png": (lambda x: x.filter(ImageFilter.GaussianBlur(1.5)), {}, "edited"),
     "pierced.png": (pierced, {}, "edited"),
@@ -126,6 +140,23 @@ def test_every_relation_of_made_pictures_is_told(run: dupegrid.Run) -> None:
     assert "other numbers of frames: 1 and 2" in [row["reason"] for row in rows.values()]
     assert run.relations.select(["a", "b"]).equals(run.matches.select(["a", "b"]))
     assert set(run.relations["relation"].to_pylist()) == set(RELATIONS) - {"unknown"}
+
+
+def test_summary_status_and_explain_say_what_was_told(run: dupegrid.Run) -> None:
+    words = Counter(run.relations["relation"].to_pylist())
+    state = dupegrid.status(run)
+    assert state.relations == words
+    assert state.relate is not None
+    assert (state.relate.done, state.relate.total) == (len(run.matches), len(run.matches))
+    assert sum(run.summary.relations.values()) == run.summary.matches == len(run.at(run.config.threshold).matches)
+    lines = "\n".join([*status_lines(state), *summary_lines(run.summary)])
+    assert f"{words['edited']} edited" in lines
+    assert f"of these pairs {run.summary.relations['same_bytes']} same_bytes" in lines
+    row = next(row for row in run.relations.to_pylist() if row["relation"] == "edited" and row["full_mse"] is not None)
+    found = run.explain(row["a"], row["b"])
+    assert found.relation == Relation("edited", row["full_mse"], row["reason"])
+    assert row["reason"] in "\n".join(explain_lines(found, 50))
+    assert escape(row["reason"]) in found._repr_html_()
 
 
 def test_the_mse_is_that_of_all_pixels(run: dupegrid.Run, photos: Path) -> None:
@@ -246,7 +277,7 @@ def test_the_difference_is_that_of_plain_loops(seed: int, height: int, width: in
     grey = max(abs(mean[:3] @ (0.299, 0.587, 0.114)) for mean in means)
     assert found.cell == pytest.approx(max(grey, 0.33 * np.abs(means).max()), rel=1e-5)
     assert found.colours == pytest.approx(np.sqrt(np.square(np.array(means)[:, :3]).mean()))
-    assert difference(a, a) == (0, 0, 0, 0)
+    assert difference(a, a) == (0, 0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

@@ -39,7 +39,7 @@ from dupegrid.pairs.compare import compare_progress
 from dupegrid.pairs.device import check_device
 from dupegrid.pairs.hashes import hash_code, make_hashes
 from dupegrid.pairs.matrix import store_matrix
-from dupegrid.pairs.relations import relate
+from dupegrid.pairs.relations import relate, told_so_far
 from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.keepers import Keeping
@@ -135,8 +135,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
         chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
         with runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
-                saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
-                write_run_json(chosen.path, saved)
+                write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump(), **codes})
             _compare(chosen, workers, Terminal(quiet=quiet))
     return chosen
 
@@ -186,15 +185,17 @@ def status(run_dir: StrPath) -> Status:
     """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
     opened = open_run(run_dir)
     indexed = index_progress(opened.run_dir, opened.config)
-    tiles_done, tiles = compare_progress(opened.run_dir, opened.pairs_key)
     fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
+    told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if opened.is_compared else ({}, 0)
     bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
     return Status(
         run=str(opened.path),
         index=Progress(indexed.done, indexed.total, "images"),
-        compare=Progress(tiles_done, tiles, "tiles"),
+        compare=Progress(*compare_progress(opened.run_dir, opened.pairs_key), "tiles"),
+        relate=Progress(sum(told.values()), matches, "pairs") if told or opened.config.relations else None,
         cluster=opened.is_clustered,
         report=opened.is_clustered and opened.run_dir.report.exists(),
+        relations=told,
         failed=files_of(bad["status"]).failed,
         failures=[Failure(**row) for row in bad.to_pylist()],
     )

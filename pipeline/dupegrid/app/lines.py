@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dupegrid.core.text import counted, quantity, size_text
+from dupegrid.core.text import counted, printable, quantity, size_text
 
 if TYPE_CHECKING:
     from dupegrid.app.demo import Demo
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from dupegrid.results.explain import Explanation
 
 
-def _reasons(failed: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in failed.items()) or "none"
+def _counts(by_word: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {word}" for word, count in by_word.items()) or "none"
 
 
 def summary_lines(summary: "Summary") -> list[str]:
-    files = f"{summary.images:,} found, {summary.ok:,} pictures read; not read: {_reasons(summary.failed)}"
+    files = f"{summary.images:,} found, {summary.ok:,} pictures read; not read: {_counts(summary.failed)}"
     files += f"; {summary.removed:,} of an earlier run gone" if summary.removed else ""
     left_out, links = summary.not_asked_for, summary.links_left_alone
     lines = [
@@ -46,7 +46,8 @@ def cluster_lines(summary: "Summary") -> list[str]:
     clusters, bridges = counted(summary.clusters, "cluster"), counted(summary.bridges, "bridge")
     size, pairs = size_text(summary.duplicate_bytes), counted(summary.matches, "matching pair")
     found = f"{summary.duplicates:,} in {clusters} at MSE {summary.threshold:g}"
-    return [f"duplicates  {found}, {size} in them; {bridges}; {pairs}"]
+    lines = [f"duplicates  {found}, {size} in them; {bridges}; {pairs}"]
+    return [*lines, *([f"relations   of these pairs {_counts(summary.relations)}"] if summary.relations else [])]
 
 
 def receipt_lines(receipt: "Receipt") -> list[str]:
@@ -62,12 +63,14 @@ def status_lines(state: "Status") -> list[str]:
     shown = 20
     stages = [
         f"{name:<8} {stage.done:,} of {stage.total:,} {stage.unit}"
-        for name, stage in (("index", state.index), ("compare", state.compare))
+        for name, stage in (("index", state.index), ("compare", state.compare), ("relate", state.relate))
+        if stage is not None
     ]
     stages += [
         f"{name:<8} {'done' if done else 'to do'}"
         for name, done in (("cluster", state.cluster), ("report", state.report))
     ]
+    stages += [f"relations: {_counts(state.relations)}"] if state.relations else []
     failures = [
         f"  {failure.status}: {failure.path}" + (f" ({failure.error})" if failure.error else "")
         for failure in state.failures[:shown]
@@ -75,7 +78,7 @@ def status_lines(state: "Status") -> list[str]:
     more = len(state.failures) - len(failures)
     return [
         *stages,
-        f"not read: {_reasons(state.failed)}",
+        f"not read: {_counts(state.failed)}",
         *failures,
         *([f"  and {more:,} more: see 'status' and 'error' in images.parquet"] if more else []),
     ]
@@ -96,6 +99,7 @@ def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
         *sides,
         *verdict,
         f"same bytes  {'yes' if found.same_file else 'no'}",
+        *([f"relation    {printable(found.relation.text)}"] if found.relation is not None else []),
         *(
             f"MSE         {value:.4f} {name}" + (" (best)" if name == found.best else "")
             for name, value in found.mse.items()

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from dupegrid.app.review_tables import read_relations
 from dupegrid.app.run import Run
 from dupegrid.core.text import counted, printable, shown
+from dupegrid.pairs.relations import relations_if_told
 from dupegrid.results.page import Found
 from dupegrid.results.report import report
 from dupegrid.storage.bucket import BucketPath
@@ -22,7 +22,8 @@ def write_page(run: Run) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
     paths = run.images["path_raw"].take(run.clusters["image"].slice(0, _LOOKED_FOR)).to_pylist()
     files_here = any(os.path.exists(path) for path in paths)
-    found = Found(run.images, run.clusters, run.match_scores, read_relations(run), run.config.threshold, files_here)
+    told = relations_if_told(run.run_dir, run.match_scores)
+    found = Found(run.images, run.clusters, run.match_scores, told, run.config.threshold, files_here)
     with writing_whole(run.run_dir.report) as file:
         for piece in report(found, run.thumbs_of, run.summary, about(run)):
             file.write(piece.encode("utf-8", "backslashreplace"))

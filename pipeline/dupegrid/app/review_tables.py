@@ -30,15 +30,3 @@ def read_tables(run: Run) -> tuple[pa.Table, pa.Table]:
     if len(number) and (number[0] != 0 or not np.isin(np.diff(number), (0, 1)).all()):
         raise DamagedError(clusters_path, "its clusters are not numbered 0, 1, 2, ...")
     return images, clusters
-
-
-def read_relations(run: Run) -> pa.Table | None:
-    """How pairs relate, where the run has looked at all of them."""
-    if not (run.path / "relations.parquet").exists():
-        return None
-    try:
-        return run.relations
-    except DamagedError:
-        raise
-    except StoreError:  # some are still to do
-        return None

@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 from dupegrid.app.lines_plan import plan_lines
 from dupegrid.app.plan import plan
 from dupegrid.app.review_rows import Done, Pair, Row, decided_row, in_groups, joined, restoring, said, write_rows
-from dupegrid.app.review_tables import read_relations, read_tables
+from dupegrid.app.review_tables import read_tables
 from dupegrid.app.review_thumbs import KeptThumbs
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown
 from dupegrid.images.recipe import encode_jpeg
+from dupegrid.pairs.relations import relations_if_told
 from dupegrid.plans.decisions import in_force, read
 from dupegrid.results.differences import Difference, difference
 from dupegrid.results.groups import (
@@ -67,7 +68,7 @@ class Reviewing:
         try:
             if len(self.groups) >= MOST_AT_ONCE:
                 self._is_looked_at.wait(_AFTER_S)
-            self._take(groups_of(images, clusters, freed, read_relations(self.run)))
+            self._take(groups_of(images, clusters, freed, relations_if_told(self.run.run_dir, self.run.match_scores)))
         except Exception as error:  # whoever waits for it is told
             self._trouble = error
         self._is_whole.set()

@@ -21,7 +21,7 @@ from dupegrid.images.levels import COARSE, row_checks
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import lazy, mse_matrix
-from dupegrid.pairs.relations import read_relations
+from dupegrid.pairs.relations import read_relations, relations_if_told
 from dupegrid.plans.decisions import in_force
 from dupegrid.plans.decisions import read as read_decisions
 from dupegrid.results.answers import Receipt, Summary, summary_of
@@ -145,7 +145,8 @@ class Run:
         first, second = sorted((self._id_of(a), self._id_of(b)))
         rows = self.images.take([first, second]).to_pylist()
         thumbs = self.thumbs_of(np.array([first, second]))
-        return explain(rows[0], rows[1], thumbs, self.config.orientations, self.matches)
+        told = relations_if_told(self.run_dir, self.match_scores)
+        return explain(rows[0], rows[1], thumbs, self.config.orientations, self.matches, told)
 
     def _id_of(self, image: int | StrPath) -> int:
         if str(image).isdecimal() and int(str(image)) < len(self.images):
@@ -249,7 +250,9 @@ class Run:
     @property
     def summary(self) -> Summary:
         """The run in a few numbers."""
-        return summary_of(self.path, self.config, self.images, self.match_scores, self.clusters, self.receipt)
+        scores, told = self.match_scores, relations_if_told(self.run_dir, self.match_scores)
+        scores = scores if told is None else scores.append_column("relation", told["relation"])
+        return summary_of(self.path, self.config, self.images, scores, self.clusters, self.receipt)
 
     @cached_property
     def stored_thumbs(self) -> Thumbs:

@@ -19,7 +19,7 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from dupegrid.core.arrays import Pixels, clamped64
+from dupegrid.core.arrays import Ints, Pixels, clamped64
 from dupegrid.images.decoded import Decoded, Reading, is_flat
 from dupegrid.images.exif import exif_of, orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
@@ -214,6 +214,20 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 def shrunk(pixels: Pixels, width: int, height: int) -> Pixels:
     """Pixels, uint8 (h, w, 3 or 4), at another size: each is the mean of what it stands for, as BICUBIC weighs it."""
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def picked(length: int, wanted: int) -> Ints:
+    """Which pixels of a line the resize to `wanted` ones without a filter picks: int64 (wanted,)."""
+    line = Image.fromarray(np.arange(length, dtype=np.int32)[None])
+    places: Ints = np.asarray(line.resize((wanted, 1), Image.Resampling.NEAREST))[0].astype(np.int64)
+    return places
+
+
+def in_colours(pixels: Pixels, colours: Pixels) -> Pixels:
+    """Pixels, uint8 (h, w, 3), each in the nearest of some colours, uint8 (k, 3), k from 1 to 256."""
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([colours, colours[-1:].repeat(256 - len(colours), axis=0)]).tobytes())
+    return np.asarray(Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB"))
 
 
 def _squashed(image: Image.Image, side: int, exact: bool) -> Image.Image:

@@ -8,7 +8,7 @@ and writes its part whole: the mark. Files that are equal byte for byte are not 
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -102,8 +102,8 @@ def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     with reporter.stage("relate", len(plan.a), "pairs", len(plan.a) - todo) as advance:
         runtime.each(partial(tell, job), pending, advance)
     forget_archives()
-    told = Counter(read_table(run_dir.relations, RELATIONS_TABLE, ["relation"])["relation"].to_pylist())
-    reporter.say("relate: " + (", ".join(f"{told[word]:,} {word}" for word in RELATIONS if told[word]) or "no matches"))
+    told = ", ".join(f"{count:,} {word}" for word, count in told_so_far(run_dir).items())
+    reporter.say(f"relate: {told or 'no matches'}")
 
 
 def tell(job: Job, number: int) -> int:
@@ -138,6 +138,31 @@ def read_relations(run_dir: RunDir, matches: pa.Table) -> pa.Table:
     if not pc.all(pc.is_in(table["relation"], pa.array(RELATIONS)), min_count=0).as_py():
         raise DamagedError(run_dir.relations, "it has words that no run writes")
     return table
+
+
+def relations_if_told(run_dir: RunDir, matches: pa.Table) -> pa.Table | None:
+    """What `read_relations` gives; None where nobody has asked for them, or some are still to do."""
+    try:
+        return read_relations(run_dir, matches) if run_dir.relations.exists() else None
+    except DamagedError:
+        raise
+    except StoreError:
+        return None
+
+
+def told_so_far(run_dir: RunDir) -> dict[str, int]:
+    """How many of the matches that are there have which relation, in the order of RELATIONS."""
+    key = _key(fingerprint(*run_dir.tiles_keys()))
+    parts = parts_in(run_dir.relations) if run_dir.relations.is_dir() else []
+    ours = [path for path in parts if read_metadata(path).get(_OF) == key]
+    tables = [read_table(path, RELATIONS_TABLE, ["relation"]) for path in ours]
+    return counted_relations(word for table in tables for word in table["relation"].to_pylist())
+
+
+def counted_relations(words: Iterable[str]) -> dict[str, int]:
+    """How many of these words are which, in the order of RELATIONS."""
+    counts = Counter(words)
+    return {word: counts[word] for word in RELATIONS if counts[word]}
 
 
 def laid_out(a: Ints, b: Ints, pixels: Ints) -> Ints:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.config import Config
+from dupegrid.pairs.relations import counted_relations
 from dupegrid.results.top import freed_by
 
 
@@ -78,8 +79,10 @@ class Status(Answer):
     run: str
     index: Progress
     compare: Progress
+    relate: Progress | None  # with --relations
     cluster: bool
     report: bool
+    relations: dict[str, int]  # how many matches have which, as far as they were looked at
     failed: dict[str, int]  # by status
     failures: list[Failure]
 
@@ -104,6 +107,7 @@ class Summary(Answer):
     bridges: int
     duplicate_bytes: int  # on disk, a file under several names once
     not_asked_for: int  # pairs left out by --against, --scope, --same-size, --max-aspect or --same-hash
+    relations: dict[str, int]  # how many of `matches` have which; empty where nobody has looked at all of them
     pictures_of_path: int | None = None  # with --against: pictures read that are not on its side,
     already_there: int | None = None  # and how many of these have a match on its side
 
@@ -131,8 +135,11 @@ def files_of(status: pa.ChunkedArray) -> Files:
 def summary_of(
     path: Path, config: Config, images: pa.Table, scores: pa.Table, clusters: pa.Table, receipt: Receipt
 ) -> Summary:
-    """The summary of a run, from its tables; `scores` are the columns a, b and score of the matches."""
-    near = pc.less_equal(scores["score"], config.threshold)
+    """The summary of a run, from its tables; `scores` are the columns a, b and score of the matches.
+
+    And their `relation`, where all were looked at.
+    """
+    near, told = pc.less_equal(scores["score"], config.threshold), scores.column_names
     duplicates = clusters["image"].filter(pc.equal(clusters["role"], "duplicate"))
     of_path, there = _already_there(images, scores.filter(near)) if config.against else (None, None)
     return Summary(
@@ -152,6 +159,7 @@ def summary_of(
         bridges=pc.sum(pc.equal(clusters["role"], "bridge")).as_py() or 0,
         duplicate_bytes=bytes_of(images, clusters),
         not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
+        relations=counted_relations(scores.filter(near)["relation"].to_pylist()) if "relation" in told else {},
         pictures_of_path=of_path,
         already_there=there,
     )

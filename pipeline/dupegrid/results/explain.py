@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, Pixels, turned
 from dupegrid.core.text import printable, size_text
@@ -17,6 +18,7 @@ from dupegrid.pairs.bounds import level_sse
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.results.answers import Answer
 from dupegrid.results.clusters import joining_threshold
+from dupegrid.storage.schemas import RELATIONS
 
 _ZOOM: Final = 4
 _AMPLIFIED: Final = 4  # differences are small where two pictures are nearly the same
@@ -37,6 +39,21 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Relation:
+    """What the two pictures are to each other, as relations.parquet says."""
+
+    word: str
+    full_mse: float | None
+    reason: str | None
+
+    @property
+    def text(self) -> str:
+        """The same for people."""
+        beside = [f"MSE {self.full_mse:.4g} of all pixels"] if self.full_mse is not None else []
+        return "; ".join([f"{self.word}: {RELATIONS[self.word]}", *beside, *([self.reason] if self.reason else [])])
+
+
+@dataclass(frozen=True)
 class Explanation(Answer):
     """What is known of a pair; all values are MSE. Draws itself in a notebook."""
 
@@ -46,6 +63,7 @@ class Explanation(Answer):
     best: str | None  # the orientation with the least
     bounds: dict[str, float]  # by level, under that orientation: each at most the MSE
     same_file: bool
+    relation: Relation | None  # by all of their pixels; None where the run has not looked
     joined_at: float | None  # the smallest threshold that puts them into one cluster, if that is within the cutoff
     picture: bytes  # PNG: a, b turned as b is best, and their difference, amplified
 
@@ -63,13 +81,22 @@ class Explanation(Answer):
         joined = "" if self.joined_at is None else f"in one cluster from threshold {self.joined_at:.4g} up"
         image = base64.b64encode(self.picture).decode()
         drawn = f'<img src="data:image/png;base64,{image}" alt="">'
-        return f"{sides}{drawn}<div>{joined}</div><table>{rows}</table>"
+        told = "" if self.relation is None else f"<div>{escape(printable(self.relation.text))}</div>"
+        return f"{sides}{drawn}{told}<div>{joined}</div><table>{rows}</table>"
 
 
 def explain(
-    a: Mapping[str, Any], b: Mapping[str, Any], thumbs: Pixels, orientations: str, matches: pa.Table
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    thumbs: Pixels,
+    orientations: str,
+    matches: pa.Table,
+    relations: pa.Table | None,
 ) -> Explanation:
-    """Explain a pair: two rows of images.parquet, their thumbnails (2, S, S, 3), and the matches of the run."""
+    """Explain a pair: two rows of images.parquet, their thumbnails (2, S, S, 3), and the matches of the run.
+
+    And their relations, where all of them were looked at.
+    """
     readable = a["status"] == b["status"] == "ok"
     side = thumbs.shape[1]
     mse, best, bounds = {}, None, {}
@@ -89,9 +116,17 @@ def explain(
         best,
         bounds,
         a["file_hash"] is not None and a["file_hash"] == b["file_hash"],
+        _relation(relations, a["id"], b["id"]),
         joining_threshold(matches, a["id"], b["id"]),
         pair_picture(thumbs[0], other[0]),
     )
+
+
+def _relation(relations: pa.Table | None, a: int, b: int) -> Relation | None:
+    if relations is None:
+        return None
+    here = relations.filter(pc.and_(pc.equal(relations["a"], a), pc.equal(relations["b"], b))).to_pylist()
+    return Relation(here[0]["relation"], here[0]["full_mse"], here[0]["reason"]) if here else None
 
 
 def _side(image: Mapping[str, Any]) -> Side:

@@ -9,7 +9,6 @@ system's of what the process computes, and the parent's, which ticks while it wa
 
 import atexit
 import contextlib
-import fcntl
 import math
 import os
 import pickle
@@ -30,7 +29,6 @@ _TRIES: Final = 2  # of a file whose process dies: what killed it may have been 
 _TICK_S: Final = 0.1  # of the parent's clock: one that took longer, as all was stopped, counts as one
 _START_WITHIN_S: Final = 60.0
 _END_WITHIN_S: Final = 2.0  # where SIGKILL does not end a process, as the kernel hangs, it is left to itself
-_PIPE_BYTES: Final = 1 << 20  # a few answers at once: each wait for more of one costs both processes time
 _DIED: Final = "its decoder died"
 
 # Python finds what it imports among its own modules (-I -S); then come the folders where this process found this
@@ -113,8 +111,6 @@ class _Process:
             cwd="/",
             env={**own, "OPENBLAS_NUM_THREADS": "1"},
         )
-        with contextlib.suppress(OSError, AttributeError):  # a system that has no such pipes, or no more of them
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[arg-type]
         self._unread = bytearray()
         self._at, self._spent_s, self._late = -1, 0.0, False
         self.served = False
@@ -145,7 +141,7 @@ class _Process:
         source = self._process.stdout.fileno()
         while len(self._unread) < size:
             self._wait_for(source, timeout_s)
-            data = os.read(source, _PIPE_BYTES)
+            data = os.read(source, 1 << 20)
             if not data:
                 raise EOFError
             self._unread += data

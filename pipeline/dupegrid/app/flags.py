@@ -47,11 +47,11 @@ PlotsMost = Annotated[
 Verb = Callable[..., None]
 
 
-def takes_settings(verb: Verb) -> Verb:
-    """Give a verb the flags of its settings in place of its `**flags`."""
+def takes_settings(verb: Verb, **own: Any) -> Verb:
+    """Give a verb the flags of its settings, after flags of its `own`, in place of its `**flags`."""
     of_run = "run_dir" in inspect.signature(verb).parameters
     settings = settings_of(verb.__name__).items()
-    return with_flags({name: _flag(name, taken, of_run) for name, taken in settings if taken.flag})(verb)
+    return with_flags(own | {name: _flag(name, taken, of_run) for name, taken in settings if taken.flag})(verb)
 
 
 def with_flags(flags: dict[str, Any]) -> Callable[[Verb], Verb]:

@@ -1,10 +1,10 @@
 """The verbs that ask: folders, unique, top, leakage, evaluate."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import dupegrid as api
 from dupegrid.app.answer_files import write_leakage, write_list
-from dupegrid.app.flags import Exit, Json, RunDir, argument, option, say
+from dupegrid.app.flags import Exit, Json, RunDir, argument, option, say, with_flags
 from dupegrid.app.lines_ask import evaluate_lines, folders_lines, leakage_lines, rows_of, top_lines, unique_lines
 
 LEAKS: Final = 3  # the exit code over --max-leakage
@@ -46,6 +46,14 @@ def top(run_dir: RunDir, as_json: Json = False) -> None:
     say({"top": rows_of(table) if as_json else []}, top_lines(table), as_json)
 
 
+MaxLeakage = Annotated[
+    float | None,
+    option(metavar="PERCENT", help="Exit with 3 where more of a split of evaluation leaks.", min=0, max=100),
+]
+Tables = Annotated[str | None, option(metavar="FOLDER", help="Write all tables there, as parquet and CSV.")]
+
+
+@with_flags({"max_leakage": MaxLeakage, "out": Tables})
 def leakage(
     run_dir: RunDir,
     split: Annotated[
@@ -57,12 +65,9 @@ def leakage(
     keep: Annotated[
         str, option(metavar="train|test|neither", help="Which of two near duplicates in two splits is kept.")
     ] = "train",
-    max_leakage: Annotated[
-        float | None,
-        option(metavar="PERCENT", help="Exit with 3 where more of a split of evaluation leaks.", min=0, max=100),
-    ] = None,
-    out: Annotated[str | None, option(metavar="FOLDER", help="Write all tables there, as parquet and CSV.")] = None,
+    *,
     as_json: Json = False,
+    **flags: Any,
 ) -> None:
     """Whether splits (train, test) of RUN share pictures.
 
@@ -70,11 +75,11 @@ def leakage(
     """
     run = api.open_run(run_dir)
     found = api.leakage(run, split, label, keep)
-    lines = leakage_lines(found)
+    lines, out, most = leakage_lines(found), flags["out"], flags["max_leakage"]
     if out is not None:
         lines.append(f"tables      {write_leakage(run, out, found)}")
     say(found.as_dict(), lines, as_json)
-    if max_leakage is not None and found.worst_percent > max_leakage:
+    if most is not None and found.worst_percent > most:
         raise Exit(LEAKS)
 
 

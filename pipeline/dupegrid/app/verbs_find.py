@@ -1,5 +1,6 @@
 """The verbs that find: run, index, compare, cluster, estimate, demo."""
 
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -23,30 +24,22 @@ from dupegrid.app.lines import cluster_lines, demo_lines, estimate_lines, receip
 from dupegrid.app.plotter import plotter
 from dupegrid.core.text import counted, shown
 
+ListNew = Annotated[
+    str | None, option(metavar="FILE", help="Write the paths that have no match under --against to a new file.")
+]
 
-@takes_settings
-def run(
-    out: Out,
-    paths: Paths = None,
-    config: File = None,
-    list_new: Annotated[
-        str | None, option(metavar="FILE", help="Write the paths that have no match under --against to a new file.")
-    ] = None,
-    plots: Plots = None,
-    plots_most: PlotsMost = None,
-    decisions: Decisions = None,
-    *,
-    as_json: Json = False,
-    **flags: Any,
-) -> None:
+
+@partial(takes_settings, list_new=ListNew, plots=Plots, plots_most=PlotsMost, decisions=Decisions)
+def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """Find the duplicates under the PATHs, into RUN.
 
     That is index, compare, cluster and report; on a RUN that was begun it goes on.
     """
+    list_new = flags.pop("list_new")
     if list_new is not None:
         check_free(list_new)
-    draw = plotter(plots, plots_most)
-    done = api.run(*(paths or []), out=out, config=config, decisions=decisions, **given(flags))
+    draw = plotter(flags.pop("plots"), flags.pop("plots_most"))
+    done = api.run(*(paths or []), out=out, config=config, **given(flags))
     lines = summary_lines(done.summary)
     if list_new is not None:
         count, file = write_new(done, list_new)

@@ -54,8 +54,7 @@ class Decoded:
 
 def is_flat(thumb: Pixels) -> bool:
     """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is small."""
-    side = len(thumb)
-    values = thumb.ravel().astype(np.int32)  # no sum of squares here is 2^31 or more
-    sums = thumb.reshape(side, side * 3).sum(axis=0, dtype=np.int32).reshape(side, 3).sum(axis=0).astype(np.float64)
-    squares = int(np.dot(values, values)) if side <= 100 else int(np.dot(values.astype(np.int64), values))
-    return bool(squares - (sums**2).sum() / side**2 <= _FLAT_MSE * values.size)
+    values = thumb.reshape(-1, 3).astype(np.float64)  # whole numbers, whose sums float64 holds exactly
+    sums = np.ones(len(values)) @ values
+    squares = np.dot(values.ravel(), values.ravel())
+    return bool(squares - (sums**2).sum() / len(values) <= _FLAT_MSE * values.size)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.storage.awaiting import now
+from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows
 from dupegrid.storage.zarr_store import (
     ABOUT,
-    CHECKSUM_BYTES,
     Encoded,
     ZarrArray,
     ZarrGroup,
@@ -91,7 +91,7 @@ class ChunkedArray:
 
     def done(self) -> set[tuple[int, ...]]:
         """The numbers along every axis of the chunks that exist, by one listing."""
-        found = map(_CHUNK_NAME.fullmatch, self._folder.names())
+        found = map(_CHUNK_NAME.fullmatch, names_in(self.path))
         numbers = (tuple(map(int, match[1].split("."))) for match in found if match)
         ends = self._ends()
         return {
@@ -122,7 +122,7 @@ class ChunkedArray:
 
     def checksum(self, *number: int) -> str:
         """The checksum that a chunk ends with, as hex digits; empty where it is not there or not whole."""
-        end = self._folder.end(self.key(*number), math.prod(self.chunks) * self.dtype.itemsize)
+        end = end_of(self.path, self.key(*number), math.prod(self.chunks) * self.dtype.itemsize)
         return end.hex() if len(end) == CHECKSUM_BYTES else ""
 
     def read(self, numbers: Sequence[tuple[int, ...]]) -> Iterator[npt.NDArray[Any]]:
@@ -167,7 +167,7 @@ class ChunkedArray:
                 (chunk,) = self.read([(number,)])
                 out[places] = chunk[offsets[begin:end]]
             else:
-                self._folder.read_rows(self.key(number), offsets[begin:end].tolist(), places.tolist(), flat)
+                read_rows(self.path, self.key(number), offsets[begin:end].tolist(), places.tolist(), flat)
         if sums is not None:
             wrong = np.flatnonzero(row_sums(out) != sums)
             if len(wrong):

@@ -30,11 +30,11 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.storage.awaiting import now
 from dupegrid.storage.bucket import BucketPath, os_errors, store_of
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.ours import MADE_BY, TO_READ
+from dupegrid.storage.ours import MADE_BY
+from dupegrid.storage.parts import CHECKSUM_BYTES
 from dupegrid.storage.tables import DIGEST, read_bytes, read_error, writing_whole
 
 ABOUT: Final = "zarr.json"  # the file in which zarr describes an array or a group
-CHECKSUM_BYTES: Final = 4  # at the end of each chunk
 _KEYS: Final = DefaultChunkKeyEncoding(separator=".")  # of folders, each chunk would need several
 _CONFIG: Final = ArrayConfig(order="C", write_empty_chunks=True)  # also chunks of nothing but the fill value
 _ZARR_SETTINGS: Final = {
@@ -51,10 +51,6 @@ class Folder(LocalStore):
 
     What is missing is an error.
     """
-
-    def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        super().__init__(root, read_only=read_only)
-        self._place = str(root)  # joined in 1 microsecond, where a Path takes 10
 
     async def _open(self, *, mode: Any = None) -> None:
         self._is_open = True  # and no folder is made
@@ -79,40 +75,6 @@ class Folder(LocalStore):
         """Write a file; not flushed to disk, which takes long: whatever is read is verified."""
         with writing_whole(self.root / key, flushed=False) as file:
             file.write(value.as_numpy_array().data)
-
-    def names(self) -> list[str]:
-        """The names of the files, by one listing."""
-        try:
-            with os.scandir(self.root) as entries:
-                return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
-        except FileNotFoundError:
-            return []
-
-    def end(self, key: str, start: int) -> bytes:
-        """At most five bytes of a file from `start` on: where these are four, the checksum that it ends with."""
-        try:
-            descriptor = os.open(f"{self._place}/{key}", TO_READ)
-            try:
-                end = os.pread(descriptor, CHECKSUM_BYTES + 1, start)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            return b""
-        return end
-
-    def read_rows(self, key: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
-        """Rows of a file of rows: those numbered `offsets`, each to its place in `out`, uint8 (n, bytes of a row)."""
-        size = out.shape[1]
-        try:
-            descriptor = os.open(f"{self._place}/{key}", TO_READ)
-            try:
-                for offset, place in zip(offsets, places, strict=True):
-                    if os.preadv(descriptor, [out[place]], offset * size) != size:
-                        raise DamagedError(self.root / key, "it is short")
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise read_error(self.root / key, error) from None
 
 
 class Bucket(ObjectStore[Any]):
@@ -147,29 +109,6 @@ class Bucket(ObjectStore[Any]):
         check_hold()
         with os_errors(self.root):
             await super().set((self.root / key).key, value)
-
-    def names(self) -> list[str]:
-        """The names of the objects right here, by one listing."""
-        return [path.name for path in self.root.iterdir()]
-
-    def end(self, key: str, start: int) -> bytes:
-        """The same of an object."""
-        try:
-            return (self.root / key).read_parts([start], CHECKSUM_BYTES + 1)[0]
-        except OSError:
-            return b""
-
-    def read_rows(self, key: str, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
-        """Rows of an object: those numbered `offsets`, each to its place in `out`, uint8 (n, bytes of a row)."""
-        file, size = self.root / key, out.shape[1]
-        try:
-            rows = file.read_parts([offset * size for offset in offsets], size)
-        except OSError as error:
-            raise read_error(file, error) from None
-        for place, row in zip(places, rows, strict=True):
-            if len(row) != size:
-                raise DamagedError(file, "it is short")
-            out[place] = np.frombuffer(row, np.uint8)
 
 
 def store_at(path: Path) -> Folder | Bucket:

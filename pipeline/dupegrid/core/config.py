@@ -156,8 +156,8 @@ class Config(BaseModel):
     workers: Annotated[int | None, Taken((*_TRYING, "compare"), unset="one a core")] = Field(
         None, ge=1, description="Threads or processes."
     )
-    memory: Annotated[SizeBytes | None, Taken(_COMPARING, "4GB", unset="half of the machine")] = Field(
-        None, ge=1_000_000, description="Memory for comparing."
+    memory: Annotated[SizeBytes | None, Taken(_COMPARING, "4GB", unset="half of what it has")] = Field(
+        None, ge=1_000_000, description="Memory for comparing, of each process."
     )
     matrix: Annotated[bool, Taken(("run", "compare"))] = Field(
         False, description="Store the whole all-to-all MSE matrix in mse.zarr too."

@@ -24,7 +24,7 @@ from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
 from dupegrid.core.config import changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
-from dupegrid.core.runtime import Runtime, comparing, runtime
+from dupegrid.core.runtime import Runtime, comparing, runtime_of
 from dupegrid.core.settings import CompareSettings, Settings
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import shown
@@ -71,7 +71,7 @@ def run(
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
     check_device(chosen.config, client)
-    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
+    with chosen.run_dir.locked(), runtime_of(chosen.config, client) as workers:
         damaged: Counter[Path] = Counter()
         while True:
             try:
@@ -104,7 +104,7 @@ def index(
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
-    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
+    with chosen.run_dir.locked(), runtime_of(chosen.config, client) as workers:
         _index(chosen, listing, workers, reporter)
     return chosen
 
@@ -132,7 +132,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
             )
         check_device(chosen.config, client)
         chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
-        with runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
+        with runtime_of(chosen.config, client) as workers:
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
                 write_run_json(chosen.path, saved)
@@ -257,7 +257,7 @@ def _compare(chosen: Run, here: Runtime, reporter: Terminal) -> None:
     here.check(chosen.run_dir.lock)
     if config.hash is not None and config.same_hash != "any":
         make_hashes(config.hash, chosen.run_dir, here, reporter)
-    with comparing(here, config.scheduler) as workers:
+    with comparing(here, config.scheduler, config.retries) as workers:
         if workers is not here:
             workers.check(chosen.run_dir.lock)
         counts = compare_stage(Ask.of(config, *codes_in(saved)), config, chosen.run_dir, workers, reporter)

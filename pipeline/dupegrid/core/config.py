@@ -159,6 +159,9 @@ class Config(BaseModel):
     memory: Annotated[SizeBytes | None, Taken(_COMPARING, "4GB", unset="half of what it has")] = Field(
         None, ge=1_000_000, description="Memory for comparing, of each process."
     )
+    retries: Annotated[int, Taken(_COMPARING)] = Field(
+        2, ge=0, le=100, description="More tries of what fails, before it is set aside and the rest finished."
+    )
     matrix: Annotated[bool, Taken(("run", "compare"))] = Field(
         False, description="Store the whole all-to-all MSE matrix in mse.zarr too."
     )

@@ -22,7 +22,7 @@ from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.core.sights import Places, Sight, as_expression, difference, look
 from dupegrid.core.spawned import SAFE_PATH, check_main, kept_environment, safe_path
-from dupegrid.core.tasks import Items, Task, collection
+from dupegrid.core.tasks import Answers, Items, SetAside, Task, attempted, collection
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -37,7 +37,7 @@ _WORKERS_START_WITH: Final = "distributed.nanny.pre-spawn-environ"
 
 
 @contextmanager
-def dask_cluster(scheduler: str, workers: int) -> Iterator["DaskCluster"]:
+def dask_cluster(scheduler: str, workers: int, retries: int = 2) -> Iterator["DaskCluster"]:
     """A cluster of so many processes of our own (local, or gpu: one a GPU), or the one at the address of a scheduler.
 
     ConfigError when no scheduler answers there, or no worker is there.
@@ -46,11 +46,11 @@ def dask_cluster(scheduler: str, workers: int) -> Iterator["DaskCluster"]:
         _silent(),
         _own_client(workers, scheduler == "gpu") if scheduler in ("local", "gpu") else _client_at(scheduler) as client,
     ):
-        yield DaskCluster(client)
+        yield DaskCluster(client, retries)
 
 
 @contextmanager
-def handed_over(client: Any) -> Iterator["DaskCluster"]:
+def handed_over(client: Any, retries: int = 2) -> Iterator["DaskCluster"]:
     """The cluster of a client of the caller's, who goes on using it. ConfigError when it cannot be used."""
     from distributed import Client
 
@@ -58,13 +58,14 @@ def handed_over(client: Any) -> Iterator["DaskCluster"]:
         raise ConfigError(f"client is {client!r}: give a dask.distributed Client that is open and not asynchronous")
     with _silent():
         _wait_for_a_worker(client, client.scheduler.address)
-        yield DaskCluster(client)
+        yield DaskCluster(client, retries)
 
 
 class DaskCluster:
     """Does tasks on the workers of a client."""
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: "Client", retries: int) -> None:
+        self._retries = retries
         self._client = client
         self.workers = sum(client.nthreads().values()) or 1
         self._seen: tuple[Places, Sight] | None = None
@@ -84,19 +85,24 @@ class DaskCluster:
             )
         self._seen = (places, here)
 
-    def each(self, task: Task, items: Items, on_done: Callable[[Any], None]) -> None:
+    def each(self, task: Task, items: Items, on_done: Callable[[Any], None]) -> list[SetAside]:
         """Call `task(item)` on a worker for every item, and here `on_done(result)` as each one is finished."""
         from distributed import KilledWorker, as_completed
         from distributed.comm import CommClosedError
 
-        tasks = collection(funcname(task), partial(_work, self._seen, task), items)
+        answers = Answers(on_done)
+        tasks = collection(funcname(task), partial(_work, self._seen, partial(attempted, task, self._retries)), items)
         futures = []
         try:
             futures = self._client.get(dict(tasks.__dask_graph__()), tasks.__dask_keys__(), sync=False)
-            for future in as_completed(futures, loop=self._client.loop):
-                on_done(future.result()[0])
+            for place, future in zip(range(len(items)), as_completed(futures, loop=self._client.loop), strict=True):
+                try:
+                    answers.take(future.result()[0])
+                except KilledWorker as error:
+                    answers.take(SetAside(items[place], str(error)))
                 future.release()
-        except (CancelledError, KilledWorker, CommClosedError) as error:
+            return answers.set_aside
+        except (CancelledError, CommClosedError) as error:
             raise DupegridError(f"the cluster was lost ({type(error).__name__}); {GO_ON}") from None
         except _DamagedThereError as found:
             if _digest(found.file) == found.digest:

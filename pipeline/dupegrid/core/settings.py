@@ -19,6 +19,7 @@ class CompareSettings(TypedDict, total=False):
     array: Literal["numpy", "cupy"]
     workers: int | None
     memory: int | str | None
+    retries: int
     matrix: bool
     relations: bool
     tile: int | None

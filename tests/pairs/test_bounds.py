@@ -141,7 +141,16 @@ def prepared(folder: Path, images: np.ndarray, choice: str, limit: int, block: i
     groups = filters.keys(read_facts(run_dir), np.arange(n))
     order = sort_images(run_dir, side, groups, names, block, "images")
     return Job(
-        run_dir, Ask.of(config, ""), Grid((0, n), n), side, limit, order.largest_norm, names, filters, Room(None, 1, 1), order.key
+        run_dir,
+        Ask.of(config, ""),
+        Grid((0, n), n),
+        side,
+        limit,
+        order.largest_norm,
+        names,
+        filters,
+        Room(None, 1, 1),
+        order.key,
     )
 
 

@@ -65,13 +65,14 @@ def run(
     """Find the duplicates among the images under `folders`: index, compare, cluster and report, into the folder `out`.
 
     On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
-    over those in the YAML file `config`. A dask.distributed `client` does the work in the place of the scheduler, and
-    stays open. Raises UsageError for what the caller can put right.
+    over those in the YAML file `config`. `client`, a Client or cluster of dask's, does the work in the place of the
+    scheduler, and stays open; where neither is given it is the current client, if there is one: not with client=False.
+    Raises UsageError for what the caller can put right.
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
     check_device(chosen.config, client)
-    with chosen.run_dir.locked(), runtime_of(chosen.config, client) as workers:
+    with chosen.run_dir.locked(), runtime_of(chosen.config, client, reporter.say) as workers:
         damaged: Counter[Path] = Counter()
         while True:
             try:
@@ -104,7 +105,7 @@ def index(
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
-    with chosen.run_dir.locked(), runtime_of(chosen.config, client) as workers:
+    with chosen.run_dir.locked(), runtime_of(chosen.config, client, reporter.say) as workers:
         _index(chosen, listing, workers, reporter)
     return chosen
 
@@ -115,7 +116,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
 
     `settings` change those of the run: the keys of CompareSettings; all else was settled by the index. What runs code
     or connects is not taken from a run directory: an address of a cluster, and a function as `metric`, are given again.
-    A dask.distributed `client` does the work in the place of the scheduler, and stays open.
+    `client` is that of `run`.
     """
     for key in settings.keys() - settings_of("compare").keys():
         raise cannot_change(key)
@@ -132,7 +133,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
             )
         check_device(chosen.config, client)
         chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
-        with runtime_of(chosen.config, client) as workers:
+        with runtime_of(chosen.config, client, Terminal(quiet=quiet).say) as workers:
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
                 write_run_json(chosen.path, saved)
@@ -257,7 +258,7 @@ def _compare(chosen: Run, here: Runtime, reporter: Terminal) -> None:
     here.check(chosen.run_dir.lock)
     if config.hash is not None and config.same_hash != "any":
         make_hashes(config.hash, chosen.run_dir, here, reporter)
-    with comparing(here, config.scheduler, config.retries) as workers:
+    with comparing(here, config.scheduler, config.retries, reporter.say) as workers:
         if workers is not here:
             workers.check(chosen.run_dir.lock)
         counts = compare_stage(Ask.of(config, *codes_in(saved)), config, chosen.run_dir, workers, reporter)

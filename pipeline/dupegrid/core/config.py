@@ -13,6 +13,7 @@ from dupegrid.core.arrays import CHANNELS
 from dupegrid.core.errors import ConfigError
 from dupegrid.core.settings_file import read_yaml
 from dupegrid.core.values import (
+    QUEUES,
     SCHEDULERS_HERE,
     StrPath,
     StrPaths,
@@ -144,9 +145,14 @@ class Config(BaseModel):
     )
     ignore_path: Annotated[Locations, Taken(_TRYING, "PATH")] = Field((), description="Leave out this file or folder.")
     scheduler: Annotated[
-        Scheduler,
-        Taken(_COMPARING, "|".join((*SCHEDULERS_HERE, "tcp://...")), of_run="RUN's, unless that is an address"),
-    ] = Field("threads", description="Where the work is done.")
+        Scheduler | None,
+        Taken(
+            _COMPARING,
+            "|".join((*SCHEDULERS_HERE, *QUEUES, "tcp://...")),
+            unset="threads",
+            of_run="RUN's, unless that is an address",
+        ),
+    ] = Field(None, description="Where the work is done; also tls://HOST:PORT or a scheduler file.")
     allow_cpu: Annotated[bool, Taken(_COMPARING)] = Field(
         False, description="For --scheduler gpu: where no GPU is, do the same on the cores."
     )

@@ -14,7 +14,7 @@ class CompareSettings(TypedDict, total=False):
     orientations: Orientations
     metric: str
     hash: str | None
-    scheduler: str
+    scheduler: str | None
     allow_cpu: bool
     array: Literal["numpy", "cupy"]
     workers: int | None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Task = Callable[[Any], Any]
 Items = Sequence[Any] | Ints
+OnDone = Callable[[Any], None]
 
 _PAUSE_S: Final = 0.2  # before the second try, and twice that before the third
 _NOTHING_WORKS: Final = 100  # so many items set aside and none done
@@ -43,7 +44,7 @@ class SetAside:
 class Answers:
     """What tasks gave, as they finish: results for `on_done`, and the items that are set aside."""
 
-    def __init__(self, on_done: Callable[[Any], None]) -> None:
+    def __init__(self, on_done: OnDone) -> None:
         self.set_aside: list[SetAside] = []
         self._on_done = on_done
         self._any_done = False

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], object]
 
+GO_ON: Final = "what was finished is kept: run the same command again to go on"
 _ANSWER_S: Final = 5.0  # at least, of a scheduler whose address was given; more by dask's own setting
 _CLOSE_S: Final = 10.0  # at most, when a run ends
 _STOP_S: Final = 0.5  # at most, when a signal ends it
 _A_WORKER_S: Final = 60.0  # at most, until the first worker is there, at an address
 _PAUSED_S: Final = 30.0  # at most, that all workers are paused
 _SAY_EVERY_S: Final = 30.0
+_ASK_EVERY_S: Final = 0.5
 _THREADS_A_GPU: Final = 4  # one reads, or writes, while the GPU works for another
 _LOOPBACK: Final = "127.0.0.1"
 _WORKERS_START_WITH: Final = "distributed.nanny.pre-spawn-environ"
@@ -47,9 +50,23 @@ class Patience:
         self._idle_since: float | None = None
         self._said = time.monotonic()
 
+    def first_worker(self) -> None:
+        """Wait until somebody is there, with a task to do, as some clusters start workers only where there is work."""
+        self.look()
+        if self.addresses:
+            return
+        task = self._client.submit(abs, -1, key=f"first-worker-{uuid.uuid4().hex}")
+        while not self.addresses:
+            time.sleep(_ASK_EVERY_S)
+            self.look()
+        task.release()
+
     def look(self) -> None:
         """Ask the scheduler. ConfigError where no worker came, DupegridError where all have been paused for long."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        try:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        except (OSError, *lost()) as error:  # an OSError, where it cannot be connected to any more
+            raise cluster_lost(error) from None
         self.addresses, self.threads = list(workers), sum(worker["nthreads"] for worker in workers.values())
         now = time.monotonic()
         if any(worker.get("status") != "paused" for worker in workers.values()):
@@ -92,6 +109,11 @@ def dumps(what: Any) -> bytes:
 
     pickled: bytes = dumps(what)
     return pickled
+
+
+def cluster_lost(error: Exception) -> DupegridError:
+    """The error for what `lost` names."""
+    return DupegridError(f"the cluster was lost ({type(error).__name__}); {GO_ON}")
 
 
 def lost() -> tuple[type[Exception], ...]:

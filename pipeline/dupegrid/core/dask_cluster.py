@@ -41,6 +41,7 @@ class DaskCluster:
         """
         places = (os.fsencode(str(lock)), samples)
         here = look(places)
+        self._patience.first_worker()
         # Text, as a worker that lacks dupegrid cannot be sent one of our functions.
         answers = self._client.run(eval, as_expression(places), {}, on_error="return")
         for address, there in answers.items():

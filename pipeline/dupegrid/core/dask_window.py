@@ -13,11 +13,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from toolz import compose
 
-from dupegrid.core.dask_clients import Patience, dumps, killed_by, lost
+from dupegrid.core.dask_clients import GO_ON, Patience, cluster_lost, dumps, killed_by, lost
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.tasks import Answers, Items, SetAside
 
-GO_ON: Final = "what was finished is kept: run the same command again to go on"
 _TASK_S: Final = 1.0  # a task of short items takes: the scheduler takes 3 ms for each
 _WINDOW: Final = 1000  # tasks with the scheduler at once, or more where there are very many workers
 _A_WORKER: Final = 4  # of these, for each thread, before it is known how long an item takes
@@ -59,7 +58,7 @@ class Window:
         try:
             fatal = self._until_done(answers)
         except lost() as error:
-            raise DupegridError(f"the cluster was lost ({type(error).__name__}); {GO_ON}") from None
+            raise cluster_lost(error) from None
         finally:
             for future in self._kept:
                 future.release()  # what has not started is called off

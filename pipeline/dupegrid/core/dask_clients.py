@@ -65,7 +65,7 @@ class Patience:
         """Ask the scheduler. ConfigError where no worker came, DupegridError where all have been paused for long."""
         try:
             workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        except (OSError, *lost()) as error:  # an OSError, where it cannot be connected to any more
+        except lost() as error:
             raise cluster_lost(error) from None
         self.addresses, self.threads = list(workers), sum(worker["nthreads"] for worker in workers.values())
         now = time.monotonic()
@@ -120,7 +120,7 @@ def lost() -> tuple[type[Exception], ...]:
     """What is raised where a cluster is lost."""
     from distributed.comm import CommClosedError
 
-    return CancelledError, CommClosedError, TimeoutError
+    return CancelledError, CommClosedError, OSError  # the last where it cannot be connected to any more
 
 
 def killed_by(error: BaseException | None) -> str | None:

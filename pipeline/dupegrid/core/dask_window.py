@@ -70,7 +70,10 @@ class Window:
         self._fill()
         while self._at:
             futures = self._some_ended()
-            results = iter(self._client.gather([future for future in futures if future.status == "finished"]))
+            if any(future.status not in ("finished", "error") for future in futures):
+                raise CancelledError  # by whoever lost the scheduler; nothing can be asked of it
+            finished = [future for future in futures if future.status == "finished"]
+            results = iter(self._client.gather(finished)) if finished else iter(())
             for future in futures:
                 places = self._at.pop(future)
                 if future.status == "finished":
@@ -121,9 +124,7 @@ class Window:
         return None
 
     def _troubled(self, places: list[int], future: Any, answers: Answers) -> Exception | None:
-        """Of a task that gave no answer: the cluster is lost, or workers died at it."""
-        if future.status != "error":
-            raise CancelledError
+        """Of a task that gave no answer: as a rule workers died at it."""
         error = future.exception()
         problem = killed_by(error)
         if problem is None:

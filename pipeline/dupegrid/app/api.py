@@ -72,7 +72,7 @@ def run(
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
     check_device(chosen.config, client)
-    with chosen.run_dir.locked(), runtime_of(chosen.config, client, reporter.say) as workers:
+    with chosen.run_dir.locked(reporter.say), runtime_of(chosen.config, client, reporter.say) as workers:
         damaged: Counter[Path] = Counter()
         while True:
             try:
@@ -105,7 +105,7 @@ def index(
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
-    with chosen.run_dir.locked(), runtime_of(chosen.config, client, reporter.say) as workers:
+    with chosen.run_dir.locked(reporter.say), runtime_of(chosen.config, client, reporter.say) as workers:
         _index(chosen, listing, workers, reporter)
     return chosen
 
@@ -121,7 +121,8 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
     for key in settings.keys() - settings_of("compare").keys():
         raise cannot_change(key)
     end_probe()
-    with open_run(run_dir).run_dir.locked():  # opened again, as another run may have been at it
+    reporter = Terminal(quiet=quiet)
+    with open_run(run_dir).run_dir.locked(reporter.say):  # opened again, as another run may have been at it
         opened = open_run(run_dir)
         check_trusted(opened.config, settings, client)
         codes = codes_of(opened.config)
@@ -137,7 +138,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
                 write_run_json(chosen.path, saved)
-            _compare(chosen, workers, Terminal(quiet=quiet))
+            _compare(chosen, workers, reporter)
     return chosen
 
 
@@ -153,7 +154,7 @@ def cluster(
     The others are the settings that decide which image of a cluster is kept and which may be duplicates. What is not
     given stays as the run has it. The report goes along, where there was one.
     """
-    with open_run(run_dir).run_dir.locked():
+    with open_run(run_dir).run_dir.locked(Terminal().say):
         opened = open_run(run_dir)
         threshold = None if threshold is None else number_of(threshold)
         if threshold is not None and threshold > opened.config.cutoff:
@@ -175,7 +176,7 @@ def cluster(
 
 def report(run_dir: StrPath) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
-    with open_run(run_dir).run_dir.locked():
+    with open_run(run_dir).run_dir.locked(Terminal().say):
         return write_page(open_run(run_dir))
 
 

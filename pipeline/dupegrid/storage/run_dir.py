@@ -206,9 +206,9 @@ class RunDir:
         if stage == "index":  # of the later ones nothing stays open that is not made anew
             self.renew()
 
-    def locked(self) -> AbstractContextManager[Hold]:
-        """The lock of the run directory (lock.py)."""
-        return locked(self.path)
+    def locked(self, say: Callable[[str], None] = lambda _line: None) -> AbstractContextManager[Hold]:
+        """The lock of the run directory (lock.py); `say` is told where that of a dead run is taken over."""
+        return locked(self.path, say)
 
     def writing_for(self, token: str) -> AbstractContextManager[None]:
         """Write only while the run with this token has the run directory (hold.py)."""

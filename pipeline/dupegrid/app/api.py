@@ -49,6 +49,7 @@ from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import FORMAT, write_json, write_table
+from dupegrid.storage.unfinished import missing_in
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 
@@ -195,6 +196,7 @@ def status(run_dir: StrPath) -> Status:
         report=opened.is_clustered and opened.run_dir.report.exists(),
         failed=files_of(bad["status"]).failed,
         failures=[Failure(**row) for row in bad.to_pylist()],
+        missing=missing_in(opened.run_dir),
     )
 
 

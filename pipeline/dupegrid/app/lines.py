@@ -72,8 +72,14 @@ def status_lines(state: "Status") -> list[str]:
         for failure in state.failures[:shown]
     ]
     more = len(state.failures) - len(failures)
+    left = [
+        f"  {piece.stage} {piece.what}: {piece.count:,} {piece.unit} ({piece.problem})"
+        for piece in state.missing[:shown]
+    ]
+    left += [f"  and {len(state.missing) - shown:,} more"] if len(state.missing) > shown else []
     return [
         *stages,
+        *(["missing, as it failed at every try: run again to go on there", *left] if left else []),
         f"not read: {_reasons(state.failed)}",
         *failures,
         *([f"  and {more:,} more: see 'status' and 'error' in images.parquet"] if more else []),

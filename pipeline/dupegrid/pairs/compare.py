@@ -4,6 +4,7 @@ The images that are compared one by one are sorted so that like lies beside like
 pairs of two strips, and one block of a dask array.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -17,6 +18,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.room import Room
 from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import SetAside
 from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of
@@ -40,8 +42,10 @@ from dupegrid.pairs.strip import pieces, read_piece, read_strip
 from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current
+from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.tables import read_metadata
+from dupegrid.storage.unfinished import Missing, check_finished
 
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
 
@@ -67,12 +71,25 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     pending.sort(key=lambda tile: (tile[0] != tile[1], tile[0], tile[1] if tile[0] % 2 else -tile[1]))
     total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
-        runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
+        aside = runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
     if job.device:
         run_dir.renew()  # what is kept on a device here would be kept as long as the run
+    _check_finished(job, aside)
     if read_metadata(run_dir.compared).get("pairs") != pairs:
         write_compared(run_dir, facts.live, config, alike, pairs)
     return _counts(job, pairs, tiles, facts, facts.live[settled])
+
+
+def _check_finished(job: Job, aside: Sequence[SetAside]) -> None:
+    """UnfinishedError where tiles were set aside. A receipt and clusters of before they were lost are then removed."""
+    if aside:
+        job.run_dir.discard_from("cluster")
+        remove(job.run_dir.receipt)
+    missing = []
+    for it in aside:
+        i, j = map(int, it.item)
+        missing.append(Missing("compare", f"tile {i}, {j}", job.grid.pairs(i, j), "pairs", it.problem))
+    check_finished(job.run_dir, "compare", missing)
 
 
 def compare_tile(job: Job, tile: Ints) -> int:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.config import Config
 from dupegrid.results.top import freed_by
+from dupegrid.storage.unfinished import Missing
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Status(Answer):
     report: bool
     failed: dict[str, int]  # by status
     failures: list[Failure]
+    missing: list[Missing]  # pieces of work that failed at every try of the last run
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ ASIDE: Final = "relaid"  # a folder of stores that are made aside, to be put in 
 _FILES: Final = (
     "run.json",
     "receipt.json",
+    "unfinished.json",
     "files.parquet",
     "images.parquet",
     "hashes.parquet",

@@ -38,6 +38,7 @@ ARTIFACTS: Final = {
     ),
     "compare": (
         "receipt.json",
+        "unfinished.json",
         "compared.parquet",
         "relations.parquet",
         "tiles.zarr",
@@ -83,6 +84,7 @@ class RunDir:
         self.settled_matches = path / "settled-matches.parquet"  # where those wait while matches.parquet goes
         self.compared = path / "compared.parquet"
         self.receipt = path / "receipt.json"
+        self.unfinished = path / "unfinished.json"  # what the last run could not do (unfinished.py)
         self.clusters = path / "clusters.parquet"
         self.report = path / "report.html"
         self._generation = generation or uuid.uuid4().hex

@@ -22,8 +22,10 @@ from dupegrid.app.page import write_page
 from dupegrid.app.run import Run, number_of
 from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
+from dupegrid.app.watching import noting
 from dupegrid.core.config import changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
+from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime, comparing, runtime_of
 from dupegrid.core.settings import CompareSettings, Settings
 from dupegrid.core.spawned import end_probe
@@ -73,12 +75,16 @@ def run(
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
     check_device(chosen.config, client)
-    with chosen.run_dir.locked(reporter.say), runtime_of(chosen.config, client, reporter.say) as workers:
+    with (
+        chosen.run_dir.locked(reporter.say),
+        noting(reporter, chosen.run_dir) as noted,
+        runtime_of(chosen.config, client, reporter.say) as workers,
+    ):
         damaged: Counter[Path] = Counter()
         while True:
             try:
-                _index(chosen, listing, workers, reporter)
-                _compare(chosen, workers, reporter)
+                _index(chosen, listing, workers, noted)
+                _compare(chosen, workers, noted)
                 _cluster(chosen)
                 write_page(chosen)
                 return chosen
@@ -106,8 +112,12 @@ def index(
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
-    with chosen.run_dir.locked(reporter.say), runtime_of(chosen.config, client, reporter.say) as workers:
-        _index(chosen, listing, workers, reporter)
+    with (
+        chosen.run_dir.locked(reporter.say),
+        noting(reporter, chosen.run_dir) as noted,
+        runtime_of(chosen.config, client, reporter.say) as workers,
+    ):
+        _index(chosen, listing, workers, noted)
     return chosen
 
 
@@ -135,11 +145,11 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
             )
         check_device(chosen.config, client)
         chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
-        with runtime_of(chosen.config, client, Terminal(quiet=quiet).say) as workers:
+        with noting(reporter, chosen.run_dir) as noted, runtime_of(chosen.config, client, reporter.say) as workers:
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
                 write_run_json(chosen.path, saved)
-            _compare(chosen, workers, reporter)
+            _compare(chosen, workers, noted)
     return chosen
 
 
@@ -228,7 +238,7 @@ def _with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:
     return {**settings, "paths": flattened(folders)} if folders else settings
 
 
-def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) -> None:
+def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
     workers.check(chosen.run_dir.lock, _samples(listing, Sources.of(chosen.config)))
     saved = {
         "format": FORMAT,
@@ -256,7 +266,7 @@ def _samples(listing: Listing, sources: Sources) -> tuple[tuple[bytes, ...], ...
     return tuple(tuple(path for path in of_root if not is_address(path)) for of_root in lying_at)
 
 
-def _compare(chosen: Run, here: Runtime, reporter: Terminal) -> None:
+def _compare(chosen: Run, here: Runtime, reporter: Reporter) -> None:
     saved, config = chosen.saved, chosen.config
     here.check(chosen.run_dir.lock)
     if config.hash is not None and config.same_hash != "any":

@@ -8,6 +8,7 @@ from dupegrid.core.text import counted, quantity, size_text
 
 if TYPE_CHECKING:
     from dupegrid.app.demo import Demo
+    from dupegrid.app.detached import Detached
     from dupegrid.app.estimate import Estimate
     from dupegrid.results.answers import Receipt, Status, Summary
     from dupegrid.results.explain import Explanation
@@ -39,6 +40,14 @@ def summary_lines(summary: "Summary") -> list[str]:
         there = f"{summary.already_there:,} of {summary.pictures_of_path:,}"
         lines.insert(-2, f"known       {there} pictures of PATH have a match under --against")
     return lines
+
+
+def detached_lines(begun: "Detached") -> list[str]:
+    return [
+        f"begun       process {begun.pid}; what it says goes to {begun.log}",
+        f"look        dupegrid status {begun.run} --watch",
+        f"stop        kill {begun.pid}",
+    ]
 
 
 def cluster_lines(summary: "Summary") -> list[str]:

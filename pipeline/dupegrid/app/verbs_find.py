@@ -1,12 +1,21 @@
 """The verbs that find: run, index, compare, cluster, estimate, demo."""
 
+import sys
 from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
 from dupegrid.app.answer_files import check_free, write_new
 from dupegrid.app.flags import File, Json, Out, Paths, Plots, PlotsMost, RunDir, given, option, say, takes_settings
-from dupegrid.app.lines import cluster_lines, demo_lines, estimate_lines, receipt_lines, status_lines, summary_lines
+from dupegrid.app.lines import (
+    cluster_lines,
+    demo_lines,
+    detached_lines,
+    estimate_lines,
+    receipt_lines,
+    status_lines,
+    summary_lines,
+)
 from dupegrid.app.plotter import plotter
 from dupegrid.core.text import counted, shown
 
@@ -21,6 +30,7 @@ def run(
     ] = None,
     plots: Plots = None,
     plots_most: PlotsMost = None,
+    detach: Annotated[bool, option("--detach", help="Go on in the background; see 'status RUN --watch'.")] = False,
     *,
     as_json: Json = False,
     **flags: Any,
@@ -31,6 +41,11 @@ def run(
     """
     if list_new is not None:
         check_free(list_new)
+    if detach:
+        # Here, as it loads what a run needs.
+        begun = import_module("dupegrid.app.detached").detach(sys.argv[1:], out, paths or [], config, given(flags))
+        say(begun.as_dict(), detached_lines(begun), as_json)
+        return
     draw = plotter(plots, plots_most)
     done = api.run(*(paths or []), out=out, config=config, **given(flags))
     lines = summary_lines(done.summary)

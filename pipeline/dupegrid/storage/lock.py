@@ -15,13 +15,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
-from dupegrid.storage.hold import Hold, writing_for
+from dupegrid.storage.hold import ENTRY_BYTES, Hold, writing_for
 from dupegrid.storage.lock_file import LockFile, LockObject, lock_of
-from dupegrid.storage.ours import LOCK, leftovers, remove
+from dupegrid.storage.ours import LOCK, leftovers, opened, remove
 
 _KEYS: Final = {"host", "pid", "since", "token"}
 _TOUCHED_EVERY_S: Final = 20.0
@@ -61,6 +61,17 @@ def locked(run_dir: Path, say: Callable[[str], None] = _say_nothing) -> Iterator
                     remove(file)
             raise
         _let_go(lock, data)
+
+
+def holder(run_dir: Path) -> dict[str, Any] | None:
+    """What the lock says of the run that has a run directory: host, pid, since. None where nobody has it."""
+    try:
+        with opened(run_dir / LOCK) as file:
+            held = _entry(file.read(ENTRY_BYTES + 1))
+    except (OSError, DupegridError):
+        return None
+    over = not held or (held.get("host") == socket.gethostname() and not _is_alive(held.get("pid")))
+    return None if over else held
 
 
 def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], None]) -> bytes | None:
@@ -148,7 +159,7 @@ def _data(token: str) -> bytes:
     return json.dumps(entry).encode().ljust(_ENTRY_BYTES)
 
 
-def _entry(data: bytes) -> dict[str, str] | None:
+def _entry(data: bytes) -> dict[str, Any] | None:
     """What the lock says of its holder, nothing where nobody has it; None if it is not one that we wrote."""
     if not data:
         return {}
@@ -159,6 +170,6 @@ def _entry(data: bytes) -> dict[str, str] | None:
     return entry if isinstance(entry, dict) and "host" in entry and entry.keys() <= _KEYS else None
 
 
-def _named(held: dict[str, str]) -> str:
+def _named(held: dict[str, Any]) -> str:
     names = {"by process": "pid", "on": "host", "since": "since"}
     return " ".join(f"{word} {held[key]}" for word, key in names.items() if key in held) or "by another process"

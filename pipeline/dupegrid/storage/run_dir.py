@@ -85,6 +85,7 @@ class RunDir:
         self.compared = path / "compared.parquet"
         self.receipt = path / "receipt.json"
         self.unfinished = path / "unfinished.json"  # what the last run could not do (unfinished.py)
+        self.progress = path / "progress.json"  # while a run is at it: how far
         self.clusters = path / "clusters.parquet"
         self.report = path / "report.html"
         self._generation = generation or uuid.uuid4().hex

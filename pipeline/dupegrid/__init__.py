@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
+    from dupegrid.app.api import cluster, compare, estimate, index, report, run
     from dupegrid.app.ask import evaluate, folders, leakage, top, unique
     from dupegrid.app.demo import demo
     from dupegrid.app.export import export
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dupegrid.app.fastdifpy import FastDifPy
     from dupegrid.app.opening import open_run
     from dupegrid.app.run import Run
+    from dupegrid.app.state import status
     from dupegrid.core.errors import DupegridError
     from dupegrid.results import plots as plots
 
@@ -26,7 +27,8 @@ _HOMES = {
     "export": "app.export",
     "demo": "app.demo",
     "open_run": "app.opening",
-    **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
+    **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run"), "app.api"),
+    "status": "app.state",
     **dict.fromkeys(("evaluate", "folders", "leakage", "top", "unique"), "app.ask"),
 }
 

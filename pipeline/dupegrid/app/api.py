@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, Final, Unpack
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
@@ -33,25 +31,22 @@ from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, StrPaths, Texts, flattened
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import index as index_stage
-from dupegrid.images.index import index_progress
 from dupegrid.images.levels import COARSE
 from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.compare import compare as compare_stage
-from dupegrid.pairs.compare import compare_progress
 from dupegrid.pairs.device import check_device
 from dupegrid.pairs.hashes import hash_code, make_hashes
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.relations import relate
-from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
+from dupegrid.results.answers import Receipt, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.keepers import Keeping
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import FORMAT, write_json, write_table
-from dupegrid.storage.unfinished import missing_in
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 
@@ -189,25 +184,6 @@ def report(run_dir: StrPath) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
     with open_run(run_dir).run_dir.locked(Terminal().say):
         return write_page(open_run(run_dir))
-
-
-def status(run_dir: StrPath) -> Status:
-    """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
-    opened = open_run(run_dir)
-    indexed = index_progress(opened.run_dir, opened.config)
-    tiles_done, tiles = compare_progress(opened.run_dir, opened.pairs_key)
-    fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
-    bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
-    return Status(
-        run=str(opened.path),
-        index=Progress(indexed.done, indexed.total, "images"),
-        compare=Progress(tiles_done, tiles, "tiles"),
-        cluster=opened.is_clustered,
-        report=opened.is_clustered and opened.run_dir.report.exists(),
-        failed=files_of(bad["status"]).failed,
-        failures=[Failure(**row) for row in bad.to_pylist()],
-        missing=missing_in(opened.run_dir),
-    )
 
 
 @with_keywords

@@ -10,7 +10,7 @@ DOCS := .venv-docs
 WITH_ALL := $(addprefix tests/,$(addsuffix .py,app/test_api app/test_cli core/test_runtime images/test_thumbnail \
 	pairs/test_features pairs/test_kernel results/test_clusters storage/test_store whole/test_exact))
 
-.PHONY: demo test test-crash test-lowest test-pythons check bench bench-million dist packages docs clean
+.PHONY: demo test test-crash test-cluster test-lowest test-pythons check bench bench-million dist packages docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/dupegrid demo
@@ -22,6 +22,9 @@ test: $(VENV)/.dev
 test-crash: $(VENV)/.dev
 	$(BIN)/python -m tests.helpers.crash
 	DUPEGRID_KILLS=20 DUPEGRID_LONG=1 $(BIN)/python -m pytest tests/whole/test_bucket.py tests/whole/test_resume.py tests/images/test_layout.py
+
+test-cluster: $(VENV)/.dev
+	DUPEGRID_LONG=1 $(BIN)/python -m pytest tests/whole/test_cluster_runs.py
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(WITH_ALL)

@@ -23,7 +23,7 @@ from tests.benchmarks.collection import make_run
 
 LONG = bool(os.environ.get("DUPEGRID_LONG"))
 IMAGES, TILE, THUMB = (60_000, 2048, 32) if LONG else (3_000, 256, 16)
-KILLS = 20
+KILLS = int(os.environ.get("DUPEGRID_KILLS", "20"))
 only_long = pytest.mark.skipif(not LONG, reason="takes minutes: make test-cluster")
 
 

@@ -10,7 +10,7 @@ DOCS := .venv-docs
 WITH_ALL := $(addprefix tests/,$(addsuffix .py,app/test_api app/test_cli core/test_runtime images/test_thumbnail \
 	pairs/test_features pairs/test_kernel results/test_clusters storage/test_store whole/test_exact))
 
-.PHONY: demo test test-crash test-apply test-lowest test-pythons check bench bench-million dist packages docs clean
+.PHONY: demo test test-crash test-apply test-cluster test-lowest test-pythons check bench bench-million dist packages docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/dupegrid demo
@@ -26,6 +26,9 @@ test-crash: $(VENV)/.dev
 # apply and undo: killed at every call and at random moments, and 1,000 collections that live.
 test-apply: $(VENV)/.dev
 	DUPEGRID_LONG=1 $(BIN)/python -m pytest -s -o faulthandler_timeout=0 tests/plans
+
+test-cluster: $(VENV)/.dev
+	DUPEGRID_LONG=1 $(BIN)/python -m pytest tests/whole/test_cluster_runs.py
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(WITH_ALL)

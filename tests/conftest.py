@@ -11,7 +11,7 @@ from PIL import Image
 
 from dupegrid import Run
 from dupegrid.app import demo
-from dupegrid.core import dask_cluster
+from dupegrid.core import dask_clients
 from dupegrid.images import chunk as chunk_module
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +38,7 @@ def _unflushed() -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler that does not answer is given up soon."""
-    monkeypatch.setattr(dask_cluster, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(dask_clients, "_ANSWER_S", 0.5)
 
 
 @pytest.fixture(scope="session")

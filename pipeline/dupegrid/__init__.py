@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dupegrid.app.act import apply, journal, undo
-    from dupegrid.app.api import cluster, compare, estimate, index, report, run, status
+    from dupegrid.app.api import cluster, compare, estimate, index, report, run
     from dupegrid.app.ask import evaluate, folders, leakage, top, unique
     from dupegrid.app.decide import decide
     from dupegrid.app.demo import demo
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dupegrid.app.plan import plan
     from dupegrid.app.review import review
     from dupegrid.app.run import Run
+    from dupegrid.app.state import status
     from dupegrid.core.errors import DupegridError
     from dupegrid.results import plots as plots
 
@@ -34,7 +35,8 @@ _HOMES = {
     "demo": "app.demo",
     "open_run": "app.opening",
     **dict.fromkeys(("apply", "journal", "undo"), "app.act"),
-    **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run", "status"), "app.api"),
+    **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run"), "app.api"),
+    "status": "app.state",
     **dict.fromkeys(("evaluate", "folders", "leakage", "top", "unique"), "app.ask"),
 }
 

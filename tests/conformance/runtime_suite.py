@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dupegrid.core.errors import DupegridError
+from dupegrid.core.errors import ConfigError
 from dupegrid.core.runtime import Runtime
 from tests.helpers.tasks import blas_threads, waited_until
 
@@ -111,18 +111,42 @@ class RuntimeSuite:
         assert workers.workers == count
         assert len(set(results(workers, meet, range(count)))) == count
 
-    def test_an_error_of_a_task_is_raised_and_the_other_items_are_left(self, workers: Runtime, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("kind", [ConfigError, MemoryError])
+    def test_what_says_nothing_of_an_item_is_raised_and_the_others_are_left(
+        self, workers: Runtime, tmp_path: Path, kind: type[Exception]
+    ) -> None:
         def task(item: int) -> int:
             if item == 0:
-                raise ValueError("no good")
+                raise kind("no good")
             (tmp_path / str(item)).touch()
             time.sleep(0.1)
             return item
 
-        with pytest.raises(ValueError, match="no good"):
+        with pytest.raises(kind, match="no good"):
             results(workers, task, range(200))
         assert results(workers, abs, [-1]) == [1], "a run may go on after an error"
         assert len(list(tmp_path.iterdir())) < 150
+
+    @pytest.mark.parametrize("items", [range(9), np.arange(18).reshape(9, 2)], ids=["list", "rows"])
+    def test_an_item_that_fails_is_tried_again_and_set_aside_and_the_others_are_done(
+        self, workers: Runtime, tmp_path: Path, items: Any
+    ) -> None:
+        def task(item: Any) -> int:
+            number = int(np.sum(item))
+            with (tmp_path / str(number)).open("ab") as file:
+                file.write(b"x")
+                if number == int(np.sum(items[2])) or (number == int(np.sum(items[5])) and file.tell() == 1):
+                    raise ValueError("no\ngood")
+            return number
+
+        found: list[int] = []
+        (aside,) = workers.each(task, items, found.append)
+        sums = [int(np.sum(item)) for item in items]
+        assert np.array_equal(aside.item, items[2])
+        assert aside.problem.startswith("ValueError: no\\ngood (")
+        assert sorted(found) == sorted({*sums} - {sums[2]})
+        tries = {int(path.name): path.stat().st_size for path in tmp_path.iterdir()}
+        assert tries == dict.fromkeys(sums, 1) | {sums[2]: 3, sums[5]: 2}
 
     def test_an_interrupt_is_raised_soon_and_the_other_items_are_left(self, runtime: Opened, tmp_path: Path) -> None:
         end = tmp_path / "end"
@@ -152,10 +176,15 @@ class ProcessesSuite(RuntimeSuite):
 
     soon_s = 60
 
-    def test_a_worker_that_dies_is_one_line(self, runtime: Opened) -> None:
-        def die(_item: int) -> None:
-            os._exit(1)
+    def test_an_item_that_kills_its_workers_is_set_aside_and_the_others_are_done(self, workers: Runtime) -> None:
+        def task(item: int) -> int:
+            if item == 3:
+                os._exit(1)
+            return item
 
-        with pytest.raises(DupegridError, match="run the same command again") as raised, runtime() as workers:
-            results(workers, die, [0])
-        assert "\n" not in str(raised.value)
+        found: list[int] = []
+        (aside,) = workers.each(task, range(9), found.append)
+        assert aside.item == 3
+        assert "died" in aside.problem
+        assert "\n" not in aside.problem
+        assert sorted(found) == [0, 1, 2, 4, 5, 6, 7, 8]

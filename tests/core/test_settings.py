@@ -79,7 +79,7 @@ def test_help_says_what_a_flag_does_and_its_default() -> None:
     assert run["orientations"].startswith("none|rotations|all ")
     assert run["orientations"].endswith("[default: rotations]")
     assert run["max-pixels"].endswith("[default: 250000000]")
-    assert run["memory"].endswith("[default: half of the machine]")
+    assert run["memory"].endswith("[default: half of what it has]")
     assert run["matrix"].endswith("too.")
     assert compare["threshold"].endswith("[default: RUN's]")
     assert compare["scheduler"].endswith("[default: RUN's, unless that is an address]")

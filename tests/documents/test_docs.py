@@ -237,7 +237,16 @@ def test_each_outside_library_has_one_door() -> None:
         if (module, library) != ("app.demo", "PIL"):
             assert doors.get(library, module) == module, f"{module} imports {imported}"
         late = {"cupy", "dask", "distributed", "zarr", "fsspec"}  # what most commands do without, and would wait for
-        late |= {"aiohttp", "duckdb", "obstore", "sqlalchemy", "IPython", "send2trash"}  # what not everybody has
+        late |= {
+            "dask_jobqueue",
+            "dask_kubernetes",
+            "aiohttp",
+            "duckdb",
+            "obstore",
+            "sqlalchemy",
+            "IPython",
+            "send2trash",
+        }
         if not module.endswith("__init__"):
             assert not is_inside or library in late, f"{module} imports {imported} inside a function"
 

@@ -55,7 +55,7 @@ def test_threads_of_an_interrupted_run_write_nothing_into_the_next(
             return
         found = list(decode_files(files, *arguments))
         if at_work.is_set() and how == "error":
-            raise RuntimeError("something")
+            raise DupegridError("something")
         at_work.set()
         go_on.wait(30)
         yield from found
@@ -70,7 +70,7 @@ def test_threads_of_an_interrupted_run_write_nothing_into_the_next(
     monkeypatch.setattr(runtime_module, "_PATIENCE_S", 0.5)
     watcher = threading.Thread(target=interrupt)
     watcher.start()
-    with pytest.raises((KeyboardInterrupt, RuntimeError)):
+    with pytest.raises((KeyboardInterrupt, DupegridError)):
         dupegrid.run(photos, out=out, workers=2, **SETTINGS)
     watcher.join()
     first_run = False
@@ -103,9 +103,9 @@ def work_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, list[Any]]]:
     found: list[Any] = []
     each = runtime_module._Local.each
 
-    def seen(self: Any, task: Any, items: Any, on_done: Any) -> None:
+    def seen(self: Any, task: Any, items: Any, on_done: Any) -> Any:
         found.append((task, list(items)))
-        each(self, task, items, on_done)
+        return each(self, task, items, on_done)
 
     monkeypatch.setattr(runtime_module._Local, "each", seen)
     return found

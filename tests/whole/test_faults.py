@@ -3,7 +3,6 @@
 import ast
 import base64
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -317,19 +316,6 @@ def test_a_disk_that_takes_no_more_is_one_line_and_the_run_goes_on_later(
     assert command(*words)[0] == 0
     run = dupegrid.open_run(tmp_path / "run")
     assert (run.images, run.matches, run.clusters) == (whole.images, whole.matches, whole.clusters)
-
-
-def test_a_file_system_without_locks_is_refused(
-    image_tree: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def flock(_descriptor: int, how: int) -> None:
-        if how != fcntl.LOCK_UN:
-            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    ended, _, err = command("run", image_tree, "--out", tmp_path / "run")
-    assert ended == 2
-    assert "cannot be locked" in err
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import dupegrid
+from dupegrid.core.errors import DupegridError
 from dupegrid.images import index as index_module
 from dupegrid.pairs.bounds import Projection
 from dupegrid.pairs.matches import PartWriter
@@ -18,8 +19,8 @@ from tests.whole.test_exact import assert_exact
 SETTINGS = {"orientations": "all", "tile": 8, "scheduler": "sync", "quiet": True}
 
 
-class InjectedError(RuntimeError):
-    """The fault that the tests inject."""
+class InjectedError(DupegridError):
+    """The fault that the tests inject: one that is raised at once, and sets nothing aside."""
 
 
 @pytest.fixture

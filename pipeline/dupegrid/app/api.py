@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Final, Unpack
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from dupegrid.app.decide import decided_key, take_decisions
 from dupegrid.app.estimate import Estimate
@@ -20,27 +18,27 @@ from dupegrid.app.page import write_page
 from dupegrid.app.run import Run, number_of
 from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
+from dupegrid.app.watching import noting
 from dupegrid.core.config import changed, load_config, settings_of
 from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
-from dupegrid.core.runtime import Runtime, comparing, runtime
+from dupegrid.core.progress import Reporter
+from dupegrid.core.runtime import Runtime, comparing, runtime_of
 from dupegrid.core.settings import CompareSettings, Settings
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, StrPaths, Texts, flattened
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.index import index as index_stage
-from dupegrid.images.index import index_progress
 from dupegrid.images.levels import COARSE
 from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.compare import compare as compare_stage
-from dupegrid.pairs.compare import compare_progress
 from dupegrid.pairs.device import check_device
 from dupegrid.pairs.hashes import hash_code, make_hashes
 from dupegrid.pairs.matrix import store_matrix
-from dupegrid.pairs.relations import relate, told_so_far
-from dupegrid.results.answers import Failure, Progress, Receipt, Status, files_of
+from dupegrid.pairs.relations import relate
+from dupegrid.results.answers import Receipt, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.keepers import Keeping
 from dupegrid.storage.chunked import stored_facts
@@ -64,20 +62,25 @@ def run(
     """Find the duplicates among the images under `folders`: index, compare, cluster and report, into the folder `out`.
 
     On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
-    over those in the YAML file `config`. A dask.distributed `client` does the work in the place of the scheduler, and
-    stays open. `decisions` are those that people made elsewhere: another run directory, a file or a table. Raises
-    UsageError for what the caller can put right.
+    over those in the YAML file `config`. `client`, a Client or cluster of dask's, does the work in the place of the
+    scheduler, and stays open; where neither is given it is the current client, if there is one: not with client=False.
+    `decisions` are those that people made elsewhere: another run directory, a file or a table. Raises UsageError for
+    what the caller can put right.
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
     check_device(chosen.config, client)
-    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
+    with (
+        chosen.run_dir.locked(reporter.say),
+        noting(reporter, chosen.run_dir) as noted,
+        runtime_of(chosen.config, client, reporter.say) as workers,
+    ):
         take_decisions(chosen.run_dir, decisions)
         damaged: Counter[Path] = Counter()
         while True:
             try:
-                _index(chosen, listing, workers, reporter)
-                _compare(chosen, workers, reporter)
+                _index(chosen, listing, workers, noted)
+                _compare(chosen, workers, noted)
                 _cluster(chosen)
                 write_page(chosen)
                 return chosen
@@ -105,8 +108,12 @@ def index(
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
-    with chosen.run_dir.locked(), runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
-        _index(chosen, listing, workers, reporter)
+    with (
+        chosen.run_dir.locked(reporter.say),
+        noting(reporter, chosen.run_dir) as noted,
+        runtime_of(chosen.config, client, reporter.say) as workers,
+    ):
+        _index(chosen, listing, workers, noted)
     return chosen
 
 
@@ -116,12 +123,13 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
 
     `settings` change those of the run: the keys of CompareSettings; all else was settled by the index. What runs code
     or connects is not taken from a run directory: an address of a cluster, and a function as `metric`, are given again.
-    A dask.distributed `client` does the work in the place of the scheduler, and stays open.
+    `client` is that of `run`.
     """
     for key in settings.keys() - settings_of("compare").keys():
         raise cannot_change(key)
     end_probe()
-    with open_run(run_dir).run_dir.locked():  # opened again, as another run may have been at it
+    reporter = Terminal(quiet=quiet)
+    with open_run(run_dir).run_dir.locked(reporter.say):  # opened again, as another run may have been at it
         opened = open_run(run_dir)
         check_trusted(opened.config, settings, client)
         codes = codes_of(opened.config)
@@ -133,10 +141,11 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
             )
         check_device(chosen.config, client)
         chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
-        with runtime(chosen.config.scheduler, chosen.config.workers, client) as workers:
+        with noting(reporter, chosen.run_dir) as noted, runtime_of(chosen.config, client, reporter.say) as workers:
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
-                write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump(), **codes})
-            _compare(chosen, workers, Terminal(quiet=quiet))
+                saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
+                write_run_json(chosen.path, saved)
+            _compare(chosen, workers, noted)
     return chosen
 
 
@@ -154,7 +163,7 @@ def cluster(
     given stays as the run has it. `decisions` are those that people made elsewhere: another run directory, a file or a
     table. The report goes along, where there was one.
     """
-    with open_run(run_dir).run_dir.locked():
+    with open_run(run_dir).run_dir.locked(Terminal().say):
         opened = open_run(run_dir)
         threshold = None if threshold is None else number_of(threshold)
         if threshold is not None and threshold > opened.config.cutoff:
@@ -177,28 +186,8 @@ def cluster(
 
 def report(run_dir: StrPath) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
-    with open_run(run_dir).run_dir.locked():
+    with open_run(run_dir).run_dir.locked(Terminal().say):
         return write_page(open_run(run_dir))
-
-
-def status(run_dir: StrPath) -> Status:
-    """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
-    opened = open_run(run_dir)
-    indexed = index_progress(opened.run_dir, opened.config)
-    fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
-    told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if opened.is_compared else ({}, 0)
-    bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
-    return Status(
-        run=str(opened.path),
-        index=Progress(indexed.done, indexed.total, "images"),
-        compare=Progress(*compare_progress(opened.run_dir, opened.pairs_key), "tiles"),
-        relate=Progress(sum(told.values()), matches, "pairs") if told or opened.config.relations else None,
-        cluster=opened.is_clustered,
-        report=opened.is_clustered and opened.run_dir.report.exists(),
-        relations=told,
-        failed=files_of(bad["status"]).failed,
-        failures=[Failure(**row) for row in bad.to_pylist()],
-    )
 
 
 @with_keywords
@@ -229,7 +218,7 @@ def _with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:
     return {**settings, "paths": flattened(folders)} if folders else settings
 
 
-def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Terminal) -> None:
+def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
     workers.check(chosen.run_dir.lock, _samples(listing, Sources.of(chosen.config)))
     saved = {
         "format": FORMAT,
@@ -257,12 +246,12 @@ def _samples(listing: Listing, sources: Sources) -> tuple[tuple[bytes, ...], ...
     return tuple(tuple(path for path in of_root if not is_address(path)) for of_root in lying_at)
 
 
-def _compare(chosen: Run, here: Runtime, reporter: Terminal) -> None:
+def _compare(chosen: Run, here: Runtime, reporter: Reporter) -> None:
     saved, config = chosen.saved, chosen.config
     here.check(chosen.run_dir.lock)
     if config.hash is not None and config.same_hash != "any":
         make_hashes(config.hash, chosen.run_dir, here, reporter)
-    with comparing(here, config.scheduler) as workers:
+    with comparing(here, config.scheduler, config.retries, reporter.say) as workers:
         if workers is not here:
             workers.check(chosen.run_dir.lock)
         counts = compare_stage(Ask.of(config, *codes_in(saved)), config, chosen.run_dir, workers, reporter)

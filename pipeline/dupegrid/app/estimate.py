@@ -1,7 +1,6 @@
 """What a run would cost, before it is started: from a few seconds of decoding and multiplying here."""
 
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from dask.system import CPU_COUNT
 
 from dupegrid.core.arrays import CHOICES
 from dupegrid.core.blas import one_blas_thread
@@ -55,7 +55,7 @@ class Estimate(Answer):
 def estimate(listing: Listing, config: Config) -> Estimate:
     """What a run on these files would cost."""
     files = len(listing.files)
-    workers = config.workers or len(os.sched_getaffinity(0))
+    workers = config.workers or CPU_COUNT
     files_per_s = _decode_rate(listing, config, workers)
     pairs_per_s = _product_rate(workers) / len(CHOICES[config.orientations])
     pairs = files * (files - 1) // 2

@@ -12,6 +12,7 @@ from dupegrid.app.fastdif_plots import draw_pairs, plot_folder
 from dupegrid.app.fastdif_results import Clusters, as_dicts, remove_run, sets_as_dicts
 from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
+from dupegrid.app.state import status
 from dupegrid.core.config import load_config
 from dupegrid.core.errors import ConfigError, RunDirError
 from dupegrid.core.settings import Settings
@@ -199,7 +200,7 @@ class FastDifPy:
 
     def print_preprocessing_errors(self) -> None:
         """Print the files that could not be read, and why."""
-        for row in api.status(self.config.run_dir).failures if self.config.enough_images_to_compare else ():
+        for row in status(self.config.run_dir).failures if self.config.enough_images_to_compare else ():
             print(f"File {printable(row.path)} encountered error:\n{row.status}: {printable(row.error or '')}")
         print(_RULE)
 

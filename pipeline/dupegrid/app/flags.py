@@ -103,9 +103,9 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flags.items() if value not in (None, [])}
 
 
-def say(result: dict[str, Any], lines: list[str], as_json: bool) -> None:
+def say(result: dict[str, Any], lines: list[str], as_json: bool, indent: int | None = 2) -> None:
     """Print the result of a verb: its lines for people, or the whole of it as JSON. DupegridError where that fails."""
-    text = json.dumps(result, indent=2) if as_json else "\n".join(printable(line) for line in lines)
+    text = json.dumps(result, indent=indent) if as_json else "\n".join(printable(line) for line in lines)
     try:
         print(text, flush=True)
     except OSError as error:

@@ -9,6 +9,7 @@ from dupegrid.core.text import counted, printable, quantity, size_text
 
 if TYPE_CHECKING:
     from dupegrid.app.demo import Demo
+    from dupegrid.app.detached import Detached
     from dupegrid.app.estimate import Estimate
     from dupegrid.results.answers import Receipt, Status, Summary
     from dupegrid.results.explain import Explanation
@@ -40,6 +41,14 @@ def summary_lines(summary: "Summary") -> list[str]:
         there = f"{summary.already_there:,} of {summary.pictures_of_path:,}"
         lines.insert(-2, f"known       {there} pictures of PATH have a match under --against")
     return lines
+
+
+def detached_lines(begun: "Detached") -> list[str]:
+    return [
+        f"begun       process {begun.pid}; what it says goes to {begun.log}",
+        f"look        dupegrid status {begun.run} --watch",
+        f"stop        kill {begun.pid}",
+    ]
 
 
 def cluster_lines(summary: "Summary") -> list[str]:
@@ -76,8 +85,14 @@ def status_lines(state: "Status") -> list[str]:
         for failure in state.failures[:shown]
     ]
     more = len(state.failures) - len(failures)
+    left = [
+        f"  {piece.stage} {piece.what}: {piece.count:,} {piece.unit} ({piece.problem})"
+        for piece in state.missing[:shown]
+    ]
+    left += [f"  and {len(state.missing) - shown:,} more"] if len(state.missing) > shown else []
     return [
         *stages,
+        *(["missing, as it failed at every try: run again to go on there", *left] if left else []),
         f"not read: {_counts(state.failed)}",
         *failures,
         *([f"  and {more:,} more: see 'status' and 'error' in images.parquet"] if more else []),

@@ -23,8 +23,9 @@ def check_trusted(config: Config, settings: CompareSettings, client: Any) -> Non
             raise cannot_change(key)
         if given is None and not is_own:
             raise UsageError(f"this run was made with --{key} {known}, which is code: give --{key} {known} again")
-    scheduler = printable(config.scheduler)
-    if client is None and settings.get("scheduler") is None and config.scheduler not in SCHEDULERS_HERE:
+    scheduler = printable(str(config.scheduler))
+    is_ours = config.scheduler is None or config.scheduler in SCHEDULERS_HERE
+    if client in (None, False) and settings.get("scheduler") is None and not is_ours:
         raise UsageError(
             f"this run was made with --scheduler {scheduler}: give --scheduler {scheduler} again, "
             "or --scheduler threads"

@@ -1,5 +1,6 @@
 """The verbs that find: run, index, compare, cluster, estimate, demo."""
 
+import sys
 from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
@@ -20,7 +21,15 @@ from dupegrid.app.flags import (
     say,
     takes_settings,
 )
-from dupegrid.app.lines import cluster_lines, demo_lines, estimate_lines, receipt_lines, status_lines, summary_lines
+from dupegrid.app.lines import (
+    cluster_lines,
+    demo_lines,
+    detached_lines,
+    estimate_lines,
+    receipt_lines,
+    status_lines,
+    summary_lines,
+)
 from dupegrid.app.plotter import plotter
 from dupegrid.core.text import counted, shown
 
@@ -28,8 +37,10 @@ ListNew = Annotated[
     str | None, option(metavar="FILE", help="Write the paths that have no match under --against to a new file.")
 ]
 
+Detach = Annotated[bool, option("--detach", help="Go on in the background; see 'status RUN --watch'.")]
 
-@partial(takes_settings, list_new=ListNew, plots=Plots, plots_most=PlotsMost, decisions=Decisions)
+
+@partial(takes_settings, list_new=ListNew, plots=Plots, plots_most=PlotsMost, decisions=Decisions, detach=Detach)
 def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """Find the duplicates under the PATHs, into RUN.
 
@@ -39,6 +50,11 @@ def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = F
     if list_new is not None:
         check_free(list_new)
     draw = plotter(flags.pop("plots"), flags.pop("plots_most"))
+    if flags.pop("detach"):
+        # Here, as it loads what a run needs.
+        begun = import_module("dupegrid.app.detached").detach(sys.argv[1:], out, paths or [], config, given(flags))
+        say(begun.as_dict(), detached_lines(begun), as_json)
+        return
     done = api.run(*(paths or []), out=out, config=config, **given(flags))
     lines = summary_lines(done.summary)
     if list_new is not None:

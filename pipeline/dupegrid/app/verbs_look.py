@@ -1,17 +1,32 @@
 """The verbs that look into a run: status, explain, report."""
 
+from importlib import import_module
+from typing import Annotated
+
 import dupegrid as api
-from dupegrid.app.flags import Image, Json, Plots, PlotsMost, RunDir, say
+from dupegrid.app.flags import Image, Json, Plots, PlotsMost, RunDir, option, say
 from dupegrid.app.lines import explain_lines, status_lines
 from dupegrid.app.plotter import plotter
 from dupegrid.storage.ours import check_picture
 from dupegrid.storage.tables import write_bytes
 
 
-def status(run_dir: RunDir, as_json: Json = False) -> None:
-    """How far RUN is, and which of its files could not be read."""
+def status(
+    run_dir: RunDir,
+    watch: Annotated[bool, option("--watch", help="Show the run that is at it, until it ends.")] = False,
+    as_json: Json = False,
+) -> None:
+    """How far RUN is, and which of its files could not be read.
+
+    With --watch and --json a line for each step of the run that is at it, and the last one as without --watch.
+    """
+    if watch:
+        # Here, as it loads all that a run needs.
+        watching = import_module("dupegrid.app.watching")
+        for event in watching.watched(run_dir, as_json):
+            say(event, [], as_json, indent=None)
     state = api.status(run_dir)
-    say(state.as_dict(), status_lines(state), as_json)
+    say(state.as_dict(), status_lines(state), as_json, indent=None if watch else 2)
 
 
 def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:

@@ -13,6 +13,7 @@ from dupegrid.core.arrays import CHANNELS
 from dupegrid.core.errors import ConfigError
 from dupegrid.core.settings_file import read_yaml
 from dupegrid.core.values import (
+    QUEUES,
     SCHEDULERS_HERE,
     StrPath,
     StrPaths,
@@ -144,9 +145,14 @@ class Config(BaseModel):
     )
     ignore_path: Annotated[Locations, Taken(_TRYING, "PATH")] = Field((), description="Leave out this file or folder.")
     scheduler: Annotated[
-        Scheduler,
-        Taken(_COMPARING, "|".join((*SCHEDULERS_HERE, "tcp://...")), of_run="RUN's, unless that is an address"),
-    ] = Field("threads", description="Where the work is done.")
+        Scheduler | None,
+        Taken(
+            _COMPARING,
+            "|".join((*SCHEDULERS_HERE, *QUEUES, "tcp://...")),
+            unset="threads",
+            of_run="RUN's, unless that is an address",
+        ),
+    ] = Field(None, description="Where the work is done; also tls://HOST:PORT or a scheduler file.")
     allow_cpu: Annotated[bool, Taken(_COMPARING)] = Field(
         False, description="For --scheduler gpu: where no GPU is, do the same on the cores."
     )
@@ -156,8 +162,11 @@ class Config(BaseModel):
     workers: Annotated[int | None, Taken((*_TRYING, "compare"), unset="one a core")] = Field(
         None, ge=1, description="Threads or processes."
     )
-    memory: Annotated[SizeBytes | None, Taken(_COMPARING, "4GB", unset="half of the machine")] = Field(
-        None, ge=1_000_000, description="Memory for comparing."
+    memory: Annotated[SizeBytes | None, Taken(_COMPARING, "4GB", unset="half of what it has")] = Field(
+        None, ge=1_000_000, description="Memory for comparing, of each process."
+    )
+    retries: Annotated[int, Taken(_COMPARING)] = Field(
+        2, ge=0, le=100, description="More tries of what fails, before it is set aside and the rest finished."
     )
     matrix: Annotated[bool, Taken(("run", "compare"))] = Field(
         False, description="Store the whole all-to-all MSE matrix in mse.zarr too."

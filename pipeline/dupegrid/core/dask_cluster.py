@@ -1,73 +1,38 @@
-"""A dask cluster, our own or the user's: it does tasks on workers that see what we see.
-
-The only file that knows distributed.
-"""
+"""Tasks on the workers of a dask cluster, which are looked at before they are used."""
 
 import hashlib
-import logging
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager, suppress
-from functools import lru_cache, partial
+import pickle
+import time
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
-import dask
 from dask.utils import funcname
 
-from dupegrid.core.arrays import gpus
 from dupegrid.core.blas import one_blas_thread
+from dupegrid.core.dask_clients import Patience, dumps, this_worker
+from dupegrid.core.dask_window import Answer, Window
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
+from dupegrid.core.malloc import keep_memory
+from dupegrid.core.room import process_has
 from dupegrid.core.sights import Places, Sight, as_expression, difference, look
-from dupegrid.core.spawned import SAFE_PATH, check_main, kept_environment, safe_path
-from dupegrid.core.tasks import Items, Task, collection
-
-if TYPE_CHECKING:
-    from distributed import Client
-
-GO_ON: Final = "what was finished is kept: run the same command again to go on"
-_ANSWER_S: Final = 5.0  # at most, of a scheduler whose address was given
-_CLOSE_S: Final = 10.0  # at most, when a run ends
-_STOP_S: Final = 0.5  # at most, when a signal ends it
-_THREADS_A_GPU: Final = 4  # one reads, or writes, while the GPU works for another
-_LOOPBACK: Final = "127.0.0.1"
-_WORKERS_START_WITH: Final = "distributed.nanny.pre-spawn-environ"
-
-
-@contextmanager
-def dask_cluster(scheduler: str, workers: int) -> Iterator["DaskCluster"]:
-    """A cluster of so many processes of our own (local, or gpu: one a GPU), or the one at the address of a scheduler.
-
-    ConfigError when no scheduler answers there, or no worker is there.
-    """
-    with (
-        _silent(),
-        _own_client(workers, scheduler == "gpu") if scheduler in ("local", "gpu") else _client_at(scheduler) as client,
-    ):
-        yield DaskCluster(client)
-
-
-@contextmanager
-def handed_over(client: Any) -> Iterator["DaskCluster"]:
-    """The cluster of a client of the caller's, who goes on using it. ConfigError when it cannot be used."""
-    from distributed import Client
-
-    if not isinstance(client, Client) or client.status != "running" or client.asynchronous:
-        raise ConfigError(f"client is {client!r}: give a dask.distributed Client that is open and not asynchronous")
-    with _silent():
-        _wait_for_a_worker(client, client.scheduler.address)
-        yield DaskCluster(client)
+from dupegrid.core.tasks import Answers, Items, OnDone, SetAside, Task, attempted
 
 
 class DaskCluster:
     """Does tasks on the workers of a client."""
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: Any, retries: int, patience: Patience) -> None:
         self._client = client
-        self.workers = sum(client.nthreads().values()) or 1
+        self._retries = retries
+        self._patience = patience
         self._seen: tuple[Places, Sight] | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many tasks can be at work at once, for now."""
+        return sum(self._client.nthreads().values()) or 1
 
     def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
         """ConfigError, naming the worker, where one has other versions than we or sees other files.
@@ -76,28 +41,21 @@ class DaskCluster:
         """
         places = (os.fsencode(str(lock)), samples)
         here = look(places)
+        self._patience.first_worker()
         # Text, as a worker that lacks dupegrid cannot be sent one of our functions.
         answers = self._client.run(eval, as_expression(places), {}, on_error="return")
         for address, there in answers.items():
-            _refuse(
-                address, f"cannot look ({there})" if isinstance(there, Exception) else difference(places, here, there)
-            )
+            problem = f"cannot look ({there})" if isinstance(there, Exception) else difference(places, here, there)
+            _refuse(address, problem)
         self._seen = (places, here)
 
-    def each(self, task: Task, items: Items, on_done: Callable[[Any], None]) -> None:
+    def each(self, task: Task, items: Items, on_done: OnDone) -> list[SetAside]:
         """Call `task(item)` on a worker for every item, and here `on_done(result)` as each one is finished."""
-        from distributed import KilledWorker, as_completed
-        from distributed.comm import CommClosedError
-
-        tasks = collection(funcname(task), partial(_work, self._seen, task), items)
-        futures = []
+        name = funcname(task).strip("_<>").replace("_", "-")  # the dashboard groups by what stands before a number
+        answers = Answers(on_done)
+        window = Window(self._client, dumps(_Work(self._seen, task)), name, self._retries, self._patience)
         try:
-            futures = self._client.get(dict(tasks.__dask_graph__()), tasks.__dask_keys__(), sync=False)
-            for future in as_completed(futures, loop=self._client.loop):
-                on_done(future.result()[0])
-                future.release()
-        except (CancelledError, KilledWorker, CommClosedError) as error:
-            raise DupegridError(f"the cluster was lost ({type(error).__name__}); {GO_ON}") from None
+            window.all_done(items, answers)
         except _DamagedThereError as found:
             if _digest(found.file) == found.digest:
                 raise DamagedError(found.file, found.problem) from None
@@ -105,31 +63,38 @@ class DaskCluster:
                 f"the worker at {found.address} does not see {found.file} as it is here ({found.problem}): "
                 "have it see the run directory as we do, then run the same command again"
             ) from None
-        finally:
-            for future in futures:
-                future.release()  # what has not started is called off
+        return answers.set_aside
 
 
 class _DamagedThereError(Exception):
-    """Raised in a worker for a DamagedError: where, and what the file looks like from there."""
+    """Raised for a DamagedError of a worker: where, and what the file looks like from there."""
 
     def __init__(self, file: Path, problem: str, address: str, digest: str) -> None:
         super().__init__(file, problem, address, digest)
         self.file, self.problem, self.address, self.digest = file, problem, address, digest
 
 
-def _work(seen: tuple[Places, Sight] | None, task: Task, item: Any) -> Any:
-    """Do a task in a worker, whose process looks before its first work."""
-    from distributed import get_worker
+class _Work:
+    """What a worker does with pickled items: a task, for each of them. Its process looks before its first work."""
 
-    address = get_worker().address
-    if seen is not None:
-        _refuse(address, _difference_here(seen))
-    try:
-        with one_blas_thread():
-            return task(item)
-    except DamagedError as error:
-        raise _DamagedThereError(error.file, error.problem, address, _digest(error.file)) from None
+    def __init__(self, seen: tuple[Places, Sight] | None, task: Task) -> None:
+        self._seen, self._task = seen, task
+
+    def __call__(self, pickled: bytes) -> Answer:
+        keep_memory()
+        worker, begun, given = this_worker(), time.monotonic(), []
+        fatal: Exception | None = None
+        try:
+            if self._seen is not None:
+                _refuse(worker.address, _difference_here(self._seen))
+            with one_blas_thread(), process_has(worker.limit_bytes, worker.threads):
+                for item in pickle.loads(pickled):
+                    given.append(attempted(self._task, 0, item))
+        except DamagedError as error:
+            fatal = _DamagedThereError(error.file, error.problem, worker.address, _digest(error.file))
+        except Exception as error:
+            fatal = error
+        return Answer(worker.address, time.monotonic() - begun, given, fatal)
 
 
 @lru_cache(maxsize=16)
@@ -150,99 +115,3 @@ def _digest(file: Path) -> str:
             return hashlib.file_digest(opened, "blake2b").hexdigest()
     except OSError as error:
         return type(error).__name__
-
-
-@contextmanager
-def _own_client(workers: int, with_gpus: bool = False) -> Iterator["Client"]:
-    """A client of a cluster of processes here, which nobody else can reach but by loopback."""
-    from distributed import Client, LocalCluster  # here, as it takes a while and most runs do without it
-
-    check_main("gpu" if with_gpus else "local")
-    options = {
-        "n_workers": workers,
-        "threads_per_worker": _THREADS_A_GPU if with_gpus else 1,
-        "host": _LOOPBACK,
-        "dashboard_address": f"{_LOOPBACK}:0",
-        "silence_logs": logging.CRITICAL,  # what fails is said in one line, here
-        # The terminal sends SIGINT to all; only the parent answers.
-        "preload": [
-            "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
-            "from dupegrid.core.start import without_pandas; without_pandas()",
-            *([_take_gpu(gpus())] if with_gpus else []),
-        ],
-    }
-    variables = {**dask.config.get(_WORKERS_START_WITH), SAFE_PATH: "1"}
-    # distributed sets these here, whenever it starts a worker.
-    with kept_environment(*variables, "PYTHONHASHSEED", "__DASK_PARENT_PID"):
-        with safe_path(), dask.config.set({_WORKERS_START_WITH: variables}):
-            cluster = LocalCluster(**options)
-        with cluster, _closed(Client(cluster, set_as_default=False)) as client:
-            try:
-                yield client
-            except BaseException as error:
-                if not isinstance(error, Exception):  # a signal: workers would be asked to end, and waited for
-                    for nanny in cluster.workers.values():
-                        with suppress(ProcessLookupError, TypeError):  # it has none for now
-                            os.kill(nanny.pid, signal.SIGKILL)
-                raise
-
-
-def _take_gpu(names: Sequence[str]) -> str:
-    """The text by which each worker, before it does anything, makes one GPU the only one it sees."""
-    return f"""
-import os
-def dask_setup(worker):
-    os.environ["CUDA_VISIBLE_DEVICES"] = {list(names)!r}[int(worker.name)]
-"""
-
-
-@contextmanager
-def _client_at(scheduler: str) -> Iterator["Client"]:
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, timeout=_ANSWER_S, set_as_default=False)
-    except (OSError, ValueError):
-        raise ConfigError(f"no dask scheduler answers at {scheduler}: start one with 'dask scheduler'") from None
-    with _closed(client):
-        _wait_for_a_worker(client, scheduler)
-        yield client
-
-
-def _wait_for_a_worker(client: "Client", scheduler: str) -> None:
-    try:
-        client.wait_for_workers(1, timeout=30)
-    except TimeoutError:
-        raise ConfigError(f"no worker at {scheduler}: start some with 'dask worker {scheduler}'") from None
-
-
-@contextmanager
-def _closed(client: "Client") -> Iterator["Client"]:
-    """A client that is closed in the end, come what may of its connection, and soon if a signal ends the run."""
-    limit_s = _STOP_S
-    try:
-        yield client
-        limit_s = _CLOSE_S
-    except Exception:
-        limit_s = _CLOSE_S
-        raise
-    finally:
-        with suppress(Exception):
-            client.close(timeout=limit_s)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """distributed logs nothing: what fails is said in one line, here."""
-
-    def is_other(record: logging.LogRecord) -> bool:
-        return not record.name.startswith("distributed")
-
-    import distributed  # noqa: F401  # sets its handlers up
-
-    handlers = {h for name in ("distributed", "distributed.client") for h in logging.getLogger(name).handlers}
-    with ExitStack() as stack:
-        for handler in handlers:
-            handler.addFilter(is_other)
-            stack.callback(handler.removeFilter, is_other)
-        yield

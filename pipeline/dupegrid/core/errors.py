@@ -4,6 +4,7 @@
     ├── StoreError           what a run directory should hold is missing
     │   └── DamagedError     a file of it is damaged
     ├── SupersededError      another run has the run directory now
+    ├── UnfinishedError      pieces of work failed at every try; all others are done
     └── UsageError           exit code 2: the call can be put right by the caller
         ├── ConfigError      a setting is unknown, out of range or contradicts another
         ├── InputError       a PATH does not exist or cannot be read
@@ -41,6 +42,10 @@ class DamagedError(StoreError):
 
 class SupersededError(DupegridError):
     """Raised when a run that has lost its run directory, to another run or to whoever moved it, is about to write."""
+
+
+class UnfinishedError(DupegridError):
+    """Raised when all is done but some pieces of work, which failed at every try: running again goes on there."""
 
 
 class UsageError(DupegridError):

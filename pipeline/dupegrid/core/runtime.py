@@ -1,87 +1,130 @@
 """The name of a scheduler, or a dask Client -> something that does a task for each of many items."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import dask
 import dask.multiprocessing
+import dask.system
 import dask.threaded
 from dask.callbacks import Callback
 from dask.utils import funcname
 
 from dupegrid.core.arrays import gpus
 from dupegrid.core.blas import one_blas_thread
-from dupegrid.core.dask_cluster import GO_ON, dask_cluster, handed_over
-from dupegrid.core.errors import DupegridError
+from dupegrid.core.config import Config
+from dupegrid.core.dask_clients import Say, client_at, client_of, current_client, own_client, patience
+from dupegrid.core.dask_cluster import DaskCluster
+from dupegrid.core.dask_queues import queue_client
+from dupegrid.core.malloc import keep_memory
 from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
 from dupegrid.core.start import without_pandas
-from dupegrid.core.tasks import Items, Task, collection
+from dupegrid.core.tasks import Answers, Items, OnDone, SetAside, Task, attempted, collection, started
+from dupegrid.core.values import QUEUES, known_scheduler
 
 # Tasks at work are waited for so long after one of them has failed, and after a signal.
 _PATIENCE_S: Final = 10.0
 _STOP_S: Final = 1.0
+_DASKS_NAMES: Final = {
+    **dict.fromkeys(("single-threaded", "synchronous"), "sync"),
+    "threading": "threads",
+    "multiprocessing": "processes",
+}
 
 
 class Runtime(Protocol):
     """Does a task for each of many items on its workers, by dask."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many tasks are at work at once."""
+        ...
 
     def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
         """ConfigError where a worker does not see what this process sees: the lock of a run, `samples` of each root."""
         ...
 
-    def each(self, task: Task, items: Items, on_done: Callable[[Any], None]) -> None:
+    def each(self, task: Task, items: Items, on_done: OnDone) -> list[SetAside]:
         """Call `task(item)` on a worker for every item, and `on_done(result)` in this thread as each one is finished.
 
-        The items of a list are the partitions of a dask bag; the rows of a numpy array are the blocks of a dask array.
-        They are started in the order in which they are given, as many at once as there are workers.
+        They are started in the order in which they are given, as many at once as there are workers. An item whose task
+        raises, or kills its workers, at the first try and at `retries` more is set aside: returned, with the problem,
+        when all others are finished. Errors of ours (DupegridError), MemoryError, a full disk, an interrupt and the
+        loss of a cluster say nothing of an item, and are raised at once.
         """
         ...
 
 
-@contextmanager
-def runtime(scheduler: str, workers: int | None = None, client: Any = None) -> Iterator[Runtime]:
-    """A runtime by name: sync, threads, processes, local (a cluster of processes here) or the address of a cluster.
+def runtime_of(config: Config, client: Any = None, say: Say = str) -> AbstractContextManager[Runtime]:
+    """The runtime that settings ask for, or that of a client; else what dask itself would take, which is said."""
+    scheduler = config.scheduler
+    if client is None and scheduler is None:
+        client = current_client()
+        if client is not None:
+            say(f"the work is done by the current dask client, at {client.scheduler.address}")
+        else:
+            scheduler = _of_dasks_settings()
+            if scheduler is not None:
+                say(f"the work is done by {scheduler}, as dask's configuration says")
+    return runtime(scheduler or "threads", config.workers, client or None, config.retries, say)
 
-    For gpu it is threads, as files are decoded on the cores; what compares is `comparing`.
-    A dask.distributed Client that is handed over is taken instead, and left open. ConfigError when no scheduler answers
-    at the address, when the Client cannot be used, or where this program cannot start processes.
+
+def _of_dasks_settings() -> str | None:
+    """The scheduler that dask's configuration or DASK_SCHEDULER_ADDRESS names."""
+    named = dask.config.get("scheduler-address", None) or dask.config.get("scheduler", None)
+    if not isinstance(named, str) or named in ("distributed", "dask.distributed"):
+        return None
+    return known_scheduler(_DASKS_NAMES.get(named, named))
+
+
+@contextmanager
+def runtime(
+    scheduler: str, workers: int | None = None, client: Any = None, retries: int = 2, say: Say = str
+) -> Iterator[Runtime]:
+    """A runtime by name: sync, threads, processes, local (a cluster of processes here), or that of a dask cluster.
+
+    That is slurm, kubernetes, the address of a scheduler or its scheduler file; or a dask.distributed Client or cluster
+    that is handed over, which is taken instead and left open. For gpu it is threads, as files are decoded on the cores;
+    what compares is `comparing`. ConfigError when no scheduler answers at the address, when the Client cannot be used,
+    or where this program cannot start processes.
     """
-    count = workers or len(os.sched_getaffinity(0))
-    if client is not None:
-        with handed_over(client) as cluster:
-            yield cluster
-    elif scheduler == "sync":
+    count = workers or dask.system.CPU_COUNT  # of the container, too
+    if client is None and scheduler == "sync":
         with one_blas_thread():
-            yield _Local(dask.get, 1)
-    elif scheduler in ("threads", "gpu"):
+            yield _Local(dask.get, 1, retries)
+    elif client is None and scheduler in ("threads", "gpu"):
         with one_blas_thread(), _threads(count) as pool:
-            yield _Local(partial(dask.threaded.get, pool=pool), count, pool)
-    elif scheduler == "processes":
+            yield _Local(partial(dask.threaded.get, pool=pool), count, retries, pool)
+    elif client is None and scheduler == "processes":
         check_main(scheduler)
-        with _processes(count) as pool:
-            # dask would hand out tasks by six, and some processes would have none.
-            get = partial(dask.multiprocessing.get, pool=pool, chunksize=1, optimize_graph=False)
-            yield _Local(get, count, pool)
+        with ExitStack() as stack:
+            yield _Processes(count, retries, stack)
     else:
-        with dask_cluster(scheduler, count) as cluster:
-            yield cluster
+        with _client(scheduler, workers, client, say) as opened:
+            where = scheduler if client is None else opened.scheduler.address
+            yield DaskCluster(opened, retries, patience(opened, where, say, scheduler in QUEUES))
+
+
+def _client(scheduler: str, workers: int | None, client: Any, say: Say) -> AbstractContextManager[Any]:
+    if client is not None:
+        return client_of(client)
+    if scheduler == "local":
+        return own_client(workers or dask.system.CPU_COUNT, say)
+    return queue_client(scheduler, workers, say) if scheduler in QUEUES else client_at(scheduler)
 
 
 @contextmanager
-def comparing(here: Runtime, scheduler: str) -> Iterator[Runtime]:
+def comparing(here: Runtime, scheduler: str | None, retries: int = 2, say: Say = str) -> Iterator[Runtime]:
     """The runtime that compares: for gpu a cluster of one process for each GPU, where there are any; else `here`."""
     if scheduler != "gpu" or not isinstance(here, _Local) or not gpus():
         yield here
     else:
-        with dask_cluster(scheduler, len(gpus())) as cluster:
-            yield cluster
+        with own_client(len(gpus()), say, with_gpus=True) as client:
+            yield DaskCluster(client, retries, patience(client, scheduler, say))
 
 
 class _Pool:
@@ -133,32 +176,87 @@ def _processes(count: int) -> Iterator[_Pool]:
 class _Local:
     """dask's own schedulers: in this thread, in threads, or in a pool of processes."""
 
-    def __init__(self, get: Callable[..., Any], workers: int, pool: _Pool | None = None) -> None:
+    def __init__(self, get: Callable[..., Any], workers: int, retries: int, pool: _Pool | None = None) -> None:
         self.workers = workers
         self._get = get
+        self._retries = retries
         self._pool = pool
 
     def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
         """Nothing: they see what this process sees."""
 
-    def each(self, task: Task, items: Items, on_done: Callable[[Any], None]) -> None:
-        def posttask(_key: Any, part: Any, _graph: Any, _state: Any, _worker: Any) -> None:
-            on_done(part[0])
+    def each(self, task: Task, items: Items, on_done: OnDone) -> list[SetAside]:
+        answers = Answers(on_done)
+        self._done(task, items, answers.take)
+        return answers.set_aside
 
-        tasks = collection(funcname(task), task, items)
+    def _done(self, task: Task, items: Items, take: OnDone, finished: set[int] | None = None) -> None:
+        """Have items done; the places of those that are, by the order in which they start, go into `finished`."""
+        places = {number: place for place, number in enumerate(started(len(items)))}
+
+        def posttask(key: Any, part: Any, _graph: Any, _state: Any, _worker: Any) -> None:
+            if finished is not None:
+                finished.add(places[key[1]])
+            take(part[0])
+
+        tasks = collection(funcname(task), partial(attempted, task, self._retries), items)
         # Given, as those that are registered serve all threads at once, and dask takes them away while it computes.
         callbacks = [*Callback.active, (None, None, None, posttask, None)]
         try:
             self._get(dict(tasks.__dask_graph__()), tasks.__dask_keys__(), callbacks=callbacks)
-        except BrokenExecutor:
-            raise DupegridError(f"a worker process died; {GO_ON}") from None
         except BaseException as error:
             if self._pool is not None:
                 self._pool.call_off(_PATIENCE_S if isinstance(error, Exception) else _STOP_S)
             raise
 
 
+class _Processes(_Local):
+    """A pool of processes, and another one where a process of it has died, with all that they were at."""
+
+    def __init__(self, count: int, retries: int, stack: ExitStack) -> None:
+        self._opened = stack.enter_context(ExitStack())
+        super().__init__(self._get_of_a_pool, count, retries)
+        self._start()
+
+    def each(self, task: Task, items: Items, on_done: OnDone) -> list[SetAside]:
+        answers = Answers(on_done)
+        left, suspects = items, []
+        while len(left):
+            finished: set[int] = set()
+            try:
+                self._done(task, left, answers.take, finished)
+                break
+            except BrokenExecutor:  # one of those at work did it
+                self._start()
+                others = [place for place in range(len(left)) if place not in finished]
+                suspects += [left[place] for place in others[: self.workers]]
+                left = [left[place] for place in others[self.workers :]]
+        for item in suspects:
+            self._alone(task, item, answers.take)
+        return answers.set_aside
+
+    def _alone(self, task: Task, item: Any, take: OnDone) -> None:
+        for _try in range(self._retries + 1):
+            try:
+                self._done(task, [item], take)
+                return
+            except BrokenExecutor:
+                self._start()
+        take(SetAside(item, f"the process that was at it died ({self._retries + 1:,} times)"))
+
+    def _start(self) -> None:
+        self._opened.close()
+        self._pool = self._opened.enter_context(_processes(self.workers))
+
+    def _get_of_a_pool(self, graph: Any, keys: Any, callbacks: Any) -> Any:
+        # dask would hand out tasks by six, and some processes would have none.
+        return dask.multiprocessing.get(
+            graph, keys, callbacks=callbacks, pool=self._pool, chunksize=1, optimize_graph=False
+        )
+
+
 def _start_worker_process() -> None:
     start_worker_process()
     without_pandas()
+    keep_memory()
     one_blas_thread().__enter__()

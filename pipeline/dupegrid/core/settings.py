@@ -14,11 +14,12 @@ class CompareSettings(TypedDict, total=False):
     orientations: Orientations
     metric: str
     hash: str | None
-    scheduler: str
+    scheduler: str | None
     allow_cpu: bool
     array: Literal["numpy", "cupy"]
     workers: int | None
     memory: int | str | None
+    retries: int
     matrix: bool
     relations: bool
     tile: int | None

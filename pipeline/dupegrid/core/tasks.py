@@ -1,16 +1,23 @@
-"""A task and its items -> a dask collection: all of them are built here, for any scheduler.
+"""A task and its items -> a dask collection: those of dask's own schedulers are built here.
 
 The collection holds the items, which are numbers of chunks or places of tiles, and no data (decisions/0004).
 """
 
+import errno
+import time
+import traceback
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from dupegrid.core.arrays import Ints
+from dupegrid.core.errors import DupegridError
+from dupegrid.core.text import printable
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -18,27 +25,94 @@ if TYPE_CHECKING:
 
 Task = Callable[[Any], Any]
 Items = Sequence[Any] | Ints
+OnDone = Callable[[Any], None]
+
+_PAUSE_S: Final = 0.2  # before the second try, and twice that before the third
+_NOTHING_WORKS: Final = 100  # so many items set aside and none done
+# What says something of the machine and not of an item, which another try does not mend.
+_OF_THE_MACHINE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """An item that is not done: its task raised, or killed its workers, at every try. `problem` is one line."""
+
+    item: Any
+    problem: str
+
+
+class Answers:
+    """What tasks gave, as they finish: results for `on_done`, and the items that are set aside."""
+
+    def __init__(self, on_done: OnDone) -> None:
+        self.set_aside: list[SetAside] = []
+        self._on_done = on_done
+        self._any_done = False
+
+    def take(self, answer: Any) -> None:
+        """Take the next one. DupegridError where nothing but failures comes."""
+        if not isinstance(answer, SetAside):
+            self._any_done = True
+            self._on_done(answer)
+            return
+        self.set_aside.append(answer)
+        if not self._any_done and len(self.set_aside) >= _NOTHING_WORKS:
+            raise DupegridError(
+                f"of {_NOTHING_WORKS} pieces of work none could be done, the last one: {answer.problem}"
+            )
+
+
+def attempted(task: Task, retries: int, item: Any) -> Any:
+    """task(item); a SetAside where the task raised at the first try and at so many more.
+
+    What says nothing of the item is raised at once: errors of ours, and what the machine lacks.
+    """
+    for tried in range(retries + 1):
+        time.sleep(tried * _PAUSE_S)
+        try:
+            return task(item)
+        except (DupegridError, MemoryError):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+                raise
+            problem = described(error)
+    return SetAside(item, problem)
+
+
+def described(error: BaseException) -> str:
+    """An error in one line: its kind, what it says, and the line of code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return printable(f"{type(error).__name__}: {error}".removesuffix(": ") + place)
 
 
 def collection(name: str, task: Task, items: Items) -> "db.Bag | da.Array":
     """A dask collection of which every part is [task(item)], each a dask task of its own, named after `name`.
 
     The items of a list are the partitions of a dask bag; the rows of a numpy array are the blocks of a dask array. A
-    scheduler starts them in the order in which they are given.
+    scheduler starts them in the order in which they are given; the parts' numbers, in that order, are `started`.
     """
     import dask.array as da  # here, as it takes a while and workers do without
     import dask.bag as db
 
     name = f"{name}-{uuid.uuid4().hex}"  # dask would look through all of the task to make one
     count = len(items)
-    # dask starts tasks that wait for nothing by their keys as text, the last one first (tests/conformance holds it to
-    # that). It is given calls without arguments, as it would look for keys inside of them.
-    numbers = sorted(range(count), key=str, reverse=True)
+    # It is given calls without arguments, as it would look for keys inside of them.
+    numbers = started(count)
     if not isinstance(items, np.ndarray) or not count:
         partitions = {(name, k): (partial(_partition, task, item),) for k, item in zip(numbers, items, strict=True)}
         return db.Bag(partitions, name, count)
     blocks = {(name, k): (partial(_block, task, item),) for k, item in zip(numbers, items, strict=True)}
     return da.Array(blocks, name, chunks=((1,) * count,), dtype=object)
+
+
+def started(count: int) -> list[int]:
+    """The numbers of so many parts in the order in which dask starts them, where they wait for nothing.
+
+    It goes by their keys as text, the last one first (tests/conformance holds it to that).
+    """
+    return sorted(range(count), key=str, reverse=True)
 
 
 def _partition(task: Task, item: Any) -> list[Any]:

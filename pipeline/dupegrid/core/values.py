@@ -7,7 +7,8 @@ from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
 SCHEDULERS_HERE = ("sync", "threads", "processes", "local", "gpu")  # on this machine, connecting to nothing
-_ADDRESS: Final = re.compile(r"tcp://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?")
+QUEUES: Final = ("slurm", "kubernetes")  # which start workers as jobs
+_ADDRESS: Final = re.compile(r"((tcp|tls|ucx|ucxx|ws|wss)://)?([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SECRETS: Final = re.compile(r"(?<=://).*@|[?#].*", re.DOTALL)
 WEB: Final = ("http", "https")
@@ -26,10 +27,13 @@ Texts = str | Sequence[str]
 
 
 def known_scheduler(name: str) -> str:
-    """A name of SCHEDULERS_HERE, or the address of a dask scheduler, as it is."""
-    if name in SCHEDULERS_HERE or _ADDRESS.fullmatch(name):
+    """A name of SCHEDULERS_HERE or QUEUES, or the address of a dask scheduler, as it is; a scheduler file as a path."""
+    if name in SCHEDULERS_HERE or name in QUEUES or _ADDRESS.fullmatch(name):
         return name
-    raise ValueError(f"is {name!r}: use {', '.join(SCHEDULERS_HERE)} or tcp://HOST:PORT")
+    if name.endswith(".json") and os.path.isfile(name):
+        return resolved(name)
+    known = ", ".join((*SCHEDULERS_HERE, *QUEUES))
+    raise ValueError(f"is {name!r}: use {known}, tcp:// or tls://HOST:PORT, or an existing scheduler file, *.json")
 
 
 def resolved(path: Any) -> str:

@@ -38,6 +38,7 @@ from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART
 from dupegrid.storage.tables import read_metadata, read_table, write_table
+from dupegrid.storage.unfinished import Missing, check_finished
 
 COLLAPSE_OVER: Final = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
 
@@ -65,7 +66,12 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
         sources, reading = Sources.of(config), reading_of(config)
         task = partial(index_chunk, run_dir, current().token, sources, reading, config.file_timeout)
-        runtime.each(task, pending, advance)
+        aside = runtime.each(task, pending, advance)
+    check_finished(
+        run_dir,
+        "index",
+        [Missing("index", f"chunk {it.item}", _files_in(thumbs, it.item), "pictures", it.problem) for it in aside],
+    )
     forget_archives()
     parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
     _say_of_other_decoders(parts, reporter)

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Final, NamedTuple
 
 from dupegrid.core.errors import DupegridError
+from dupegrid.core.malloc import without_trimming
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.decoder import File, Order, packed, timed_out
 
@@ -100,7 +101,7 @@ class _Process:
         # Where the process says which file it is at and finds its order, and what decoders write to descriptor 2.
         self._shared, self._noise = _scratch("order"), _scratch("noise")
         strangers = {name for name in os.environ if name.startswith("PYTHON")}
-        own = {name: value for name, value in os.environ.items() if name not in strangers}
+        own = {name: value for name, value in without_trimming().items() if name not in strangers}
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _START, str(self._shared.fileno()), *_IMPORTED_FROM],
             bufsize=0,

@@ -4,7 +4,7 @@ The images that are compared one by one are sorted so that like lies beside like
 pairs of two strips, and one block of a dask array.
 """
 
-import os
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -16,11 +16,13 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
+from dupegrid.core.room import Room
 from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import SetAside
 from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of
-from dupegrid.pairs.grid import STRIPS_KEPT, Grid, strip_side, strips_kept
+from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.hashes import asked_by_hash
 from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
 from dupegrid.pairs.matches import (
@@ -36,16 +38,16 @@ from dupegrid.pairs.metric import FILTERED
 from dupegrid.pairs.resident import fills_squares
 from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
 from dupegrid.pairs.sort import sort_images
-from dupegrid.pairs.strip import read_strip
+from dupegrid.pairs.strip import pieces, read_piece, read_strip
 from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current
+from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.tables import read_metadata
+from dupegrid.storage.unfinished import Missing, check_finished
 
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
-_BYTES_PER_COMPONENTS: Final = 300  # of an image's projection under one orientation, in both operands and the points
-_BYTES_PER_IMAGE: Final = 600  # its second level, ids and the like
 
 
 def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> dict[str, Any]:
@@ -69,12 +71,25 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     pending.sort(key=lambda tile: (tile[0] != tile[1], tile[0], tile[1] if tile[0] % 2 else -tile[1]))
     total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
-        runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
+        aside = runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
     if job.device:
         run_dir.renew()  # what is kept on a device here would be kept as long as the run
+    _check_finished(job, aside)
     if read_metadata(run_dir.compared).get("pairs") != pairs:
         write_compared(run_dir, facts.live, config, alike, pairs)
     return _counts(job, pairs, tiles, facts, facts.live[settled])
+
+
+def _check_finished(job: Job, aside: Sequence[SetAside]) -> None:
+    """UnfinishedError where tiles were set aside. A receipt and clusters of before they were lost are then removed."""
+    if aside:
+        job.run_dir.discard_from("cluster")
+        remove(job.run_dir.receipt)
+    missing = []
+    for it in aside:
+        i, j = map(int, it.item)
+        missing.append(Missing("compare", f"tile {i}, {j}", job.grid.pairs(i, j), "pairs", it.problem))
+    check_finished(job.run_dir, "compare", missing)
 
 
 def compare_tile(job: Job, tile: Ints) -> int:
@@ -97,13 +112,16 @@ def compare_tile(job: Job, tile: Ints) -> int:
 
 
 def _filter_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
-    first = read_strip(job, i)
-    second = first if i == j else read_strip(job, j)
     by_hash = job.filters.same_hash != "any"  # then the images of a block are not asked for alike
-    if job.device and not by_hash and fills_squares(first) and fills_squares(second):
+    if job.device and not by_hash and all(fills_squares(read_strip(job, number)) for number in {i, j}):
         compare_on_device(job, i, j, tally, writer)
-    else:
-        filter_tile(job, first, second, tally, writer)
+        return
+    of_second = pieces(job, j)
+    for rows in pieces(job, i):
+        first = read_piece(job, rows)
+        for others in of_second:
+            if others.start >= rows.start:  # of a tile on the diagonal the pieces before it were there already
+                filter_tile(job, first, first if others == rows else read_piece(job, others), tally, writer)
 
 
 def compare_progress(run_dir: RunDir, pairs: str) -> tuple[int, int]:
@@ -136,19 +154,15 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: 
         order = sort_images(run_dir, config.thumb, groups, orientations, block, run_dir.images_key())
         order_key, starts, norm = order.key, order.starts, order.largest_norm
         near_share = order.near_share(radius(limit, norm))
-        bytes_per_image = _BYTES_PER_COMPONENTS * len(orientations) + _BYTES_PER_IMAGE
     else:
-        starts = np.arange(live)
-        bytes_per_image = 4 * len(orientations) * config.values_per_thumb
-    memory = config.memory or _half_of_the_machine()
-    side = config.tile or strip_side(live, bytes_per_image, memory, 2 * workers + STRIPS_KEPT, near_share)
+        starts, near_share = np.arange(live), 1.0
+    side = config.tile or strip_side(live, near_share)
     new = live - int(settled.sum())
     bounds = [
         *strips(starts[starts < new], new, side),
         *(new + strips(starts[starts >= new] - new, live - new, side)[1:]),
     ]
     grid = Grid(tuple(map(int, bounds)), new)
-    kept = strips_kept(side, bytes_per_image, memory)
     return Job(
         run_dir,
         ask,
@@ -158,7 +172,7 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: 
         norm,
         orientations,
         filters,
-        kept,
+        _room(config, workers),
         order_key,
         device=device_of(config),
     )
@@ -229,5 +243,7 @@ def _counts(job: Job, pairs: str, tiles: Tiles, facts: Facts, settled: Ints) -> 
     return {"pairs": {"total": total, **decided}, "tiles": len(job.grid.tiles()), "matches": matches}
 
 
-def _half_of_the_machine() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+def _room(config: Config, workers: int) -> Room:
+    """The memory of tasks: threads share that of this process, and processes that of the machine."""
+    in_threads = config.scheduler in ("sync", "threads", "gpu")
+    return Room(config.memory, workers if in_threads else 1, 1 if in_threads else workers)

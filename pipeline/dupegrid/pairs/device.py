@@ -84,7 +84,7 @@ def device_of(config: Config) -> str:
 
 def check_device(config: Config, client: Any) -> None:
     """UsageError where the work is to be done on GPUs here, there is none, and the cores are not to do it instead."""
-    if config.scheduler == "gpu" and client is None and device_of(config) == "cupy":
+    if config.scheduler == "gpu" and client in (None, False) and device_of(config) == "cupy":
         named_module("cupy")
 
 

@@ -9,8 +9,6 @@ from dupegrid.core.arrays import Ints
 
 _STRIPS: int = 4  # aimed at: a few workers are kept busy, and little is done per tile
 _NEAR_PAIRS: int = 1 << 22  # of a tile: some seconds
-STRIPS_KEPT: int = 3  # at least
-_KEPT_BYTES: int = 1 << 29
 _LEAST, _MOST = 10_240, 1 << 16  # images of a strip: fewer take one core less than 0.1 s, and two cores no less
 _MOST_STRIPS: int = 140  # so that tiles, each of which is a file, are some 10,000
 
@@ -45,18 +43,14 @@ class Grid:
         return tiles[np.array(self.bounds)[tiles[:, 0]] < self.settled_from]
 
 
-def strip_side(images: int, bytes_per_image: int, memory_bytes: int, held: int, near_share: float) -> int:
-    """The images of a strip: some four strips in all, of 10,240 to 65,536 images, `held` of them within the memory.
+def strip_side(images: int, near_share: float) -> int:
+    """The images of a strip: some four strips in all, of 10,240 to 65,536 images; more where there would be over 140.
 
-    More where there would be over 140 strips. Fewer where so large a share of the pairs is near that a tile would be
-    long at refining them.
+    Fewer where so large a share of the pairs is near that a tile would be long at refining them. It follows from the
+    images alone, so that tiles that are finished stay so whatever machines go on with the others; what a tile holds in
+    memory at once is the business of whoever compares it.
     """
-    side = max(_LEAST, min(_MOST, -(-images // _STRIPS)), -(-images // _MOST_STRIPS))
+    side = max(_LEAST, min(_MOST, -(-images // _STRIPS)))
     if side * side * near_share > _NEAR_PAIRS:
         side = int(math.sqrt(_NEAR_PAIRS / near_share))
-    return max(1, min(side, memory_bytes // (held * bytes_per_image)))
-
-
-def strips_kept(side: int, bytes_per_image: int, memory_bytes: int) -> int:
-    """How many strips a process keeps: reading one of 15,360 images takes 8 ms, and each is needed for many tiles."""
-    return max(STRIPS_KEPT, min(memory_bytes // 2, _KEPT_BYTES) // (side * bytes_per_image))
+    return max(1, side, -(-images // _MOST_STRIPS))

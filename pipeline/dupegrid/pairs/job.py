@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from dupegrid.core.room import Room
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.grid import Grid
 from dupegrid.storage.run_dir import RunDir
@@ -30,7 +31,7 @@ class Job:
     largest_norm: float  # of a projected image
     orientations: tuple[str, ...]
     filters: Filters
-    strips_kept: int  # in memory, of those that were read, in each process
+    room: Room  # for what a tile holds in memory
     order_key: str = ""  # of the sorted images; empty where they are not sorted
     key: str = ""  # of the comparison: its parts and marks carry it
     device: str = ""  # the array module whose device tiles are compared on; empty: none

@@ -9,6 +9,7 @@ import pyarrow as pa
 from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints
 from dupegrid.core.errors import DamagedError
 from dupegrid.pairs.job import Job
+from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
@@ -54,7 +55,16 @@ class PartWriter:
         """Write what is left; gives the number of part files, none for a tile without matches."""
         if self._waiting:
             self._write()
+        self._remove_others()
         return self._parts
+
+    def _remove_others(self) -> None:
+        """Remove what a task left that wrote more parts and was killed: it had another memory, or a device."""
+        number = self._parts
+        while (path := self._job.run_dir.match_part(*self._tile, number)).is_file():
+            check_hold()
+            remove(path)
+            number += 1
 
     def _write(self) -> None:
         a, b, sse, orientation, score = (np.concatenate(column) for column in zip(*self._waiting, strict=True))

@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, Pixels, named_module, on_host, turned
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints, Pixels, named_module, on_host, turned
 from dupegrid.core.errors import ConfigError
-from dupegrid.pairs.ask import read_facts
+from dupegrid.pairs.ask import Facts, read_facts
 from dupegrid.pairs.hashes import asked_by_hash
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
@@ -25,11 +25,20 @@ def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
     A pair's score is the least over the orientations of image b, the one with the higher id. ConfigError if the metric
     fails or returns anything but real numbers, one a pair.
     """
-    metric, facts = _loaded(job), read_facts(job.run_dir)
-    thumbs = job.run_dir.thumbs()
+    facts = read_facts(job.run_dir)
     first, second = facts.live[job.grid.rows(i)], facts.live[job.grid.rows(j)]
-    b = thumbs.take(second)
+    # Of an image all turns are there, as uint8 and as what a metric makes of them, and its scores with some rows.
+    bytes_per_image = len(job.orientations) * (5 * job.side * job.side * CHANNELS + 2 * 8 * _ROWS_AT_ONCE)
+    at_once = max(_ROWS_AT_ONCE, job.room.task_bytes() // 2 // bytes_per_image)
+    for start in range(0, len(second), at_once):
+        _measure(job, facts, first, second[start : start + at_once], tally, writer)
+
+
+def _measure(job: Job, facts: Facts, first: Ints, second: Ints, tally: dict[str, int], writer: PartWriter) -> None:
+    """Measure the pairs of images with others, ids (m,) and (n,)."""
+    metric, thumbs = _loaded(job), job.run_dir.thumbs()
     xp = named_module(job.device if job.device and is_built_in(job.ask.metric) else "numpy")
+    b = thumbs.take(second)
     turns = [turned(xp.asarray(b), name).reshape(len(b), -1) for name in job.orientations]
     for start in range(0, len(first), _ROWS_AT_ONCE):
         ids = first[start : start + _ROWS_AT_ONCE]

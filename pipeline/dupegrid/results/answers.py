@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from dupegrid.core.config import Config
 from dupegrid.pairs.relations import counted_relations
 from dupegrid.results.top import freed_by
+from dupegrid.storage.unfinished import Missing
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Status(Answer):
     relations: dict[str, int]  # how many matches have which, as far as they were looked at
     failed: dict[str, int]  # by status
     failures: list[Failure]
+    missing: list[Missing]  # pieces of work that failed at every try of the last run
 
 
 @dataclass(frozen=True)

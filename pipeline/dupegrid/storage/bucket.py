@@ -86,6 +86,11 @@ class BucketPath(PosixPath):
         with os_errors(self):
             return int(_obstore().head(store_of(self.bucket), self.key)["size"])
 
+    def modified_s(self) -> float:
+        """When the object here was put, by the clock of the bucket, in seconds since 1970."""
+        with os_errors(self):
+            return float(_obstore().head(store_of(self.bucket), self.key)["last_modified"].timestamp())
+
     def read_bytes(self) -> bytes:
         """All of the object."""
         with os_errors(self):

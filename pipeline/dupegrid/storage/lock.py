@@ -1,87 +1,146 @@
-"""One run at a time in a run directory, and what a killed one left half written is swept away."""
+"""One run at a time in a run directory, and what a killed one left half written is swept away.
 
-import errno
-import fcntl
+The holder writes who it is into the lock, and touches it every 20 s. On a disk it also has the system's lock of that
+file, which ends with its process. Where that says nothing, on another host, in a bucket or on a file system without
+locks, who has not touched the lock for 2 minutes is over: by the clock of the file system, as those of hosts differ.
+Should it wake up after all, its token is gone, and it writes nothing more (hold.py).
+"""
+
 import json
 import os
 import socket
-import stat
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
-from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import ENTRY_BYTES, Hold, writing_for
-from dupegrid.storage.ours import LOCK, leftovers, remove
+from dupegrid.storage.lock_file import LockFile, LockObject, lock_of
+from dupegrid.storage.ours import LOCK, leftovers, opened, remove
 
 _KEYS: Final = {"host", "pid", "since", "token"}
+_TOUCHED_EVERY_S: Final = 20.0
+_OVER_AFTER_S: Final = 120.0
+_LOOKS_EVERY_S: Final = 2.0
+_SETTLES_S: Final = 1.0  # where nothing but the lock's content says who was first: the last one to write has it
+_ENTRY_BYTES: Final = 512  # all entries are as long: of two that are written at once, one is left
+
+
+def _say_nothing(_line: str) -> None:
+    pass
 
 
 @contextmanager
-def locked(run_dir: Path) -> Iterator[Hold]:
+def locked(run_dir: Path, say: Callable[[str], None] = _say_nothing) -> Iterator[Hold]:
     """Hold the lock of a run directory, which is made if need be; what is written meanwhile goes to that hold only.
 
     RunDirError, naming the holder, if another run has it, or naming the place, if something that is not ours is at a
-    place of ours. The system lets go of the lock of a process that ends, however it ends, so that of a dead one is
-    taken over.
+    place of ours. That of a dead run is taken over: at once where its process is known to have ended, else when there
+    was no sign of it for 2 minutes, which are waited for; `say` is told so, in a line.
     """
-    if isinstance(run_dir, BucketPath):
-        with _in_bucket(run_dir) as hold, writing_for(hold):
-            leftovers(run_dir)
-            yield hold
-        return
-    descriptor = _opened(run_dir)
-    try:
-        _take(descriptor, run_dir)
+    with lock_of(run_dir) as lock:
+        before = _its_turn(lock, run_dir, say)
         unfinished = leftovers(run_dir)
         hold = Hold(run_dir, uuid.uuid4().hex)
-        _write(descriptor, hold.token)
+        data = _data(hold.token)
+        _put(lock, data, before, run_dir)
         try:
             for file in unfinished:
                 remove(file)
-            with writing_for(hold):
+            with _touched(lock, data), writing_for(hold):
                 yield hold
         except BaseException:
-            os.ftruncate(descriptor, 0)
-            with suppress(OSError, RunDirError):  # tasks may be at work still: what they would rename goes (hold.py)
+            _let_go(lock, data)
+            with suppress(OSError, DupegridError):  # tasks may be at work still: what they would rename goes (hold.py)
                 for file in leftovers(run_dir):
                     remove(file)
             raise
-        os.ftruncate(descriptor, 0)
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # processes that were forked meanwhile have it too
-        os.close(descriptor)
+        _let_go(lock, data)
+
+
+def holder(run_dir: Path) -> dict[str, Any] | None:
+    """What the lock says of the run that has a run directory: host, pid, since. None where nobody has it."""
+    try:
+        with opened(run_dir / LOCK) as file:
+            held = _entry(file.read(ENTRY_BYTES + 1))
+    except (OSError, DupegridError):
+        return None
+    over = not held or (held.get("host") == socket.gethostname() and not _is_alive(held.get("pid")))
+    return None if over else held
+
+
+def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], None]) -> bytes | None:
+    """What the lock holds when nobody has it any more; RunDirError if somebody does, or if it is none of ours."""
+    shown, before = printable(str(run_dir)), lock.read()
+    held = _entry(before or b"")
+    if held is None:
+        raise RunDirError(
+            f"{printable(str(run_dir / LOCK))} is no file of dupegrid's: move it away, or choose another --out"
+        )
+    here = held.get("host") == socket.gethostname()
+    in_use = RunDirError(
+        f"{shown} is in use {_named(held)}: wait for it to end, or stop it; "
+        "a run that has died is taken over 2 minutes later"
+    )
+    if lock.is_anothers:
+        raise in_use
+    if not held or (here and (lock.tells_of_processes or not _is_alive(held.get("pid")))):
+        return before
+    silent_s, since_s, waits = lock.age_s(), time.monotonic(), False
+    while silent_s + time.monotonic() - since_s < _OVER_AFTER_S:
+        if here:
+            raise in_use
+        if not waits:
+            say(f"{shown} was in use {_named(held)}: waiting whether there is a sign of it, for 2 minutes at most")
+            waits, stamp = True, lock.stamp()
+        time.sleep(_LOOKS_EVERY_S)
+        if lock.read() != before or lock.stamp() != stamp:
+            if not lock.read():
+                return b""
+            raise in_use
+    say(f"{shown} was in use {_named(held)}, of whom there was no sign for 2 minutes: taken over")
+    return before
+
+
+def _put(lock: LockFile | LockObject, data: bytes, before: bytes | None, run_dir: Path) -> None:
+    """Write our entry. RunDirError where another was faster."""
+    if lock.put(data, before):
+        if lock.is_exclusive:
+            return
+        time.sleep(_SETTLES_S)
+        if lock.read() == data:
+            return
+    raise RunDirError(f"{printable(str(run_dir))} is in use by another process: wait for it to end, or stop it")
 
 
 @contextmanager
-def _in_bucket(run_dir: BucketPath) -> Iterator[Hold]:
-    """The same in a bucket, by conditional writes: of two that would take the lock, one finds that it has changed."""
-    lock, hold = run_dir / LOCK, Hold(run_dir, uuid.uuid4().hex)
+def _touched(lock: LockFile | LockObject, data: bytes) -> Iterator[None]:
+    """Touch the lock now and then, as long as it is ours."""
+    over = threading.Event()
+
+    def touch() -> None:
+        while not over.wait(_TOUCHED_EVERY_S):
+            with suppress(OSError, DupegridError):  # it may pass; if not, what is written next says so
+                if not lock.touch(data):
+                    return
+
+    thread = threading.Thread(target=touch, name="dupegrid-lock", daemon=True)
+    thread.start()
     try:
-        before = lock.read_bytes()
-    except FileNotFoundError:
-        before = None
-    held = _entry(before or b"")
-    if held is None:
-        raise RunDirError(f"{printable(str(lock))} is no file of dupegrid's: move it away, or choose another --out")
-    if held and (held.get("host") != socket.gethostname() or _is_alive(held.get("pid"))):
-        raise RunDirError(
-            f"{printable(str(run_dir))} is in use {_named(held)}: wait for it to end, "
-            f"or if that run is over, delete {printable(str(lock))}"
-        )
-    data = _data(hold.token)
-    if not lock.write_if(data, before):
-        raise RunDirError(f"{printable(str(run_dir))} is in use by another process: wait for it to end, or stop it")
-    try:
-        yield hold
+        yield
     finally:
-        with suppress(DupegridError):  # a bucket that is gone: the lock says that this process has ended
-            lock.write_if(b"", data)
+        over.set()
+        thread.join()
+
+
+def _let_go(lock: LockFile | LockObject, data: bytes) -> None:
+    with suppress(OSError, DupegridError):  # a bucket that is gone: the lock says that this process has ended
+        lock.put(b"", data)
 
 
 def _is_alive(pid: object) -> bool:
@@ -94,58 +153,14 @@ def _is_alive(pid: object) -> bool:
     return True
 
 
-def _opened(run_dir: Path) -> int:
-    """The lock file of a run directory, to write to: only a regular file of one name that is ours by its content."""
-    shown, flags = printable(str(run_dir / LOCK)), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run_dir / LOCK, flags, 0o644)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise RunDirError(f"{shown} is no file of dupegrid's: move it away, or choose another --out") from None
-        raise RunDirError(
-            f"cannot write to {printable(str(run_dir))}: {error.strerror}; choose a folder you can write to"
-        ) from None
-    status = os.fstat(descriptor)
-    ours = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid()
-    if not ours or _held(descriptor) is None:
-        os.close(descriptor)
-        raise RunDirError(f"{shown} is no file of dupegrid's: move it away, or choose another --out")
-    return descriptor
-
-
-def _take(descriptor: int, run_dir: Path) -> None:
-    shown = printable(str(run_dir))
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise RunDirError(f"{shown} cannot be locked ({error.strerror}): choose a folder on another disk") from None
-        raise RunDirError(f"{shown} is in use {_holder(descriptor)}: wait for it to end, or stop it") from None
-    host = (_held(descriptor) or {}).get("host", socket.gethostname())
-    if host != socket.gethostname():
-        # Not every network file system tells other hosts of a lock.
-        raise RunDirError(
-            f"{shown} is in use {_holder(descriptor)}: if that run is over, delete {printable(str(run_dir / LOCK))}"
-        )
-
-
-def _write(descriptor: int, token: str) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, _data(token), 0)
-
-
 def _data(token: str) -> bytes:
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now, "token": token}).encode()
+    entry = {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "token": token}
+    return json.dumps(entry).encode().ljust(_ENTRY_BYTES)
 
 
-def _held(descriptor: int) -> dict[str, str] | None:
+def _entry(data: bytes) -> dict[str, Any] | None:
     """What the lock says of its holder, nothing where nobody has it; None if it is not one that we wrote."""
-    return _entry(os.pread(descriptor, ENTRY_BYTES + 1, 0))
-
-
-def _entry(data: bytes) -> dict[str, str] | None:
     if not data:
         return {}
     try:
@@ -155,10 +170,6 @@ def _entry(data: bytes) -> dict[str, str] | None:
     return entry if isinstance(entry, dict) and "host" in entry and entry.keys() <= _KEYS else None
 
 
-def _holder(descriptor: int) -> str:
-    return _named(_held(descriptor) or {})
-
-
-def _named(held: dict[str, str]) -> str:
+def _named(held: dict[str, Any]) -> str:
     names = {"by process": "pid", "on": "host", "since": "since"}
     return " ".join(f"{word} {held[key]}" for word, key in names.items() if key in held) or "by another process"

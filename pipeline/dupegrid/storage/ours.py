@@ -18,6 +18,7 @@ from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 
 LOCK: Final = "lock"
+LOG: Final = "run.log"  # what a run in the background says
 MADE_BY: Final = {"made_by": "dupegrid"}  # in all JSON and tables that we write, by which they are known again
 # No link is followed and no pipe waited for; to read from a place in a pipe is an error anyway.
 TO_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -39,6 +40,9 @@ ASIDE: Final = "relaid"  # a folder of stores that are made aside, to be put in 
 _FILES: Final = (
     "run.json",
     "receipt.json",
+    "unfinished.json",
+    "progress.json",
+    LOG,
     "files.parquet",
     "images.parquet",
     "hashes.parquet",
@@ -64,6 +68,7 @@ _SIGNS: Final = {
     ".json": re.compile(rb'"made_by": "dupegrid"|"digest": "[0-9a-f]{24}"\s*}\s*}?\s*$'),
     ".jsonl": re.compile(rb'"made_by": "dupegrid"'),
     ".parquet": re.compile(rb"made_by\x18\x08dupegrid"),
+    ".log": re.compile(rb"^dupegrid \S+ run, begun "),
     ".html": re.compile(rb'<meta name="generator" content="dupegrid">'),
     ".png": re.compile(rb"Software\x00dupegrid"),
 }
@@ -124,7 +129,11 @@ def leftovers(run_dir: Path) -> list[Path]:
             continue
         if "/" not in place and entry.stat(follow_symlinks=False).st_uid != os.geteuid():
             raise _refused(entry.path, "belongs to another user")
-        if place.endswith((".json", ".parquet", ".html")) and entry.is_file() and not is_known(Path(entry.path)):
+        if (
+            place.endswith((".json", ".parquet", ".html", ".log"))
+            and entry.is_file()
+            and not is_known(Path(entry.path))
+        ):
             raise _refused(entry.path, "was not written by dupegrid")
     return found
 
@@ -192,9 +201,9 @@ def parts_in(folder: Path) -> list[Path]:
 
 
 def is_of_a_lock(name: str) -> bool:
-    """Whether a file is the lock, or an unfinished one that its next holder sweeps away."""
+    """Whether a file is there before a run begins: the lock, the log, or an unfinished one, which is swept away."""
     unfinished = _UNFINISHED.fullmatch(name)
-    return name == LOCK or (unfinished is not None and (is_place(unfinished[2]) or is_picture(unfinished[2])))
+    return name in (LOCK, LOG) or (unfinished is not None and (is_place(unfinished[2]) or is_picture(unfinished[2])))
 
 
 def is_picture(name: str) -> bool:

@@ -39,6 +39,7 @@ ARTIFACTS: Final = {
     ),
     "compare": (
         "receipt.json",
+        "unfinished.json",
         "compared.parquet",
         "relations.parquet",
         "tiles.zarr",
@@ -85,6 +86,8 @@ class RunDir:
         self.settled_matches = path / "settled-matches.parquet"  # where those wait while matches.parquet goes
         self.compared = path / "compared.parquet"
         self.receipt = path / "receipt.json"
+        self.unfinished = path / "unfinished.json"  # what the last run could not do (unfinished.py)
+        self.progress = path / "progress.json"  # while a run is at it: how far
         self.clusters = path / "clusters.parquet"
         self.report = path / "report.html"
         self.plan = path / "plan.parquet"
@@ -211,9 +214,9 @@ class RunDir:
         if stage == "index":  # of the later ones nothing stays open that is not made anew
             self.renew()
 
-    def locked(self) -> AbstractContextManager[Hold]:
-        """The lock of the run directory (lock.py)."""
-        return locked(self.path)
+    def locked(self, say: Callable[[str], None] = lambda _line: None) -> AbstractContextManager[Hold]:
+        """The lock of the run directory (lock.py); `say` is told where that of a dead run is taken over."""
+        return locked(self.path, say)
 
     def writing_for(self, token: str) -> AbstractContextManager[None]:
         """Write only while the run with this token has the run directory (hold.py)."""

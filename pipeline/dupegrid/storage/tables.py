@@ -54,17 +54,17 @@ def writing_whole(path: Path, flushed: bool = True) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, flushed: bool = True) -> None:
     """Write a file whole or not at all."""
-    with writing_whole(path) as file:
+    with writing_whole(path, flushed) as file:
         file.write(data)
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], flushed: bool = True) -> None:
     """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
     value = {key: entry for key, entry in value.items() if key not in MADE_BY}
     sealed = {**MADE_BY, **value, DIGEST: fingerprint(value)}
-    write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"))
+    write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"), flushed)
 
 
 def write_table(

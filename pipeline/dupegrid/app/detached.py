@@ -1,0 +1,107 @@
+"""A run in the background: in a session of its own, so that it goes on when its terminal is closed."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from dupegrid.app.opening import absolute
+from dupegrid.app.out import check_out, known_config
+from dupegrid.core.config import load_config
+from dupegrid.core.errors import DupegridError, RunDirError
+from dupegrid.core.text import printable, shown
+from dupegrid.results.answers import Answer
+from dupegrid.storage.bucket import BucketPath
+from dupegrid.storage.lock import holder
+from dupegrid.storage.ours import LOG, is_known
+
+_BEGINS_S: Final = 10.0  # at most: until it has its run directory, or has ended
+_LOOKS_EVERY_S: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Detached(Answer):
+    """A run that was started in the background."""
+
+    run: str
+    pid: int
+    log: str
+
+
+def detach(words: Sequence[str], out: str, paths: Sequence[str], config: str | None, settings: Any) -> Detached:
+    """Start the command of these words in the background; what it says goes to run.log in the run directory.
+
+    UsageError where its settings are wrong, DupegridError where it ends at once, with the last that it said.
+    """
+    run_dir = absolute(out)
+    if isinstance(run_dir, BucketPath):
+        raise RunDirError("--detach keeps what the run says in its folder, and a bucket has none: leave it out")
+    before = known_config(run_dir)
+    check_out(run_dir, load_config(config, before, **settings, **({"paths": paths} if paths else {})), before)
+    ends = words.index("--") if "--" in words else len(words)  # what follows are PATHs, whatever they are called
+    log = _opened(run_dir)
+    try:
+        # The current folder is where modules are looked for, or not, as it is here.
+        safe = [] if sys.path[:1] in ([os.getcwd()], [""]) else ["-P"]
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                *safe,
+                "-m",
+                "dupegrid",
+                *(word for word in words[:ends] if word != "--detach"),
+                *words[ends:],
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    _begun(process, run_dir)
+    return Detached(str(run_dir), process.pid, str(run_dir / LOG))
+
+
+def _opened(run_dir: Path) -> int:
+    """run.log, to be added to: only a regular file of one name that is ours by its content."""
+    path = run_dir / LOG
+    strange = RunDirError(f"{shown(path)} is no file of dupegrid's: move it away, or choose another --out")
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o644)
+    except OSError as error:
+        if path.is_symlink() or path.exists():
+            raise strange from None
+        raise RunDirError(
+            f"cannot write to {shown(run_dir)}: {error.strerror}; choose a folder you can write to"
+        ) from None
+    status = os.fstat(descriptor)
+    if not (stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid() and is_known(path)):
+        os.close(descriptor)
+        raise strange
+    os.set_blocking(descriptor, True)
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    os.write(descriptor, f"dupegrid {version('dupegrid')} run, begun {now}\n".encode())
+    return descriptor
+
+
+def _begun(process: subprocess.Popen[bytes], run_dir: Path) -> None:
+    """Wait until a run has its run directory, for a while. DupegridError where it has failed by then."""
+    end = time.monotonic() + _BEGINS_S
+    while time.monotonic() < end and (code := process.poll()) is None:
+        if (holder(run_dir) or {}).get("pid") == process.pid:
+            return
+        time.sleep(_LOOKS_EVERY_S)
+    if code:
+        said = (run_dir / LOG).read_text(errors="replace").strip().splitlines()[-1]
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
+        raise DupegridError(f"the run {how}: {printable(said.removeprefix('dupegrid: '))}")

@@ -1,0 +1,33 @@
+"""How far a run is, from what it has stored."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.app.opening import open_run
+from dupegrid.core.values import StrPath
+from dupegrid.images.index import index_progress
+from dupegrid.pairs.compare import compare_progress
+from dupegrid.pairs.relations import told_so_far
+from dupegrid.results.answers import Failure, Progress, Status, files_of
+from dupegrid.storage.unfinished import missing_in
+
+
+def status(run_dir: StrPath) -> Status:
+    """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
+    opened = open_run(run_dir)
+    indexed = index_progress(opened.run_dir, opened.config)
+    told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if opened.is_compared else ({}, 0)
+    fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
+    bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
+    return Status(
+        run=str(opened.path),
+        index=Progress(indexed.done, indexed.total, "images"),
+        compare=Progress(*compare_progress(opened.run_dir, opened.pairs_key), "tiles"),
+        relate=Progress(sum(told.values()), matches, "pairs") if told or opened.config.relations else None,
+        cluster=opened.is_clustered,
+        report=opened.is_clustered and opened.run_dir.report.exists(),
+        relations=told,
+        failed=files_of(bad["status"]).failed,
+        failures=[Failure(**row) for row in bad.to_pylist()],
+        missing=missing_in(opened.run_dir),
+    )

@@ -1,0 +1,108 @@
+"""A run that is watched from elsewhere: it notes how far it is in progress.json, which `status --watch` reads."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from dupegrid.app.opening import absolute
+from dupegrid.app.terminal import Terminal
+from dupegrid.core.errors import DupegridError
+from dupegrid.core.progress import Advance, Reporter
+from dupegrid.core.values import StrPath
+from dupegrid.storage.bucket import BucketPath
+from dupegrid.storage.lock import holder
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.tables import read_json, write_json
+
+_NOTED_EVERY_S: Final = 1.0
+_NOTED_IN_A_BUCKET_EVERY_S: Final = 10.0
+_LOOKS_EVERY_S: Final = 0.5
+
+
+class Noting:
+    """A reporter that also notes each stage of a run in its run directory, every second at most."""
+
+    def __init__(self, reporter: Reporter, run_dir: RunDir) -> None:
+        self._reporter, self._run_dir = reporter, run_dir
+        in_bucket = isinstance(run_dir.path, BucketPath)
+        self._every_s = _NOTED_IN_A_BUCKET_EVERY_S if in_bucket else _NOTED_EVERY_S
+
+    @contextmanager
+    def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Advance]:
+        """Show a stage, and note it."""
+        noted_s = time.monotonic()
+
+        def advance(units: int) -> None:
+            nonlocal done, noted_s
+            shown(units)
+            done += units
+            if time.monotonic() - noted_s >= self._every_s:
+                noted_s = time.monotonic()
+                self._note(name, total, unit, done)
+
+        with self._reporter.stage(name, total, unit, done) as shown:
+            self._note(name, total, unit, done)
+            yield advance
+            self._note(name, total, unit, done)
+
+    def say(self, line: str) -> None:
+        """Show one line."""
+        self._reporter.say(line)
+
+    def _note(self, name: str, total: int | None, unit: str, done: int) -> None:
+        with suppress(OSError, DupegridError):  # what nobody may read stops nothing
+            write_json(
+                self._run_dir.progress, {"stage": name, "done": done, "total": total, "unit": unit}, flushed=False
+            )
+
+
+@contextmanager
+def noting(reporter: Reporter, run_dir: RunDir) -> Iterator[Noting]:
+    """A reporter that notes what it shows for as long as the context lasts, in which the lock is held."""
+    try:
+        yield Noting(reporter, run_dir)
+    finally:
+        with suppress(OSError, DupegridError):
+            run_dir.progress.unlink(missing_ok=True)
+
+
+def events(run_dir: RunDir) -> Iterator[dict[str, Any]]:
+    """What a run notes, as it changes: stage, done, total and unit. Ends when the run does, or if there is none."""
+    before: dict[str, Any] = {}
+    while holder(run_dir.path):
+        now = _noted(run_dir)
+        if now and now != before:
+            yield now
+            before = now
+        time.sleep(_LOOKS_EVERY_S)
+
+
+def watched(run_dir: StrPath, as_events: bool) -> Iterator[dict[str, Any]]:
+    """Show a run of another process as it shows itself, a bar a stage, until it ends; or give its `events` instead."""
+    found = events(RunDir(absolute(run_dir)))
+    if as_events:
+        yield from found
+    else:
+        _shown(found, Terminal())
+
+
+def _shown(found: Iterator[dict[str, Any]], reporter: Reporter) -> None:
+    event = next(found, None)
+    while event is not None:
+        stage, done = event["stage"], event["done"]
+        with reporter.stage(stage, event["total"], event["unit"], done) as advance:
+            while event is not None and event["stage"] == stage and event["done"] >= done:
+                advance(event["done"] - done)
+                done = event["done"]
+                event = next(found, None)
+
+
+def _noted(run_dir: RunDir) -> dict[str, Any]:
+    """What is noted; nothing where that is not what a run notes."""
+    try:
+        noted = read_json(run_dir.progress)
+    except DupegridError:
+        return {}
+    kinds = {"stage": str, "done": int, "total": int | None, "unit": str}
+    return noted if noted.keys() == kinds.keys() and all(isinstance(noted[k], kinds[k]) for k in kinds) else {}

@@ -1,0 +1,148 @@
+"""The lock of a run that is over is taken over, wherever it was; that of one that is at it is not."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from dupegrid.core.errors import RunDirError, SupersededError
+from dupegrid.storage import lock as lock_module
+from dupegrid.storage.hold import check_hold
+from dupegrid.storage.lock import locked
+from tests.helpers.bucket import a_bucket
+from tests.helpers.tasks import waited_until
+
+
+@pytest.fixture(params=["disk", "disk without locks", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A run directory that nobody has."""
+    if request.param == "bucket":
+        with a_bucket() as bucket:
+            yield bucket / "run"
+        return
+    if request.param == "disk without locks":
+
+        def flock(_descriptor: int, how: int) -> None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        monkeypatch.setattr(lock_module, "_SETTLES_S", 0.05)
+    (tmp_path / "run").mkdir()
+    yield tmp_path / "run"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything takes less long; a bucket's clock shows whole seconds."""
+    monkeypatch.setattr(lock_module, "_TOUCHED_EVERY_S", 0.1)
+    monkeypatch.setattr(lock_module, "_OVER_AFTER_S", 2.5)
+    monkeypatch.setattr(lock_module, "_LOOKS_EVERY_S", 0.1)
+
+
+def entry(**others: object) -> bytes:
+    """The lock of a run on another host."""
+    return json.dumps({"host": "node0123", "pid": 1, "since": "2026-01-01", "token": "t"} | others).encode()
+
+
+def test_a_lock_of_another_host_that_nobody_touched_for_long_is_taken_over(tmp_path: Path) -> None:
+    lock, said = tmp_path / "lock", []
+    lock.write_bytes(entry())
+    os.utime(lock, (time.time() - 121, time.time() - 121))
+    start = time.monotonic()
+    with locked(tmp_path, said.append):
+        held = json.loads(lock.read_bytes())
+        assert (held["host"], held["pid"]) == (socket.gethostname(), os.getpid())
+    assert time.monotonic() - start < 60, "it waits for nothing"
+    (line,) = said
+    assert "in use by process 1 on node0123 since 2026-01-01" in line
+    assert line.endswith("taken over")
+    assert lock.read_bytes() == b""
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("skew_s", [-86_400, 86_400])
+def test_the_clock_of_this_host_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skew_s: int) -> None:
+    """Both say by the clock of the file system when the lock was touched, however wrong their own are."""
+    lock, real = tmp_path / "lock", time.time
+    lock.write_bytes(entry())
+    monkeypatch.setattr(time, "time", lambda: real() + skew_s)
+    monkeypatch.setattr(lock_module, "_LOOKS_EVERY_S", 0.05)
+    threading.Timer(0.3, os.utime, [lock]).start()
+    with pytest.raises(RunDirError, match="in use by process 1 on node0123"), locked(tmp_path):
+        pass
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_sign_of_another_host_is_waited_for(place: Path) -> None:
+    """There is one: it is in use. There is none: it is taken over. The other ends: there is no more to wait for."""
+    lock, said = place / "lock", []
+    lock.write_bytes(entry())
+    with locked(place, said.append):
+        pass
+    assert [line.split(": ")[-1] for line in said] == [
+        "waiting whether there is a sign of it, for 2 minutes at most",
+        "taken over",
+    ]
+    lock.write_bytes(entry(since="earlier"))
+    threading.Timer(1.2, lock.write_bytes, [entry(since="earlier")]).start()
+    with pytest.raises(RunDirError, match=r"on node0123 since earlier: wait for it to end, or stop it"), locked(place):
+        pass
+    lock.write_bytes(entry(since="earlier"))
+    threading.Timer(1.2, lock.write_bytes, [b""]).start()
+    with locked(place):
+        pass
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_holder_touches_its_lock(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So from another host it is never taken over, however long the run is."""
+    with locked(place) as hold, monkeypatch.context() as elsewhere:
+        assert hold.token.encode() in (place / "lock").read_bytes()
+        elsewhere.setattr(socket, "gethostname", lambda: "another")
+        for _ in range(2):
+            with pytest.raises(RunDirError, match="in use by process"), locked(place):
+                pass
+
+
+@pytest.mark.usefixtures("quick")
+def test_whoever_wakes_up_after_it_was_taken_over_writes_nothing(place: Path) -> None:
+    with suppress(SupersededError), locked(place):
+        (place / "lock").write_bytes(entry(host="another", token="other"))
+        time.sleep(0.3)  # it does not touch what is another's
+        with pytest.raises(SupersededError, match="another run has"):
+            check_hold()
+    assert json.loads((place / "lock").read_bytes())["host"] == "another", "and does not let go of it"
+
+
+def test_of_many_that_begin_at_once_without_locks_one_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(_descriptor: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    begin, stop, got, refused = threading.Barrier(8), threading.Event(), [], []
+
+    def contend() -> None:
+        begin.wait()
+        try:
+            with locked(tmp_path / "run"):
+                got.append(1)
+                stop.wait(60)
+        except RunDirError:
+            refused.append(1)
+
+    contenders = [threading.Thread(target=contend) for _ in range(8)]
+    for contender in contenders:
+        contender.start()
+    waited_until(lambda: len(got) + len(refused) == 8)
+    stop.set()
+    for contender in contenders:
+        contender.join()
+    assert len(got) == 1

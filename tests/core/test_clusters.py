@@ -154,7 +154,7 @@ def test_configs_slurm_is_what_the_installed_dask_jobqueue_knows() -> None:
         script = cluster.job_script()
     for line in ("#SBATCH -p compute", "#SBATCH -t 04:00:00", "#SBATCH --cpus-per-task=8", "#SBATCH --mem=30G"):
         assert line in script
-    assert "--nthreads 1 --nworkers 8 --memory-limit 3.73GiB" in script
+    assert "--nthreads 1 --memory-limit 3.75GiB --nworkers 8" in script
 
 
 class Workers:

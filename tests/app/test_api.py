@@ -81,7 +81,7 @@ def test_settings_are_checked() -> None:
         ({"thumb": 3}, "thumb"),
         ({"orientations": "most"}, "orientations"),
         ({"cutoff": 10}, "cutoff 10 is below threshold 50"),
-        ({"scheduler": "slurm"}, "scheduler"),
+        ({"scheduler": "pbs"}, "scheduler"),
         ({"tresh": 1}, "unknown setting 'tresh'"),
         ({"against": ["x"], "scope": "within"}, "--against"),
     ):

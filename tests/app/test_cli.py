@@ -64,7 +64,7 @@ def test_bad_input_is_one_line_and_exit_code_2(command, image_tree: Path, tmp_pa
     assert_one_line(command(*run, out, "--threshold", "much"), "--threshold")
     assert_one_line(command(*run, out, "--thumb", "2"), "thumb is 2")
     assert_one_line(command(*run, out, "--orientations", "some"), "orientations is 'some'")
-    assert_one_line(command(*run, out, "--scheduler", "slurm"), "scheduler is 'slurm'")
+    assert_one_line(command(*run, out, "--scheduler", "pbs"), "scheduler is 'pbs'")
     assert_one_line(command(*run, out, "--scheduler", "tcp://127.0.0.1:1"), "no dask scheduler answers")
     assert_one_line(command(*run, out, "--extensions", ","), "--extensions")
     assert_one_line(command(*run, out, "--config", unknown_key), "unknown setting 'treshold'")

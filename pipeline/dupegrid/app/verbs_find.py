@@ -51,6 +51,7 @@ def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = F
         check_free(list_new)
     draw = plotter(flags.pop("plots"), flags.pop("plots_most"))
     if flags.pop("detach"):
+        del flags["decisions"]  # the one in the background reads them
         # Here, as it loads what a run needs.
         begun = import_module("dupegrid.app.detached").detach(sys.argv[1:], out, paths or [], config, given(flags))
         say(begun.as_dict(), detached_lines(begun), as_json)

@@ -80,6 +80,9 @@ class _Work:
     def __init__(self, seen: tuple[Places, Sight] | None, task: Task) -> None:
         self._seen, self._task = seen, task
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _work_of, (dumps((self._seen, self._task)),)
+
     def __call__(self, pickled: bytes) -> Answer:
         keep_memory()
         worker, begun, given = this_worker(), time.monotonic(), []
@@ -95,6 +98,12 @@ class _Work:
         except Exception as error:
             fatal = error
         return Answer(worker.address, time.monotonic() - begun, given, fatal)
+
+
+@lru_cache(maxsize=4)
+def _work_of(pickled: bytes) -> _Work:
+    """The same object for all tasks of a stage in a process: what its run directory has opened is opened once."""
+    return _Work(*pickle.loads(pickled))
 
 
 @lru_cache(maxsize=16)

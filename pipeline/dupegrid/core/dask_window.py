@@ -115,7 +115,7 @@ class Window:
         for place, given in zip(places, answer.given, strict=True):
             if isinstance(given, SetAside):
                 self._tries[place] = self._tries.get(place, 0) + 1
-                if self._tries[place] <= self._retries:
+                if self._tries[place] <= self._retries and (answers.any_done or len(self._again) < _AHEAD):
                     self._failed_at[place] = answer.address
                     self._again.append(place)
                     continue

@@ -47,16 +47,16 @@ class Answers:
     def __init__(self, on_done: OnDone) -> None:
         self.set_aside: list[SetAside] = []
         self._on_done = on_done
-        self._any_done = False
+        self.any_done = False
 
     def take(self, answer: Any) -> None:
         """Take the next one. DupegridError where nothing but failures comes."""
         if not isinstance(answer, SetAside):
-            self._any_done = True
+            self.any_done = True
             self._on_done(answer)
             return
         self.set_aside.append(answer)
-        if not self._any_done and len(self.set_aside) >= _NOTHING_WORKS:
+        if not self.any_done and len(self.set_aside) >= _NOTHING_WORKS:
             raise DupegridError(
                 f"of {_NOTHING_WORKS} pieces of work none could be done, the last one: {answer.problem}"
             )

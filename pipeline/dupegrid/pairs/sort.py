@@ -1,12 +1,12 @@
 """Put like images beside like: levels.zarr -> sorted.zarr, the order and what the first filters need."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float32s, Ints
 from dupegrid.core.keys import fingerprint
@@ -31,8 +31,8 @@ from dupegrid.storage.run_dir import RunDir
 ORDER: Final = "order"  # in sorted.zarr: of each image its id and the `row_checks`, all as int64
 _CHUNK: Final = 8192
 _SAMPLE: Final = 512
-_SLAB: Final = 1 << 16  # images read at a time: 25 MB,
-_WINDOW: Final = 1 << 19  # and written at a time: some 250 MB, 400 MB of four orientations
+_SLAB: Final = 1 << 16  # images read at a time: 25 MB
+_WINDOW_BYTES: Final = 1 << 29  # written at a time: those of a million images, and all are read once for each
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,10 @@ def _written(
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
     shapes, largest = sorted_shapes(len(ids), side, orientations), 0.0
     store = Arrays.create(run_dir.sorted_zarr, shapes, chunk)
-    window = max(1, _WINDOW // chunk) * chunk
+    row_bytes = sum(math.prod(shape[1:]) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
+    window = max(1, _WINDOW_BYTES // row_bytes // chunk) * chunk
     for start in range(0, len(order), window):
-        for name, rows in _window(slabs, order[start : start + window], projection, shapes).items():
-            if name in orientations:
-                norms = np.einsum("nk,nk->n", rows, rows, dtype=np.float64)
-                largest = max(largest, float(np.sqrt(norms.max(initial=0))))
-            store.write(name, start, rows)
+        largest = max(largest, _write_window(store, start, slabs, order[start : start + window], projection))
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
     store.sign(made_from, starts=starts.tolist(), largest_norm=largest, order=digest, chunks=_checksums(store))
     return store
@@ -136,24 +133,32 @@ def _heads(slabs: _Slabs, projection: Projection) -> Float32s:
     return out
 
 
-def _window(slabs: _Slabs, places: Ints, projection: Projection, shapes: Shapes) -> dict[str, npt.NDArray[Any]]:
-    """The rows of every array of sorted.zarr of the images at these places in `ids`, int64 (k,), in their order."""
-    out = {name: np.empty((len(places), *shape[1:]), dtype) for name, (shape, dtype) in shapes.items()}
+def _write_window(store: Arrays, start: int, slabs: _Slabs, places: Ints, projection: Projection) -> float:
+    """Write the rows of the images at these places in `ids`, int64 (k,), in that order from row `start` on.
+
+    Returns the largest norm of a point.
+    """
+    shapes = sorted_shapes(len(places), projection.side, tuple(set(store.names) & set(ORIENTATIONS)))
+    out = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
     ascending = np.argsort(places, kind="stable")
-    sorted_places = places[ascending]
-    for start, rows in slabs:
-        first, last = np.searchsorted(sorted_places, [start, start + len(rows)]).tolist()
+    sorted_places, largest = places[ascending], 0.0
+    for first_place, rows in slabs:
+        first, last = np.searchsorted(sorted_places, [first_place, first_place + len(rows)]).tolist()
         to, some = ascending[first:last], sorted_places[first:last]
-        coarse = rows if len(some) == len(rows) else rows[some - start]
+        coarse = rows if len(some) == len(rows) else rows[some - first_place]
         first_sums, second = first_level(coarse, projection.side), second_level(coarse, projection.side)
         for name, array in out.items():
             if name == ORDER:
                 array[to] = np.column_stack([slabs.ids[some], row_checks(coarse).view(np.int64)])
-            elif name == str(SECOND_LEVEL) and second is not None:
+            elif name == str(SECOND_LEVEL):
                 array[to] = second
             else:
-                array[to] = projection(first_sums, name)
-    return out
+                points = array[to] = projection(first_sums, name)
+                norms = np.einsum("nk,nk->n", points, points, dtype=np.float64)
+                largest = max(largest, float(np.sqrt(norms.max(initial=0))))
+    for name, array in out.items():
+        store.write(name, start, array)
+    return largest
 
 
 def _checksums(store: Arrays) -> str:

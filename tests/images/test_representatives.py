@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupegrid.images.representatives import with_representatives
@@ -13,6 +13,7 @@ from dupegrid.storage.schemas import IMAGE_PART, IMAGES
 ROW = st.tuples(st.sampled_from([b"same begin" + b"12345", b"same begin" + b"6789", b"", b"x"]), st.booleans())
 
 
+@settings(max_examples=25)
 @given(rows=st.lists(ROW, max_size=30), at_once=st.integers(1, 31), over=st.integers(1, 4))
 def test_sets_are_found_across_parts(rows: list[tuple[bytes, bool]], at_once: int, over: int) -> None:
     columns = {

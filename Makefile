@@ -10,7 +10,8 @@ DOCS := .venv-docs
 WITH_ALL := $(addprefix tests/,$(addsuffix .py,app/test_api app/test_cli core/test_runtime images/test_thumbnail \
 	pairs/test_features pairs/test_kernel results/test_clusters storage/test_store whole/test_exact))
 
-.PHONY: demo test test-crash test-apply test-cluster test-lowest test-pythons check bench bench-million dist packages docs clean
+.PHONY: demo test test-crash test-apply test-cluster test-lowest test-pythons check
+.PHONY: bench bench-million bench-kinds dist packages docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/dupegrid demo
@@ -46,6 +47,9 @@ bench: $(VENV)/.dev
 
 bench-million: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks million
+
+bench-kinds: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks kinds
 
 dist: packages
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.installed dist

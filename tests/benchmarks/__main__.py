@@ -1,4 +1,5 @@
-"""`make bench`: both stages beside their limits, and the peers; `make bench-million`: the large end.
+"""`make bench`: both stages beside their limits, and the peers; `make bench-million`: the large end;
+`make bench-kinds`: the dense and the even collection.
 
 `make bench OTHER=../older` measures this tree and another checkout in turn instead; MILLION=1 adds a million images.
 """
@@ -27,6 +28,11 @@ with tempfile.TemporaryDirectory() as name:
             run = make_run(folder / f"run{n}", n)
             for orientations in ("none", "rotations"):
                 more, _ = measure.compare(run, orientations, 50, repeats=1)
+                rows += more
+    elif "kinds" in sys.argv:
+        for n in (60_000, 300_000):
+            for kind in ("dense", "even"):
+                more, _ = measure.compare(make_run(folder / f"{kind}{n}", n, kind), "none", 50, repeats=1)
                 rows += more
     else:
         rows += measure.index(folder)

@@ -113,7 +113,7 @@ def test_projections_and_boxes_bound_the_distance(kind: str, side: int, n: int, 
 def test_sorting_is_a_permutation_in_blocks_of_one_key(n: int, block: int, keys: int, side: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     points, key = random.normal(size=(n, 5)).astype(np.float32), random.integers(0, keys, n)
-    order, starts = bounds.median_splits(points, key, block)
+    order, starts = bounds.median_splits(bounds.heads(points), key, block)
     assert sorted(order.tolist()) == list(range(n))
     edges = [*starts.tolist(), n]
     assert (starts[0] == 0) if n else not len(starts)

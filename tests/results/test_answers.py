@@ -80,7 +80,7 @@ def test_status_says_how_far_each_stage_is(run: dupegrid.Run) -> None:
 def test_estimate_explain_and_demo_as_json(run: dupegrid.Run, pictures: Path) -> None:
     assert list(dupegrid.estimate(pictures, thumb=16).as_dict()) == [
         *("images", "bytes_read", "pairs", "images_per_s", "pairs_per_s", "index_hours", "compare_hours_at_most"),
-        *("memory_bytes", "disk_bytes"),
+        *("memory_bytes", "disk_bytes", "scale"),
     ]
     found = run.explain(0, 1)
     assert list(found.as_dict()) == ["a", "b", "mse", "best", "bounds", "same_file", "relation", "joined_at"]

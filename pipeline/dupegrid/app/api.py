@@ -2,11 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Unpack
-
-import numpy as np
 
 from dupegrid.app.decide import decided_key, take_decisions
 from dupegrid.app.estimate import Estimate
@@ -27,10 +24,9 @@ from dupegrid.core.settings import CompareSettings, Settings
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, StrPaths, Texts, flattened
-from dupegrid.images.discover import Listing, discover
+from dupegrid.images.discover import Listing, discover, samples_of
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.levels import COARSE
-from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.compare import compare as compare_stage
@@ -191,10 +187,18 @@ def report(run_dir: StrPath) -> Path:
 
 
 @with_keywords
-def estimate(*folders: StrPaths, config: StrPath | None = None, **settings: Unpack[Settings]) -> Estimate:
-    """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing."""
-    chosen = load_config(config, None, **_with_paths(settings, folders))
-    return reckon(discover(chosen), chosen)
+def estimate(
+    *folders: StrPaths,
+    config: StrPath | None = None,
+    images: int | None = None,
+    gpus: int = 0,
+    **settings: Unpack[Settings],
+) -> Estimate:
+    """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing.
+
+    With `images` it is of so many like those there, or without a folder like usual photos; `gpus` would compare.
+    """
+    return reckon(load_config(config, None, **_with_paths(settings, folders)), images, gpus)
 
 
 def _chosen(
@@ -219,7 +223,7 @@ def _with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
-    workers.check(chosen.run_dir.lock, _samples(listing, Sources.of(chosen.config)))
+    workers.check(chosen.run_dir.lock, samples_of(listing, Sources.of(chosen.config)))
     saved = {
         "format": FORMAT,
         "config": chosen.config.model_dump(),
@@ -234,16 +238,6 @@ def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) 
     write_run_json(chosen.path, {**saved, "fingerprint": key})
     if chosen.config.hash is not None:
         make_hashes(chosen.config.hash, chosen.run_dir, workers, reporter)
-
-
-def _samples(listing: Listing, sources: Sources) -> tuple[tuple[bytes, ...], ...]:
-    """Three paths of each root, the first, the middle and the last; or the archive that they are in."""
-    roots, paths = listing.files["root"].to_numpy(), listing.files["path_raw"]
-    ends = np.flatnonzero(np.diff(roots, prepend=-1, append=-1))
-    spans = [(int(first), int(last) - 1) for first, last in pairwise(ends)] if len(roots) else []
-    samples = [[paths[k].as_py() for k in (i, (i + j) // 2, j)] for i, j in spans]
-    lying_at = [[sources.place(path) or path for path in of_root] for of_root in samples]
-    return tuple(tuple(path for path in of_root if not is_address(path)) for of_root in lying_at)
 
 
 def _compare(chosen: Run, here: Runtime, reporter: Reporter) -> None:

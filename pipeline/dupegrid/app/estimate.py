@@ -12,25 +12,28 @@ import numpy as np
 import numpy.typing as npt
 from dask.system import CPU_COUNT
 
+from dupegrid.app.scale import Rates, Scale, scale
 from dupegrid.core.arrays import CHOICES
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.config import Config
+from dupegrid.core.errors import ConfigError
 from dupegrid.images.chunk import decoded_of
 from dupegrid.images.decoder import File
-from dupegrid.images.discover import Listing
+from dupegrid.images.discover import Listing, discover
 from dupegrid.images.facts import reading_of
 from dupegrid.images.fetching import fetched
-from dupegrid.images.levels import level_shapes
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.bounds import COMPONENTS
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.pairs.sort import sorted_shapes
 from dupegrid.results.answers import Answer
+from dupegrid.storage.schemas import FILES
 
 _SAMPLE: Final = 200  # files decoded
 _DECODE_S: Final = 3.0  # at most, for all of them
 _POINTS: Final = 6000
-_BYTES_PER_ROW: Final = 300  # of a file in all tables
+_USUAL_PER_S: Final = 430  # photos of 0.2 megapixels a core, where there are no files to try with,
+_USUAL_BYTES: Final = 114_000  # and their size
 
 
 @dataclass(frozen=True)
@@ -50,28 +53,40 @@ class Estimate(Answer):
     compare_hours_at_most: float
     memory_bytes: int
     disk_bytes: int
+    scale: Scale  # by the model of docs/scale.md, from these rates
 
 
-def estimate(listing: Listing, config: Config) -> Estimate:
-    """What a run on these files would cost."""
-    files = len(listing.files)
-    workers = config.workers or CPU_COUNT
-    files_per_s = _decode_rate(listing, config, workers)
-    pairs_per_s = _product_rate(workers) / len(CHOICES[config.orientations])
-    pairs = files * (files - 1) // 2
-    orientations = CHOICES[config.orientations]
-    stored_bytes = files * config.values_per_thumb + _bytes(level_shapes(files, config.thumb))
-    sorted_bytes = _bytes(sorted_shapes(files, config.thumb, orientations))
+def estimate(config: Config, images: int | None = None, gpus: int = 0) -> Estimate:
+    """What a run of this configuration would cost; or on so many `images`, like those files or, of none, usual photos.
+
+    Rates are those of the cores here; the hours of the model are of `config.workers` such cores, and of `gpus` GPUs.
+    """
+    if min(gpus, 0 if images is None else images) < 0:
+        raise ConfigError("images and gpus are counts: give numbers that are not below 0")
+    nowhere = images is not None and not config.roots
+    listing = Listing(FILES.empty_table()) if nowhere else discover(config)
+    cores, files = CPU_COUNT, len(listing.files)
+    workers, orientations = config.workers or cores, CHOICES[config.orientations]
+    here = min(workers, cores)
+    sizes = int(np.sum(listing.files["size_bytes"].to_numpy(), dtype=np.float64))
+    count = files if images is None else images
+    files_per_s = _decode_rate(listing, config, here) if files else _USUAL_PER_S * here
+    pairs_per_s = _product_rate(here)
+    rates = Rates(max(files_per_s / here, 1e-3), pairs_per_s / here, sizes // files if files else _USUAL_BYTES)
+    model = scale(count, rates, workers, gpus, config.orientations, config.thumb)
+    files_per_s, pairs_per_s = files_per_s * workers / here, pairs_per_s * workers / here / len(orientations)
+    sorted_bytes = _bytes(sorted_shapes(count, config.thumb, orientations))
     return Estimate(
-        images=files,
-        bytes_read=int(np.sum(listing.files["size_bytes"].to_numpy(), dtype=np.float64)),
-        pairs=pairs,
+        images=count,
+        bytes_read=sizes if images is None else model.bytes_read,
+        pairs=model.pairs,
         images_per_s=round(files_per_s, 1),
         pairs_per_s=round(pairs_per_s),
-        index_hours=round(files / files_per_s / 3600, 4) if files_per_s else 0.0,
-        compare_hours_at_most=round(pairs / pairs_per_s / 3600, 4),
-        memory_bytes=300_000_000 + 600 * files + sorted_bytes,
-        disk_bytes=files * _BYTES_PER_ROW + stored_bytes + sorted_bytes,
+        index_hours=round(count / files_per_s / 3600, 4) if files_per_s else 0.0,
+        compare_hours_at_most=round(model.pairs / pairs_per_s / 3600, 4),
+        memory_bytes=300_000_000 + 600 * count + sorted_bytes,
+        disk_bytes=model.disk_bytes,
+        scale=model,
     )
 
 

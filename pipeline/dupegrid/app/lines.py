@@ -125,13 +125,18 @@ def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
 
 
 def estimate_lines(cost: "Estimate") -> list[str]:
+    model = cost.scale
     return [
         f"files       {cost.images:,}, {size_text(cost.bytes_read)}",
         f"pairs       {quantity(cost.pairs)}",
         f"index       {_duration(cost.index_hours)} at {cost.images_per_s:,.0f} files/s",
         f"compare     {_duration(cost.compare_hours_at_most)} at most, at {quantity(cost.pairs_per_s)} pairs/s",
-        f"memory      {size_text(cost.memory_bytes)}",
+        f"likely      {_duration(model.compare_hours)}: boxes leave {quantity(model.pairs_left)} pairs",
+        f"tasks       {model.index_tasks:,} to index, {model.compare_tasks:,} to compare",
+        f"memory      {size_text(cost.memory_bytes)}; of a cluster: client {size_text(model.client_bytes)}, "
+        f"scheduler {size_text(model.scheduler_bytes)}, each worker {size_text(model.worker_bytes)}",
         f"disk        {size_text(cost.disk_bytes)}",
+        *([f"too much    {model.breaks_first}: see docs/scale.md"] if model.breaks_first else []),
     ]
 
 

@@ -94,12 +94,20 @@ def cluster(run_dir: RunDir, decisions: Decisions = None, *, as_json: Json = Fal
 
 
 @takes_settings
-def estimate(paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
+def estimate(
+    paths: Paths = None,
+    config: File = None,
+    images: Annotated[int | None, option(metavar="N", help="Of so many files, like those under the PATHs.")] = None,
+    gpus: Annotated[int, option(metavar="N", help="Compare on so many GPUs.")] = 0,
+    *,
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
     """What a run on the PATHs would cost.
 
-    From a few seconds of trying; nothing is written.
+    From a few seconds of trying; nothing is written. With --images no PATH is needed.
     """
-    cost = api.estimate(*(paths or []), config=config, **given(flags))
+    cost = api.estimate(*(paths or []), config=config, images=images, gpus=gpus, **given(flags))
     say(cost.as_dict(), estimate_lines(cost), as_json)
 
 

@@ -4,8 +4,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from dupegrid.core.config import Config
@@ -213,3 +215,13 @@ def _folder(path: str | bytes, status: os.stat_result) -> Identity:
         return identity
     # A folder is not in itself: its file system has one inode for all.
     return os.path.realpath(os.fsencode(path)) if (above.st_dev, above.st_ino) == identity else identity
+
+
+def samples_of(listing: Listing, sources: Sources) -> tuple[tuple[bytes, ...], ...]:
+    """Three paths of each root, the first, the middle and the last; or the archive that they are in."""
+    roots, paths = listing.files["root"].to_numpy(), listing.files["path_raw"]
+    ends = np.flatnonzero(np.diff(roots, prepend=-1, append=-1))
+    spans = [(int(first), int(last) - 1) for first, last in pairwise(ends)] if len(roots) else []
+    samples = [[paths[k].as_py() for k in (i, (i + j) // 2, j)] for i, j in spans]
+    lying_at = [[sources.place(path) or path for path in of_root] for of_root in samples]
+    return tuple(tuple(path for path in of_root if not is_address(path)) for of_root in lying_at)

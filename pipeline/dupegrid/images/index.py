@@ -3,7 +3,7 @@
 A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -36,16 +36,18 @@ from dupegrid.images.sources import Sources
 from dupegrid.storage.arrays import Thumbs, chunk_size, stored_key
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import FILES, IMAGE_PART
-from dupegrid.storage.tables import read_metadata, read_table, write_table
+from dupegrid.storage.schemas import FILES, IMAGE_PART, IMAGES
+from dupegrid.storage.tables import read_metadata, read_parts, read_table, write_table, write_tables
 from dupegrid.storage.unfinished import Missing, check_finished
 
+_SHOWN: Final = ["path", "status", "error"]  # by who asks how far it is
+_ROWS_AT_ONCE: Final = 1 << 17  # of images.parquet in memory, some 50 MB: a row group of it
 COLLAPSE_OVER: Final = 64  # sets of identical thumbnails larger than this are listed against their lowest id alone
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the index of a run directory is; `rows` holds the files done so far."""
+    """How far the index of a run directory is; `rows` holds path, status and error of the files done so far."""
 
     done: int
     total: int
@@ -79,11 +81,19 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     key = fingerprint(_thumbs_key(config), COLLAPSE_OVER, set_keys(config), keys)
     facts = {"fingerprint": key, "seals": run_dir.seals()}
     if read_metadata(run_dir.images) != facts:
-        table = with_representatives(read_table(run_dir.parts, IMAGE_PART), set_keys(config), COLLAPSE_OVER)
-        write_table(run_dir.images, table, facts)
+        tables = with_representatives(partial(_rows, run_dir, thumbs), set_keys(config), COLLAPSE_OVER)
+        write_tables(run_dir.images, IMAGES, tables, facts)
         run_dir.images_before.unlink(missing_ok=True)
     run_dir.renew()
     return key
+
+
+def _rows(run_dir: RunDir, thumbs: Thumbs, columns: list[str] | None) -> Iterator[pa.Table]:
+    """The rows of all chunks, some chunks at a time."""
+    at_once = max(1, _ROWS_AT_ONCE // thumbs.chunk)
+    for start in range(0, thumbs.chunks, at_once):
+        numbers = range(start, min(start + at_once, thumbs.chunks))
+        yield read_parts([run_dir.part(number) for number in numbers], IMAGE_PART, columns)
 
 
 def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporter) -> None:
@@ -98,10 +108,10 @@ def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporte
 def index_progress(run_dir: RunDir, config: Config) -> Progress:
     """How far the index is, from the stores alone."""
     if stored_key(run_dir.thumbs_zarr) is None:
-        return Progress(0, 0, IMAGE_PART.empty_table())
+        return Progress(0, 0, IMAGE_PART.empty_table().select(_SHOWN))
     files, thumbs = read_table(run_dir.files, FILES), run_dir.thumbs()
     done = len(thumbs) - sum(_files_in(thumbs, k) for k in _pending(run_dir, files, thumbs, config, again=False))
-    return Progress(done, len(thumbs), read_table(run_dir.parts, IMAGE_PART))
+    return Progress(done, len(thumbs), read_table(run_dir.parts, IMAGE_PART, _SHOWN))
 
 
 def _thumbs_key(config: Config) -> str:

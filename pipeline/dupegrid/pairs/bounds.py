@@ -23,8 +23,8 @@ from dupegrid.images.levels import FIRST_LEVEL, Cells, cell_weights, turned_colu
 from dupegrid.pairs.kernel import UNIT_ROUNDOFF
 
 COMPONENTS: Final = 24  # of 48: of photos they leave 9 % more candidates than 32, for 20 % less work
-_SPLIT_COMPONENTS: Final = 8
-_SAMPLE: Final = 5_000
+HEADS: Final = 8  # components that blocks are split by
+SAMPLE: Final = 5_000  # images that components are found by
 _AT_ONCE: Final = 1024
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
 
@@ -58,7 +58,7 @@ class Projection:
     def fit(cls, cells: Cells, side: int) -> "Projection":
         """From cell sums of the first level (n, 48), by an evenly spaced sample of them."""
         weights = cell_weights(side, FIRST_LEVEL)
-        sample = cells[:: max(1, len(cells) // _SAMPLE)].astype(np.float32)
+        sample = cells[:: max(1, len(cells) // SAMPLE)].astype(np.float32)
         mean = sample.mean(axis=0, dtype=np.float64) if len(sample) else np.zeros(cells.shape[1])
         sample -= mean.astype(np.float32)
         # Any orthonormal columns are safe, so float32 will do for what they are found by.
@@ -112,7 +112,7 @@ def squared_gaps(low: Float32s, high: Float32s, lows: Float32s, highs: Float32s)
 
 def heads(projected: Float32s) -> Float32s:
     """The first components of each image, which hold most of its distance: (n, K) -> (8 or K, n), for `point_gaps`."""
-    return np.ascontiguousarray(projected[:, :_SPLIT_COMPONENTS].T)
+    return np.ascontiguousarray(projected[:, :HEADS].T)
 
 
 def point_gaps(low: Float32s, high: Float32s, points: Float32s, columns: Ints) -> Float32s:
@@ -126,14 +126,14 @@ def point_gaps(low: Float32s, high: Float32s, points: Float32s, columns: Ints) -
     return sums
 
 
-def median_splits(projected: Float32s, keys: Ints, block: int) -> tuple[Ints, Ints]:
+def median_splits(points: Float32s, keys: Ints, block: int) -> tuple[Ints, Ints]:
     """An order of the images that puts like beside like, and the starts of its blocks of at most `block` images.
 
     Images are grouped by key, so that no block has two; each group is halved at the median of the widest of its first
-    components until a block is left. `projected` is float32 (n, K), `keys` int64 (n,); returns int64 (n,) and (B,).
+    components until a block is left. `points` are `heads`, float32 (k, n), `keys` int64 (n,). Returns int64 (n,), (B,).
     """
     order = np.argsort(keys, kind="stable")
-    points = heads(projected[order])
+    points = points.take(order, axis=1)
     edges = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
     pending = [(start, stop) for start, stop in pairwise(edges) if stop > start]
     starts = []

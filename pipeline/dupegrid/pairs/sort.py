@@ -1,6 +1,8 @@
 """Put like images beside like: levels.zarr -> sorted.zarr, the order and what the first filters need."""
 
 import hashlib
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +23,7 @@ from dupegrid.images.levels import (
     second_level,
 )
 from dupegrid.pairs.ask import read_facts
-from dupegrid.pairs.bounds import COMPONENTS, Projection, median_splits
+from dupegrid.pairs.bounds import COMPONENTS, HEADS, SAMPLE, Projection, heads, median_splits
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.storage.arrays import Arrays, stored_key
 from dupegrid.storage.run_dir import RunDir
@@ -29,6 +31,8 @@ from dupegrid.storage.run_dir import RunDir
 ORDER: Final = "order"  # in sorted.zarr: of each image its id and the `row_checks`, all as int64
 _CHUNK: Final = 8192
 _SAMPLE: Final = 512
+_SLAB: Final = 1 << 16  # images read at a time: 25 MB
+_WINDOW_BYTES: Final = 1 << 29  # written at a time: those of a million images, and all are read once for each
 
 
 @dataclass(frozen=True)
@@ -85,28 +89,76 @@ def sort_images(
 def _written(
     run_dir: RunDir, side: int, groups: Ints, orientations: tuple[str, ...], block: int, made_from: str
 ) -> Arrays:
+    """A slab of images is read at a time: once for the order, then once for each window of it.
+
+    So some 60 bytes an image are held, and one window, however many images there are.
+    """
     ids = read_facts(run_dir).live
-    coarse = _coarse(run_dir, ids)
-    first = first_level(coarse, side)
-    projection = Projection.fit(first, side)
-    points = projection(first, ORIENTATIONS[0])
-    order, starts = median_splits(points, groups, block)
+    sample = run_dir.levels().take(COARSE, ids[:: max(1, len(ids) // SAMPLE)])
+    projection, slabs = Projection.fit(first_level(sample, side), side), _Slabs(run_dir, ids)
+    order, starts = median_splits(_heads(slabs, projection), groups, block)
     chunks = max(1, -(-len(ids) // _CHUNK))
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
-    store = Arrays.create(run_dir.sorted_zarr, sorted_shapes(len(ids), side, orientations), chunk)
-    largest = 0.0
-    for name in orientations:
-        points = (points if name == ORIENTATIONS[0] else projection(first, name))[order]
-        norms = np.einsum("nk,nk->n", points, points, dtype=np.float64)
-        largest = max(largest, float(np.sqrt(norms.max(initial=0))))
-        store.write(name, 0, points)
-    store.write(ORDER, 0, np.column_stack([ids, row_checks(coarse).view(np.int64)])[order])
-    if (second := second_level(coarse, side)) is not None:
-        for start in range(0, len(order), chunk):
-            store.write(str(SECOND_LEVEL), start, second[order[start : start + chunk]])
+    shapes, largest = sorted_shapes(len(ids), side, orientations), 0.0
+    store = Arrays.create(run_dir.sorted_zarr, shapes, chunk)
+    row_bytes = sum(math.prod(shape[1:]) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
+    window = max(1, _WINDOW_BYTES // row_bytes // chunk) * chunk
+    for start in range(0, len(order), window):
+        largest = max(largest, _write_window(store, start, slabs, order[start : start + window], projection))
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
     store.sign(made_from, starts=starts.tolist(), largest_norm=largest, order=digest, chunks=_checksums(store))
     return store
+
+
+class _Slabs:
+    """The rows of `COARSE` of some images, ids (n,) ascending, a slab at a time; the last one read is kept."""
+
+    def __init__(self, run_dir: RunDir, ids: Ints) -> None:
+        self.ids, self._levels, self._last = ids, run_dir.levels(), (-1, np.empty(0))
+
+    def __iter__(self) -> Iterator[tuple[int, Cells]]:
+        for start in range(0, len(self.ids), _SLAB):
+            if self._last[0] != start:
+                ids = self.ids[start : start + _SLAB]
+                rows = self._levels.rows(COARSE, slice(int(ids[0]), int(ids[-1]) + 1))
+                self._last = start, rows if len(rows) == len(ids) else rows[ids - ids[0]]
+            yield self._last
+
+
+def _heads(slabs: _Slabs, projection: Projection) -> Float32s:
+    """The `heads` of all images, float32 (8, n)."""
+    out = np.empty((HEADS, len(slabs.ids)), np.float32)
+    for start, rows in slabs:
+        out[:, start : start + len(rows)] = heads(projection(first_level(rows, projection.side), ORIENTATIONS[0]))
+    return out
+
+
+def _write_window(store: Arrays, start: int, slabs: _Slabs, places: Ints, projection: Projection) -> float:
+    """Write the rows of the images at these places in `ids`, int64 (k,), in that order from row `start` on.
+
+    Returns the largest norm of a point.
+    """
+    shapes = sorted_shapes(len(places), projection.side, tuple(set(store.names) & set(ORIENTATIONS)))
+    out = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    ascending = np.argsort(places, kind="stable")
+    sorted_places, largest = places[ascending], 0.0
+    for first_place, rows in slabs:
+        first, last = np.searchsorted(sorted_places, [first_place, first_place + len(rows)]).tolist()
+        to, some = ascending[first:last], sorted_places[first:last]
+        coarse = rows if len(some) == len(rows) else rows[some - first_place]
+        first_sums, second = first_level(coarse, projection.side), second_level(coarse, projection.side)
+        for name, array in out.items():
+            if name == ORDER:
+                array[to] = np.column_stack([slabs.ids[some], row_checks(coarse).view(np.int64)])
+            elif name == str(SECOND_LEVEL):
+                array[to] = second
+            else:
+                points = array[to] = projection(first_sums, name)
+                norms = np.einsum("nk,nk->n", points, points, dtype=np.float64)
+                largest = max(largest, float(np.sqrt(norms.max(initial=0))))
+    for name, array in out.items():
+        store.write(name, start, array)
+    return largest
 
 
 def _checksums(store: Arrays) -> str:
@@ -131,9 +183,3 @@ def checks(run_dir: RunDir) -> Checks:
         return by_id
 
     return run_dir.once("checks", read)
-
-
-def _coarse(run_dir: RunDir, ids: Ints) -> Cells:
-    """The rows of `COARSE` of some images."""
-    rows = run_dir.levels().rows(COARSE)
-    return rows if len(ids) == len(rows) else rows[ids]

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,11 +71,23 @@ def write_table(
     path: Path, table: pa.Table, facts: Mapping[str, str] | None = None, row_group_size: int | None = None
 ) -> None:
     """Write one parquet file whole or not at all, with facts of its rows for `read_metadata`."""
-    sealed = {} if facts is None else {**facts, DIGEST: fingerprint(facts)}
-    table = table.replace_schema_metadata({**sealed, **MADE_BY})
+    table = table.replace_schema_metadata(_sealed(facts))
     with writing_whole(path) as file:  # a file, as pyarrow takes no path that is not UTF-8
         # snappy, which is the default: zstd halves the file and takes twice the time.
         pq.write_table(table, file, write_page_checksum=True, row_group_size=row_group_size)
+
+
+def write_tables(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], facts: Mapping[str, str]) -> None:
+    """Write tables of one schema into one parquet file, a row group each: no more than one of them need be held."""
+    described = schema.with_metadata(_sealed(facts))
+    with writing_whole(path) as file, pq.ParquetWriter(file, described, write_page_checksum=True) as writer:
+        for table in tables:
+            writer.write_table(table.replace_schema_metadata(described.metadata))
+
+
+def _sealed(facts: Mapping[str, str] | None) -> dict[str, str]:
+    """Facts as a file keeps them, with a digest of themselves."""
+    return ({} if facts is None else {**facts, DIGEST: fingerprint(facts)}) | MADE_BY
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -131,7 +143,13 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, 
     Files that are no part files of ours are left out. A folder without parts is an empty table. With `whole` the
     other columns are read too, so that damage in them shows, and let go part by part.
     """
-    files = parts_in(path) if path.name in FOLDERS and path.is_dir() else [path]
+    return read_parts(parts_in(path) if path.name in FOLDERS and path.is_dir() else [path], schema, columns, whole)
+
+
+def read_parts(
+    files: Sequence[Path], schema: pa.Schema, columns: Sequence[str] | None = None, whole: bool = False
+) -> pa.Table:
+    """The same from some parquet files, in their order."""
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     if len(files) == 1:
         return _read_part(files[0], wanted, whole)

@@ -1,0 +1,137 @@
+"""What a run of any size costs, by a model: counts, bytes, memory, hours. Pure; docs/scale.md explains it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dupegrid.core.arrays import CHANNELS, CHOICES
+from dupegrid.core.text import quantity, size_text
+from dupegrid.images.levels import level_shapes
+from dupegrid.pairs.grid import strip_side
+from dupegrid.pairs.sort import sorted_shapes
+from dupegrid.results.answers import Answer
+from dupegrid.storage.arrays import chunk_size
+
+# Of what was measured, tests/benchmarks/RESULTS.md; of pairs, at a threshold of 50.
+_LEFT: Final = (100_000, 0.0424, -0.49)  # so many images, the share of pairs that boxes leave, and how that falls
+_LEFT_TURNED: Final = {"none": 1.0, "rotations": 3.0, "all": 6.0}  # times as many; that of 'all' is no measurement
+_STRIPS_READ: Final = 1.1  # a tile
+_ROWS_READ_BYTES: Final = 4300  # an image, of finer levels and thumbnails that are read alone
+_REFINED_S: Final = 18e-6  # a core an image: finer levels, integers, matches
+_DEVICE_REFINED_S: Final = 12e-6  # the same beside a GPU
+_TILE_S: Final = 0.02
+_ROW_BYTES: Final = 300  # of a file in all tables
+_START_BYTES: Final = 120_000_000  # a process with all libraries
+_TABLE_BYTES: Final = 500  # an image in memory: the listing, and the rows that clusters are made of
+_SORT_BYTES: Final = 250  # an image, beside a window of the sorted arrays
+_WINDOW_BYTES: Final = 1 << 29
+_WORKER_BYTES: Final = 160  # an image: facts 41, checksums 16, paths
+_TASK_BYTES: Final = 10_000  # in a scheduler
+_GOAL_BYTES: Final = 2_000_000_000
+_GOAL_TASKS: Final = 20_000
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one core does, and one GPU."""
+
+    images_per_s: float  # decoded by a core
+    pairs_per_s: float  # multiplied by a core, one orientation
+    file_bytes: int  # of a file, on average
+    device_pairs_per_s: float = 80e9  # multiplied by a GPU: an H200, in a run
+
+
+@dataclass(frozen=True)
+class Scale(Answer):
+    """A run of so many images, by the model."""
+
+    images: int
+    pairs: int
+    pairs_left: int  # after the boxes: these are multiplied
+    index_tasks: int
+    compare_tasks: int
+    bytes_read: int  # of files
+    bytes_moved: int  # read from the run directory while comparing
+    disk_bytes: int  # of the run directory
+    client_bytes: int
+    scheduler_bytes: int  # of dask, on a cluster
+    worker_bytes: int  # each process
+    index_hours: float
+    compare_hours: float
+    core_hours: float  # what cores are paid for
+    gpu_hours: float
+    breaks_first: str  # what is furthest over its goal; empty where nothing is
+
+
+def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: str = "none", thumb: int = 64) -> Scale:
+    """A run of so many images on `workers` cores, compared on `gpus` GPUs where there are any."""
+    turns, side = CHOICES[orientations], strip_side(max(1, images), 0.0)
+    strips = -(-images // side)
+    tiles, pairs = strips * (strips + 1) // 2, images * (images - 1) // 2
+    first, share, power = _LEFT
+    left = pairs * min(1.0, share * (max(1, images) / first) ** power * _LEFT_TURNED[orientations])
+    sorted_bytes = _bytes(sorted_shapes(images, thumb, turns))
+    stored_bytes = images * thumb * thumb * CHANNELS + _bytes(level_shapes(images, thumb))
+    index_tasks = -(-images // chunk_size(max(1, images), images * rates.file_bytes))
+    index_s = images / (rates.images_per_s * workers)
+    compare_s = (left / rates.pairs_per_s + images * _REFINED_S + tiles * _TILE_S) / workers
+    if gpus:
+        compare_s = (left / rates.device_pairs_per_s + images * _DEVICE_REFINED_S + tiles * _TILE_S) / gpus
+    sorting_bytes = _SORT_BYTES * images + min(sorted_bytes, _WINDOW_BYTES)
+    sizes = {
+        "client": _START_BYTES + max(_TABLE_BYTES * images, sorting_bytes),
+        "scheduler": _START_BYTES + _TASK_BYTES * max(index_tasks, tiles),
+        "worker": 300_000_000 + _WORKER_BYTES * images,
+    }
+    over = {f"memory of the {name}": size / _GOAL_BYTES for name, size in sizes.items()}
+    over |= {"tasks of the index": index_tasks / _GOAL_TASKS, "tasks of comparing": tiles / _GOAL_TASKS}
+    worst = max(over, key=over.__getitem__)
+    return Scale(
+        images=images,
+        pairs=pairs,
+        pairs_left=round(left),
+        index_tasks=index_tasks,
+        compare_tasks=tiles,
+        bytes_read=images * rates.file_bytes,
+        bytes_moved=round(_STRIPS_READ * tiles * sorted_bytes / max(1, strips)) + _ROWS_READ_BYTES * images,
+        disk_bytes=images * _ROW_BYTES + stored_bytes + sorted_bytes,
+        client_bytes=sizes["client"],
+        scheduler_bytes=sizes["scheduler"],
+        worker_bytes=sizes["worker"],
+        index_hours=round(index_s / 3600, 4),
+        compare_hours=round(compare_s / 3600, 4),
+        core_hours=round((index_s + (0 if gpus else compare_s)) * workers / 3600, 4),
+        gpu_hours=round(compare_s * gpus / 3600, 4),
+        breaks_first=worst if over[worst] > 1 else "",
+    )
+
+
+def scale_table(rows: Sequence[Scale]) -> str:
+    """Runs of several sizes as a table in Markdown, a column each."""
+    lines: Mapping[str, list[str]] = {
+        "images": [f"{row.images:,}" for row in rows],
+        "pairs": [quantity(row.pairs) for row in rows],
+        "pairs left by the boxes": [quantity(row.pairs_left) for row in rows],
+        "tasks: index, compare": [f"{row.index_tasks:,}, {row.compare_tasks:,}" for row in rows],
+        "read of files": [size_text(row.bytes_read) for row in rows],
+        "read again to compare": [size_text(row.bytes_moved) for row in rows],
+        "on disk": [size_text(row.disk_bytes) for row in rows],
+        "memory: client": [size_text(row.client_bytes) for row in rows],
+        "memory: scheduler": [size_text(row.scheduler_bytes) for row in rows],
+        "memory: each worker": [size_text(row.worker_bytes) for row in rows],
+        "hours: index": [f"{row.index_hours:,.2f}" for row in rows],
+        "hours: compare": [f"{row.compare_hours:,.2f}" for row in rows],
+        "core-hours": [f"{row.core_hours:,.1f}" for row in rows],
+        "GPU-hours": [f"{row.gpu_hours:,.2f}" for row in rows],
+        "breaks first": [row.breaks_first or "nothing" for row in rows],
+    }
+    text = [f"| {name} | {' | '.join(values)} |" for name, values in lines.items()]
+    return "\n".join([text[0], "|---" * (len(rows) + 1) + "|", *text[1:]]) + "\n"
+
+
+def _bytes(shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> int:
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())

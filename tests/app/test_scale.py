@@ -1,0 +1,88 @@
+"""The model of what a run costs, held to runs that were measured, and to its page."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dupegrid
+from dupegrid.app.scale import Rates, scale, scale_table
+from dupegrid.core.errors import ConfigError
+from dupegrid.storage.arrays import Thumbs
+from tests.helpers.forks import command
+
+ROOT = Path(__file__).parents[2]
+RATES = Rates(430, 840e6, 114_000)
+WITHIN = 1.5
+_UNITS = {"": 1, "million": 10**6, "billion": 10**9}
+
+
+def measured() -> list[tuple[int, str, float, int]]:
+    """Images, orientations, pairs that the boxes left, and tiles, of the runs in RESULTS.md at a threshold of 50."""
+    text = (ROOT / "tests/benchmarks/RESULTS.md").read_text()
+    asked = r"compare ([\d,]+) thumbnails, (\w+), threshold 50 .*\n"
+    rows = re.findall(asked + r".*decided by: box .*?, level_4 ([\d.,]+) ?(\w*), .*?(\d+) tiles", text)
+    return [
+        (int(n.replace(",", "")), turns, float(left.replace(",", "")) * _UNITS[unit], int(tiles))
+        for n, turns, left, unit, tiles in rows
+    ]
+
+
+@pytest.mark.parametrize(("images", "orientations", "left", "tiles"), measured())
+def test_it_says_what_was_counted(images: int, orientations: str, left: float, tiles: int) -> None:
+    model = scale(images, RATES, 2, orientations=orientations)
+    assert left / WITHIN <= model.pairs_left <= left * WITHIN
+    assert model.compare_tasks == tiles
+
+
+def test_there_are_runs_to_hold_it_to() -> None:
+    assert {images for images, *_ in measured()} >= {60_000, 100_000, 1_000_000}
+
+
+def test_bytes_and_tasks_are_those_of_a_run(pictures: Path, tmp_path: Path) -> None:
+    run = dupegrid.run(pictures, out=tmp_path / "run", quiet=True, thumb=32, orientations="none")
+    sizes = run.images["size_bytes"].to_numpy()
+    model = scale(len(sizes), Rates(1, 1, int(sizes.mean())), 1, thumb=32)
+    chunks = Thumbs(tmp_path / "run" / "thumbs.zarr").chunks
+    assert chunks / WITHIN <= model.index_tasks <= chunks * WITHIN
+    assert model.compare_tasks == run.receipt.tiles
+    assert sizes.sum() / WITHIN <= model.bytes_read <= sizes.sum() * WITHIN
+    arrays = [run.path / name for name in ("thumbs.zarr", "levels.zarr", "sorted.zarr")]
+    stored = sum(file.stat().st_size for store in arrays for file in store.rglob("c.*"))
+    assert stored / WITHIN <= model.disk_bytes - 300 * len(sizes) <= stored * WITHIN
+
+
+def test_the_page_is_what_the_model_says() -> None:
+    page = (ROOT / "docs/scale.md").read_text()
+    for name, gpus in (("64 cores", 0), ("8 GPUs", 8)):
+        table = re.search(rf"<!-- {name} -->\n(.*?)\n+<!-- end -->", page, re.DOTALL)
+        assert table is not None
+        rows = [scale(10**power, RATES, 64, gpus) for power in (6, 7, 8, 9)]
+        assert table[1] == scale_table(rows).strip()
+
+
+@pytest.mark.parametrize("images", [0, 1, 2, 513, 10**12])
+def test_any_number_of_images(images: int) -> None:
+    model = scale(images, RATES, 1)
+    assert 0 <= model.pairs_left <= model.pairs == images * (images - 1) // 2
+    assert model.compare_tasks <= 10_011
+    assert model.index_hours >= 0
+
+
+def test_more_workers_take_less_time_and_cost_the_same() -> None:
+    one, many = scale(10**7, RATES, 1), scale(10**7, RATES, 64)
+    np.testing.assert_allclose(one.index_hours / many.index_hours, 64, rtol=1e-3)
+    np.testing.assert_allclose(one.core_hours, many.core_hours, rtol=1e-3)
+
+
+def test_an_estimate_without_files() -> None:
+    cost = dupegrid.estimate(images=10**7, workers=64, gpus=2)
+    assert (cost.images, cost.scale.images, cost.scale.compare_tasks) == (10**7, 10**7, 9870)
+    assert cost.scale.gpu_hours > 0
+    with pytest.raises(ConfigError, match="counts"):
+        dupegrid.estimate(images=-1)
+    done = command("estimate", "--images", "10000000")
+    assert done.returncode == 0, done.stderr
+    assert "9,870 to compare" in done.stdout
+    assert "memory of the client" in done.stdout

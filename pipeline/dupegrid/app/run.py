@@ -137,7 +137,7 @@ class Run:
         first, second = sorted((self._id_of(a), self._id_of(b)))
         rows = self.images.take([first, second]).to_pylist()
         thumbs = self.thumbs_of(np.array([first, second]))
-        return explain(rows[0], rows[1], thumbs, self.config.orientations, self.matches)
+        return explain(rows[0], rows[1], thumbs, self.matches, self.config)
 
     def _id_of(self, image: int | StrPath) -> int:
         if str(image).isdecimal() and int(str(image)) < len(self.images):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from dupegrid.core.arrays import CHOICES, Pixels, turned
+from dupegrid.core.config import Config
 from dupegrid.core.text import printable, size_text
 from dupegrid.images.levels import cell_sums, cell_weights, levels
 from dupegrid.images.recipe import encode_png
@@ -48,6 +49,7 @@ class Explanation(Answer):
     same_file: bool
     joined_at: float | None  # the smallest threshold that puts them into one cluster, if that is within the cutoff
     picture: bytes  # PNG: a, b turned as b is best, and their difference, amplified
+    thumbnails: str  # what these are made of
 
     def as_dict(self) -> dict[str, Any]:
         return {key: value for key, value in super().as_dict().items() if key != "picture"}
@@ -67,16 +69,19 @@ class Explanation(Answer):
 
 
 def explain(
-    a: Mapping[str, Any], b: Mapping[str, Any], thumbs: Pixels, orientations: str, matches: pa.Table
+    a: Mapping[str, Any], b: Mapping[str, Any], thumbs: Pixels, matches: pa.Table, config: Config
 ) -> Explanation:
-    """Explain a pair: two rows of images.parquet, their thumbnails (2, S, S, 3), and the matches of the run."""
+    """Explain a pair: two rows of images.parquet, their thumbnails (2, S, S, 3), matches and settings of the run."""
     readable = a["status"] == b["status"] == "ok"
     side = thumbs.shape[1]
     mse, best, bounds = {}, None, {}
     other = thumbs[1:]
     if readable:
         values = thumbs[0].size
-        mse = {name: int(exact_sse(thumbs[:1], turned(thumbs[1:], name))[0]) / values for name in CHOICES[orientations]}
+        mse = {
+            name: int(exact_sse(thumbs[:1], turned(thumbs[1:], name))[0]) / values
+            for name in CHOICES[config.orientations]
+        }
         best = min(mse, key=lambda name: mse[name])
         other = np.ascontiguousarray(turned(thumbs[1:], best))
         for g in levels(side):
@@ -91,6 +96,7 @@ def explain(
         a["file_hash"] is not None and a["file_hash"] == b["file_hash"],
         joining_threshold(matches, a["id"], b["id"]),
         pair_picture(thumbs[0], other[0]),
+        config.thumbnails,
     )
 
 

@@ -121,6 +121,7 @@ def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
         ),
         *(f"bound       {value:.4f} {name}" for name, value in found.bounds.items()),
         f"joined      {joined}",
+        f"thumbnails  {found.thumbnails}",
     ]
 
 

@@ -51,7 +51,7 @@ def check_out(path: Path, config: Config, before: Config | None) -> None:
         raise RunDirError(f"--out {text} has other files in it and is no run directory: choose a new or empty folder")
     if before is None:
         return
-    for key in ("thumb", "exact_decode"):
+    for key in ("thumb", "exact_decode", "normalize", "colour", "trim"):
         old, new = getattr(before, key), getattr(config, key)
         if old != new and (path / "thumbs.zarr").exists():
             raise RunDirError(

@@ -146,7 +146,7 @@ class Run:
         rows = self.images.take([first, second]).to_pylist()
         thumbs = self.thumbs_of(np.array([first, second]))
         told = relations_if_told(self.run_dir, self.match_scores)
-        return explain(rows[0], rows[1], thumbs, self.config.orientations, self.matches, told)
+        return explain(rows[0], rows[1], thumbs, self.matches, told, self.config)
 
     def _id_of(self, image: int | StrPath) -> int:
         if str(image).isdecimal() and int(str(image)) < len(self.images):

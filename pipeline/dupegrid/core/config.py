@@ -36,6 +36,8 @@ _CLUSTERING: Final = ("run", "cluster")
 _COMPARING: Final = (*_MAKING, "compare")
 
 Orientations = Literal["none", "rotations", "all"]
+Normalize = Literal["none", "mean", "contrast"]
+Colour = Literal["rgb", "grey"]
 Scope = Literal["all", "across", "within"]
 SameHash = Literal["any", "only", "skip"]
 # Before a converter stands what a caller may give: Settings says the same to type checkers, and a test compares them.
@@ -93,6 +95,11 @@ class Config(BaseModel):
         (), description="Only what is under this PATH may be a duplicate."
     )
     thumb: Annotated[int, Taken(_TRYING)] = Field(64, ge=4, le=256, description="Side of the thumbnails, pixels.")
+    normalize: Annotated[Normalize, Taken(_TRYING)] = Field(
+        "none", description="Compare without what edits change: the brightness (mean), or that and the contrast."
+    )
+    colour: Annotated[Colour, Taken(_TRYING)] = Field("rgb", description="Compare in colour, or in grey.")
+    trim: Annotated[bool, Taken(_TRYING)] = Field(False, description="Cut plain borders off before comparing.")
     orientations: Annotated[Orientations, Taken((*_TRYING, "compare"))] = Field(
         "rotations", description="Turns (and mirrors) that count as the same."
     )
@@ -209,6 +216,13 @@ class Config(BaseModel):
             ):
                 return root
         return None
+
+    @property
+    def thumbnails(self) -> str:
+        """What a thumbnail is made of, in words: '64 x 64, mean and contrast made alike, in grey, borders cut off'."""
+        alike = {"none": [], "mean": ["mean made alike"], "contrast": ["mean and contrast made alike"]}[self.normalize]
+        grey, trimmed = ["in grey"] * (self.colour == "grey"), ["borders cut off"] * self.trim
+        return ", ".join([f"{self.thumb} x {self.thumb}", *alike, *grey, *trimmed])
 
     @property
     def values_per_thumb(self) -> int:

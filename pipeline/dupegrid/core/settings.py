@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-from dupegrid.core.config import Orientations, SameHash, Scope
+from dupegrid.core.config import Colour, Normalize, Orientations, SameHash, Scope
 from dupegrid.core.values import StrPath, StrPaths, Texts
 
 
@@ -34,6 +34,9 @@ class Settings(CompareSettings, total=False):
     protect: StrPaths
     only: StrPaths
     thumb: int
+    normalize: Normalize
+    colour: Colour
+    trim: bool
     scope: Scope
     same_size: bool
     max_aspect: float | None

@@ -21,6 +21,9 @@ class Reading:
     follow_symlinks: bool = False
     decode_again: bool = False  # what other versions of the decoders decoded too
     whole: bool = False  # all pixels in place of thumbnails
+    normalize: str = "none"  # what is taken off the tones of a thumbnail (tones.py)
+    colour: str = "rgb"
+    trim: bool = False  # plain borders are cut off before
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,16 @@ LISTED: Final = ("id", "path_raw", "root", "group", "link_kind", *IDENTITY)
 
 def reading_of(config: Config) -> Reading:
     """How the files of a run are read."""
-    return Reading(config.thumb, config.exact_decode, config.max_pixels, config.follow_symlinks, config.decode_again)
+    return Reading(
+        config.thumb,
+        config.exact_decode,
+        config.max_pixels,
+        config.follow_symlinks,
+        config.decode_again,
+        normalize=config.normalize,
+        colour=config.colour,
+        trim=config.trim,
+    )
 
 
 def listing_digests(files: pa.Table, length: int) -> list[str]:

@@ -116,7 +116,9 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
 
 def _thumbs_key(config: Config) -> str:
     """The key of thumbs.zarr: equal when the same file has the same thumbnail, and rows the same columns."""
-    return fingerprint(config.thumb, config.exact_decode, RECIPE, IMAGE_PART.names)
+    tones = (config.normalize, config.colour, config.trim)
+    others = [] if tones == ("none", "rgb", False) else [tones]  # thumbnails of runs before there were these are kept
+    return fingerprint(config.thumb, config.exact_decode, RECIPE, IMAGE_PART.names, *others)
 
 
 def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> tuple[pa.Table, Thumbs]:

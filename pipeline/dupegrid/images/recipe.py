@@ -13,18 +13,19 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-import numpy.typing as npt
 import PIL
 import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.core.arrays import Ints, Pixels, clamped64
+from dupegrid.images.borders import inner_box
 from dupegrid.images.decoded import Decoded, Reading, is_flat
 from dupegrid.images.exif import exif_of, orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.frames import INT32_MAX, CountedBytes, frames_of
 from dupegrid.images.opening import NotRegularError, OpenedFile
+from dupegrid.images.tones import finite, scaled_to_8_bits, toned
 from dupegrid.images.whole import whole_pixels
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
@@ -35,6 +36,7 @@ MID_GREY: Final = (128, 128, 128)
 # A larger file is read only when it is a picture: not every video, disk image, ...
 _READ_AT_ONCE_BYTES: Final = 1 << 24
 _HEAD_BYTES: Final = 1 << 12
+_BORDERS_SEEN_IN: Final = 512  # pixels a side, at least, where the picture has as many
 _PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
 
 pillow_heif.register_heif_opener()
@@ -148,7 +150,7 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         transparent = flat and image.has_transparency_data and _is_transparent(image)
         facts |= {"flat": flat, "transparent": transparent}
         facts["frames"] = frames_of(image, file)
-        return thumb
+        return thumb if flat else toned(thumb, reading.normalize, reading.colour)
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -199,10 +201,23 @@ def _thumbnail(image: Image.Image, reading: Reading, orientation: int) -> Pixels
     if not reading.exact:
         image.draft(None, (4 * reading.side, 4 * reading.side))
     image.load()
+    if reading.trim:
+        image = _trimmed(image)
     squashed = _squashed(image, reading.side, exact=reading.exact)
     if orientation in _UPRIGHT:
         squashed = squashed.transpose(_UPRIGHT[orientation])
     return np.ascontiguousarray(squashed)
+
+
+def _trimmed(image: Image.Image) -> Image.Image:
+    """A loaded picture without its plain borders, which are looked for in a smaller copy."""
+    factors = (image.width // _BORDERS_SEEN_IN or 1, image.height // _BORDERS_SEEN_IN or 1)
+    small = _reduced(image, factors)
+    box = inner_box(np.asarray(small))
+    if box == (0, 0, *small.size):
+        return image
+    left, top, right, bottom = (bound * factors[k % 2] for k, bound in enumerate(box))
+    return image.crop((left, top, min(right, image.width), min(bottom, image.height)))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -232,17 +247,24 @@ def in_colours(pixels: Pixels, colours: Pixels) -> Pixels:
 
 def _squashed(image: Image.Image, side: int, exact: bool) -> Image.Image:
     """The picture on a square: what Pillow's resize with reducing_gap 2 gives, a band of rows at a time."""
-    to_rgb = _to_rgb(image)
     width, height = image.size
     factors = (1, 1) if exact else (int(width / side / 2) or 1, int(height / side / 2) or 1)
+    reduced = _reduced(image, factors)
+    return reduced.resize((side, side), Image.Resampling.BICUBIC, (0, 0, width / factors[0], height / factors[1]))
+
+
+def _reduced(image: Image.Image, factors: tuple[int, int]) -> Image.Image:
+    """The picture in RGB, cells of so many pixels averaged to one, a band of rows at a time."""
+    to_rgb = _to_rgb(image)
     if factors == (1, 1):
-        return to_rgb(image).resize((side, side), Image.Resampling.BICUBIC)
+        return to_rgb(image)
+    width, height = image.size
     reduced = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
     rows = max(1, _PIXELS_AT_ONCE // (width * factors[1])) * factors[1]
     for top in range(0, height, rows):
         band = image if rows >= height else image.crop((0, top, width, min(height, top + rows)))
         reduced.paste(to_rgb(band).reduce(factors), (0, top // factors[1]))
-    return reduced.resize((side, side), Image.Resampling.BICUBIC, (0, 0, width / factors[0], height / factors[1]))
+    return reduced
 
 
 def _to_rgb(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
@@ -251,7 +273,7 @@ def _to_rgb(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
         return lambda band: band
     if image.mode == "F" or image.mode.startswith("I"):
         low, top = _range(image)
-        return lambda band: Image.fromarray(_scaled_to_8_bits(np.asarray(band), low, top)).convert("RGB")
+        return lambda band: Image.fromarray(scaled_to_8_bits(np.asarray(band), low, top)).convert("RGB")
     if image.has_transparency_data:
         return _composited
     if image.mode == "LAB":
@@ -282,17 +304,8 @@ def _range(image: Image.Image) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     rows = max(1, _PIXELS_AT_ONCE // image.width)
     for top in range(0, image.height, rows):
-        band = _finite(np.asarray(image.crop((0, top, image.width, min(image.height, top + rows)))))
+        band = finite(np.asarray(image.crop((0, top, image.width, min(image.height, top + rows)))))
         low, high = min(low, float(band.min())), max(high, float(band.max()))
     usual_tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
     usual = next((top for top in usual_tops if low >= 0 and high <= top), None)
     return (0.0, usual) if usual is not None else (low, high)
-
-
-def _scaled_to_8_bits(values: npt.NDArray[Any], low: float, high: float) -> Pixels:
-    """Grey values of any depth from low..high onto 0..255."""
-    return np.rint((_finite(values) - low) * (255.0 / ((high - low) or 1.0))).astype(np.uint8)
-
-
-def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, Pixels, turned
+from dupegrid.core.config import Config
 from dupegrid.core.text import printable, size_text
 from dupegrid.images.levels import cell_sums, cell_weights, levels
 from dupegrid.images.recipe import encode_png
@@ -66,6 +67,7 @@ class Explanation(Answer):
     relation: Relation | None  # by all of their pixels; None where the run has not looked
     joined_at: float | None  # the smallest threshold that puts them into one cluster, if that is within the cutoff
     picture: bytes  # PNG: a, b turned as b is best, and their difference, amplified
+    thumbnails: str  # what these are made of
 
     def as_dict(self) -> dict[str, Any]:
         return {key: value for key, value in super().as_dict().items() if key != "picture"}
@@ -89,11 +91,11 @@ def explain(
     a: Mapping[str, Any],
     b: Mapping[str, Any],
     thumbs: Pixels,
-    orientations: str,
     matches: pa.Table,
     relations: pa.Table | None,
+    config: Config,
 ) -> Explanation:
-    """Explain a pair: two rows of images.parquet, their thumbnails (2, S, S, 3), and the matches of the run.
+    """Explain a pair: two rows of images.parquet, their thumbnails (2, S, S, 3), matches and settings of the run.
 
     And their relations, where all of them were looked at.
     """
@@ -103,7 +105,10 @@ def explain(
     other = thumbs[1:]
     if readable:
         values = thumbs[0].size
-        mse = {name: int(exact_sse(thumbs[:1], turned(thumbs[1:], name))[0]) / values for name in CHOICES[orientations]}
+        mse = {
+            name: int(exact_sse(thumbs[:1], turned(thumbs[1:], name))[0]) / values
+            for name in CHOICES[config.orientations]
+        }
         best = min(mse, key=lambda name: mse[name])
         other = np.ascontiguousarray(turned(thumbs[1:], best))
         for g in levels(side):
@@ -119,6 +124,7 @@ def explain(
         _relation(relations, a["id"], b["id"]),
         joining_threshold(matches, a["id"], b["id"]),
         pair_picture(thumbs[0], other[0]),
+        config.thumbnails,
     )
 
 

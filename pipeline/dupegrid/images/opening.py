@@ -5,6 +5,8 @@ import os
 import stat
 from typing import Final
 
+from dupegrid.core.arrays import clamped64
+
 _READ_AHEAD_BYTES: Final = 1 << 24
 
 
@@ -42,3 +44,9 @@ class OpenedFile:
         if hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):  # a file system that cannot
                 os.posix_fadvise(self.descriptor, 0, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+
+
+def stamps(descriptor: int, listed_ns: int) -> tuple[int, int]:
+    """The size in bytes and the mtime of an open file; 0 for the time where that of its listing says nothing."""
+    status = os.fstat(descriptor)
+    return status.st_size, clamped64(status.st_mtime_ns) if listed_ns else 0

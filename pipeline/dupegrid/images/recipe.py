@@ -18,14 +18,14 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from dupegrid.core.arrays import Ints, Pixels, clamped64
+from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.images.borders import inner_box
 from dupegrid.images.decoded import Decoded, Reading, is_flat
 from dupegrid.images.exif import exif_of, orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.frames import INT32_MAX, CountedBytes, frames_of
-from dupegrid.images.opening import NotRegularError, OpenedFile
-from dupegrid.images.tones import finite, scaled_to_8_bits, toned
+from dupegrid.images.opening import NotRegularError, OpenedFile, stamps
+from dupegrid.images.tones import black_and_white, scaled_to_8_bits, toned
 from dupegrid.images.whole import whole_pixels
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
@@ -70,11 +70,11 @@ def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, reading: Rea
     seen = (size_bytes, mtime_ns)
     with open(opened.descriptor, "rb") as file:
         try:
-            if _stamps(opened.descriptor, mtime_ns) != seen:
+            if stamps(opened.descriptor, mtime_ns) != seen:
                 return Decoded("changed", "the file is not the one that was listed")
             # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
             data = file.read() if size_bytes <= _READ_AT_ONCE_BYTES or _is_picture(file) else file.read(_HEAD_BYTES)
-            if _stamps(opened.descriptor, mtime_ns) != seen:
+            if stamps(opened.descriptor, mtime_ns) != seen:
                 return Decoded("changed", "the file changed while it was read")
         except OSError as error:
             return Decoded("unreadable", error.strerror)
@@ -166,11 +166,6 @@ def encode_jpeg(thumb: Pixels, quality: int = 90) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(thumb).save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
     return buffer.getvalue()
-
-
-def _stamps(descriptor: int, listed_ns: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_size, clamped64(status.st_mtime_ns) if listed_ns else 0
 
 
 def _is_picture(file: BinaryIO) -> bool:
@@ -300,12 +295,8 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """The values that become black and white: 0 and the first usual top that holds all, else the least and the most."""
-    low, high = np.inf, -np.inf
+    """The values of a grey picture of any depth that become black and white (tones.py), a band of rows at a time."""
     rows = max(1, _PIXELS_AT_ONCE // image.width)
-    for top in range(0, image.height, rows):
-        band = finite(np.asarray(image.crop((0, top, image.width, min(image.height, top + rows)))))
-        low, high = min(low, float(band.min())), max(high, float(band.max()))
-    usual_tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
-    usual = next((top for top in usual_tops if low >= 0 and high <= top), None)
-    return (0.0, usual) if usual is not None else (low, high)
+    tops = range(0, image.height, rows)
+    bands = (image.crop((0, top, image.width, min(image.height, top + rows))) for top in tops)
+    return black_and_white((np.asarray(band) for band in bands), of_floats=image.mode == "F")

@@ -1,6 +1,7 @@
 """Tones of pixels: what editing changes most taken off a thumbnail; grey of any depth onto 8 bits."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +36,17 @@ def toned(thumb: Pixels, normalize: str, colour: str) -> Pixels:
     table = np.clip(np.floor((np.arange(256) - mean) * gain + MIDDLE + 0.5), 0, 255).astype(np.uint8)
     result: Pixels = table[thumb]
     return result
+
+
+def black_and_white(bands: Iterable[npt.NDArray[Any]], of_floats: bool) -> tuple[float, float]:
+    """The values that become black and white: 0 and the first usual top that holds all, else the least and the most."""
+    low, high = np.inf, -np.inf
+    for band in bands:
+        values = finite(band)
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    usual_tops = (1.0, 255.0, 65535.0) if of_floats else (65535.0,)
+    usual = next((top for top in usual_tops if low >= 0 and high <= top), None)
+    return (0.0, usual) if usual is not None else (low, high)
 
 
 def scaled_to_8_bits(values: npt.NDArray[Any], low: float, high: float) -> Pixels:

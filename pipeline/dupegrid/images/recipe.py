@@ -7,7 +7,6 @@ square; orientation applied once; alpha over mid-grey.
 
 import hashlib
 import io
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final
@@ -297,6 +296,5 @@ def _is_transparent(image: Image.Image) -> bool:
 def _range(image: Image.Image) -> tuple[float, float]:
     """The values of a grey picture of any depth that become black and white (tones.py), a band of rows at a time."""
     rows = max(1, _PIXELS_AT_ONCE // image.width)
-    tops = range(0, image.height, rows)
-    bands = (image.crop((0, top, image.width, min(image.height, top + rows))) for top in tops)
-    return black_and_white((np.asarray(band) for band in bands), of_floats=image.mode == "F")
+    bands = (image.crop((0, top, image.width, min(image.height, top + rows))) for top in range(0, image.height, rows))
+    return black_and_white(map(np.asarray, bands), of_floats=image.mode == "F")

@@ -92,21 +92,20 @@ def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter
         facts = read_metadata(path)
         if (facts.get(_OF), facts.get("layout")) != (key, _layout()):
             remove(path)
-    equal = int(plan.starts[0])
-    if not _is_whole(run_dir.equal_files, equal):
+    if not _is_whole(run_dir.equal_files, equal := int(plan.starts[0])):
         words = pa.array(["same_bytes"] * equal, pa.string())
         columns = [plan.a[:equal], plan.b[:equal], words, np.zeros(equal), pa.nulls(equal, pa.string())]
         write_table(run_dir.equal_files, pa.table(columns, schema=RELATIONS_TABLE), _facts(job))
     sizes = np.diff(plan.starts).tolist()
     pending = [n for n, size in enumerate(sizes) if not _is_done(run_dir.relation_part(n), size, config.file_timeout)]
-    todo = sum(sizes[n] for n in pending)
-    with reporter.stage("relate", len(plan.a), "pairs", len(plan.a) - todo) as advance:
+    done = len(plan.a) - sum(sizes[n] for n in pending)
+    with reporter.stage("relate", len(plan.a), "pairs", done) as advance:
         aside = runtime.each(partial(tell, job), pending, advance)
     forget_archives()
     missing = [Missing("relate", f"piece {it.item}", sizes[it.item], "pairs", it.problem) for it in aside]
     check_finished(run_dir, "relate", missing)
-    told = ", ".join(f"{count:,} {word}" for word, count in told_so_far(run_dir).items())
-    reporter.say(f"relate: {told or 'no matches'}")
+    told = [f"{count:,} {word}" for word, count in told_so_far(run_dir).items()]
+    reporter.say("relate: " + (", ".join(told) or "no matches"))
 
 
 def tell(job: Job, number: int) -> int:

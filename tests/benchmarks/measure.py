@@ -163,17 +163,20 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
         inside.append(time.perf_counter() - start)
         return done
 
-    def timed_each(*arguments: object) -> None:
+    def timed_each(*arguments: object) -> object:
         start = time.perf_counter()
-        each(*arguments)
+        aside = each(*arguments)
         scheduled.append(time.perf_counter() - start)
+        return aside
 
     n = len(dupegrid.open_run(run).thumbs)
     pairs = n * (n - 1) // 2
     ours = compare_seconds(run, repeats, orientations=orientations, threshold=threshold)
     compare_module.compare_tile, runtime_module._Local.each = timed, timed_each
-    compare_seconds(run, 1, orientations=orientations, threshold=threshold)
-    compare_module.compare_tile, runtime_module._Local.each = tiles, each
+    try:
+        compare_seconds(run, 1, orientations=orientations, threshold=threshold)
+    finally:
+        compare_module.compare_tile, runtime_module._Local.each = tiles, each
     limit = seconds(lambda: bare_product(n), repeats)
     receipt = dupegrid.open_run(run).receipt
     what = f"compare {n:,} thumbnails, {orientations}, threshold {threshold:g}"

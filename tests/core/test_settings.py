@@ -57,7 +57,7 @@ def test_help_and_completion_know_every_setting_and_its_default() -> None:
 
 
 def test_every_verb_has_the_flags_of_its_settings() -> None:
-    own = {"out", "config", "decisions", "list-new", "json", "help", "plots", "plots-most", "images", "gpus"}
+    own = {"out", "config", "decisions", "list-new", "json", "help", "plots", "plots-most", "images", "gpus", "detach"}
     assert {"run", "index", "compare", "cluster", "estimate"} == VERBS
     for verb in VERBS:
         flags = {name.replace("_", "-") for name, taken in settings_of(verb).items() if taken.flag}

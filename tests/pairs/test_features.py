@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 import dupegrid
-from dupegrid.core.errors import ConfigError, UsageError
+from dupegrid.core.errors import ConfigError, DupegridError, UsageError
 from dupegrid.pairs import matrix as matrix_module
 from dupegrid.storage.arrays import Matrix
 from tests.conftest import picture, save
@@ -130,12 +130,12 @@ def test_the_stored_matrix(pictures: Path, tmp_path: Path, monkeypatch: pytest.M
     def failing(matrix: Matrix, i: int, j: int, block: np.ndarray) -> None:
         written.append((i, j))
         if len(written) == 4:
-            raise RuntimeError("stop")
+            raise DupegridError("stop")
         write(matrix, i, j, block)
 
     settings = {"out": tmp_path / "run", "matrix": True, "thumb": 16, "scheduler": "sync", "quiet": True}
     monkeypatch.setattr(Matrix, "write", failing)
-    with pytest.raises(RuntimeError, match="stop"):
+    with pytest.raises(DupegridError, match="stop"):
         dupegrid.run(pictures, **settings)
     before = len(written)
     run = dupegrid.run(pictures, **settings)

@@ -20,7 +20,7 @@ import dupegrid
 from dupegrid.app import demo
 from dupegrid.app.lines import explain_lines, status_lines, summary_lines
 from dupegrid.core.arrays import ORIENTATIONS, inverse, turned
-from dupegrid.core.errors import DamagedError, StoreError, UsageError
+from dupegrid.core.errors import DamagedError, DupegridError, StoreError, UsageError
 from dupegrid.images import recipe, sandbox
 from dupegrid.images.decoded import Reading
 from dupegrid.pairs import relations as stage
@@ -184,12 +184,12 @@ def test_stopped_and_run_again_only_what_is_missing_is_made(
     def failing(job: stage.Job, number: int) -> int:
         made.append(number)
         if len(made) == 3:
-            raise RuntimeError("stop")
+            raise DupegridError("stop")
         return tell(job, number)
 
     monkeypatch.setattr(stage, "tell", failing)
     options = {**SETTINGS, "scheduler": "sync", "out": tmp_path / "run"}
-    with pytest.raises(RuntimeError, match="stop"):
+    with pytest.raises(DupegridError, match="stop"):
         dupegrid.run(photos, **options)
     with pytest.raises(StoreError, match="--relations"):
         _ = dupegrid.open_run(tmp_path / "run").relations

@@ -240,8 +240,9 @@ def test_a_plan_that_was_edited_is_refused_by_name_before_anything_moves(drawn: 
     planned(run)
     with pytest.raises(UsageError, match=r"over\.png is a symbolic link"):
         dupegrid.apply(run, **QUIET)
-    write_plan(run, [row for row in plan_rows(run) if "over.png" not in row["path"]])
-    dupegrid.cluster(run, protect=[photos(run) / "c"])
+    rows = [row for row in plan_rows(run) if "over.png" not in row["path"]]
+    dupegrid.cluster(run, protect=[photos(run) / "c"])  # which takes a plan of other clusters away
+    write_plan(run, rows)
     with pytest.raises(UsageError, match=r"is protected|is no duplicate|is the one to keep"):
         dupegrid.apply(run, **QUIET)
     assert state(photos(run)) == before

@@ -67,7 +67,7 @@ def test_the_receipt_is_what_the_file_holds(run: dupegrid.Run) -> None:
 def test_status_says_how_far_each_stage_is(run: dupegrid.Run) -> None:
     status = dupegrid.status(run)
     assert list(status.as_dict()) == [
-        *("run", "index", "compare", "relate", "cluster", "report", "relations", "failed", "failures")
+        *("run", "index", "compare", "relate", "cluster", "report", "relations", "failed", "failures", "missing")
     ]
     assert status.as_dict()["index"] == {"done": len(run.images), "total": len(run.images), "unit": "images"}
     assert (status.compare.done, status.compare.unit) == (status.compare.total, "tiles")
@@ -83,7 +83,9 @@ def test_estimate_explain_and_demo_as_json(run: dupegrid.Run, pictures: Path) ->
         *("memory_bytes", "disk_bytes", "scale"),
     ]
     found = run.explain(0, 1)
-    assert list(found.as_dict()) == ["a", "b", "mse", "best", "bounds", "same_file", "relation", "joined_at"]
+    assert list(found.as_dict()) == [
+        *("a", "b", "mse", "best", "bounds", "same_file", "relation", "joined_at", "thumbnails")
+    ]
     assert list(found.as_dict()["a"]) == SIDE
     assert found.a.aspect == round(found.a.width / found.a.height, 4)
     made = Demo("pictures", run.summary, Score([Kind("copy", 6, 5)], 0)).as_dict()

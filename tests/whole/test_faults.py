@@ -312,7 +312,9 @@ def test_a_disk_that_takes_no_more_is_one_line_and_the_run_goes_on_later(
     assert ended in (1, 2)  # 2 where it is run.json, which a run writes first
     assert os.strerror(code) in said[0]
     assert "Traceback" not in err
-    assert flushes == at, "nothing is written after that"
+    # What may pass is tried twice more, and then what is missing is noted.
+    more = 3 if code in (errno.EIO, errno.EINVAL) and at > 1 else 0
+    assert at <= flushes <= at + more, "nothing is written after that"
     assert command(*words)[0] == 0
     run = dupegrid.open_run(tmp_path / "run")
     assert (run.images, run.matches, run.clusters) == (whole.images, whole.matches, whole.clusters)

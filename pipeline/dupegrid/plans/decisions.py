@@ -35,7 +35,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 # Of two decisions of one moment the one that lets fewer files go counts.
-_CAUTION: Final = pa.array(["undecided", "same", "variant", "not-same"])
+_CAUTION: Final = ("undecided", "same", "variant", "not-same")
 _ORDER: Final = ("decided_at", "hash_a", "hash_b", "caution", "keeper", "by")
 
 
@@ -90,7 +90,7 @@ def read(run_dir: RunDir) -> pa.Table:
 def union(tables: Sequence[pa.Table]) -> pa.Table:
     """Every decision of some tables once, in the order of time (schema DECISIONS): the same whichever comes first."""
     table = pa.concat_tables([DECISIONS.empty_table(), *(table.cast(DECISIONS) for table in tables)])
-    ranked = table.append_column("caution", pc.index_in(table["decision"], _CAUTION))
+    ranked = table.append_column("caution", pc.index_in(table["decision"], pa.array(_CAUTION)))
     table = ranked.sort_by([(name, "ascending") for name in _ORDER]).select(DECISIONS.names).combine_chunks()
     if len(table) < 2:
         return table

@@ -15,7 +15,7 @@ from dupegrid.core import dask_clients
 from dupegrid.images import chunk as chunk_module
 
 ROOT = Path(__file__).parent.parent
-EVERY = 1 if os.environ.get("DUPEGRID_LONG") else 3  # moments at which runs are stopped: all in `make test-crash`
+EVERY = 1 if os.environ.get("DUPEGRID_LONG") else 5  # moments at which runs are stopped: all in `make test-crash`
 SHARED = ROOT.parent / "shared"
 
 settings.register_profile("default", deadline=None, max_examples=60)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import dupegrid
-from dupegrid.core import arrays, dask_clients, dask_cluster
+from dupegrid.core import arrays, dask_clients
+from dupegrid.core import runtime as runtime_module
 from dupegrid.core.errors import UsageError
 from dupegrid.pairs import device
 
@@ -38,9 +39,10 @@ def test_each_worker_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> 
     def seen(_item: int) -> str:
         return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
-    monkeypatch.setattr(dask_clients, "gpus", lambda: ("3", "GPU-8932"))
+    for module in (dask_clients, runtime_module):
+        monkeypatch.setattr(module, "gpus", lambda: ("3", "GPU-8932"))
     found: list[str] = []
-    with dask_cluster.dask_cluster("gpu", 2) as cluster:
+    with runtime_module.runtime("gpu", 2) as here, runtime_module.comparing(here, "gpu") as cluster:
         cluster.each(seen, range(16), found.append)
         assert cluster.workers == 2 * dask_clients._THREADS_A_GPU
     assert set(found) == {"3", "GPU-8932"}

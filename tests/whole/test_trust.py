@@ -178,7 +178,7 @@ def test_run_takes_all_from_its_own_flags(
     """S4."""
     forge(run, scheduler=listening.address, metric=EVIL)
     again = dupegrid.run(tmp_path / "photos", out=run, thumb=16, cutoff=100, quiet=True)
-    assert (again.config.scheduler, again.config.metric) == ("threads", "mse")
+    assert (again.config.scheduler, again.config.metric) == (None, "mse")  # no word: threads
     forge(run, scheduler=listening.address, metric=EVIL)
     assert command("run", tmp_path / "photos", "--out", run.path, "--thumb", 16).returncode == 0
     assert not owned.exists()

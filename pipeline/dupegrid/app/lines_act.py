@@ -8,6 +8,10 @@ from dupegrid.plans.actions import Applied, AskedFor, Row, Undone
 from dupegrid.storage.schemas import ACTIONS
 
 _SHOWN: Final = 20  # rows with a reason; --json has all
+_FREE_ONCE: Final = {
+    "quarantine": "you delete .dupegrid-quarantine or your folder for it",
+    "trash": "the trash is emptied",
+}
 _WORDS: Final = {
     "done": "done",
     "would": "would do",
@@ -28,7 +32,13 @@ def apply_lines(found: Applied) -> list[str]:
     lines = [row.command or row.path for row in found.rows if row.outcome == "would"]
     lines += _counts(found.counts)
     if not found.dry_run:
-        lines += [f"freed       {size_text(found.bytes)}", f"id          {found.id}"]
+        later = next((_FREE_ONCE[row.action] for row in found.rows if row.action in _FREE_ONCE), None)
+        size = (
+            f"set aside   {size_text(found.bytes)}, free once {later}"
+            if later
+            else f"freed       {size_text(found.bytes)}"
+        )
+        lines += [size, f"id          {found.id}"]
     return lines + _left(found.rows)
 
 

@@ -22,7 +22,7 @@ test: $(VENV)/.dev
 
 test-crash: $(VENV)/.dev
 	$(BIN)/python -m tests.helpers.crash
-	DUPEGRID_KILLS=20 DUPEGRID_LONG=1 $(BIN)/python -m pytest tests/whole/test_bucket.py tests/whole/test_resume.py tests/images/test_layout.py
+	DUPEGRID_KILLS=20 DUPEGRID_LONG=1 $(BIN)/python -m pytest tests/whole/test_bucket.py tests/whole/test_incremental.py tests/whole/test_resume.py tests/images/test_layout.py
 
 # apply and undo: killed at every call and at random moments, and 1,000 collections that live.
 test-apply: $(VENV)/.dev

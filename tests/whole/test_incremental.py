@@ -11,13 +11,14 @@ import pytest
 import dupegrid
 from dupegrid.images import index as index_module
 from dupegrid.images import sandbox
-from tests.conftest import picture, refuse_listing, save
+from tests.conftest import EVERY, picture, refuse_listing, save
 from tests.helpers import reference
 from tests.helpers.forks import FORKING
 from tests.helpers.pages import Page
 from tests.images.test_sandbox import MISBEHAVING
 from tests.whole.test_resume import by_path
 
+ROUNDS = 6 if EVERY == 1 else 4  # of changes; all of them in `make test-crash`
 SETTINGS = {"scheduler": "sync", "quiet": True, "cutoff": 400.0}
 
 
@@ -105,7 +106,7 @@ def assert_same_but_for_names_of_one_file(run: dupegrid.Run, fresh: dupegrid.Run
 def test_any_change_gives_the_tables_of_a_fresh_run(tmp_path: Path, seed: int, settings: dict[str, object]) -> None:
     folder, other = Folder(tmp_path / "a", seed), Folder(tmp_path / "b", seed + 100)
     settings = SETTINGS | {"thumb": 32} | settings  # the least that has both levels
-    for round_number in range(6):
+    for round_number in range(ROUNDS):
         again = dupegrid.run(folder.path, other.path, out=tmp_path / "run", **settings)
         fresh = dupegrid.run(folder.path, other.path, out=tmp_path / f"fresh{round_number}", **settings)
         assert_same_but_for_names_of_one_file(again, fresh)

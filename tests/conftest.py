@@ -1,8 +1,10 @@
 """Pictures for the tests, drawn small; and the real ones, where they are."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from dupegrid.images import chunk as chunk_module
 ROOT = Path(__file__).parent.parent
 EVERY = 1 if os.environ.get("DUPEGRID_LONG") else 5  # moments at which runs are stopped: all in `make test-crash`
 SHARED = ROOT.parent / "shared"
+CHROMIUM = shutil.which("chromium")
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+CHROMIUM_FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
 settings.register_profile("default", deadline=None, max_examples=60)
 settings.load_profile("default")
@@ -134,3 +139,15 @@ def tree_state(folder: Path) -> dict[bytes, tuple[int, int]]:
     """Every path below a folder with its size and mtime: equal when nothing was touched."""
     paths = [os.path.join(base, name) for base, dirs, files in os.walk(os.fsencode(folder)) for name in [*dirs, *files]]
     return {path: (os.lstat(path).st_size, os.lstat(path).st_mtime_ns) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, for the tests of a file: while playwright is open no other loop runs in its thread."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[dev]'")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as tool:
+        started = tool.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield started
+        started.close()

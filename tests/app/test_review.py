@@ -24,7 +24,7 @@ from dupegrid.plans.decisions import in_force, read
 from tests.conftest import tree_state
 from tests.helpers.forks import command
 from tests.helpers.reviews import Asked, asked_of, drawn_groups, run_of
-from tests.results.test_report import CHROMIUM, FLAGS, until
+from tests.results.test_report import until
 
 GROUPS = 200 if os.environ.get("DUPEGRID_LONG") else 9
 
@@ -46,17 +46,6 @@ def run(found: dupegrid.Run, tmp_path: Path) -> dupegrid.Run:
 def in_table(run: dupegrid.Run) -> Decisions:
     rows = in_force(read(run.run_dir)).to_pylist()
     return {(row["hash_a"], row["hash_b"]): (row["decision"], row["keeper"]) for row in rows}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[dev]'")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    with playwright.sync_playwright() as tool:
-        started = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ first card can be seen in a browser, counted from when that was told to open it.
 """
 
 import resource
-import shutil
 import sys
 import tempfile
 import time
@@ -15,9 +14,8 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 from dupegrid.results.report import report
-from tests.conftest import picture
+from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, picture
 from tests.helpers.tables import many, summary
-from tests.results.test_report import FLAGS
 
 OPENED = 7  # times; the middle one counts
 
@@ -46,7 +44,7 @@ def first_cards(page: Path) -> list[int]:
     """The middle times in ms."""
     times = []
     with sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = tool.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         for _ in range(OPENED):
             tab = browser.new_page()
             tab.goto(page.as_uri())

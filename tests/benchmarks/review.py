@@ -5,7 +5,6 @@ server alone, and of a browser that is already running. Then so many groups of d
 from each key to the drawing of the next pair is taken, in the page.
 """
 
-import shutil
 import sys
 import tempfile
 import time
@@ -17,8 +16,8 @@ from playwright.sync_api import sync_playwright
 
 import dupegrid
 from dupegrid.app.review import Review
+from tests.conftest import CHROMIUM, CHROMIUM_FLAGS
 from tests.helpers.reviews import drawn_groups, million, run_of
-from tests.results.test_report import FLAGS
 
 _KEYS = "addEventListener('keydown', event => (window.pressed ||= []).push(event.timeStamp), true)"
 _DRAWN = "performance.getEntriesByName('pair drawn').map(mark => mark.startTime)"
@@ -65,7 +64,7 @@ def keys(run: dupegrid.Run, browser: Any) -> None:
 
 def main(clusters: int, groups: int) -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = tool.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         first_group(million(Path(folder) / "many", clusters), browser)
         keys(run_of(drawn_groups(Path(folder) / "drawn", groups), Path(folder) / "run"), browser)
         browser.close()

@@ -2,9 +2,10 @@
 
 import errno
 import hashlib
+import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -104,6 +105,20 @@ class Faults:
     def set(self, at: int = -1, kind: str = "before") -> None:
         """From now on call number `at`, counted from 0, is the last: 'before' or 'after' it, or it is 'refused'."""
         self.calls, self.at, self.kind, self.dead = 0, at, kind, False
+
+    def at_calls(self, step: int, work: Callable[[], object]) -> Iterator[int]:
+        """Do some work again and again, killed at every so many-th call in turn, until it comes to its end.
+
+        Gives the number of the call after each kill.
+        """
+        for number in itertools.count(0, step):
+            self.set(number, "after" if number % 2 else "before")
+            try:
+                work()
+                return
+            except KilledError:
+                self.set()
+            yield number
 
     def _wrapped(self, function: Callable[..., object], name: str) -> Callable[..., object]:
         def called(*arguments: object, **options: object) -> object:

@@ -13,7 +13,7 @@ import pytest
 import dupegrid
 from tests.conftest import noise
 from tests.helpers.forks import fork_decoders
-from tests.helpers.plans import Faults, KilledError, file_hash, plan_rows, planned, state, write_plan
+from tests.helpers.plans import Faults, file_hash, plan_rows, planned, state, write_plan
 
 LONG = bool(os.environ.get("DUPEGRID_LONG"))
 KILLS = int(os.environ.get("DUPEGRID_KILLS", "100")) if LONG else 2
@@ -48,15 +48,13 @@ def test_killed_at_every_call_of_forty_files(action: str, tmp_path: Path, monkey
     before, faults = state(photos), Faults(monkeypatch)
     rows = planned(run, action)
     assert len(rows) == 40
-    number, every = 0, int(os.environ.get("DUPEGRID_EVERY", "1"))
-    while True:
+    every = int(os.environ.get("DUPEGRID_EVERY", "1"))
+
+    def anew() -> None:
         journal.unlink(missing_ok=True)
-        faults.set(number, "after" if number % 2 else "before")
-        try:
-            dupegrid.apply(run, delete_for_good=True, **QUIET)
-            break
-        except KilledError:
-            faults.set()
+        dupegrid.apply(run, delete_for_good=True, **QUIET)
+
+    for number in faults.at_calls(every, anew):
         check_keepers(rows)
         found = dupegrid.apply(run, delete_for_good=True, **QUIET)
         assert sum(found.counts.get(name, 0) for name in ("done", "before")) == 40, number
@@ -68,8 +66,7 @@ def test_killed_at_every_call_of_forty_files(action: str, tmp_path: Path, monkey
         else:
             assert dupegrid.undo(run, **QUIET).counts == {"back": 40}
         assert state(photos) == before, number
-        number += every
-    print(f"{action}: killed at {number // every} of {number} calls")
+    print(f"{action}: killed at {number // every + 1} of {number + every} calls")
 
 
 def killed(work: Callable[[], object], after_s: float) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,6 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.core.values import StrPath
 from dupegrid.plans import decisions
-from dupegrid.results.named import ids_of
 from dupegrid.storage.given import given_table
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import DECISIONS, VERDICTS
@@ -38,7 +36,7 @@ def decide(
     done = run if isinstance(run, Run) else open_run(run)
     if decision not in VERDICTS:
         raise UsageError(f"no decision {printable(decision)!r}: there are {', '.join(VERDICTS)}")
-    ids = [_id(done, image) for image in (a, b, *([] if keeper is None else [keeper]))]
+    ids = [done.id_of(image) for image in (a, b, *([] if keeper is None else [keeper]))]
     if len(ids) == 3 and (decision != "same" or ids[2] not in ids[:2]):
         raise UsageError("the one to keep is one of two pictures that are the same: name one of the two, or none")
     rows = done.images.select(["path", "status", "file_hash"]).take(pa.array(ids)).to_pylist()
@@ -103,21 +101,3 @@ def _moments(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     read = [None if text is None else datetime.fromisoformat(text) for text in _text(column).to_pylist()]
     return pa.chunked_array([pa.array(read, pa.timestamp("us", "UTC"))])
-
-
-def _id(run: Run, image: int | StrPath) -> int:
-    """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""
-    text = os.fsencode(image) if not isinstance(image, int) else str(image).encode()
-    if text.isdigit() and int(text) < len(run.images):
-        return int(text)
-    (found,) = ids_of([os.fsencode(Path(os.fsdecode(text)).absolute())], _paths(run)).tolist()
-    if found < 0:
-        (found,) = ids_of([text], _paths(run)).tolist()
-    if found < 0:
-        raise UsageError(f"no picture of this run ends with {printable(os.fsdecode(text))}: give an id or a whole path")
-    return int(found)
-
-
-def _paths(run: Run) -> list[bytes]:
-    paths: list[bytes] = run.images["path_raw"].to_pylist()
-    return paths

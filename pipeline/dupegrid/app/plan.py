@@ -20,6 +20,7 @@ from dupegrid.core.text import printable
 from dupegrid.core.values import StrPath, located
 from dupegrid.images.hashing import hashes_of
 from dupegrid.images.sources import Sources
+from dupegrid.pairs.relations import relations_if_told
 from dupegrid.plans.actions import LINKS
 from dupegrid.plans.beside import beside
 from dupegrid.plans.plan import Totals, between_folders, kept, loses_metadata, plan_of, totals_of
@@ -87,8 +88,8 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
 
 def _planned(done: Run, action: str, options: PlanOptions) -> pa.Table:
     clusters = done.clusters
-    relations = done.relations if (done.path / "relations.parquet").exists() else None
-    table = plan_of(done.images, clusters, relations, action, _here(done, clusters))
+    told = relations_if_told(done.run_dir, done.match_scores)
+    table = plan_of(done.images, clusters, told, action, _here(done, clusters))
     if options.get("folders"):
         inside, other = _two_folders(done, options["folders"])
         table = kept(table, ~between_folders(table, inside, other), "folders")

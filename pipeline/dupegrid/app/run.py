@@ -142,13 +142,14 @@ class Run:
 
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
-        first, second = sorted((self._id_of(a), self._id_of(b)))
+        first, second = sorted((self.id_of(a), self.id_of(b)))
         rows = self.images.take([first, second]).to_pylist()
         thumbs = self.thumbs_of(np.array([first, second]))
         told = relations_if_told(self.run_dir, self.match_scores)
         return explain(rows[0], rows[1], thumbs, self.matches, told, self.config)
 
-    def _id_of(self, image: int | StrPath) -> int:
+    def id_of(self, image: int | StrPath) -> int:
+        """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""
         if str(image).isdecimal() and int(str(image)) < len(self.images):
             return int(str(image))
         paths, end = self.images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))

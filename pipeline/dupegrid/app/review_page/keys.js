@@ -24,12 +24,7 @@ const KEYS = {
     ["?", "these keys"],
   ],
 };
-const help = element("dialog", { className: "help", ariaLabel: "keys" },
-  element("h2", null, "Keys"),
-  ...Object.entries(KEYS).map(([where, keys]) => element("table", null, element("caption", null, where), element("tbody", null,
-    ...keys.map(([key, what]) => element("tr", null,
-      element("th", { scope: "row" }, ...key.split("  ").map((one) => element("kbd", null, one))), element("td", null, what)))))),
-  element("form", { method: "dialog" }, element("button", null, "Close")));
+const help = keysDialog(KEYS);
 
 // Accepting the rule: how many pairs are like the one that is shown, and what is written of them.
 const accepting = element("dialog", { className: "help", ariaLabel: "accept the rule" });

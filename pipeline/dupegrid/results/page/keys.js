@@ -18,12 +18,7 @@ const KEYS = {
     ["Esc", "back to the page"],
   ],
 };
-const help = element("dialog", { className: "help", ariaLabel: "keys" },
-  element("h2", null, "Keys"),
-  ...Object.entries(KEYS).map(([where, keys]) => element("table", null, element("caption", null, where), element("tbody", null,
-    ...keys.map(([key, what]) => element("tr", null,
-      element("th", { scope: "row" }, ...key.split("  ").map((one) => element("kbd", null, one))), element("td", null, what)))))),
-  element("form", { method: "dialog" }, element("button", null, "Close")));
+const help = keysDialog(KEYS);
 
 const current = { at: 0, p: -1 }; // which of `shown`, and which picture of it
 

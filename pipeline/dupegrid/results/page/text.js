@@ -1,4 +1,4 @@
-// The few helpers by which text becomes elements: names only ever as text.
+// The few helpers by which text becomes elements: names only ever as text. The report and the review share them.
 const number = (value) => value.toLocaleString("en");
 const counted = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 
@@ -35,4 +35,15 @@ function turnText(turn) {
   if (!turn) return "";
   const degrees = { 90: 90, 80: 180, 70: 270 }[turn.slice(-2)] || 0;
   return `rotate(${-degrees}deg)${turn.startsWith("flip") ? " scaleX(-1)" : ""}`;
+}
+
+// The dialog that lists keys: where they hold -> [those that are alike, what they do], as text.
+function keysDialog(keys) {
+  const row = ([key, what]) => element("tr", null,
+    element("th", { scope: "row" }, ...key.split("  ").map((one) => element("kbd", null, one))), element("td", null, what));
+  return element("dialog", { className: "help", ariaLabel: "keys" },
+    element("h2", null, "Keys"),
+    ...Object.entries(keys).map(([where, several]) => element("table", null,
+      element("caption", null, where), element("tbody", null, ...several.map(row)))),
+    element("form", { method: "dialog" }, element("button", null, "Close")));
 }

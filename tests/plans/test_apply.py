@@ -1,5 +1,6 @@
 """apply and undo: every action, on two file systems; what is not as it was; what is refused; what is killed."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,11 @@ import pytest
 
 import dupegrid
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError, UsageError
-from dupegrid.plans import places
+from dupegrid.plans import deeds, places
+from dupegrid.plans.actions import Placing, acts_of
+from dupegrid.plans.apply import Care, apply_acts
+from dupegrid.plans.journal import writing
+from dupegrid.storage.schemas import PLAN
 from tests.conftest import EVERY, picture, save
 from tests.helpers.forks import command
 from tests.helpers.plans import Faults, KilledError, file_hash, plan_rows, planned, sidecar, state, write_plan
@@ -244,7 +249,7 @@ def test_a_plan_that_was_edited_is_refused_by_name_before_anything_moves(drawn: 
     rows = [row for row in plan_rows(run) if "over.png" not in row["path"]]
     dupegrid.cluster(run, protect=[photos(run) / "c"])  # which takes a plan of other clusters away
     write_plan(run, rows)
-    with pytest.raises(UsageError, match=r"is protected|is no duplicate|is the one to keep"):
+    with pytest.raises(UsageError, match="is protected"):
         dupegrid.apply(run, **QUIET)
     assert state(photos(run)) == before
     (run.path / "plan.parquet").write_bytes(b"PAR1 cut off")
@@ -286,6 +291,95 @@ def test_a_raw_goes_for_one_that_is_equal_and_stays_else(run: dupegrid.Run) -> N
     write_plan(run, [first, row | {"keeper_file_hash": "0" * 32}])
     with pytest.raises(UsageError, match="not equal to the file that is kept for it"):
         dupegrid.apply(run, **QUIET)
+
+
+def test_what_is_no_sidecar_goes_for_an_equal_one_only(run: dupegrid.Run) -> None:
+    (first, *_), folder = (row for row in plan_rows(run) if "same" in row["path"]), photos(run)
+    for name in ("same.dng", "same.psd"):
+        (folder / "b" / name).write_bytes(b"raw")
+        write_plan(run, [first, sidecar(first, folder / "b" / name)])
+        with pytest.raises(UsageError, match=rf"{name} is no sidecar"):
+            dupegrid.apply(run, **QUIET)
+        assert (folder / "b" / name).read_bytes() == b"raw"
+
+
+@pytest.mark.parametrize("action", ["quarantine", "delete"])
+def test_a_picture_whose_sidecar_cannot_go_is_put_back(
+    run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """But for what was deleted: its sidecar stays, and says why."""
+    (first, *_), beside = (
+        (row for row in plan_rows(run, action) if "same" in row["path"]),
+        photos(run) / "b/same.png.xmp",
+    )
+    beside.write_text("<x/>")
+    before, move = state(photos(run)), places.move
+
+    def refusing(source: places.Place, target: places.Place) -> None:
+        if source.path == os.fsencode(beside):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        move(source, target)
+
+    write_plan(run, [first, sidecar(first, beside)])
+    monkeypatch.setattr(deeds, "move", refusing)
+    found = dupegrid.apply(run, delete_for_good=True, **QUIET)
+    assert found.counts == ({"done": 1, "skipped": 1} if action == "delete" else {"skipped": 2})
+    assert beside.exists()
+    assert (state(photos(run)) == before) == (action == "quarantine")
+
+
+def test_what_was_decided_after_the_plan_stops_it(run: dupegrid.Run) -> None:
+    planned(run)
+    before, row = state(photos(run)), next(row for row in plan_rows(run) if not _equal(row) and row["action"] != "keep")
+    dupegrid.decide(run, row["image"], row["keeper"], "not-same")
+    for dry_run in (False, True):
+        with pytest.raises(UsageError, match="pairs were decided since the plan was made"):
+            dupegrid.apply(run, dry_run=dry_run, **QUIET)
+    assert state(photos(run)) == before
+    table = dupegrid.plan(run).table
+    assert row["image"] not in {each["image"] for each in table.to_pylist() if each["action"] != "keep"}
+    dupegrid.apply(run, **QUIET)
+    assert Path(row["path"]).exists()
+
+
+def test_what_a_link_of_ours_leads_to_stays(run: dupegrid.Run) -> None:
+    """Another plan, of other rules, would have the keeper of the first go."""
+    row = next(row for row in plan_rows(run, "symlink") if _equal(row))
+    write_plan(run, [row])
+    assert dupegrid.apply(run, **QUIET).counts == {"done": 1}
+    other = dict(row)
+    for name in ("path", "path_raw", "size_bytes", "mtime_ns", "ctime_ns", "device", "inode", "file_hash"):
+        other[name], other[f"keeper_{name}"] = row[f"keeper_{name}"], row[name]
+    act = next(iter(acts_of(pa.Table.from_pylist([other], PLAN), Placing((os.fsencode(photos(run)),), "id"))))
+    with writing(run.path) as journal:
+        found = apply_acts([act], journal, Care(), "id", run.matches, lambda _: None)
+    assert found.counts == {"skipped": 1}
+    assert "symbolic link of an earlier apply" in (found.rows[0].reason or "")
+    assert Path(row["keeper_path"]).exists()
+
+
+@pytest.mark.parametrize("what", ["the file", "its keeper"])
+def test_what_is_swapped_as_it_moves_is_put_back(run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Another file takes the place of one that was looked at, or the keeper goes, in the moment of the rename."""
+    row = next(row for row in plan_rows(run) if row["action"] != "keep")
+    write_plan(run, [row])
+    path = Path(row["path"] if what == "the file" else row["keeper_path"])
+    move, safe = places.move, photos(run).parent / "safe"
+
+    def swapping(source: places.Place, target: places.Place) -> None:
+        if not safe.exists():
+            path.rename(safe)
+            if what == "the file":
+                path.write_bytes(b"somebody else's")
+        move(source, target)
+
+    monkeypatch.setattr(deeds, "move", swapping)
+    found = dupegrid.apply(run, **QUIET)
+    assert found.counts == {"skipped": 1}
+    assert Path(row["path"]).exists()
+    if what == "the file":
+        assert path.read_bytes() == b"somebody else's"
+    assert safe.exists()
 
 
 def test_verify_looks_at_all_pixels(tmp_path: Path) -> None:

@@ -231,8 +231,8 @@ class Collection(RuleBasedStateMachine):
                 and row.action != "settle"
                 and path not in _unsettled(known, journal)
             ):
-                assert after.get(path) == before.get(path) or row.reason, row
                 assert row.reason
+                assert after.get(path) == before.get(path), row
         assert not found or len([row for row in found.rows if row.action != "settle"]) == len(self.acts)
 
     def undone(self, at: int, kind: str) -> None:

@@ -75,15 +75,26 @@ def test_stars_of_the_pairs_that_people_left(case: tuple[Graph, list[tuple[int, 
     best = sorted(range(n), key=lambda k: (depth[k], -sizes[k][0], -sizes[k][1], -k))
     assert {row["image"]: row["keeper"] for row in found} == stars(n, near, best)
     variants = {k for pair, verdict in verdicts.items() if verdict == "variant" for k in pair}
+    apart = [pair for pair, verdict in verdicts.items() if verdict == "not-same"]
     for row in found:
         pair = frozenset((row["image"], row["keeper"]))
+        together = {other["image"] for other in found if other["keeper"] == row["keeper"] != other["image"]}
+        divided = verdicts.get(pair) != "same" and any(row["image"] in two and two <= together for two in apart)
         if row["role"] == "duplicate":
             assert pair in near
+            assert not divided
             assert row["image"] not in variants
             assert row["mse_to_keeper"] == mse[pair]
         elif row["role"] == "bridge":
-            expected = "not-same" if verdicts.get(pair) == "not-same" else "chain"
+            expected = "not-same" if verdicts.get(pair) == "not-same" or divided else "chain"
             assert row["reason"] == ("variant" if expected == "chain" and row["image"] in variants else expected)
+
+
+def test_of_two_that_differ_none_goes_for_a_third_that_both_match() -> None:
+    found = roles([0, 1, 2], [(1, 2, "not-same", None)])
+    assert found == {0: ("keep", 0, None), 1: ("bridge", 0, "not-same"), 2: ("bridge", 0, "not-same")}
+    found = roles([0, 1, 2], [(1, 2, "not-same", None), (0, 1, "same", None)])
+    assert found == {0: ("keep", 0, None), 1: ("duplicate", 0, None), 2: ("bridge", 0, "not-same")}
 
 
 def edge(*pairs: tuple[int, int]) -> pa.Table:

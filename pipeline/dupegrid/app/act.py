@@ -1,21 +1,26 @@
 """The verbs that act on a user's files: apply, undo, journal; a Run or its path -> records of what was done."""
 
 import os
+from collections import Counter
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+import pyarrow.compute as pc
+
+from dupegrid.app.decide import is_of_decisions
 from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted, display_path, printable, shown
 from dupegrid.core.values import StrPath, resolved
-from dupegrid.plans.actions import Applied, AskedFor, Placing, Undone, acts_of, totals
+from dupegrid.plans.actions import Applied, AskedFor, Placing, Undone, acts_of
 from dupegrid.plans.apply import Care, apply_acts, new_id
 from dupegrid.plans.checked import check_plan, folders_of, read_plan
 from dupegrid.plans.journal import Done, reading, writing
+from dupegrid.plans.plan import totals_of
 from dupegrid.plans.undo import applies, chosen_by, undo_acts
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.schemas import MATCHES
@@ -49,7 +54,7 @@ def apply(run_dir: StrPath, *, dry_run: bool = False, quiet: bool = False, **opt
         run = _on_disk(run_dir)
         care = Care(dry_run, *careful, run.config.file_timeout, run.config.max_pixels)
         plan = _checked_plan(run)
-        forever = totals(plan).files.get("delete", 0)
+        forever = pc.sum(pc.equal(plan["action"], "delete")).as_py() or 0
         if forever and not (options.get("delete_for_good") or dry_run):
             raise UsageError(
                 f"the plan deletes {counted(forever, 'file')} for good, which no undo brings back: "
@@ -65,7 +70,10 @@ def apply(run_dir: StrPath, *, dry_run: bool = False, quiet: bool = False, **opt
 
 def plan_totals(run_dir: StrPath) -> AskedFor:
     """What the plan of a run asks for. The plan is held against the run, as by `apply`."""
-    return totals(_checked_plan(_on_disk(run_dir)))
+    run = _on_disk(run_dir)
+    plan = _checked_plan(run)
+    files = Counter(action for action in plan["action"].to_pylist() if action != "keep")
+    return AskedFor(dict(files), totals_of(plan, run.images).freed_bytes)
 
 
 def undo(
@@ -129,7 +137,12 @@ def _on_disk(run_dir: StrPath) -> Run:
 
 
 def _checked_plan(run: Run) -> Any:
-    plan = read_plan(run.path / "plan.parquet")
+    plan = read_plan(run.run_dir.plan)
+    if not is_of_decisions(run):
+        raise UsageError(
+            f"pairs were decided since the plan was made, and nothing was done: make it again with "
+            f"'dupegrid plan {shown(run.path)}'"
+        )
     check_plan(plan, run.images, run.clusters, run.config)
     return plan
 

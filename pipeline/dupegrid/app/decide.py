@@ -16,6 +16,7 @@ from dupegrid.plans import decisions
 from dupegrid.storage.given import given_table
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import DECISIONS, VERDICTS
+from dupegrid.storage.tables import read_metadata
 
 
 def decide(
@@ -79,6 +80,11 @@ def decided_key(run_dir: RunDir) -> str:
     return fingerprint(str(decisions.in_force(decisions.read(run_dir)).to_pydict()))
 
 
+def is_of_decisions(run: Run) -> bool:
+    """Whether the clusters of a run were made by what people have decided by now."""
+    return read_metadata(run.run_dir.clusters).get("decided") == decided_key(run.run_dir)
+
+
 def _typed(table: pa.Table) -> pa.Table:
     missing = [name for name in DECISIONS.names if name not in table.column_names]
     if missing:
@@ -86,18 +92,15 @@ def _typed(table: pa.Table) -> pa.Table:
             f"the decisions have no column {', '.join(missing)}: there are to be {', '.join(DECISIONS.names)}"
         )
     try:
-        text = [_text(table[name]) if name != "decided_at" else _moments(table[name]) for name in DECISIONS.names]
-        return pa.table(dict(zip(DECISIONS.names, text, strict=True))).cast(DECISIONS)
+        columns = {name: table[name].cast(pa.string()) for name in DECISIONS.names if name != "decided_at"}
+        columns["decided_at"] = _moments(table["decided_at"])
+        return pa.table(columns).select(DECISIONS.names).cast(DECISIONS)
     except (pa.ArrowException, ValueError) as error:
         raise UsageError(f"the decisions cannot be read: {printable(' '.join(str(error).split()))}") from None
-
-
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(pa.string())
 
 
 def _moments(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_timestamp(column.type):
         return column
-    read = [None if text is None else datetime.fromisoformat(text) for text in _text(column).to_pylist()]
+    read = [None if text is None else datetime.fromisoformat(text) for text in column.cast(pa.string()).to_pylist()]
     return pa.chunked_array([pa.array(read, pa.timestamp("us", "UTC"))])

@@ -25,7 +25,7 @@ _WORDS: Final = {
 
 def totals_lines(found: AskedFor) -> list[str]:
     lines = [f"{action:<11} {counted(count, 'file')}: {ACTIONS[action]}" for action, count in found.files.items()]
-    return [*(lines or ["plan        nothing to do"]), f"size        {size_text(found.bytes)}"]
+    return [*(lines or ["plan        nothing to do"]), f"size        {size_text(found.freed_bytes)}"]
 
 
 def apply_lines(found: Applied) -> list[str]:

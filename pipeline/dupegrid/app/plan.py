@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.app.api import cluster
-from dupegrid.app.decide import decided_key, take_decisions
+from dupegrid.app.decide import is_of_decisions, take_decisions
 from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Bools
@@ -28,7 +28,7 @@ from dupegrid.plans.units import with_lost_sidecars, with_units
 from dupegrid.plans.where import chosen
 from dupegrid.results.keepers import Keeping
 from dupegrid.storage.schemas import ACTIONS
-from dupegrid.storage.tables import read_metadata, write_table
+from dupegrid.storage.tables import write_table
 
 _IN: Final = " in "
 _PATIENCE_S: Final = 60.0  # for a file that is read for its hash
@@ -76,27 +76,26 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
     opened = run if isinstance(run, Run) else open_run(run)
     with opened.run_dir.locked():
         take_decisions(opened.run_dir, options.get("decisions"))
-    clustered = read_metadata(opened.run_dir.clusters).get("decided")
-    if options.get("threshold") is not None or clustered != decided_key(opened.run_dir) or not opened.is_clustered:
+    if options.get("threshold") is not None or not opened.is_clustered or not is_of_decisions(opened):
         cluster(opened.path, options.get("threshold"))
     with opened.run_dir.locked():
         done = open_run(opened.path)
         table = _planned(done, action, options)
-        write_table(done.run_dir.plan, table, done.clusters_key)
+        write_table(done.run_dir.plan, table)
     return Plan(str(done.path), done.run_dir.plan, action, done.config.threshold, table, totals_of(table, done.images))
 
 
 def _planned(done: Run, action: str, options: PlanOptions) -> pa.Table:
     clusters = done.clusters
-    told = relations_if_told(done.run_dir, done.match_scores)
+    told = relations_if_told(done.run_dir, done.match_scores) if done.run_dir.relations.exists() else None
     table = plan_of(done.images, clusters, told, action, _here(done, clusters))
-    if options.get("folders"):
+    if options.get("folders") is not None:
         inside, other = _two_folders(done, options["folders"])
         table = kept(table, ~between_folders(table, inside, other), "folders")
     listed = pa.table({}) if action in LINKS else beside(_folders(table))
     if action not in LINKS:  # a link stays where the file was, beside what belongs to it
         table = with_lost_sidecars(table, listed)
-    if options.get("where"):
+    if options.get("where") is not None:
         table = kept(table, ~chosen(table, options["where"]), "where")
     if options.get("keep_metadata"):
         table = kept(table, loses_metadata(table), "metadata")

@@ -4,16 +4,17 @@ import sys
 from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.flags import Decisions, Json, RunDir, argument, given, option, say, with_flags
+from dupegrid.app.flags import Decisions, Image, Json, RunDir, argument, given, option, say, with_flags
 from dupegrid.app.lines_ask import rows_of
 from dupegrid.app.lines_plan import decide_lines, pair_lines, plan_lines, sample_lines
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
 from dupegrid.plans.decisions import append
 from dupegrid.plans.sample import sample as sample_of
+from dupegrid.storage.schemas import ACTIONS
 
 _ANSWERS = {"a": "same", "d": "not-same"}
-_ACTIONS = "quarantine|trash|delete|hardlink|symlink|reflink"
+_ACTIONS = "|".join(action for action in ACTIONS if action != "keep")
 
 
 @with_flags(
@@ -61,8 +62,8 @@ def plan(
 
 def decide(
     run_dir: RunDir,
-    a: Annotated[str, argument(help="An id, a path, or the end of one.")],
-    b: Annotated[str, argument(help="The other picture.")],
+    a: Image,
+    b: Image,
     decision: Annotated[str, argument(metavar="same|not-same|variant|undecided")],
     keep: Annotated[str | None, option(metavar="A|B", help="Which of two that are the same is kept.")] = None,
     as_json: Json = False,

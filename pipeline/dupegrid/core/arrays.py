@@ -43,6 +43,11 @@ def clamped64(number: int) -> int:
     return max(-(1 << 63), min(number, (1 << 63) - 1))
 
 
+def signed64(number: int) -> int:
+    """A number of 64 bits without a sign, as tables of int64 keep it."""
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
 def turned(thumbs: Array, orientation: str) -> Array:
     """What an orientation does to images: arrays of shape (n, S, S, 3) -> the same shape, a view.
 

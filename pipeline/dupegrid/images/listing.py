@@ -33,7 +33,11 @@ class Stamps(NamedTuple):
 
 Found = tuple[bytes, os.stat_result | Stamps, bool]  # path, status, whether a symbolic link was followed to get there
 
-_ON_ITS_WAY = re.compile(rb"\.dupegrid-\d{8}-\d{6}-[0-9a-f]{6}-\d+\.(aside|copy|link)")  # as plans/deeds.py has it
+# The names that `apply` gives: no walk goes into the one, or takes the others, of an act, for pictures.
+QUARANTINE = b".dupegrid-quarantine"
+ASIDE, COPY, LINK = (b".dupegrid-%s." + kind for kind in (b"aside", b"copy", b"link"))
+_ACT = rb"\d{8}-\d{6}-[0-9a-f]{6}-\d+"  # the id of one
+_ON_ITS_WAY = re.compile(b"|".join(re.escape(name).replace(b"%s", _ACT) for name in (ASIDE, COPY, LINK)))
 _SAMPLE = 8  # files of a device that are looked at twice
 _TOLD_EVERY = 1000  # files
 
@@ -159,7 +163,7 @@ def plain(path: bytes) -> bytes:
 
 def is_ours(name: bytes) -> bool:
     """Whether a file or folder of this name is one that `apply` put there: a quarantine, or a file on its way."""
-    return name == b".dupegrid-quarantine" or _ON_ITS_WAY.fullmatch(name) is not None
+    return name == QUARANTINE or _ON_ITS_WAY.fullmatch(name) is not None
 
 
 def names_below(folder: bytes, path: bytes) -> list[str]:

@@ -9,11 +9,10 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dupegrid.core.text import display_path
+from dupegrid.images.facts import IDENTITY
+from dupegrid.images.listing import QUARANTINE
 from dupegrid.results.answers import Answer
 
-QUARANTINE: Final = (
-    b".dupegrid-quarantine"  # in a root, or in the folder that is named; no walk goes into it (listing.py)
-)
 LINKS: Final = ("hardlink", "symlink", "reflink")  # only between files that are equal byte for byte
 
 
@@ -75,7 +74,7 @@ class AskedFor(Answer):
     """What a plan asks for."""
 
     files: dict[str, int]  # by action, 'keep' left out
-    bytes: int
+    freed_bytes: int  # as the plan has it: a file under several names once
 
 
 @dataclass(frozen=True)
@@ -108,15 +107,6 @@ class Placing:
         if self.quarantine is not None:
             into, below = self.quarantine, path.lstrip(b"/")
         return b"/".join([into.rstrip(b"/"), QUARANTINE, self.apply_id.encode(), below]), into
-
-
-def totals(plan: pa.Table) -> AskedFor:
-    """How many files a plan (schema PLAN) does what with, and of how many bytes."""
-    going = [row for row in plan.select(["action", "size_bytes"]).to_pylist() if row["action"] != "keep"]
-    files: dict[str, int] = {}
-    for row in going:
-        files[row["action"]] = files.get(row["action"], 0) + 1
-    return AskedFor(files, sum(row["size_bytes"] or 0 for row in going))
 
 
 def acts_of(plan: pa.Table, placing: Placing) -> list[Act]:
@@ -183,5 +173,4 @@ def _act(row: dict[str, Any], picture: dict[str, Any], placing: Placing) -> Act:
 
 
 def _stamp(row: dict[str, Any], of: str) -> Stamp:
-    numbers = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode")
-    return Stamp(**{name: row[of + name] or 0 for name in numbers}, file_hash=row[of + "file_hash"])
+    return Stamp(**{name: row[of + name] or 0 for name in IDENTITY}, file_hash=row[of + "file_hash"])

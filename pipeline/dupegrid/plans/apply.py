@@ -19,6 +19,7 @@ from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import Keepers, identity, same_at_full_size, unchanged
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError
 from dupegrid.plans.settle import is_link, left_line, reason_of, settle, settle_act
+from dupegrid.plans.undo import undo_acts
 
 Advance = Callable[[int], None]
 
@@ -75,38 +76,60 @@ class _Doing:
         self._journal, self._roots, self._care, self._matches = journal, roots, care, matches
         self._keepers = Keepers(care.timeout_s, care.max_pixels)
         self._before = {done.path: done for done in journal.acts.values() if done.is_standing}
+        self._led_to = {done.meant["keeper"] for done in self._before.values() if done.meant["action"] == "symlink"}
         self._prefix, self._number = apply_id, 0
 
     def unit(self, acts: Sequence[Act]) -> Iterator[Row]:
         """What becomes of files that go together or not at all."""
         with ExitStack() as stack:
             deeds: list[Deed] = []
-            for act in acts:
+            for place, act in enumerate(acts):
                 try:
                     deed = self._looked_at(act, stack)
                 except (SkippedError, OSError) as error:
-                    yield from _left(acts, act, error)
+                    yield from _left([*(deed.act for deed in deeds), *acts[place:]], act, error)
                     return
                 if deed is None:
                     yield Row(display_path(act.path), act.action, "before", "was done by an earlier apply")
                 else:
                     deeds.append(deed)
-            for place, deed in enumerate(deeds):
-                if self._care.dry_run:
-                    yield _row(deed.act, "would")
-                    continue
-                row = self._done(deed)
+            if self._care.dry_run:
+                yield from (_row(deed.act, "would") for deed in deeds)
+            else:
+                yield from self._done_together(deeds)
+
+    def _done_together(self, deeds: Sequence[Deed]) -> Iterator[Row]:
+        """What becomes of files whose looks were fine. Where one cannot be done, those before it are put back."""
+        done: list[Deed] = []
+        for place, deed in enumerate(deeds):
+            row = self._done(deed)
+            if row.outcome != "done":
+                yield from self._put_back(done, row.path)
                 yield row
-                if row.outcome != "done":
-                    for other in deeds[place + 1 :]:
-                        yield _row(other.act, "skipped", f"goes with {row.path}, which stays")
-                    return
+                yield from (_with(other, row.path) for other in deeds[place + 1 :])
+                return
+            done.append(deed)
+        yield from (_row(deed.act, "done") for deed in done)
+
+    def _put_back(self, done: Sequence[Deed], stays: str) -> Iterator[Row]:
+        """The rows of files that were done and go with one that `stays`; what was deleted does not come back."""
+        ids = {deed.id for deed in done}
+        rows = undo_acts(self._journal, lambda act: act.id in ids, lambda _: None).rows if ids else []
+        back = {row.path for row in rows if row.outcome == "back"}
+        for deed in done:
+            if display_path(deed.act.path) in back:
+                self.freed_bytes -= _freed(deed)
+                yield _with(deed, stays)
+            else:
+                yield _row(deed.act, "done")
 
     def _looked_at(self, act: Act, stack: ExitStack) -> Deed | None:
         """An act whose files are as they should be; None where an earlier apply did it."""
         if not act.root or not act.keeper_root:
             whose = "or its picture to keep " if act.root else ""
             raise SkippedError(f"{whose}lies in an archive or on a server, where nothing is changed")
+        if act.path in self._led_to:
+            raise SkippedError("is what a symbolic link of an earlier apply leads to: undo that first")
         earlier = self._before.get(act.path)
         try:
             drop = stack.enter_context(self._roots.place(act.path, act.root))
@@ -147,7 +170,7 @@ class _Doing:
         self._journal.note("done", deed.id, **facts)
         if deed.act.action == "hardlink":
             self._keepers.linked(deed.keeper)
-        self.freed_bytes += deed.status.st_size if deed.status.st_nlink == 1 else 0
+        self.freed_bytes += _freed(deed)
         return _row(deed.act, "done")
 
     def _taken_back(self, deed: Deed, reason: str) -> Row:
@@ -159,6 +182,15 @@ class _Doing:
         except (SkippedError, OSError) as error:
             reason += f"; it is half done, and the next apply or undo looks after it ({reason_of(error)})"
         return _row(deed.act, "done" if known.outcome == "done" else "skipped", reason)
+
+
+def _with(deed: Deed, stays: str) -> Row:
+    return _row(deed.act, "skipped", f"goes with {stays}, which stays")
+
+
+def _freed(deed: Deed) -> int:
+    """The bytes that an act frees: none of a file that has another name."""
+    return deed.status.st_size if deed.status.st_nlink == 1 else 0
 
 
 def _left(acts: Sequence[Act], at: Act, error: Exception) -> Iterator[Row]:

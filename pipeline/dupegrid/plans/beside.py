@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dupegrid.core.arrays import clamped64, signed64
 from dupegrid.plans.units import BESIDE, may_go_along
 
 
@@ -31,8 +32,8 @@ def _stamps(entry: os.DirEntry[bytes]) -> dict[str, int]:
     status = entry.stat(follow_symlinks=False)
     return {
         "size_bytes": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "ctime_ns": status.st_ctime_ns,
-        "device": status.st_dev,
-        "inode": status.st_ino,
+        "mtime_ns": clamped64(status.st_mtime_ns),
+        "ctime_ns": clamped64(status.st_ctime_ns),
+        "device": signed64(status.st_dev),
+        "inode": signed64(status.st_ino),
     }

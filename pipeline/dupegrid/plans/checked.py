@@ -1,10 +1,10 @@
-"""Whether a plan may be acted on: held against the tables of its run, and refused by name before anything moves. Pure.
+"""Whether a plan may be acted on: held against the tables of its run, and refused by name before anything moves.
 
 A plan is a file that people edit and hand on. What the run itself does not say of a file does not happen to it.
 """
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,14 +15,15 @@ import pyarrow.compute as pc
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError, StoreError, UsageError
 from dupegrid.core.text import printable, shown
+from dupegrid.images.facts import IDENTITY
 from dupegrid.images.sources import Sources
 from dupegrid.plans.actions import LINKS
-from dupegrid.plans.units import is_named_after
+from dupegrid.plans.units import is_named_after, is_sidecar
 from dupegrid.results.keepers import Keeping
 from dupegrid.storage.schemas import ACTIONS, PLAN
 from dupegrid.storage.tables import read_table
 
-_STAMPS: Final = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode", "file_hash")
+_STAMPS: Final = (*IDENTITY, "file_hash")
 _IMAGES: Final = ("path_raw", "status", "link_kind", *_STAMPS)
 
 
@@ -58,29 +59,33 @@ def check_plan(plan: pa.Table, images: pa.Table, clusters: pa.Table, config: Con
         if count > 1:
             raise refused(path, "is in it twice")
     pictures = {row["image"]: row for row in going if row["goes_with"] is None}
-    for row in going:
+    for row, is_protected in zip(going, checked.protected(going), strict=True):
         if row["action"] not in ACTIONS:
             raise refused(row["path_raw"], f"has the action {row['action']!r}, which there is not")
-        checked.place(row["path_raw"])
+        checked.place(row["path_raw"], is_protected)
         if row["goes_with"] is None:
             checked.picture(row)
         else:
             checked.companion(row, pictures.get(row["goes_with"]))
         if row["path_raw"] in keepers:
             raise refused(row["path_raw"], "is to be kept for others")
-    checked.one_stays(pictures)
 
 
 class _Checked:
     """The tables of a run, as rows of a plan are held against them."""
 
     def __init__(self, images: pa.Table, clusters: pa.Table, config: Config) -> None:
-        self._images = images.select(list(dict.fromkeys(_IMAGES)))
+        self._images = images.select(list(_IMAGES))
         self._roles = {row["image"]: row for row in clusters.select(["image", "cluster", "role", "keeper"]).to_pylist()}
         self._by_path = {path: id for id, path in enumerate(images["path_raw"].to_pylist())}
         self._keeping, self._roots, self._sources = Keeping.of(config), folders_of(config, images), Sources.of(config)
 
-    def place(self, path: bytes | None) -> None:
+    def protected(self, rows: list[dict[str, Any]]) -> list[bool]:
+        """Which files of a plan are protected."""
+        paths = pa.table({"path_raw": pa.array([row["path_raw"] or b"" for row in rows], pa.binary())})
+        return list(self._keeping.protected(paths))
+
+    def place(self, path: bytes | None, is_protected: bool) -> None:
         """That a path lies in a folder of the run, and not in what is protected."""
         if not path:
             raise UsageError("the plan has a row without a path: make it again with 'dupegrid plan RUN'")
@@ -89,8 +94,7 @@ class _Checked:
         inside = any(path.startswith(root.rstrip(b"/") + b"/") for root in self._roots)
         if not inside or {b"..", b"."} & set(path.split(b"/")) or b"\0" in path:
             raise refused(path, "lies in no folder of this run")
-        table = pa.table({"path_raw": pa.array([path], pa.binary())})
-        if self._keeping.protected(table)[0]:
+        if is_protected:
             raise refused(path, "is protected")
 
     def picture(self, row: dict[str, Any]) -> None:
@@ -122,6 +126,8 @@ class _Checked:
         folder, name = os.path.split(picture["path_raw"])
         if os.path.dirname(path) != folder or not is_named_after(os.path.basename(path), name):
             raise refused(path, "is not named after the picture that it goes with")
+        if row["file_hash"] is None and not is_sidecar(path):
+            raise refused(path, "is no sidecar, and no file that is equal to it is kept for it")
         if row["file_hash"] is not None and row["file_hash"] != row["keeper_file_hash"]:
             raise refused(path, "is not equal to the file that is kept for it")
         known = self._image(self._by_path.get(path))
@@ -134,15 +140,6 @@ class _Checked:
             raise refused(path, "is a picture that is kept")
         if role is None and known is not None and known["status"] == "ok" and known["file_hash"] != row["file_hash"]:
             raise refused(path, "is of another moment than images.parquet")
-
-    def one_stays(self, pictures: dict[int, dict[str, Any]]) -> None:
-        """That of each cluster the keeper stays."""
-        members = defaultdict(set)
-        for image, role in self._roles.items():
-            members[role["cluster"]].add(image)
-        for images in members.values():
-            if images <= pictures.keys():
-                raise refused(pictures[min(images)]["path_raw"], "and all others of its cluster would go")
 
     def _image(self, id: int | None) -> dict[str, Any] | None:
         if id is None or not 0 <= id < len(self._images):

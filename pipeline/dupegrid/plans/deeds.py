@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dupegrid.core.text import display_path
+from dupegrid.images.listing import ASIDE, COPY
 from dupegrid.plans import trash
 from dupegrid.plans.actions import Act
 from dupegrid.plans.copies import copy, share_blocks
@@ -18,8 +19,6 @@ from dupegrid.plans.journal import Journal
 from dupegrid.plans.looks import Identity, facts_of, hash_of, identity, still
 from dupegrid.plans.places import Place, Roots, SkippedError, move
 
-ASIDE: Final = b".dupegrid-%s.aside"  # a file's name while it is replaced; no walk takes it for a picture
-COPY: Final = b".dupegrid-%s.copy"  # that of a copy that is not whole yet
 _SWAPPED: Final = "is another file than was looked at, which was left where it was"
 _KEEPER: Final = "is left: the picture to keep was gone right after"
 

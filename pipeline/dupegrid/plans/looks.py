@@ -3,10 +3,9 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable
 from typing import Any, Final
 
-from dupegrid.core.arrays import clamped64
+from dupegrid.core.arrays import clamped64, signed64
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.decoder import File
 from dupegrid.images.sandbox import decode_files
@@ -38,7 +37,7 @@ def unchanged(place: Place, was: Stamp) -> os.stat_result:
     if status.st_size != was.size_bytes or (was.mtime_ns and stamps[0] != was.mtime_ns):
         raise SkippedError("has changed since it was indexed")
     steady = bool(was.mtime_ns and was.ctime_ns and was.inode)
-    ids = (_signed(status.st_dev), _signed(status.st_ino))
+    ids = (signed64(status.st_dev), signed64(status.st_ino))
     if steady and (*ids, stamps[1]) == (was.device, was.inode, was.ctime_ns):
         return status
     if was.file_hash is None:
@@ -86,22 +85,24 @@ class Keepers:
 
         One that no run decodes is read to its end instead.
         """
+        known = place.status()
+        if known is not None and decodes and self._whole.get(place.path) == (identity(known), known.st_ctime_ns):
+            return known
         try:
             status = unchanged(place, was)
         except SkippedError as reason:
             raise SkippedError(f"the picture to keep {reason}") from None
-        seen = (identity(status), status.st_ctime_ns)
         if not decodes:
             if hash_of(place, status) != was.file_hash:
                 raise SkippedError("the picture to keep holds other bytes than when it was indexed")
-        elif self._whole.get(place.path) != seen:
+        else:
             found = decoded(place, status, self._reading, self._timeout_s)
             if found.status != "ok" or found.file_hash != was.file_hash:
                 problem = f"{found.status}: {found.error}" if found.status != "ok" else "it holds other bytes"
                 raise SkippedError(f"the picture to keep cannot be relied on ({problem})")
             if regular(place).st_ctime_ns != status.st_ctime_ns:
                 raise SkippedError("the picture to keep changed as it was looked at")
-            self._whole[place.path] = seen
+            self._whole[place.path] = (identity(status), status.st_ctime_ns)
         return status
 
     def linked(self, place: Place) -> None:
@@ -155,18 +156,7 @@ def still(place: Place, known: Identity, problem: str) -> None:
         raise SkippedError(problem)
 
 
-def is_ours(place: Place, check: Callable[[os.stat_result], bool]) -> bool:
-    """Whether something is at a place and passes a check."""
-    status = place.status()
-    return status is not None and check(status)
-
-
 def facts_of(status: os.stat_result) -> dict[str, Any]:
     """What the journal keeps of a file, enough to make it again from its bytes."""
     names = ("dev", "ino", "size", "mtime_ns", "atime_ns", "mode", "uid", "gid")
     return {name: getattr(status, f"st_{name}") for name in names}
-
-
-def _signed(number: int) -> int:
-    """A number of 64 bits as the tables keep it."""
-    return number - (1 << 64) if number >= 1 << 63 else number

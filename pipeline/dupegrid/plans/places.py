@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import stat
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,7 @@ from dupegrid.core.text import display_path
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NOREPLACE: Final = 1
+_KEPT_OPEN: Final = 100  # folders: a process may open some 1,000 files
 _CANNOT: Final = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 
@@ -68,10 +70,13 @@ class Place(NamedTuple):
 
 
 class Roots:
-    """The folders that files are reached from, each opened once: what takes its place later is not looked into."""
+    """The folders that files are reached from, each kept open: what takes its place later is not looked into.
+
+    Where a file of paths names files of very many folders, those that were needed last.
+    """
 
     def __init__(self) -> None:
-        self._opened: dict[bytes, int] = {}
+        self._opened: OrderedDict[bytes, int] = OrderedDict()
 
     def __enter__(self) -> "Roots":
         return self
@@ -110,6 +115,9 @@ class Roots:
                 self._opened[root] = os.open(root, _FOLDER)
             except FileNotFoundError:
                 raise MissingError(f"its folder {display_path(root)} is not there: is its disk connected?") from None
+            if len(self._opened) > _KEPT_OPEN:
+                os.close(self._opened.popitem(last=False)[1])
+        self._opened.move_to_end(root)
         return self._opened[root]
 
 

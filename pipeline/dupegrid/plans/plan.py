@@ -1,6 +1,6 @@
 """Clusters -> what may be done with their files. Pure: tables in, a table out, nothing is looked at on disk.
 
-A file goes only for a keeper that it matches directly, and no name of a file goes of which another name is kept.
+A file goes only for a keeper that it matches directly, and no other name of a keeper goes.
 """
 
 from collections import Counter
@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Ints
+from dupegrid.images.facts import IDENTITY
 from dupegrid.plans.actions import LINKS
 from dupegrid.storage.schemas import PLAN
 
-_OF_IMAGE: Final = ("path", "path_raw", "size_bytes", "mtime_ns", "ctime_ns", "device", "inode", "file_hash")
+_OF_IMAGE: Final = ("path", "path_raw", *IDENTITY, "file_hash")
 # What a file may have that its keeper lacks. An earlier mtime is said, and stops nothing: copies often have one.
 _METADATA: Final = {"date": "taken_at", "gps": "has_gps", "icc": "has_icc", "camera": "camera"}
 

@@ -9,14 +9,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from dupegrid.core.text import display_path
+from dupegrid.images.listing import ASIDE, COPY, LINK, QUARANTINE
 from dupegrid.plans import trash
-from dupegrid.plans.actions import QUARANTINE
-from dupegrid.plans.deeds import ASIDE, COPY
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import hash_of, identity
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
-
-LINK: Final = b".dupegrid-%s.link"  # the name of a link while the file itself comes back
 
 
 def settle(journal: Journal, roots: Roots) -> list[tuple[bytes, str]]:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Final
 
 from dupegrid.core.text import display_path
+from dupegrid.images.listing import COPY, LINK
 from dupegrid.plans.actions import Row, Undone
 from dupegrid.plans.copies import copy
-from dupegrid.plans.deeds import COPY
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import facts_of, hash_of
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
-from dupegrid.plans.settle import LINK, forget, is_link, left_line, prune, reason_of, settle, settle_undo
+from dupegrid.plans.settle import forget, is_link, left_line, prune, reason_of, settle, settle_undo
 
 _NEW_FOLDER: Final = 0o777  # as far as the umask lets it
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools
 from dupegrid.core.text import display_path
+from dupegrid.images.facts import IDENTITY
 from dupegrid.storage.schemas import PLAN
 
 _RAW: Final = (
@@ -26,9 +27,7 @@ _SIDECARS: Final = {b"xmp", b"json", b"aae", b"thm"}
 # Of Google Takeout: 'a.jpg.supplemental-metadata.json', cut short where it is long; 'a.jpg(1).json' is of 'a(1).jpg'.
 _TAKEOUT: Final = b"supplemental-metadata"
 _NUMBERED: Final = re.compile(rb"(.*)(\.[^.]*)(\(\d+\))", re.DOTALL)
-_STAMPS: Final = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode")
-
-BESIDE = pa.schema([("path_raw", pa.binary()), *((name, pa.int64()) for name in _STAMPS)])  # stamps: what may go along
+BESIDE = pa.schema([("path_raw", pa.binary()), *((name, pa.int64()) for name in IDENTITY)])  # stamps: what may go along
 
 
 HashOf = Callable[[bytes, int], str | None]  # a path and its size -> file_hash, None where it cannot be read
@@ -48,6 +47,11 @@ def is_named_after(name: bytes, picture: bytes) -> bool:
     if ending not in _SIDECARS:
         return stem == _split(picture)[0]
     return picture in _owners(name, _Folder({_split(picture)[0]: [picture]}, [name], {picture: 0}))
+
+
+def is_sidecar(name: bytes) -> bool:
+    """Whether a file of this name says something of a picture, and is none itself."""
+    return _split(name)[1] in _SIDECARS
 
 
 def may_go_along(name: bytes) -> bool:
@@ -145,7 +149,7 @@ class _Known:
         return row | {f"keeper_{name}": value for name, value in self._stamps(other).items()}
 
     def _stamps(self, path: bytes) -> dict[str, Any]:
-        row: dict[str, Any] = self._beside.slice(self._listed[path], 1).select(_STAMPS).to_pylist()[0]
+        row: dict[str, Any] = self._beside.slice(self._listed[path], 1).select(IDENTITY).to_pylist()[0]
         return row
 
 

@@ -162,9 +162,10 @@ def _decided_reasons(
 ) -> npt.NDArray[np.str_]:
     """The reasons after what people decided of the pairs (image, keeper), of which `known` says whose MSE is known."""
     other = (pairs[0] != pairs[1]) & ~decided.are_equal(*pairs)
+    apart = decided.are_apart(*pairs) | (decided.have_one_apart(*pairs) & ~decided.are_same(*pairs))
     looked_at = np.isin(reason, _LOOKED_AT) & known & decided.are_same(*pairs)
     return np.select(
-        [reason == "protected", other & decided.are_apart(*pairs), other & decided.variant[pairs[0]], looked_at],
+        [reason == "protected", other & apart, other & decided.variant[pairs[0]], looked_at],
         ["protected", "not-same", "variant", ""],
         reason,
     )

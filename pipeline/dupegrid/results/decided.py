@@ -57,6 +57,22 @@ class Decided:
         """Which pairs of images were decided to be the same."""
         return np.isin(self._keys(x, y), self.same)
 
+    def have_one_apart(self, x: Ints, keeper: Ints) -> Bools:
+        """Which images x, (k,), have the same keeper as one that was decided not to be the same.
+
+        At most one of such two is the same as their keeper, and nobody said which.
+        """
+        n = len(self.number)
+        one, other = np.divmod(np.concatenate([self.apart, self.apart % n * n + self.apart // n]), n)
+        order = np.argsort(one, kind="stable")
+        of, among = self.number[x], keeper * n
+        first, end = (np.searchsorted(one[order], of, side=side) for side in ("left", "right"))
+        count = end - first
+        row = np.repeat(np.arange(len(x)), count)
+        place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+        there = np.isin(among[row] + other[order][place], among + of)
+        return np.isin(np.arange(len(x)), row[there])
+
     def are_equal(self, x: Ints, y: Ints) -> Bools:
         """Which pairs of images are equal byte for byte."""
         return np.asarray(self.number[x] == self.number[y], bool)

@@ -246,6 +246,12 @@ def test_nobody_else_is_answered(client: Client, run: dupegrid.Run) -> None:
     for headers in ({"Cookie": None}, {"Sec_Fetch_Site": "cross-site"}, {"Origin": "http://evil.example"}):
         for path in (f"/thumb/{a}", f"/original/{a}"):
             assert ask("GET", path, **headers)[0] in (401, 403)
+    for token in (None, "guess", client.token[:-1]):  # the cookie comes to every server on 127.0.0.1
+        assert ask("GET", f"/thumb/{a}", X_Dupegrid_Token=token)[0] == 200
+        assert ask("GET", f"/original/{a}", X_Dupegrid_Token=token)[0] == 401
+        for name in ("about", "groups", "pair", "through", "acceptable", "totals", "accept", "back", "plan", "session"):
+            assert ask("POST", f"/{name}", {}, X_Dupegrid_Token=token)[0] == 401
+    assert ask("GET", f"/original/{a}")[0] == 200
     navigated = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
     assert ask("GET", "/", **navigated)[0] == 200
     assert ask("GET", "/", **{**navigated, "Sec_Fetch_Dest": "iframe"})[0] == 403
@@ -295,7 +301,7 @@ def test_what_is_asked_amiss_is_refused_in_a_line(client: Client, run: dupegrid.
 def test_what_is_sent_can_be_drawn_but_not_run(client: Client, run: dupegrid.Run) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", client.port)
     for path in ("/", "/review.js", f"/original/{run.clusters['image'][0].as_py()}", "/nothing"):
-        connection.request("GET", path, headers={"Cookie": client.cookie})
+        connection.request("GET", path, headers={"Cookie": client.cookie, "X-Dupegrid-Token": client.token})
         answer = connection.getresponse()
         answer.read()
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -342,6 +348,17 @@ def test_the_first_groups_and_all_of_them_are_the_same(run: dupegrid.Run, monkey
 
 def _ids(page: dict[str, Any]) -> list[int]:
     return [member["id"] for member in page["groups"][0]["members"]]
+
+
+def test_thumbnails_of_another_review_at_the_same_port_have_other_addresses(browser: Any, run: dupegrid.Run) -> None:
+    addresses: list[set[str]] = []
+    port = 0
+    for _ in range(2):
+        with Review(run, port) as review, opened(browser, review) as page:
+            port = Client(review).port
+            addresses.append(set(page.locator(".strip img").evaluate_all("all => all.map(image => image.src)")))
+            assert len(addresses[-1]) > 1
+    assert not addresses[0] & addresses[1]
 
 
 def test_a_port_that_is_taken_is_one_line(run: dupegrid.Run) -> None:

@@ -1,8 +1,9 @@
 """The server of the review: on loopback alone, for whoever has its token. What it is asked goes to `Reviewing`.
 
 A page of another origin cannot ask anything: the name of the host must be loopback with our port, which a name that was
-bound anew (DNS rebinding) is not; what a browser says of where a request comes from must be our own page; and reading
-takes a cookie that no other site's request carries, deciding the token as well, in a header that no form can send.
+bound anew (DNS rebinding) is not; what a browser says of where a request comes from must be our own page; thumbnails
+take a cookie, all else that says something of a run the token as well, in a header that no form can send. Cookies know
+no ports: a browser sends ours to any server on 127.0.0.1 that it visits, and whoever runs that one may see thumbnails.
 """
 
 import asyncio
@@ -13,9 +14,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from http.cookies import CookieError
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,15 +24,18 @@ import tornado.web
 
 from dupegrid.app.originals import original
 from dupegrid.app.review_calls import WRITING, answer_call
+from dupegrid.app.review_files import page_file
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable
+from dupegrid.results.page import RELATIONS
 from dupegrid.storage.schemas import REASONS, RULES
 
 LOOPBACK: Final = "127.0.0.1"
 MOST_BYTES: Final = 1 << 15  # of what is sent here
 _TOKEN: Final = "X-Dupegrid-Token"
 _WORKERS: Final = 4  # threads that answer
+_READERS: Final = 4  # threads that read originals, which may lie where a read waits for long
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -45,13 +47,6 @@ _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Server": "dupegrid",
 }
-_OURS: Final = Path(__file__).parent / "review_page"
-_SHARED: Final = Path(__file__).parent.parent / "results" / "page"
-_STYLES: Final = (_SHARED / "report.css", _SHARED / "stage.css", _OURS / "review.css")
-_SCRIPTS: Final = (
-    *(_SHARED / name for name in ("text.js", "stage.js")),
-    *(_OURS / name for name in ("server.js", "pair.js", "filters.js", "groups.js", "keys.js", "main.js")),
-)
 
 
 class ReviewServer:
@@ -64,7 +59,9 @@ class ReviewServer:
         self.token = secrets.token_urlsafe(32)
         self.cookie = secrets.token_urlsafe(32)
         self.reviewing, self.read_only = reviewing, read_only
+        self.nonce = secrets.token_urlsafe(8)  # in the addresses of thumbnails: another run may be served here later
         self.pool = ThreadPoolExecutor(_WORKERS, "review")
+        self.readers = ThreadPoolExecutor(_READERS, "review-originals")
         try:
             self._sockets = tornado.netutil.bind_sockets(port, LOOPBACK)
         except OSError as error:
@@ -123,7 +120,8 @@ class ReviewServer:
         await self._end.wait()
         server.stop()
         await server.close_all_connections()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self.pool, self.readers):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._ended.set()
 
 
@@ -144,6 +142,7 @@ class _Handler(tornado.web.RequestHandler):
 
     SUPPORTED_METHODS = ("GET", "POST")
     needs_cookie = True
+    needs_token = False  # what is posted always does
 
     def initialize(self, server: ReviewServer, name: str = "") -> None:
         self.server, self._name = server, name
@@ -168,7 +167,8 @@ class _Handler(tornado.web.RequestHandler):
             raise tornado.web.HTTPError(403)
         if self.needs_cookie and not _equal(self._cookie(), self.server.cookie):
             raise tornado.web.HTTPError(401)
-        if self.request.method == "POST" and not _equal(headers.get(_TOKEN), self.server.token):
+        needs_token = self.needs_token or self.request.method == "POST"
+        if needs_token and not _equal(headers.get(_TOKEN), self.server.token):
             raise tornado.web.HTTPError(401)
 
     def may_be_opened_from_elsewhere(self) -> bool:
@@ -184,9 +184,9 @@ class _Handler(tornado.web.RequestHandler):
         except CookieError:
             return None
 
-    async def answered(self, act: Callable[..., Any], *args: Any) -> Any:
+    async def answered(self, act: Callable[..., Any], *args: Any, pool: ThreadPoolExecutor | None = None) -> Any:
         """What a function gives, in a thread of the server's."""
-        return await asyncio.get_running_loop().run_in_executor(self.server.pool, act, *args)
+        return await asyncio.get_running_loop().run_in_executor(pool or self.server.pool, act, *args)
 
     def say(self, answer: Mapping[str, Any]) -> None:
         self.set_header("Content-Type", "application/json")
@@ -225,7 +225,7 @@ class Page(_Handler):
         name = name or self._name
         kind = {"html": "text/html", "js": "text/javascript", "css": "text/css"}[name.rpartition(".")[2]]
         self.set_header("Content-Type", f"{kind}; charset=utf-8")
-        self.finish(_page_file(name))
+        self.finish(page_file(name))
 
 
 class Icon(_Handler):
@@ -245,7 +245,8 @@ class Session(_Handler):
 
     def post(self) -> None:
         self.set_cookie(self.cookie_name, self.server.cookie, httponly=True, samesite="Strict", path="/")
-        self.say({"read_only": self.server.read_only, "words": {"reason": REASONS, "rule": RULES}})
+        words = {"reason": REASONS, "rule": RULES, "relation": RELATIONS}
+        self.say({"read_only": self.server.read_only, "nonce": self.server.nonce, "words": words})
 
 
 class Thumb(_Handler):
@@ -261,10 +262,12 @@ class Thumb(_Handler):
 class Picture(_Handler):
     """An original, by the id of its image."""
 
+    needs_token = True
+
     async def get(self, id: str) -> None:
         reviewing = self.server.reviewing
         image = await self.answered(reviewing.picture, int(id))
-        found = await self.answered(original, image, reviewing.run.config)
+        found = await self.answered(original, image, reviewing.run.config, pool=self.server.readers)
         if found.reason:  # not as an error, which a browser would write onto its console
             self.say({"error": printable(found.reason)})
             return
@@ -287,13 +290,3 @@ class Call(_Handler):
 
 def _equal(given: str | None, known: str) -> bool:
     return given is not None and hmac.compare_digest(given.encode(), known.encode())
-
-
-@cache
-def _page_file(name: str) -> bytes:
-    if name == "review.js":
-        text = "".join(file.read_text() for file in _SCRIPTS)
-        return f'(() => {{\n"use strict";\n{text}}})();\n'.encode()
-    if name == "review.css":
-        return "".join(file.read_text() for file in _STYLES).encode()
-    return (_OURS / name).read_bytes()

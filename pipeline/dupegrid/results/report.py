@@ -143,7 +143,7 @@ def report(found: Found, thumbs_of: ThumbsOf, summary: Summary, about: Mapping[s
 @cache
 def _inlined(*names: str) -> tuple[str, str]:
     """Files of ours one after the other, as they stand in a page, and the hash by which its policy names them."""
-    text = "".join((_PAGE / name).read_text() for name in names)
+    text = "".join((_PAGE / name).read_text(encoding="utf-8") for name in names)
     if names[0].endswith(".js"):
         text = f'(() => {{\n"use strict";\n{text}}})();\n'
     return text, base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

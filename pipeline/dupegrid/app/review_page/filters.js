@@ -23,7 +23,7 @@ function fillFilters() {
   const options = (name, any, textFor) => fields[name].replaceChildren(
     element("option", { value: "" }, any),
     ...Object.entries(about.counts[name]).map(([word, many]) => element("option", { value: word }, `${textFor(word)} (${number(many)})`)));
-  options("relation", "any relation", (word) => textOf.relation[word] || word);
+  options("relation", "any relation", (word) => words.relation[word] || word);
   options("role", "duplicates, bridges", (word) => (word === "bridge" ? "bridges" : "duplicates"));
   options("rule", "any rule", (word) => words.rule[word] || word);
   fields.relation.hidden = !Object.keys(about.counts.relation).length;

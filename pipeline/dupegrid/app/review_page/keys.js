@@ -37,7 +37,7 @@ async function offerRule() {
   accepted = { filter: like, pairs: found.pairs };
   accepting.replaceChildren(
     element("h2", null, `Accept the rule for ${counted(found.pairs, "pair")} in ${counted(found.groups, "group")}?`),
-    element("p", null, `The one to keep ${words.rule[right.rule]}${right.relation ? `; ${textOf.relation[right.relation] || right.relation}` : ""}`
+    element("p", null, `The one to keep ${words.rule[right.rule]}${right.relation ? `; ${words.relation[right.relation]}` : ""}`
       + `${filter.text || filter.folder ? "; as filtered" : ""}. Only pairs that nobody has decided; bridges are left out. Nothing is deleted, and back takes all of it back.`),
     element("form", { method: "dialog" }, element("button", { value: "yes", autofocus: true, disabled: !found.pairs }, "Accept"), " ", element("button", { value: "no" }, "Cancel")));
   accepting.returnValue = "";

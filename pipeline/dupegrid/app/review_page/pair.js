@@ -4,10 +4,6 @@ const shown = { left: null, right: null, originals: true, outlines: true, drawin
 const table = element("table", { className: "facts-of-two" });
 const heading = element("h2", { ariaLive: "polite" });
 
-const textOf = {
-  relation: { same_pixels: "same pixels", turned: "turned", resized: "resized", recompressed: "recompressed", edited: "edited", unknown: "could not be looked at" },
-};
-
 function drawPair(left, right) {
   Object.assign(shown, { left, right, drawing: shown.drawing + 1 });
   const drawing = shown.drawing, pair = pairOf(left.id, right.id);
@@ -90,7 +86,7 @@ function remarksOf(picture, found) {
   const pills = [], remarks = [];
   if (found) pills.push(pill(found.mse === 0 ? "thumbnails equal" : mseText(found.mse), "mse"));
   if (found && found.turn !== "identity") pills.push(pill(`turned: ${found.turn}`));
-  if (picture !== shown.left && picture.relation) pills.push(pill(textOf.relation[picture.relation] || picture.relation));
+  if (picture !== shown.left && picture.relation) pills.push(pill(words.relation[picture.relation]));
   const decided = group && group.decided.find((made) => isOf(made, shown.left.id, shown.right.id));
   if (picture !== shown.left && decided) pills.push(pill(saidOf(decided), "said"));
   if (picture !== shown.left && picture.reason) remarks.push(["look", `bridge: ${words.reason[picture.reason]}`]);

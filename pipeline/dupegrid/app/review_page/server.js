@@ -1,6 +1,6 @@
 // What the page asks of its server. The token came after the # of the address; it stays in this tab alone.
 const KEPT = "dupegrid token";
-let token = "";
+let token = "", nonce = "";
 
 async function call(name, body) {
   const answer = await fetch(`/${name}`, { method: "POST", headers: { "X-Dupegrid-Token": token, "Content-Type": "application/json" }, body: JSON.stringify(body || {}) });
@@ -15,7 +15,9 @@ async function begin() {
     history.replaceState(null, "", "/");
   }
   token = sessionStorage.getItem(KEPT) || "";
-  return call("session");
+  const session = await call("session");
+  nonce = session.nonce;
+  return session;
 }
 
 // Thumbnails, the last ones of which are kept as they were decoded: another picture is drawn in the same frame.
@@ -26,7 +28,7 @@ function thumbOf(id) {
   let thumb = thumbs.get(id);
   if (!thumb) {
     thumb = new Image();
-    thumb.src = `/thumb/${id}`;
+    thumb.src = `/thumb/${id}?${nonce}`;
     thumbs.set(id, thumb);
     if (thumbs.size > THUMBS_KEPT) thumbs.delete(thumbs.keys().next().value);
   }
@@ -54,7 +56,7 @@ function originalOf(id) {
 // A script asks first whether there is one, as what is missing would be an error in the console.
 async function loadOriginal(id) {
   try {
-    const answer = await fetch(`/original/${id}`);
+    const answer = await fetch(`/original/${id}`, { headers: { "X-Dupegrid-Token": token } });
     if (answer.headers.get("Content-Type").startsWith("application/json")) return { reason: (await answer.json()).error };
     const address = URL.createObjectURL(await answer.blob()), image = new Image();
     image.src = address;

@@ -2,14 +2,13 @@
 drawn anew by the processes that decode; or the reason why not.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from dupegrid.core.config import Config
 from dupegrid.images.decoded import Reading
 from dupegrid.images.decoder import File
-from dupegrid.images.opening import open_listed
+from dupegrid.images.opening import open_listed, stamps
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.images.sandbox import decode_files
 
@@ -49,22 +48,22 @@ def original(image: Mapping[str, Any], config: Config) -> Original:
 
 def _bytes_of(path: bytes, image: Mapping[str, Any], follow_symlinks: bool) -> bytes | Original:
     with open(open_listed(path, follow_symlinks), "rb") as file:
-        status = os.fstat(file.fileno())
-        if status.st_size != image["size_bytes"] or image["mtime_ns"] not in (0, status.st_mtime_ns):
+        size_bytes = image["size_bytes"]
+        if stamps(file.fileno(), image["mtime_ns"]) != (size_bytes, image["mtime_ns"]):
             return _none("the file has changed since it was indexed")
-        if status.st_size > _LARGEST_BYTES:
+        if size_bytes > _LARGEST_BYTES:
             return _none(f"it has over {_LARGEST_BYTES // 1_000_000} MB")
-        return file.read(status.st_size)
+        return file.read(size_bytes)
 
 
 def _drawn_anew(path: bytes, image: Mapping[str, Any], config: Config) -> Original:
     reading = Reading(config.thumb, max_pixels=_MOST_PIXELS, follow_symlinks=config.follow_symlinks, whole=True)
     file = File(path, image["size_bytes"], image["mtime_ns"])
-    for _, decoded in decode_files([file], reading, config.file_timeout):
-        if decoded.pixels is None:
-            return _none(decoded.error or decoded.status)
-        return Original(encode_jpeg(decoded.pixels[..., :3].copy(), _QUALITY), "image/jpeg")
-    return _none("it was not decoded")
+    # Taken whole: a generator that is left early would end the process that decodes.
+    (decoded,) = [found for _, found in decode_files([file], reading, config.file_timeout)]
+    if decoded.pixels is None:
+        return _none(decoded.error or decoded.status)
+    return Original(encode_jpeg(decoded.pixels[..., :3].copy(), _QUALITY), "image/jpeg")
 
 
 def _none(reason: str) -> Original:

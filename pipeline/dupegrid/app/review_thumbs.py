@@ -10,7 +10,7 @@ import numpy as np
 from dupegrid.core.arrays import Pixels
 from dupegrid.results.reading import ThumbsOf
 
-_KEPT: Final = 4096  # 50 MB of thumbnails of 64 pixels
+_KEPT_BYTES: Final = 50_000_000  # 4,069 thumbnails of 64 pixels
 
 
 class KeptThumbs:
@@ -27,6 +27,6 @@ class KeptThumbs:
             if missing:
                 self._kept.update(zip(missing, self._thumbs_of(np.array(missing, np.int64)), strict=True))
             found = [self._kept[id] for id in ids]
-            while len(self._kept) > _KEPT:
+            while found and len(self._kept) * found[0].nbytes > _KEPT_BYTES:
                 self._kept.popitem(last=False)
             return found

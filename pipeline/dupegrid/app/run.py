@@ -39,7 +39,7 @@ from dupegrid.storage.arrays import Thumbs
 from dupegrid.storage.bucket import BucketPath, file_system
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
-from dupegrid.storage.tables import check_ids, check_images, read_json, read_metadata, read_table, row_count
+from dupegrid.storage.tables import check_clusters, check_images, read_json, read_metadata, read_table, row_count
 
 if TYPE_CHECKING:
     import dask.array as da  # which takes a while to load
@@ -110,11 +110,7 @@ class Run:
         path = self.existing("clusters.parquet", "cluster")
         if not self.is_clustered:
             raise StoreError(f"{shown(path)} is of other settings: make it again with 'dupegrid cluster'")
-        rows = check_ids(path, read_table(path, CLUSTERS), ("image", "keeper"), len(self.images))
-        number = rows["cluster"].to_numpy()
-        if len(rows) and (number[0] != 0 or not np.isin(np.diff(number), (0, 1)).all()):
-            raise DamagedError(path, "its clusters are not numbered 0, 1, 2, ...")
-        return rows
+        return check_clusters(path, read_table(path, CLUSTERS), len(self.images))
 
     def at(self, threshold: float) -> Cut:
         """The matches and clusters of another threshold, up to the cutoff, without comparing again or writing."""

@@ -180,6 +180,17 @@ def check_images(path: Path, images: pa.Table) -> pa.Table:
     return images
 
 
+def check_clusters(path: Path, clusters: pa.Table, images: int) -> pa.Table:
+    """The same rows of clusters.parquet. DamagedError where one says what no run would: somebody made it up."""
+    check_ids(path, clusters, ("image", "keeper"), images)
+    if any(clusters[name].null_count for name in ("cluster", "image", "role", "keeper")):
+        raise DamagedError(path, "it has rows without a cluster, an image, a role or a keeper")
+    number = clusters["cluster"].to_numpy()
+    if len(number) and (number[0] != 0 or not np.isin(np.diff(number), (0, 1)).all()):
+        raise DamagedError(path, "its clusters are not numbered 0, 1, 2, ...")
+    return clusters
+
+
 def check_ids(path: Path, table: pa.Table, names: Sequence[str], count: int) -> pa.Table:
     """The same table. DamagedError where one of these columns names an image that is not one of `count`."""
     for name in names:

@@ -10,9 +10,9 @@ def serving_lines(url: str) -> list[str]:
     return [f"review: {url} (for you alone; Ctrl-C ends it)"]
 
 
-def ended_lines(totals: Mapping[str, Any], run_dir: str) -> list[str]:
+def ended_lines(totals: Mapping[str, Any]) -> list[str]:
     pairs = sum(totals["decided"].values())
     return [
         f"review ended: {counted(pairs, 'pair')} decided, {counted(totals['finished'], 'group')} done; "
-        f"next: dupegrid plan {run_dir}"
+        f"next: {totals['commands'][0]}"
     ]

@@ -23,4 +23,4 @@ def review(run_dir: RunDir, port: _Port = 0, no_browser: _NoBrowser = False, rea
             served.open()
         served.wait(asked)
         totals = served.totals()
-    say({}, ended_lines(totals, run_dir), as_json=False)
+    say({}, ended_lines(totals), as_json=False)

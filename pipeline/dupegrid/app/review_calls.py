@@ -7,39 +7,47 @@ from dupegrid.app.reviewing import Reviewing
 from dupegrid.core.errors import UsageError
 
 WRITING: Final = ("decide", "accept", "back", "plan")  # calls that write
+_TAKES: Final[Mapping[str, tuple[str, ...]]] = {
+    "about": (),
+    "groups": ("filter", "start", "count"),
+    "pair": ("a", "b"),
+    "through": ("a",),
+    "acceptable": ("filter",),
+    "totals": (),
+    "decide": ("a", "b", "decision", "keeper"),
+    "accept": ("filter", "pairs"),
+    "back": (),
+    "plan": (),
+}
 
 
 def answer_call(reviewing: Reviewing, name: str, given: Any) -> dict[str, Any]:
     """The answer to a call of the page. UsageError where it is none."""
     if not isinstance(given, dict):
         raise UsageError("a call is an object")
-    number = {key: _whole(given, key) for key in ("start", "count", "a", "b", "pairs") if key in given}
     try:
-        match name:
-            case "groups":
-                return reviewing.ask(given["filter"], number["start"], number["count"])
-            case "pair":
-                found = reviewing.compare(number["a"], number["b"])
-                return {"mse": found.mse, "turn": found.turn, "boxes": found.boxes}
-            case "through":
-                nearest = reviewing.through(number["a"])
-                return {"image": nearest and nearest[0], "mse": nearest and nearest[1]}
-            case "decide":
-                keeper = None if given["keeper"] is None else _whole(given, "keeper")
-                return reviewing.decide(number["a"], number["b"], str(given["decision"]), keeper)
-            case "acceptable":
-                return dict(reviewing.acceptable(given["filter"]))
-            case "accept":
-                return reviewing.accept(given["filter"], number["pairs"])
-        plain = {name: getattr(reviewing, name) for name in ("about", "totals", "back", "plan")}
-        answer: dict[str, Any] = plain[name]()
-        return answer
+        values = [_read(given[argument], argument) for argument in _TAKES[name]]
     except KeyError as error:
         raise UsageError(f"a call lacks {error}") from None
+    match name:
+        case "groups":
+            return reviewing.ask(*values)
+        case "pair":
+            found = reviewing.compare(*values)
+            return {"mse": found.mse, "turn": found.turn, "boxes": found.boxes}
+        case "through":
+            nearest = reviewing.through(*values)
+            return {"image": nearest and nearest[0], "mse": nearest and nearest[1]}
+    answer: dict[str, Any] = getattr(reviewing, name)(*values)
+    return answer
 
 
-def _whole(given: Mapping[str, Any], name: str) -> int:
-    value = given[name]
+def _read(value: Any, name: str) -> Any:
+    """An argument; a filter is looked at by whoever takes it."""
+    if name == "filter" or (name == "keeper" and value is None):
+        return value
+    if name == "decision":
+        return str(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 40:
         raise UsageError(f"{name} is no number of that kind")
     return value

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from dupegrid.core.arrays import turned
 from dupegrid.core.errors import UsageError
 from dupegrid.results.differences import boxes, difference
-from dupegrid.results.groups import MOST, Filter, Groups, chosen, counts, freed_of, groups_of, members, rows_of_first
+from dupegrid.results.groups import MOST, Filter, Groups, chosen, counts, groups_of, members, rows_of_first
 from dupegrid.results.page import Found
+from dupegrid.results.top import freed_of
 from tests.helpers.tables import found
 
 

@@ -1,8 +1,7 @@
 """Decisions of the pairs of a group, as rows of decisions.parquet."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +9,8 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
-from dupegrid.plans.decisions import append, append_table
-from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import DECISIONS
 
 Row = dict[str, Any]  # of DECISIONS
-_FEW: Final = 1000  # that are written row by row
 Pair = tuple[str, str]  # the hashes of two files, the lower first
 
 
@@ -62,16 +57,6 @@ def joined(hashes: Sequence[str], pairs: Iterable[Pair]) -> bool:
     for a, b in pairs:
         part[found(a)] = found(b)
     return len({found(hash) for hash in hashes}) == 1
-
-
-def write_rows(run_dir: RunDir, rows: Sequence[Row]) -> None:
-    """Write decisions, which are on disk when this returns."""
-    if len(rows) < _FEW:
-        append(run_dir, rows)
-        return
-    now = datetime.now(UTC)
-    stamped = [{**row, "decided_at": now + k * timedelta(microseconds=1)} for k, row in enumerate(rows)]
-    append_table(run_dir, pa.Table.from_pylist(stamped, DECISIONS))
 
 
 def in_groups(decisions: pa.Table, hashes: pa.Array, first: Ints) -> Iterator[tuple[int, Row]]:

@@ -2,6 +2,7 @@
 
 import shlex
 import threading
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from dupegrid.app.lines_plan import plan_lines
 from dupegrid.app.plan import plan
-from dupegrid.app.review_rows import Done, Pair, Row, decided_row, in_groups, joined, restoring, said, write_rows
+from dupegrid.app.review_rows import Done, Pair, Row, decided_row, in_groups, joined, restoring, said
 from dupegrid.app.review_tables import read_tables
 from dupegrid.app.review_thumbs import KeptThumbs
 from dupegrid.app.run import Run
@@ -20,18 +21,18 @@ from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.pairs.relations import relations_if_told
-from dupegrid.plans.decisions import in_force, read
+from dupegrid.plans.decisions import append, in_force, read
 from dupegrid.results.differences import Difference, difference
 from dupegrid.results.groups import (
     Filter,
     Groups,
     chosen,
     counts,
-    freed_of,
     groups_of,
     members,
     rows_of_first,
 )
+from dupegrid.results.top import freed_of
 from dupegrid.storage.schemas import VERDICTS
 
 MOST_AT_ONCE: Final = 50  # groups of one answer
@@ -84,8 +85,7 @@ class Reviewing:
             self._decided: dict[int, dict[Pair, Row]] = {}  # group -> pair -> the decision in force
             self._finished = np.zeros(len(groups), bool)
             earlier = in_force(read(self.run.run_dir))
-            for group, row in in_groups(earlier, hashes.combine_chunks(), groups.first):
-                self._note(group, row)
+            self._note(in_groups(earlier, hashes.combine_chunks(), groups.first))
             if self._asked is not None:  # places stay
                 more = so_far + np.flatnonzero(~self._finished[so_far:])
                 self._asked = (self._asked[0], np.append(self._asked[1], more))
@@ -101,13 +101,8 @@ class Reviewing:
         self._check()
         groups = self.groups
         return {
-            "run": shown(self.run.path),
             "groups": len(groups),
-            "bytes": int(groups.freed.sum()),
             "equal_clusters": groups.equal_clusters,
-            "equal_bytes": groups.equal_bytes,
-            "threshold": self.run.config.threshold,
-            "side": self.run.config.thumb,
             "counts": counts(groups),
             "total": len(self._asked[1]) if self._asked else 0,
             **self.progress(),
@@ -133,7 +128,6 @@ class Reviewing:
         return {
             "finished": int(self._finished.sum()),
             "left_bytes": int(self.groups.freed[~self._finished].sum()),
-            "may_go_back": bool(self._done),
         }
 
     def _group(self, group: int) -> dict[str, Any]:
@@ -183,8 +177,8 @@ class Reviewing:
             raise UsageError("the one to keep is one of the two, of pictures that are the same")
         row = decided_row(self._hash(a), self._hash(b), decision, None if keeper is None else self._hash(keeper))
         with self._lock:
-            write_rows(self.run.run_dir, [row])
-            self._done.append([self._note(group, row)])
+            append(self.run.run_dir, [row])
+            self._done.append(self._note([(group, row)]))
             return {"group": group, "group_finished": bool(self._finished[group]), **self.progress()}
 
     def accept(self, given: Any, expected: int) -> dict[str, Any]:
@@ -199,9 +193,9 @@ class Reviewing:
                 raise UsageError(f"there are {len(rows)} of these by now, not {expected}: look again")
             hashes = [self._files_of(rows, name).to_pylist() for name in ("image", "keeper")]
             decisions = [decided_row(image, keeper, "same", keeper) for image, keeper in zip(*hashes, strict=True)]
-            write_rows(self.run.run_dir, decisions)
+            append(self.run.run_dir, decisions)
             of = self.groups.group_of[rows].tolist()
-            self._done.append([self._note(*each) for each in zip(of, decisions, strict=True)])
+            self._done.append(self._note(zip(of, decisions, strict=True)))
             return {"accepted": len(rows), **self.progress()}
 
     def acceptable(self, given: Any) -> dict[str, int]:
@@ -232,10 +226,9 @@ class Reviewing:
                 raise UsageError("there is nothing to take back")
             batch = self._done[-1]
             rows = [restoring(done) for done in batch]
-            write_rows(self.run.run_dir, rows)
+            append(self.run.run_dir, rows)
             self._done.pop()
-            for done, row in zip(batch, rows, strict=True):
-                self._note(done.group, row)
+            self._note((done.group, row) for done, row in zip(batch, rows, strict=True))
             one = batch[0].group if len(batch) == 1 else None
             return {"taken_back": len(batch), "group": one, **self.progress()}
 
@@ -283,12 +276,15 @@ class Reviewing:
             raise UsageError("this picture has no hash to know it by: run 'dupegrid run' again")
         return str(found)
 
-    def _note(self, group: int, row: Row) -> Done:
-        """Have a decision in force."""
-        pair = (row["hash_a"], row["hash_b"])
-        pairs = self._decided.setdefault(group, {})
-        before = pairs.pop(pair, None)
-        if row["decision"] != "undecided":
-            pairs[pair] = row
-        self._finished[group] = joined(self._hashes(group), pairs)
-        return Done(group, row, before)
+    def _note(self, decisions: Iterable[tuple[int, Row]]) -> list[Done]:
+        """Have decisions of groups in force."""
+        done = []
+        for group, row in decisions:
+            pair = (row["hash_a"], row["hash_b"])
+            pairs = self._decided.setdefault(group, {})
+            done.append(Done(group, row, pairs.pop(pair, None)))
+            if row["decision"] != "undecided":
+                pairs[pair] = row
+        for group in {each.group for each in done}:
+            self._finished[group] = joined(self._hashes(group), self._decided[group])
+        return done

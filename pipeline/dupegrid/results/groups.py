@@ -11,7 +11,6 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.results.page import RELATIONS, ROLES, order_of, shown_path
 from dupegrid.results.through import rows_of_pairs
-from dupegrid.results.top import freed_by
 from dupegrid.storage.schemas import RULES
 
 # What is read of images.parquet: the million rows of a large run take a third of a second then.
@@ -61,7 +60,6 @@ class Groups:
     rows: pa.Table  # the columns OF_CLUSTERS
     first: Ints  # (g + 1,)
     freed: Ints  # bytes, (g,)
-    content: Ints  # of each row: equal where the bytes of the files are, (k,)
     copies: Ints  # of each row: how many more files of its cluster hold the same, (k,)
     relation: Ints  # of each row with the one to keep, its place among RELATIONS; -1 where nobody looked, (k,)
     equal_clusters: int  # that hold equal files alone: there is nothing to look at
@@ -78,14 +76,6 @@ class Groups:
     def group_of(self) -> Ints:
         """The group of each row, (k,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.first))
-
-
-def freed_of(images: pa.Table, clusters: pa.Table) -> Ints:
-    """The bytes that each row of the clusters would free, int64 (k,)."""
-    freed = np.zeros(len(clusters), np.int64)
-    gone = freed_by(images, clusters)
-    freed[gone] = images["size_bytes"].to_numpy()[clusters["image"].to_numpy()[gone]]
-    return freed
 
 
 def rows_of_first(clusters: pa.Table, freed: Ints, most: int) -> Ints:
@@ -119,7 +109,6 @@ def groups_of(images: pa.Table, clusters: pa.Table, freed: Ints, relations: pa.T
         rows=rows,
         first=np.append(np.flatnonzero(np.diff(group[kept], prepend=-1)), len(kept)),
         freed=of_group[several],
-        content=content[kept],
         copies=count - 1,
         relation=_relations(rows, relations),
         equal_clusters=int((~several).sum()),
@@ -200,7 +189,6 @@ def _member(row: dict[str, Any], image: dict[str, Any], copies: int, relation: i
         "rule": row["rule"],
         "compared": row["compared"],
         "relation": list(RELATIONS)[relation] if relation >= 0 else None,
-        "mse": row["mse_to_keeper"] if np.isfinite(row["mse_to_keeper"] or 0) else None,
         "copies": copies,
     }
 

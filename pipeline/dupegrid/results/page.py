@@ -15,7 +15,7 @@ from dupegrid.core.arrays import Ints
 from dupegrid.core.text import display_path, printable
 from dupegrid.core.values import BUCKETS, WEB
 from dupegrid.results.through import Joins, joins, rows_of_pairs
-from dupegrid.results.top import freed_by
+from dupegrid.results.top import freed_of
 from dupegrid.storage.schemas import REASONS, RULES
 
 ROLES: Final = ("keep", "bridge", "duplicate")  # in this order on a card, so that bridges are never below a crowd
@@ -60,7 +60,7 @@ def page_of(found: Found, most: int = MAX_PICTURES) -> Page:
 
     Clusters after the first `most` pictures are left out and counted.
     """
-    frees = _freed(found)
+    frees = freed_of(found.images, found.clusters)
     order = order_of(found.clusters, frees)
     label = found.clusters["cluster"].to_numpy()[order]
     ends = np.flatnonzero(np.diff(label, append=-1)) + 1
@@ -117,14 +117,6 @@ def failures(images: pa.Table) -> tuple[list[list[str]], int]:
 def shown_path(path_raw: bytes) -> str:
     """A path for people, on one line."""
     return printable(display_path(path_raw))
-
-
-def _freed(found: Found) -> Ints:
-    """The bytes that each row of the clusters would free, int64 (k,)."""
-    rows = freed_by(found.images, found.clusters)
-    freed = np.zeros(len(found.clusters), np.int64)
-    freed[rows] = found.images["size_bytes"].take(found.clusters["image"].take(pa.array(rows))).to_numpy()
-    return freed
 
 
 def order_of(clusters: pa.Table, frees: Ints) -> Ints:

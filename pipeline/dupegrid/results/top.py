@@ -46,6 +46,14 @@ def top(images: pa.Table, clusters: pa.Table) -> pa.Table:
     return table.take(np.lexsort((np.arange(count), -freed_bytes)))
 
 
+def freed_of(images: pa.Table, clusters: pa.Table) -> Ints:
+    """The bytes that each row of `clusters` would free, int64 (k,)."""
+    gone = freed_by(images, clusters)
+    freed = np.zeros(len(clusters), np.int64)
+    freed[gone] = images["size_bytes"].to_numpy()[clusters["image"].to_numpy()[gone]]
+    return freed
+
+
 def freed_by(images: pa.Table, clusters: pa.Table) -> Ints:
     """The rows of `clusters` whose files are gone when all duplicates are: int64 (k,), each file once.
 

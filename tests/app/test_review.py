@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import dupegrid
 from dupegrid.app import reviewing as reviewing_module
 from dupegrid.app.review import Review
+from dupegrid.app.review_calls import WRITING
 from dupegrid.core.errors import UsageError
 from dupegrid.plans.decisions import in_force, read
 from tests.conftest import tree_state
@@ -114,10 +116,12 @@ def test_all_groups_are_decided_by_keyboard_alone(browser: Any, run: dupegrid.Ru
 
 def test_the_page_looks_chooses_filters_and_accepts_a_rule(browser: Any, run: dupegrid.Run) -> None:
     groups = asked_of(run)
-    large = next(group for group in groups if len(group.hashes) > 2)
     with Review(run) as review, opened(browser, review, viewport={"width": 1200, "height": 800}) as page:
         while page.locator(".strip").is_hidden():
             press(page, "j")
+        nonce = json.loads(Client(review).ask("POST", "/session", {})[1])["nonce"]
+        sources = page.locator(".strip img").evaluate_all("all => all.map(image => image.src)")
+        assert {source.partition("?")[2] for source in sources} == {nonce}, "none is drawn from what a browser kept"
         names = page.locator(".label .of")
         left, right = names.all_text_contents()
         press(page, "k")
@@ -156,7 +160,60 @@ def test_the_page_looks_chooses_filters_and_accepts_a_rule(browser: Any, run: du
         press(page, "z")
         until(page, "document.querySelector('.trouble').textContent.includes('taken back')")
         assert in_table(run) == {}
-    assert large.hashes
+
+
+def test_a_button_that_was_clicked_is_not_clicked_again_by_space(browser: Any, run: dupegrid.Run) -> None:
+    with Review(run) as review, opened(browser, review) as page:
+        pair = "[...document.querySelectorAll('.label .of')].map(each => each.textContent).join()"
+        first = page.evaluate(pair)
+        page.evaluate("performance.clearMarks('pair drawn')")
+        page.get_by_role("button", name="keep left").click()
+        until(page, "performance.getEntriesByName('pair drawn').length")
+        second = page.evaluate(pair)
+        press(page, " ")
+        third = page.evaluate(pair)
+        assert len({first, second, third}) == 3
+        assert len(in_table(run)) == 1
+        for button in (page.locator(".mode").nth(1), page.locator(".strip button:not(.keeping):not(.asked)").first):
+            while page.locator(".strip").is_hidden():
+                press(page, "j")
+            button.click()
+            before = page.evaluate(pair)
+            press(page, " ")
+            assert page.evaluate(pair) != before
+        assert len(in_table(run)) == 1
+
+
+def test_tabs_keep_their_places_and_see_what_another_took_back(browser: Any, run: dupegrid.Run) -> None:
+    with Review(run) as review, opened(browser, review) as one:
+        press(one, "j")
+        heading, pair = one.locator(".pairing h2").inner_text(), one.locator(".label .of").all_text_contents()
+        press(one, "n")
+        assert one.locator(".label .of").all_text_contents() != pair
+        with opened(browser, review) as other:
+            press(other, "s")
+            assert len(in_table(run)) == 2
+            press(one, "z")
+            until(one, "document.querySelector('.trouble').textContent === '1 decision taken back'")
+            assert [decision for decision, _ in in_table(run).values()] == ["not-same"]
+            press(one, "z")
+        assert in_table(run) == {}
+        assert one.locator(".pairing h2").inner_text() == heading
+        assert one.locator(".label .of").all_text_contents() == pair
+
+
+def test_relations_come_with_the_groups_that_come_after_the_first(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(drawn_groups(tmp_path / "pictures", 22), tmp_path / "run")
+    told = run.matches.select(["a", "b"]).append_column("relation", pa.array(["edited"] * len(run.matches)))
+    monkeypatch.setattr(reviewing_module, "relations_if_told", lambda *_: told)
+    for name in ("FIRST", "MOST_AT_ONCE"):
+        monkeypatch.setattr(reviewing_module, name, 20)
+    with Review(run) as review, opened(browser, review) as page:
+        until(page, "document.querySelector('.below').textContent.includes('edited')")
+        assert " of 22" in page.locator(".pairing h2").inner_text()
+        assert page.locator(".choose option[value=edited]").count() == 1
 
 
 def test_originals_that_are_gone_are_said_and_names_are_text(browser: Any, tmp_path: Path) -> None:
@@ -276,9 +333,9 @@ def test_what_is_asked_amiss_is_refused_in_a_line(client: Client, run: dupegrid.
         assert set(json.loads(answer)) == {"error"}
         assert b"Traceback" not in answer
     for filter in (None, [], {"sql": "x"}, {"text": 1}, {"text": "x" * 5000}, {"role": "x"}, {"decided": 1}):
-        assert client.ask("POST", "/groups", {"filter": filter, "start": 0, "count": 5})[0] == 400
+        assert client.ask("POST", "/groups", {"filter": filter, "choice": 1, "start": 0, "count": 5})[0] == 400
     for count in (0, 51, 10**9):
-        assert client.ask("POST", "/groups", {"filter": {}, "start": 0, "count": count})[0] == 400
+        assert client.ask("POST", "/groups", {"filter": {}, "choice": 1, "start": 0, "count": count})[0] == 400
     assert client.ask("POST", "/back", {})[0] == 400
     assert client.ask("POST", "/accept", {"filter": {}, "pairs": 1})[0] == 400
     paths = ["/thumb/../run.json", "/thumb/%2e%2e/run.json", "//etc/passwd", "/original/../../etc/passwd", "/run.json"]
@@ -313,19 +370,26 @@ def test_what_is_sent_can_be_drawn_but_not_run(client: Client, run: dupegrid.Run
 
 
 def test_a_review_that_is_read_only_writes_nothing(run: dupegrid.Run) -> None:
+    a, b = run.matches.to_pylist()[0]["a"], run.matches.to_pylist()[0]["b"]
+    with Review(run) as review:
+        decide = {"a": a, "b": b, "decision": "same", "keeper": a}
+        assert Client(review).ask("POST", "/decide", decide)[0] == 200
+        pairs = json.loads(Client(review).ask("POST", "/acceptable", {"filter": {}})[1])["pairs"]
+    bodies = {"decide": decide, "accept": {"filter": {}, "pairs": pairs}, "back": {}, "plan": {}}
+    before = tree_state(run.path)
     with Review(run, read_only=True) as review:
         client = Client(review)
-        a, b = run.matches.to_pylist()[0]["a"], run.matches.to_pylist()[0]["b"]
-        body = {"a": a, "b": b, "decision": "same", "keeper": a, "filter": {}, "pairs": 0}
-        for name in ("decide", "accept", "back"):
-            assert client.ask("POST", f"/{name}", body)[0] == 400
-        assert client.ask("POST", "/groups", {"filter": {}, "start": 0, "count": 5})[0] == 200
-    assert not run.run_dir.decisions.exists() or in_table(run) == {}
+        for name in WRITING:
+            status, answer, _ = client.ask("POST", f"/{name}", bodies[name])
+            assert status == 400, name
+            assert "read-only" in json.loads(answer)["error"]
+        assert client.ask("POST", "/groups", {"filter": {}, "choice": 1, "start": 0, "count": 5})[0] == 200
+    assert tree_state(run.path) == before
 
 
 def test_the_first_groups_and_all_of_them_are_the_same(run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Review(run)
-    asked = {"filter": {}, "start": 0, "count": 50}
+    asked = {"filter": {}, "choice": 1, "start": 0, "count": 50}
     expected = json.loads(Client(whole).ask("POST", "/groups", asked)[1])
     whole.close()
     monkeypatch.setattr(reviewing_module, "FIRST", 4)
@@ -338,11 +402,14 @@ def test_the_first_groups_and_all_of_them_are_the_same(run: dupegrid.Run, monkey
         seen = [
             group["group"]
             for start in range(0, len(expected["groups"]), 2)
-            for group in json.loads(client.ask("POST", "/groups", {**asked, "start": start or 2, "count": 2})[1])[
-                "groups"
-            ]
+            for group in json.loads(client.ask("POST", "/groups", {**asked, "start": start, "count": 2})[1])["groups"]
         ]
-        assert seen[2:] == [group["group"] for group in expected["groups"][2:]]
+        assert seen == [group["group"] for group in expected["groups"]]
+        anew = json.loads(client.ask("POST", "/groups", {**asked, "choice": 2, "count": 2})[1])
+        done = len(first["groups"][0]["members"]) == 2
+        assert [group["group"] for group in anew["groups"]] == seen[done : done + 2], "another tab has its own places"
+        again = json.loads(client.ask("POST", "/groups", {**asked, "count": 2})[1])
+        assert [group["group"] for group in again["groups"]] == seen[:2]
         assert len(asked_of(run)) == len(expected["groups"])
 
 
@@ -350,15 +417,14 @@ def _ids(page: dict[str, Any]) -> list[int]:
     return [member["id"] for member in page["groups"][0]["members"]]
 
 
-def test_thumbnails_of_another_review_at_the_same_port_have_other_addresses(browser: Any, run: dupegrid.Run) -> None:
-    addresses: list[set[str]] = []
-    port = 0
+def test_no_two_reviews_have_thumbnails_at_one_address(run: dupegrid.Run) -> None:
+    nonces, port = [], 0
     for _ in range(2):
-        with Review(run, port) as review, opened(browser, review) as page:
-            port = Client(review).port
-            addresses.append(set(page.locator(".strip img").evaluate_all("all => all.map(image => image.src)")))
-            assert len(addresses[-1]) > 1
-    assert not addresses[0] & addresses[1]
+        with Review(run, port) as review:
+            client = Client(review)
+            port = client.port
+            nonces.append(json.loads(client.ask("POST", "/session", {})[1])["nonce"])
+    assert nonces[0] != nonces[1]
 
 
 def test_a_port_that_is_taken_is_one_line(run: dupegrid.Run) -> None:

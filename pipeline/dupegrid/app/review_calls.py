@@ -9,7 +9,7 @@ from dupegrid.core.errors import UsageError
 WRITING: Final = ("decide", "accept", "back", "plan")  # calls that write
 _TAKES: Final[Mapping[str, tuple[str, ...]]] = {
     "about": (),
-    "groups": ("filter", "start", "count"),
+    "groups": ("filter", "choice", "start", "count"),
     "pair": ("a", "b"),
     "through": ("a",),
     "acceptable": ("filter",),

@@ -38,6 +38,7 @@ from dupegrid.storage.schemas import VERDICTS
 MOST_AT_ONCE: Final = 50  # groups of one answer
 FIRST: Final = 1000  # clusters that are looked into at once: those of a large run take seconds
 _AFTER_S: Final = 3.0  # the others, or when the first have been asked for
+_CHOICES: Final = 8  # that are remembered, those that were asked for last; each takes up to 8 bytes a group
 _NEAREST_OF: Final = 64  # pictures of a group, among which the one is looked for through which a bridge is joined
 
 
@@ -51,7 +52,7 @@ class Reviewing:
         self._thumbs = KeptThumbs(run.thumbs_of)
         self._done: list[list[Done]] = []
         self.groups: Groups
-        self._asked: tuple[Filter, Ints] | None = None
+        self._asked: dict[tuple[int, Filter], Ints] = {}  # by choice: groups in their places
         self._is_looked_at, self._is_whole = threading.Event(), threading.Event()
         self._trouble: Exception | None = None
         images, clusters = read_tables(run)
@@ -80,15 +81,14 @@ class Reviewing:
         by_image = np.argsort(image, kind="stable")
         hashes = groups.images["file_hash"].take(groups.rows["image"])
         with self._lock:
-            so_far = len(self.groups) if self._asked is not None else 0
+            so_far = len(self.groups) if self._asked else 0
             self.groups, self._by_image = groups, (image[by_image], by_image)
             self._decided: dict[int, dict[Pair, Row]] = {}  # group -> pair -> the decision in force
             self._finished = np.zeros(len(groups), bool)
             earlier = in_force(read(self.run.run_dir))
             self._note(in_groups(earlier, hashes.combine_chunks(), groups.first))
-            if self._asked is not None:  # places stay
-                more = so_far + np.flatnonzero(~self._finished[so_far:])
-                self._asked = (self._asked[0], np.append(self._asked[1], more))
+            more = so_far + np.flatnonzero(~self._finished[so_far:])
+            self._asked = {asked: np.append(here, more) for asked, here in self._asked.items()}  # places stay
 
     def _check(self) -> None:
         """Wait until all groups are there."""
@@ -104,24 +104,29 @@ class Reviewing:
             "groups": len(groups),
             "equal_clusters": groups.equal_clusters,
             "counts": counts(groups),
-            "total": len(self._asked[1]) if self._asked else 0,
             **self.progress(),
         }
 
-    def ask(self, given: Any, start: int, count: int) -> dict[str, Any]:
-        """Some groups of those that a filter asks for, from a place among them; a filter is taken anew at place 0."""
+    def ask(self, given: Any, choice: int, start: int, count: int) -> dict[str, Any]:
+        """Some groups of those that a filter asks for, from a place among them.
+
+        Their places stay as they were when the filter was first asked for with that number of a `choice`, of which each
+        page makes its own.
+        """
         asked = Filter.of(given)
         if not (0 <= start < 1 << 40 and 0 < count <= MOST_AT_ONCE):
             raise UsageError("so many groups are not given at once")
         if asked != Filter() or start + count > len(self.groups):
             self._check()
         with self._lock:
-            if self._asked is None or self._asked[0] != asked or start == 0:
-                self._asked = (asked, chosen(self.groups, asked, self._finished)[0])
-            found = self._asked[1]
+            found = self._asked.pop((choice, asked), None)
+            found = chosen(self.groups, asked, self._finished)[0] if found is None else found
+            self._asked[choice, asked] = found
+            for oldest in list(self._asked)[:-_CHOICES]:
+                del self._asked[oldest]
             here = [self._group(int(group)) for group in found[start : start + count]]
             self._is_looked_at.set()
-            return {"total": len(found), "groups": here, **self.progress()}
+            return {"total": len(found), "whole": self._is_whole.is_set(), "groups": here, **self.progress()}
 
     def progress(self) -> dict[str, Any]:
         """How many groups are decided, and what the others would free."""

@@ -41,9 +41,9 @@ function showFilter() {
 }
 
 for (const [name, input] of Object.entries(fields)) {
-  input.addEventListener("change", () => { readFilter(); restart(); });
+  input.addEventListener("change", () => { readFilter(); inTurn(restart); });
   if (name === "text" || name === "folder") input.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { input.value = ""; readFilter(); restart(); input.blur(); }
+    if (event.key === "Escape") { input.value = ""; readFilter(); inTurn(restart); input.blur(); }
     if (event.key === "Enter") input.blur();
   });
 }

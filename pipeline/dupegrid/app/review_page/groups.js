@@ -1,9 +1,14 @@
 // The groups in their order, one at a time, and what is decided of their pairs: written by the server before it is shown.
 const AT_ONCE = 20, AHEAD = 3, STRIP = 40;
 let words = null, about = null, group = null, keeper = null, right = null, at = 0, total = 0, isReadOnly = false;
-let pages = new Map();
+let choice = newChoice(), pages = new Map(), isWhole = true;
 const steps = []; // what was decided or skipped, the last one last
 const strip = element("div", { className: "strip", role: "list" });
+
+// A number by which the server keeps the places of the groups that this page asks for, whatever another tab asks for.
+function newChoice() {
+  return Math.floor(Math.random() * 2 ** 40);
+}
 
 const isOf = (made, a, b) => (made.a === a && made.b === b) || (made.a === b && made.b === a);
 const SAID = { "not-same": "not the same", variant: "both are kept" };
@@ -16,9 +21,10 @@ function saidOf({ decision, keeper: kept }) {
 async function pageAt(start) {
   if (!pages.has(start)) {
     const mine = pages;
-    pages.set(start, call("groups", { filter, start, count: AT_ONCE }).then((page) => {
+    pages.set(start, call("groups", { filter, choice, start, count: AT_ONCE }).then((page) => {
       if (mine !== pages) return page; // the filter has changed
       total = page.total;
+      isWhole = isWhole && page.whole;
       progress(page);
       return page;
     }));
@@ -33,6 +39,7 @@ async function groupAt(place) {
 }
 
 async function restart() {
+  choice = newChoice();
   pages = new Map();
   at = 0;
   steps.length = 0;
@@ -52,8 +59,8 @@ async function enter(place, wanted = null) {
   for (const { decision, keeper: kept } of group.decided) {
     if (decision === "same" && kept !== null) keeper = memberOf(kept) || keeper; // the last one that was chosen
   }
-  if (wanted) { keeper = memberOf(wanted.keeper) || keeper; }
-  next(wanted ? memberOf(wanted.right) : undecided()[0] || others()[0]);
+  if (wanted) keeper = memberOf(wanted.keeper) || keeper;
+  next(others().find(({ id }) => wanted && id === wanted.right) || undecided()[0] || others()[0]);
   ahead();
 }
 
@@ -99,6 +106,7 @@ function drawGroup() {
     button.classList.toggle("keeping", member === keeper);
     button.classList.toggle("asked", member === right);
     button.classList.toggle("done", hasDecision(member) && member !== keeper);
+    keepFocus(button);
     button.addEventListener("click", () => { if (member !== keeper) next(member); });
     return button;
   }), group.members.length + group.left_out > here.length ? element("span", { className: "quiet" }, `${number(group.members.length + group.left_out - here.length)} more`) : "");
@@ -107,7 +115,7 @@ function drawGroup() {
 
 async function decide(decision, kept) {
   const made = { a: keeper.id, b: right.id, decision, keeper: kept && kept.id };
-  const before = { place: at, keeper: keeper.id, right: right.id, decided: [...group.decided] };
+  const before = here();
   const done = await call("decide", made);
   say("");
   steps.push(before);
@@ -116,12 +124,14 @@ async function decide(decision, kept) {
   progress(done);
   const left = undecided();
   if (left.length) next(left[0]);
-  else if (!done.group_finished && group.left_out) { pages = new Map(); await enter(0); }
+  else if (!done.group_finished && group.left_out) await restart(); // its others are sent now
   else await enter(at + 1);
 }
 
+const here = () => ({ choice, place: at, group: group.group, keeper: keeper.id, right: right.id });
+
 function skip() {
-  steps.push({ place: at, keeper: keeper.id, right: right.id, decided: null });
+  steps.push({ ...here(), skipped: true });
   const left = undecided(), following = left.slice(left.indexOf(right) + 1);
   return following.length && left.includes(right) ? next(following[0]) : enter(at + 1);
 }
@@ -129,14 +139,18 @@ function skip() {
 // Takes the last decision back and goes there; after a skip, only goes there.
 async function back() {
   const step = steps.pop();
-  if (step && step.decided === null) return enter(step.place, step);
+  if (step && step.skipped) return enter(step.place, step);
   let done;
   try { done = await call("back"); } catch (error) { if (step) steps.push(step); throw error; }
   progress(done);
-  if (!step || step.accepted) { pages = new Map(); say(`${counted(done.taken_back, "decision")} taken back`); return enter(step ? step.place : 0); }
-  const there = await groupAt(step.place);
-  there.decided = step.decided;
-  return enter(step.place, step);
+  if (!step) await restart();
+  else {
+    ({ choice } = step);
+    pages = new Map();
+    if (!step.accepted && step.group !== done.group) steps.push(step); // it was another tab's
+    await enter(step.place, step);
+  }
+  if (!step || step.group !== done.group) say(`${counted(done.taken_back, "decision")} taken back`);
 }
 
 function choose() {

@@ -46,9 +46,9 @@ async function offerRule() {
 
 accepting.addEventListener("close", () => {
   if (accepting.returnValue === "yes") inTurn(async () => {
-    const place = at, done = await call("accept", accepted);
+    const step = { choice, place: at, accepted: true }, done = await call("accept", accepted);
     await restart();
-    steps.push({ place, accepted: done.accepted });
+    steps.push(step);
     progress(done);
     say(`${counted(done.accepted, "decision")} written; z takes them back`);
   });
@@ -88,7 +88,7 @@ const looks = {
 // One after the other: a decision that is being written is waited for, and what was typed meanwhile comes after it.
 let turn = Promise.resolve();
 function inTurn(act) {
-  turn = turn.then(act).catch((error) => say(`${error.message}: nothing was written`, true));
+  turn = turn.then(act).catch((error) => say(error.message, true));
   return turn;
 }
 

@@ -6,6 +6,7 @@ const BUTTONS = [["a", "keep left"], ["d", "keep right"], ["s", "keep both"], ["
 
 function button(key, label) {
   const made = element("button", { type: "button", className: "act", tabIndex: -1 }, element("kbd", null, key === " " ? "Space" : key), label);
+  keepFocus(made);
   made.addEventListener("click", () => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })));
   return made;
 }
@@ -76,7 +77,11 @@ async function start() {
 
 async function takeUpAbout() {
   about = await call("about");
-  total = about.total;
+  if (!isWhole) { // the first groups came before the others, and before their relations were known
+    isWhole = true;
+    pages = new Map();
+    if (ending.hidden && group) await enter(at, here());
+  }
   fillFilters();
   showFilter();
   progress(about);

@@ -55,8 +55,7 @@ function applyPair(found) {
 function drawFacts(found) {
   const two = [shown.left, shown.right];
   const pixels = (p) => p.width * p.height;
-  const date = (seconds) => (!seconds ? "" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " "));
-  const rows = [
+  const rows = factRows(two, [
     ["name", (p) => p.name],
     ["folder", (p) => p.folder],
     ["pixels", (p) => `${p.width} × ${p.height}`, pixels],
@@ -64,20 +63,11 @@ function drawFacts(found) {
     ["format", (p) => p.format || ""],
     ["has", (p) => p.metadata, (p) => (p.metadata ? p.metadata.split(", ").length : 0)],
     ["taken", (p) => p.taken || ""],
-    ["changed", (p) => date(p.changed)],
+    ["changed", (p) => dateText(p.changed)],
     ["camera", (p) => p.camera || ""],
     ["copies", (p) => (p.copies ? `and ${counted(p.copies, "more file")}, equal byte for byte` : "")],
-  ];
-  const lines = rows.map(([name, text, value]) => {
-    const texts = two.map(text);
-    if (!texts[0] && !texts[1]) return "";
-    const cells = texts.map((here, k) => {
-      const [mine, other] = value ? [value(two[k]), value(two[1 - k])] : [0, 0];
-      return pathElement("td", { className: texts[0] === texts[1] ? "same" : mine > other ? "better" : mine < other ? "worse" : "" }, here);
-    });
-    return element("tr", null, element("th", { scope: "row" }, name), ...cells);
-  });
-  table.replaceChildren(element("tbody", null, ...lines.filter(Boolean),
+  ]);
+  table.replaceChildren(element("tbody", null, ...rows,
     element("tr", null, element("th", { scope: "row" }, "found"), element("td", null, ...remarksOf(shown.left, null)), element("td", null, ...remarksOf(shown.right, found)))));
 }
 

@@ -70,28 +70,18 @@ function drawLayer(layer, p, turn) {
 function drawFacts() {
   const two = [look.other, look.p];
   const pixels = (p) => pictures.width[p] * pictures.height[p];
-  const date = (seconds) => (!seconds ? "" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " "));
-  const rows = [
-    ["name", (p) => pictures.name[p], null],
-    ["folder", (p) => folders[pictures.folder[p]], null],
+  const rows = factRows(two, [
+    ["name", (p) => pictures.name[p]],
+    ["folder", (p) => folders[pictures.folder[p]]],
     ["pixels", (p) => `${pictures.width[p]} × ${pictures.height[p]}`, pixels],
     ["size", (p) => sizeText(pictures.bytes[p]), (p) => pictures.bytes[p]],
-    ["format", (p) => worded(pictures.format, p), null],
-    ["taken", (p) => date(pictures.taken[p]), null],
-    ["changed", (p) => date(pictures.time[p]), null],
-    ["camera", (p) => worded(pictures.camera, p), null],
-  ];
-  const said = rows.map(([name, text, value]) => {
-    const texts = two.map(text);
-    if (!texts[0] && !texts[1]) return "";
-    const cells = texts.map((here, k) => {
-      const better = value && value(two[k]) > value(two[1 - k]);
-      return pathElement("td", { className: texts[0] === texts[1] ? "same" : better ? "better" : "" }, here);
-    });
-    return element("tr", null, element("th", { scope: "row" }, name), ...cells);
-  });
+    ["format", (p) => worded(pictures.format, p)],
+    ["taken", (p) => dateText(pictures.taken[p])],
+    ["changed", (p) => dateText(pictures.time[p])],
+    ["camera", (p) => worded(pictures.camera, p)],
+  ]);
   const verdict = element("div", { className: "pills" }, ...pillsOf(look.p), ...remarksOf(look.p));
-  table.replaceChildren(element("tbody", null, ...said.filter(Boolean),
+  table.replaceChildren(element("tbody", null, ...rows,
     element("tr", null, element("th", { scope: "row" }, "found"), element("td"), element("td", null, verdict))));
 }
 

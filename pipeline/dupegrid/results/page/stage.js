@@ -71,7 +71,10 @@ function zoomTo(zoom, x = 0, y = 0) {
 
 const zoomToPixels = () => zoomTo(view.zoom === 1 ? Math.max(1.01, view.natural) : 1);
 
-modeButtons.forEach((button) => button.addEventListener("click", () => setMode(button.value)));
+for (const button of modeButtons) {
+  keepFocus(button);
+  button.addEventListener("click", () => setMode(button.value));
+}
 gain.addEventListener("input", () => { view.gain = Number(gain.value); place(); });
 stage.addEventListener("wheel", (event) => {
   event.preventDefault();

@@ -23,11 +23,31 @@ function element(tag, properties, ...children) {
   return made;
 }
 
+// A button that is clicked leaves the focus where it was, or Space and Enter would click it again.
+function keepFocus(button) {
+  button.addEventListener("mousedown", (event) => event.preventDefault());
+}
+
 // A path as text that breaks after its slashes, in a direction of its own.
 function pathElement(tag, properties, text) {
   const made = element("bdi");
   text.split(/(?<=\/)/).forEach((part, k) => made.append(...(k ? [document.createElement("wbr"), part] : [part])));
   return element(tag, properties, made);
+}
+
+const dateText = (seconds) => (!seconds ? "" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " "));
+
+// What is known of two, a row each: its name, its text, and what the better one has more of. What is equal is in quiet ink.
+function factRows(two, facts) {
+  return facts.map(([name, text, value]) => {
+    const texts = two.map(text);
+    if (!texts[0] && !texts[1]) return "";
+    const cells = texts.map((here, k) => {
+      const [mine, other] = value ? [value(two[k]), value(two[1 - k])] : [0, 0];
+      return pathElement("td", { className: texts[0] === texts[1] ? "same" : mine > other ? "better" : mine < other ? "worse" : "" }, here);
+    });
+    return element("tr", null, element("th", { scope: "row" }, name), ...cells);
+  }).filter(Boolean);
 }
 
 // What has to be done to picture p so that it lies as the other one does, as a CSS transform: see core/arrays.py.

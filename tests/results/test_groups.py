@@ -1,6 +1,9 @@
 """Groups of pictures to decide, and where two differ, against what a loop over rows says."""
 
+from collections import Counter
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +12,9 @@ from dupegrid.core.arrays import turned
 from dupegrid.core.errors import UsageError
 from dupegrid.results.differences import boxes, difference
 from dupegrid.results.groups import MOST, Filter, Groups, chosen, counts, groups_of, members, rows_of_first
-from dupegrid.results.page import Found
+from dupegrid.results.page import RELATIONS, Found
 from dupegrid.results.top import freed_of
+from dupegrid.storage.schemas import RELATIONS_TABLE, RULES
 from tests.helpers.tables import found
 
 
@@ -98,6 +102,28 @@ def test_filters_leave_what_a_loop_leaves(what: Found, text: str, folder: str, r
     assert set(made.group_of[about].tolist()) == set(expected)
     assert not about[made.first[:-1]].any()
     assert sum(counts(made)["role"].values()) == len(rows) - len(made)
+
+
+@given(runs(), st.sampled_from(["", *RULES]), st.sampled_from(["", *RELATIONS]), st.data())
+def test_filters_of_rules_and_relations_leave_what_a_loop_leaves(
+    what: Found, rule: str, relation: str, data: st.DataObject
+) -> None:
+    pairs = what.matches.select(["a", "b"]).to_pylist()
+    told = [{**pair, "relation": data.draw(st.sampled_from([*RELATIONS]))} for pair in pairs]
+    table = pa.Table.from_pylist(told, RELATIONS_TABLE)
+    made = groups_of(what.images, what.clusters, freed_of(what.images, what.clusters), table)
+    relation_of = {(pair["a"], pair["b"]): pair["relation"] for pair in told}
+    expected, counted = set(), Counter[str]()
+    for group in range(len(made)):
+        for row in made.rows.to_pylist()[made.first[group] + 1 : made.first[group + 1]]:
+            is_to_keeper = relation_of.get((min(row["image"], row["keeper"]), max(row["image"], row["keeper"])))
+            counted.update([is_to_keeper] if is_to_keeper else [])
+            if rule in ("", row["rule"]) and relation in ("", is_to_keeper):
+                expected.add((group, row["image"]))
+    about = chosen(made, Filter(rule=rule, relation=relation), np.zeros(len(made), bool))[1]
+    found_rows = zip(made.group_of[about].tolist(), made.rows["image"].to_numpy()[about].tolist(), strict=True)
+    assert set(found_rows) == expected
+    assert counts(made)["relation"] == dict(counted)
 
 
 def test_a_large_group_is_sent_in_part_and_says_so() -> None:

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 # What uses every library, for environments that differ in these.
-WITH_ALL := $(addprefix tests/,$(addsuffix .py,app/test_api app/test_cli core/test_runtime images/test_thumbnail \
+WITH_ALL := $(addprefix tests/,$(addsuffix .py,app/test_api app/test_cli app/test_review core/test_runtime images/test_thumbnail \
 	pairs/test_features pairs/test_kernel results/test_clusters storage/test_store whole/test_exact))
 
 .PHONY: demo test test-crash test-apply test-cluster test-lowest test-pythons check

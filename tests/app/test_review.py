@@ -18,11 +18,13 @@ import pyarrow as pa
 import pytest
 
 import dupegrid
+from dupegrid.app import review_thumbs
 from dupegrid.app import reviewing as reviewing_module
 from dupegrid.app.review import Review
 from dupegrid.app.review_calls import WRITING
 from dupegrid.core.errors import UsageError
 from dupegrid.plans.decisions import in_force, read
+from dupegrid.results import groups as groups_module
 from tests.conftest import tree_state
 from tests.helpers.forks import command
 from tests.helpers.reviews import Asked, asked_of, drawn_groups, run_of
@@ -200,6 +202,44 @@ def test_tabs_keep_their_places_and_see_what_another_took_back(browser: Any, run
         assert in_table(run) == {}
         assert one.locator(".pairing h2").inner_text() == heading
         assert one.locator(".label .of").all_text_contents() == pair
+
+
+def test_a_group_that_is_sent_in_parts_is_decided_whole(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(drawn_groups(tmp_path / "pictures", 3), tmp_path / "run")
+    monkeypatch.setattr(groups_module, "MOST", 2)
+    _, decided = expected(asked_of(run), iter("n" * 100))
+    with Review(run) as review, opened(browser, review) as page:
+        for place in range(len(decided)):
+            press(page, "n")
+            if place < 2:  # also where a part was ended by it
+                press(page, "z")
+                assert len(in_table(run)) == place
+                press(page, "n")
+        until(page, "!document.querySelector('.ending').hidden")
+        assert "All groups are decided" in page.locator(".ending").inner_text()
+    assert in_table(run) == decided
+
+
+def test_what_cannot_be_written_is_said_as_it_is(browser: Any, run: dupegrid.Run) -> None:
+    with Review(run, read_only=True) as review, opened(browser, review) as page:
+        page.keyboard.press("a")
+        until(page, "document.querySelector('.trouble').textContent === 'this review is read-only'")
+
+
+def test_thumbnails_are_kept_up_to_some_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review_thumbs, "_KEPT_BYTES", 5 * 16 * 16 * 3)
+    read: list[int] = []
+
+    def thumbs_of(ids: np.ndarray) -> np.ndarray:
+        read.extend(ids.tolist())
+        return np.repeat(ids.astype(np.uint8), 16 * 16 * 3).reshape(-1, 16, 16, 3)
+
+    kept = review_thumbs.KeptThumbs(thumbs_of)
+    for ids in ([0, 1, 2], [3, 4], [0, 4], [5], [0], [5, 0, 7]):
+        assert [thumb[0, 0, 0] for thumb in kept.take(ids)] == ids
+    assert read == [0, 1, 2, 3, 4, 5, 0, 7]
 
 
 def test_relations_come_with_the_groups_that_come_after_the_first(

@@ -276,7 +276,8 @@ class Collection(RuleBasedStateMachine):
 
 
 def _unsettled(known: dict[str, str | None], journal: object) -> set[bytes]:
-    return {done.path for id, done in journal.acts.items() if id in known}
+    """The files that an earlier act was on, or that this one leaves half done, which its row says."""
+    return {done.path for id, done in journal.acts.items() if id in known or done.outcome is None}
 
 
 def _hash(data: bytes) -> str:

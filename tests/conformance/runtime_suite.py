@@ -108,7 +108,8 @@ class RuntimeSuite:
             waited_until(lambda: len(list(tmp_path.iterdir())) >= count)  # in vain if fewer are at work
             return os.getpid(), threading.get_ident()
 
-        assert workers.workers == count
+        room = workers.room(None)
+        assert room.threads * room.processes == count
         assert len(set(results(workers, meet, range(count)))) == count
 
     @pytest.mark.parametrize("kind", [ConfigError, MemoryError])

@@ -21,6 +21,7 @@ from dupegrid.core.dask_clients import Say, client_at, client_of, current_client
 from dupegrid.core.dask_cluster import DaskCluster
 from dupegrid.core.dask_queues import queue_client
 from dupegrid.core.malloc import keep_memory
+from dupegrid.core.room import Room
 from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
 from dupegrid.core.start import without_pandas
 from dupegrid.core.tasks import Answers, Items, OnDone, SetAside, Task, attempted, collection, started
@@ -39,9 +40,8 @@ _DASKS_NAMES: Final = {
 class Runtime(Protocol):
     """Does a task for each of many items on its workers, by dask."""
 
-    @property
-    def workers(self) -> int:
-        """How many tasks are at work at once."""
+    def room(self, setting_bytes: int | None) -> Room:
+        """The memory of tasks: threads share that of their process, and processes that of the machine."""
         ...
 
     def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
@@ -182,6 +182,9 @@ class _Local:
         self._retries = retries
         self._pool = pool
 
+    def room(self, setting_bytes: int | None) -> Room:
+        return Room(setting_bytes, threads=self.workers, processes=1)
+
     def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
         """Nothing: they see what this process sees."""
 
@@ -217,6 +220,9 @@ class _Processes(_Local):
         self._opened = stack.enter_context(ExitStack())
         super().__init__(self._get_of_a_pool, count, retries)
         self._start()
+
+    def room(self, setting_bytes: int | None) -> Room:
+        return Room(setting_bytes, threads=1, processes=self.workers)
 
     def each(self, task: Task, items: Items, on_done: OnDone) -> list[SetAside]:
         answers = Answers(on_done)

@@ -74,6 +74,15 @@ def test_dasks_own_settings_are_respected(address: str) -> None:
     assert said == [f"the work is done by {name}, as dask's configuration says" for name in (address, "sync")]
 
 
+@pytest.mark.parametrize("name", ["scheduler-address", "scheduler"])
+def test_what_dask_is_told_and_cannot_be_used_here_is_said_in_a_line(name: str) -> None:
+    with (
+        dask.config.set({name: "gateway://host:8786"}),
+        pytest.raises(ConfigError, match=r"^scheduler is 'gateway://host:8786': use sync, .*$"),
+    ):
+        opened([])
+
+
 def test_a_scheduler_file_and_an_address_without_a_protocol(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("file")
     with dask_scheduler(folder) as (address, _):

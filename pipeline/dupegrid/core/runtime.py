@@ -16,7 +16,7 @@ from dask.utils import funcname
 
 from dupegrid.core.arrays import gpus
 from dupegrid.core.blas import one_blas_thread
-from dupegrid.core.config import Config
+from dupegrid.core.config import Config, changed
 from dupegrid.core.dask_clients import Say, client_at, client_of, current_client, own_client, patience
 from dupegrid.core.dask_cluster import DaskCluster
 from dupegrid.core.dask_queues import queue_client
@@ -25,7 +25,7 @@ from dupegrid.core.room import Room
 from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
 from dupegrid.core.start import without_pandas
 from dupegrid.core.tasks import Answers, Items, OnDone, SetAside, Task, attempted, collection, started
-from dupegrid.core.values import QUEUES, known_scheduler
+from dupegrid.core.values import QUEUES
 
 # Tasks at work are waited for so long after one of them has failed, and after a signal.
 _PATIENCE_S: Final = 10.0
@@ -67,18 +67,18 @@ def runtime_of(config: Config, client: Any = None, say: Say = str) -> AbstractCo
         if client is not None:
             say(f"the work is done by the current dask client, at {client.scheduler.address}")
         else:
-            scheduler = _of_dasks_settings()
+            scheduler = _of_dasks_settings(config)
             if scheduler is not None:
                 say(f"the work is done by {scheduler}, as dask's configuration says")
     return runtime(scheduler or "threads", config.workers, client or None, config.retries, say)
 
 
-def _of_dasks_settings() -> str | None:
-    """The scheduler that dask's configuration or DASK_SCHEDULER_ADDRESS names."""
+def _of_dasks_settings(config: Config) -> str | None:
+    """The scheduler that dask's configuration or DASK_SCHEDULER_ADDRESS names. ConfigError where it is none."""
     named = dask.config.get("scheduler-address", None) or dask.config.get("scheduler", None)
     if not isinstance(named, str) or named in ("distributed", "dask.distributed"):
         return None
-    return known_scheduler(_DASKS_NAMES.get(named, named))
+    return changed(config, scheduler=_DASKS_NAMES.get(named, named)).scheduler
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
 from dupegrid.app.watching import noting
 from dupegrid.core.config import changed, load_config, settings_of
-from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
+from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UnfinishedError, UsageError
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime, comparing, runtime_of
 from dupegrid.core.settings import CompareSettings, Settings
@@ -77,8 +77,11 @@ def run(
             try:
                 _index(chosen, listing, workers, noted)
                 _compare(chosen, workers, noted)
+                unfinished = _relate(chosen, workers, noted)
                 _cluster(chosen)
                 write_page(chosen)
+                if unfinished:
+                    raise unfinished
                 return chosen
             except DamagedError as error:
                 damaged[error.file] += 1
@@ -142,6 +145,8 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
                 write_run_json(chosen.path, saved)
             _compare(chosen, workers, noted)
+            if unfinished := _relate(chosen, workers, noted):
+                raise unfinished
     return chosen
 
 
@@ -254,8 +259,20 @@ def _compare(chosen: Run, here: Runtime, reporter: Reporter) -> None:
             remove(chosen.run_dir.matrix_zarr)
         if config.matrix:
             store_matrix(saved["fingerprint"], config, chosen.run_dir, workers, reporter)
-    if config.relations:
-        relate(config, chosen.run_dir, here, reporter)
+
+
+def _relate(chosen: Run, workers: Runtime, reporter: Reporter) -> UnfinishedError | None:
+    """Say how matches are related, where that is asked for; returns what to raise when all else of a run is done.
+
+    What was set aside before, also by a stage that is not asked for any more, is forgotten where nothing is now.
+    """
+    try:
+        if chosen.config.relations:
+            relate(chosen.config, chosen.run_dir, workers, reporter)
+    except UnfinishedError as error:
+        return error
+    remove(chosen.run_dir.unfinished)
+    return None
 
 
 def _cluster(chosen: Run) -> None:

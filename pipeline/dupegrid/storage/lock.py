@@ -31,12 +31,8 @@ _SETTLES_S: Final = 1.0  # where nothing but the lock's content says who was fir
 _ENTRY_BYTES: Final = 512  # all entries are as long: of two that are written at once, one is left
 
 
-def _say_nothing(_line: str) -> None:
-    pass
-
-
 @contextmanager
-def locked(run_dir: Path, say: Callable[[str], None] = _say_nothing) -> Iterator[Hold]:
+def locked(run_dir: Path, say: Callable[[str], object] = str) -> Iterator[Hold]:
     """Hold the lock of a run directory, which is made if need be; what is written meanwhile goes to that hold only.
 
     RunDirError, naming the holder, if another run has it, or naming the place, if something that is not ours is at a
@@ -74,7 +70,7 @@ def holder(run_dir: Path) -> dict[str, Any] | None:
     return None if over else held
 
 
-def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], None]) -> bytes | None:
+def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], object]) -> bytes | None:
     """What the lock holds when nobody has it any more; RunDirError if somebody does, or if it is none of ours."""
     shown, before = printable(str(run_dir)), lock.read()
     held = _entry(before or b"")
@@ -91,17 +87,17 @@ def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], N
         raise in_use
     if not held or (here and (lock.tells_of_processes or not _is_alive(held.get("pid")))):
         return before
-    silent_s, since_s, waits = lock.age_s(), time.monotonic(), False
-    while silent_s + time.monotonic() - since_s < _OVER_AFTER_S:
+    stamp, silent_s, since_s = lock.stamp(), lock.age_s(), time.monotonic()
+    if silent_s < _OVER_AFTER_S:
         if here:
             raise in_use
-        if not waits:
-            say(f"{shown} was in use {_named(held)}: waiting whether there is a sign of it, for 2 minutes at most")
-            waits, stamp = True, lock.stamp()
+        say(f"{shown} was in use {_named(held)}: waiting whether there is a sign of it, for 2 minutes at most")
+    while silent_s + time.monotonic() - since_s < _OVER_AFTER_S:
         time.sleep(_LOOKS_EVERY_S)
-        if lock.read() != before or lock.stamp() != stamp:
-            if not lock.read():
-                return b""
+        now = lock.read()
+        if not now:
+            return now
+        if now != before or lock.stamp() != stamp:
             raise in_use
     say(f"{shown} was in use {_named(held)}, of whom there was no sign for 2 minutes: taken over")
     return before

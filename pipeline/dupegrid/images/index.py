@@ -61,7 +61,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     """
     files, thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
     pending = _pending(run_dir, files, thumbs, config)
-    done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
+    done_files = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
     if pending and run_dir.images.is_file():
         run_dir.images.replace(run_dir.images_before)
     run_dir.renew()
@@ -72,7 +72,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     check_finished(
         run_dir,
         "index",
-        [Missing("index", f"chunk {it.item}", _files_in(thumbs, it.item), "pictures", it.problem) for it in aside],
+        [Missing("index", f"chunk {it.item}", thumbs.images_in(it.item), "pictures", it.problem) for it in aside],
     )
     forget_archives()
     parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
@@ -110,7 +110,7 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
     if stored_key(run_dir.thumbs_zarr) is None:
         return Progress(0, 0, IMAGE_PART.empty_table().select(_SHOWN))
     files, thumbs = read_table(run_dir.files, FILES), run_dir.thumbs()
-    done = len(thumbs) - sum(_files_in(thumbs, k) for k in _pending(run_dir, files, thumbs, config, again=False))
+    done = len(thumbs) - sum(thumbs.images_in(k) for k in _pending(run_dir, files, thumbs, config, again=False))
     return Progress(done, len(thumbs), read_table(run_dir.parts, IMAGE_PART, _SHOWN))
 
 
@@ -245,7 +245,3 @@ def _rows_key(run_dir: RunDir, number: int, facts: Mapping[str, str]) -> str:
     if "rows" not in facts:
         raise DamagedError(run_dir.part(number), "what it says of its rows cannot be read")
     return facts["rows"]
-
-
-def _files_in(thumbs: Thumbs, chunk: int) -> int:
-    return min(thumbs.chunk, len(thumbs) - chunk * thumbs.chunk)

@@ -65,7 +65,7 @@ def make_hashes(name: str, run_dir: RunDir, runtime: Runtime, reporter: Reporter
             advance(len(found[1]))
 
         aside = runtime.each(partial(_hash_chunk, run_dir, name), list(range(-(-count // thumbs.chunk))), done)
-    missing = [Missing("hash", f"chunk {it.item}", thumbs.chunk, "pictures", it.problem) for it in aside]
+    missing = [Missing("hash", f"chunk {it.item}", thumbs.images_in(it.item), "pictures", it.problem) for it in aside]
     check_finished(run_dir, "hash", missing)
     table = pa.concat_tables([HASHES.empty_table(), *(chunks[number] for number in sorted(chunks))])
     write_table(run_dir.hashes, table, facts)

@@ -20,7 +20,7 @@ from typing import Any, Final
 from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
 from dupegrid.storage.hold import ENTRY_BYTES, Hold, writing_for
-from dupegrid.storage.lock_file import LockFile, LockObject, lock_of
+from dupegrid.storage.lock_file import LockFile, LockObject, lock_of, stamp_of
 from dupegrid.storage.ours import LOCK, leftovers, opened, remove
 
 _KEYS: Final = {"host", "pid", "since", "token"}
@@ -57,6 +57,22 @@ def locked(run_dir: Path, say: Callable[[str], object] = str) -> Iterator[Hold]:
                     remove(file)
             raise
         _let_go(lock, data)
+
+
+def while_held(run_dir: Path) -> Iterator[None]:
+    """Yields for as long as a run has a run directory, to whoever looks again and again: until it ends.
+
+    One on another host is over where its lock was not touched for 2 minutes, by the clock here, as a reader can ask the
+    file system for no time.
+    """
+    stamp, since_s = None, time.monotonic()
+    while held := holder(run_dir):
+        now = stamp_of(run_dir)
+        if now != stamp:
+            stamp, since_s = now, time.monotonic()
+        elif held.get("host") != socket.gethostname() and time.monotonic() - since_s >= _OVER_AFTER_S:
+            return
+        yield
 
 
 def holder(run_dir: Path) -> dict[str, Any] | None:

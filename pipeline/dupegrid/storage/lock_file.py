@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Final
 
-from dupegrid.core.errors import RunDirError
+from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import ENTRY_BYTES
@@ -97,6 +97,15 @@ class LockObject:
             return probe.modified_s() - self.stamp()
         finally:
             probe.unlink()
+
+
+def stamp_of(run_dir: Path) -> float | None:
+    """Another one whenever the lock of a run directory was touched; None where there is none. Changes nothing."""
+    lock = run_dir / LOCK
+    try:
+        return lock.modified_s() if isinstance(lock, BucketPath) else lock.lstat().st_mtime_ns
+    except (OSError, DupegridError):
+        return None
 
 
 def lock_of(run_dir: Path) -> AbstractContextManager[LockFile | LockObject]:

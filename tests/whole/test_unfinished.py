@@ -168,9 +168,10 @@ def test_what_is_not_asked_for_any_more_is_not_missing(
     def fails(*_: Any) -> None:
         raise RuntimeError("no luck")
 
-    with monkeypatch.context() as patch, pytest.raises(UnfinishedError):
+    with monkeypatch.context() as patch:
         patch.setattr(module, task, fails)
-        dupegrid.run(mixed, out=tmp_path / "run", **SETTINGS, **flag)
+        with pytest.raises(UnfinishedError):
+            dupegrid.run(mixed, out=tmp_path / "run", **SETTINGS, **flag)
     missing = dupegrid.status(tmp_path / "run").missing
     assert sum(piece.count for piece in missing) == {"relations": 20, "matrix": 1, "hash": 41}[next(iter(flag))]
     run = dupegrid.run(mixed, out=tmp_path / "run", **SETTINGS)

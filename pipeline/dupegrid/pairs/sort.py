@@ -91,7 +91,7 @@ def _written(
 ) -> Arrays:
     """A slab of images is read at a time: once for the order, then once for each window of it.
 
-    So some 60 bytes an image are held, and one window, however many images there are.
+    So some 250 bytes an image are held, and one window, however many images there are.
     """
     ids = read_facts(run_dir).live
     sample = run_dir.levels().take(COARSE, ids[:: max(1, len(ids) // SAMPLE)])

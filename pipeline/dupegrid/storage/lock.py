@@ -110,10 +110,10 @@ def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], o
         say(f"{shown} was in use {_named(held)}: waiting whether there is a sign of it, for 2 minutes at most")
     while silent_s + time.monotonic() - since_s < _OVER_AFTER_S:
         time.sleep(_LOOKS_EVERY_S)
-        now = lock.read()
+        touched, now = lock.stamp() != stamp, lock.read()  # in this order: who lets go of it touches it too
         if not now:
             return now
-        if now != before or lock.stamp() != stamp:
+        if touched or now != before:
             raise in_use
     say(f"{shown} was in use {_named(held)}, of whom there was no sign for 2 minutes: taken over")
     return before

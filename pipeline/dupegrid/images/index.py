@@ -38,7 +38,7 @@ from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART, IMAGES
 from dupegrid.storage.tables import read_metadata, read_parts, read_table, write_table, write_tables
-from dupegrid.storage.unfinished import Missing, check_finished
+from dupegrid.storage.unfinished import check_finished
 
 _SHOWN: Final = ["path", "status", "error"]  # by who asks how far it is
 _ROWS_AT_ONCE: Final = 1 << 17  # of images.parquet in memory, some 50 MB: a row group of it
@@ -69,11 +69,8 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
         sources, reading = Sources.of(config), reading_of(config)
         task = partial(index_chunk, run_dir, current().token, sources, reading, config.file_timeout)
         aside = runtime.each(task, pending, advance)
-    check_finished(
-        run_dir,
-        "index",
-        [Missing("index", f"chunk {it.item}", thumbs.images_in(it.item), "pictures", it.problem) for it in aside],
-    )
+    missing = [(f"chunk {it.item}", thumbs.images_in(it.item), it.problem) for it in aside]
+    check_finished(run_dir, "index", "pictures", missing)
     forget_archives()
     parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
     _say_of_other_decoders(parts, reporter)

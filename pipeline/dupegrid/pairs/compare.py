@@ -45,7 +45,7 @@ from dupegrid.storage.hold import current
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.tables import read_metadata
-from dupegrid.storage.unfinished import Missing, check_finished
+from dupegrid.storage.unfinished import check_finished
 
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
 
@@ -88,8 +88,8 @@ def _check_finished(job: Job, aside: Sequence[SetAside]) -> None:
     missing = []
     for it in aside:
         i, j = map(int, it.item)
-        missing.append(Missing("compare", f"tile {i}, {j}", job.grid.pairs(i, j), "pairs", it.problem))
-    check_finished(job.run_dir, "compare", missing)
+        missing.append((f"tile {i}, {j}", job.grid.pairs(i, j), it.problem))
+    check_finished(job.run_dir, "compare", "pairs", missing)
 
 
 def compare_tile(job: Job, tile: Ints) -> int:

@@ -1,5 +1,6 @@
 """A run in the background: started, watched from elsewhere, stopped; what it may not be called with is said at once."""
 
+import errno
 import json
 import os
 import signal
@@ -108,6 +109,22 @@ def test_a_log_that_is_not_ours_is_left_alone(folder: Path) -> None:
             leftovers(folder / "run")
         (folder / "run/run.log").unlink()
     assert (folder / "mine").read_text() == "mine"
+
+
+def test_a_log_that_cannot_be_written_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, real = folder / "run/run.log", os.open
+
+    def opened(path: Any, *more: Any, **others: Any) -> int:
+        if os.fspath(path) == os.fspath(log) and more[0] & os.O_WRONLY:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *more, **others)
+
+    log.parent.mkdir()
+    monkeypatch.setattr(os, "open", opened)
+    words = ("run", "photos", "--out", "run", "--detach")
+    assert f"cannot write to {folder}/run: Permission denied; choose" in command(*words, cwd=folder).stderr
+    log.write_text("dupegrid 0 run, begun in spring\n")
+    assert f"cannot write to {log}: Permission denied; choose" in command(*words, cwd=folder).stderr
 
 
 def test_watching_what_nobody_is_at_is_its_status(folder: Path) -> None:

@@ -1,14 +1,16 @@
 """The model of what a run costs, held to runs that were measured, and to its page."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dupegrid
-from dupegrid.app.scale import Rates, scale, scale_table
+from dupegrid.app.scale import Rates, Scale, scale
 from dupegrid.core.errors import ConfigError
+from dupegrid.core.text import quantity, size_text
 from dupegrid.storage.arrays import Thumbs
 from tests.helpers.forks import command
 
@@ -51,6 +53,29 @@ def test_bytes_and_tasks_are_those_of_a_run(pictures: Path, tmp_path: Path) -> N
     arrays = [run.path / name for name in ("thumbs.zarr", "levels.zarr", "sorted.zarr")]
     stored = sum(file.stat().st_size for store in arrays for file in store.rglob("c.*"))
     assert stored / WITHIN <= model.disk_bytes - 300 * len(sizes) <= stored * WITHIN
+
+
+def scale_table(rows: Sequence[Scale]) -> str:
+    """Runs of several sizes as a table in Markdown, a column each."""
+    lines = {
+        "images": [f"{row.images:,}" for row in rows],
+        "pairs": [quantity(row.pairs) for row in rows],
+        "pairs left by the boxes": [quantity(row.pairs_left) for row in rows],
+        "tasks: index, compare": [f"{row.index_tasks:,}, {row.compare_tasks:,}" for row in rows],
+        "read of files": [size_text(row.bytes_read) for row in rows],
+        "read again to compare": [size_text(row.bytes_moved) for row in rows],
+        "on disk": [size_text(row.disk_bytes) for row in rows],
+        "memory: client": [size_text(row.client_bytes) for row in rows],
+        "memory: scheduler": [size_text(row.scheduler_bytes) for row in rows],
+        "memory: each worker": [size_text(row.worker_bytes) for row in rows],
+        "hours: index": [f"{row.index_hours:,.2f}" for row in rows],
+        "hours: compare": [f"{row.compare_hours:,.2f}" for row in rows],
+        "core-hours": [f"{row.core_hours:,.1f}" for row in rows],
+        "GPU-hours": [f"{row.gpu_hours:,.2f}" for row in rows],
+        "breaks first": [row.breaks_first or "nothing" for row in rows],
+    }
+    text = [f"| {name} | {' | '.join(values)} |" for name, values in lines.items()]
+    return "\n".join([text[0], "|---" * (len(rows) + 1) + "|", *text[1:]]) + "\n"
 
 
 def test_the_page_is_what_the_model_says() -> None:

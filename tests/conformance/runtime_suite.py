@@ -1,6 +1,7 @@
 """What every runtime keeps to, whoever computes: a module for each kind gives `runtime`, and inherits a suite."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -108,7 +109,8 @@ class RuntimeSuite:
             waited_until(lambda: len(list(tmp_path.iterdir())) >= count)  # in vain if fewer are at work
             return os.getpid(), threading.get_ident()
 
-        assert workers.workers == count
+        room = workers.room(None)
+        assert room.threads * room.processes == count
         assert len(set(results(workers, meet, range(count)))) == count
 
     @pytest.mark.parametrize("kind", [ConfigError, MemoryError])
@@ -175,6 +177,7 @@ class ProcessesSuite(RuntimeSuite):
     """Tests of one whose workers are other processes."""
 
     soon_s = 60
+    how_one_died = "died"
 
     def test_an_item_that_kills_its_workers_is_set_aside_and_the_others_are_done(self, workers: Runtime) -> None:
         def task(item: int) -> int:
@@ -185,6 +188,12 @@ class ProcessesSuite(RuntimeSuite):
         found: list[int] = []
         (aside,) = workers.each(task, range(9), found.append)
         assert aside.item == 3
-        assert "died" in aside.problem
+        assert re.search(self.how_one_died, aside.problem)
         assert "\n" not in aside.problem
         assert sorted(found) == [0, 1, 2, 4, 5, 6, 7, 8]
+
+
+class ClusterSuite(ProcessesSuite):
+    """Tests of one whose workers are those of a dask cluster."""
+
+    how_one_died = r"1 workers died while they were at it, the last one at tcp://127\.0\.0\.1:\d+, .* of memory"

@@ -6,7 +6,7 @@ from distributed import Client
 
 from dupegrid.core.runtime import runtime as open_runtime
 from tests.conformance.conftest import whole_cluster
-from tests.conformance.runtime_suite import WORKERS, Opened, ProcessesSuite, results
+from tests.conformance.runtime_suite import WORKERS, ClusterSuite, Opened, results
 from tests.helpers.tasks import blas_threads
 
 
@@ -21,7 +21,7 @@ def runtime(client: Client) -> Opened:
     return partial(open_runtime, "threads", client=client)
 
 
-class TestClient(ProcessesSuite):
+class TestClient(ClusterSuite):
     def test_it_stays_open_and_its_workers_as_they_were(self, runtime: Opened, client: Client) -> None:
         client.wait_for_workers(WORKERS, timeout=60)
         with runtime() as workers:

@@ -8,7 +8,7 @@ import distributed
 import pytest
 
 from dupegrid.core.runtime import runtime as open_runtime
-from tests.conformance.runtime_suite import WORKERS, Opened, ProcessesSuite
+from tests.conformance.runtime_suite import WORKERS, ClusterSuite, Opened
 from tests.helpers import forks  # noqa: F401  # which says what is imported before
 
 SETTINGS = {
@@ -24,5 +24,5 @@ def runtime() -> Iterator[Opened]:
         yield partial(open_runtime, "local", WORKERS)
 
 
-class TestLocal(ProcessesSuite):
+class TestLocal(ClusterSuite):
     pass

@@ -4,7 +4,7 @@ import pytest
 
 from dupegrid.core.runtime import runtime as open_runtime
 from tests.conformance.conftest import whole_cluster
-from tests.conformance.runtime_suite import Opened, ProcessesSuite
+from tests.conformance.runtime_suite import ClusterSuite, Opened
 
 
 @pytest.fixture(scope="module")
@@ -13,5 +13,5 @@ def runtime(address: str) -> Opened:
         return partial(open_runtime, address)
 
 
-class TestTcp(ProcessesSuite):
+class TestTcp(ClusterSuite):
     pass

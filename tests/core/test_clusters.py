@@ -6,7 +6,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dask
 import numpy as np
@@ -21,7 +21,6 @@ from dupegrid.core.dask_clients import Patience
 from dupegrid.core.dask_cluster import DaskCluster
 from dupegrid.core.dask_window import Answer, Window
 from dupegrid.core.errors import ConfigError, DupegridError
-from dupegrid.core.malloc import without_trimming
 from dupegrid.core.runtime import runtime, runtime_of
 from dupegrid.core.tasks import Answers, SetAside
 from tests.helpers.clusters import ROOT, dask_scheduler
@@ -72,6 +71,15 @@ def test_dasks_own_settings_are_respected(address: str) -> None:
     with dask.config.set({"scheduler": "single-threaded"}):
         assert opened(said) is None
     assert said == [f"the work is done by {name}, as dask's configuration says" for name in (address, "sync")]
+
+
+@pytest.mark.parametrize("name", ["scheduler-address", "scheduler"])
+def test_what_dask_is_told_and_cannot_be_used_here_is_said_in_a_line(name: str) -> None:
+    with (
+        dask.config.set({name: "gateway://host:8786"}),
+        pytest.raises(ConfigError, match=r"^scheduler is 'gateway://host:8786': use sync, .*$"),
+    ):
+        opened([])
 
 
 def test_a_scheduler_file_and_an_address_without_a_protocol(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -290,5 +298,25 @@ def test_a_scheduler_needs_no_dupegrid() -> None:
     window(Sent(1)).all_done(range(3), Answers(lambda _done: None))
 
 
-def test_decoders_and_our_workers_do_not_inherit_the_trimming() -> None:
-    assert without_trimming({"MALLOC_TRIM_THRESHOLD_": "65536", "PATH": "x"}) == {"PATH": "x"}
+@pytest.mark.parametrize("here", [0, 2])
+def test_a_first_worker_is_waited_for_with_a_task_that_needs_it(here: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some clusters start workers only where there is work."""
+
+    class Later(Workers):
+        asked: ClassVar[list[str]] = []
+
+        def submit(self, function: Any, *items: Any, key: str) -> "Later":
+            assert function(*items) == 1
+            self.asked.append(key.rpartition("-")[0])
+            self._workers |= Workers(("running", 1))._workers
+            return self
+
+        def release(self) -> None:
+            self.asked.append("released")
+
+    monkeypatch.setattr(dask_clients, "_ASK_EVERY_S", 0)
+    patience = Patience(Later(*[("running", 1)] * here), "tcp://x", str, None)  # type: ignore[arg-type]
+    Later.asked.clear()
+    patience.first_worker()
+    assert len(patience.addresses) == (here or 1)
+    assert Later.asked == ([] if here else ["first-worker", "released"])

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 from distributed import Client
@@ -24,6 +25,7 @@ import dupegrid
 from dupegrid.app.estimate import _product_rate
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
+from dupegrid.core.malloc import TRIM_VARIABLE
 from dupegrid.core.runtime import Runtime, runtime
 from dupegrid.storage.ours import LOCK
 from tests.conftest import save
@@ -243,8 +245,12 @@ def test_a_script_that_would_run_again_in_each_process_is_told_so(few: Path, tmp
         assert "'threads'" in line
 
 
-def test_a_local_cluster_listens_on_loopback_only() -> None:
-    with runtime("local", 2):
+def test_a_local_cluster_listens_on_loopback_only_and_its_workers_keep_their_memory() -> None:
+    trimming: list[str | None] = []
+    with runtime("local", 2) as workers:
+        workers.each(os.getenv, [TRIM_VARIABLE], trimming.append)
+        assert trimming == [None]
+        assert TRIM_VARIABLE in dask.config.get("distributed.nanny.pre-spawn-environ"), "dask would have them trim it"
         family = [*psutil.Process().children(recursive=True), psutil.Process()]
         sockets = [s for process in family for s in process.net_connections() if s.status == psutil.CONN_LISTEN]
         assert sockets

@@ -12,10 +12,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
 import dupegrid
+from dupegrid.core.malloc import TRIM_VARIABLE
 from dupegrid.images import sandbox
 from dupegrid.images.decoder import File
 from dupegrid.images.recipe import Decoded, Reading
@@ -118,6 +120,17 @@ def test_each_file_has_one_answer(tmp_path: Path) -> None:
     found = statuses(files(tmp_path, *range(40), b"", b"text"))
     assert [decoded.status for decoded in found] == ["ok"] * 40 + ["empty", "unidentified"]
     assert statuses([]) == []
+
+
+def test_a_decoder_does_not_inherit_what_makes_it_give_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "subprocess", subprocess)
+    monkeypatch.setenv(TRIM_VARIABLE, "65536")
+    monkeypatch.setenv("OF_THE_USER", "1")
+    decoder = sandbox._Process()
+    found = psutil.Process(decoder._process.pid).environ()
+    decoder.close()
+    assert TRIM_VARIABLE not in found
+    assert found["OF_THE_USER"] == "1"
 
 
 @pytest.mark.parametrize("how", [b"hang", b"sleep"])

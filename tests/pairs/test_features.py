@@ -10,7 +10,11 @@ import zarr
 
 import dupegrid
 from dupegrid.core.errors import ConfigError, DupegridError, UsageError
+from dupegrid.core.values import in_bytes
+from dupegrid.pairs import compare as compare_module
 from dupegrid.pairs import matrix as matrix_module
+from dupegrid.pairs.job import Job
+from dupegrid.pairs.strip import Strip
 from dupegrid.storage.arrays import Matrix
 from tests.conftest import picture, save
 from tests.helpers import reference
@@ -231,8 +235,23 @@ def test_explain_and_estimate_from_the_command_line(wide: dupegrid.Run, pictures
 
 
 @pytest.mark.parametrize("memory", ["1MB", "30MB", 10**9])
-def test_a_small_memory_makes_small_tiles_and_the_same_tables(
-    pictures: Path, tmp_path: Path, wide: dupegrid.Run, memory: object
+def test_threads_share_the_memory_and_what_they_hold_changes_no_table(
+    pictures: Path, tmp_path: Path, wide: dupegrid.Run, memory: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = dupegrid.run(pictures, out=tmp_path / "run", cutoff=3000, memory=memory, quiet=True)
+    """Threads are what is taken by default. A piece is so many whole blocks as fit, and one at least."""
+    held, blocks, read = [], [], compare_module.read_piece
+
+    def weighed(job: Job, rows: slice) -> Strip:
+        piece = read(job, rows)
+        arrays = [*piece.operands, *piece.lows, *piece.highs, *piece.heads, piece.ids, piece.cells]
+        held.append(sum(array.nbytes for array in arrays if array is not None))
+        blocks.append(len(piece.starts) - 1)
+        return piece
+
+    monkeypatch.setattr(compare_module, "_BLOCK", 4)
+    monkeypatch.setattr(compare_module, "read_piece", weighed)
+    run = dupegrid.run(pictures, out=tmp_path / "run", cutoff=3000, memory=memory, workers=16, quiet=True)
     assert run.matches == wide.matches
+    for size, count in zip(held, blocks, strict=True):
+        assert count == 1 or 4 * size <= in_bytes(memory) // 16
+    assert (len(held) > 1) == (memory == "1MB")

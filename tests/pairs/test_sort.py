@@ -29,7 +29,7 @@ def test_small_windows_give_the_same_order(tmp_path: Path, monkeypatch: pytest.M
     ids = whole[sort.ORDER][:, 0]
     assert sorted(ids.tolist()) == list(range(300))
     assert (np.diff(ids % 2) >= 0).all()
-    for name, size in (("_SLAB", 64), ("_WINDOW_BYTES", 1), ("_CHUNK", 100)):
+    for name, size in (("_SLAB", 64), ("WINDOW_BYTES", 1), ("_CHUNK", 100)):
         monkeypatch.setattr(sort, name, size)
     parts = sorted_arrays()
     assert parts.keys() == whole.keys()

@@ -19,6 +19,7 @@ from dupegrid.storage import lock as lock_module
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.lock import locked
+from dupegrid.storage.lock_file import stamp_of
 from tests.helpers.bucket import a_bucket
 from tests.helpers.tasks import waited_until
 
@@ -105,6 +106,11 @@ def test_a_sign_of_another_host_is_waited_for(place: Path) -> None:
     threading.Timer(1.2, lock.write_bytes, [b""]).start()
     with locked(place):
         pass
+    if isinstance(lock, BucketPath):
+        lock.write_bytes(entry(since="earlier"))
+        threading.Timer(1.2, lock.unlink).start()
+        with locked(place):
+            pass
 
 
 @pytest.mark.usefixtures("quick")
@@ -116,6 +122,31 @@ def test_the_holder_touches_its_lock(place: Path, monkeypatch: pytest.MonkeyPatc
         for _ in range(2):
             with pytest.raises(RunDirError, match="in use by process"), locked(place):
                 pass
+
+
+def test_whoever_watches_a_run_of_another_host_sees_its_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A touch is a sign that it is at it, whatever the clocks say; of a run that died there comes none."""
+    now, lock = 0.0, place / "lock"
+    monkeypatch.setattr(lock_module.time, "monotonic", lambda: now)
+    lock.write_bytes(entry())
+    if not isinstance(lock, BucketPath):
+        os.utime(lock, (1, 1))
+    stamps = iter([1, 1, 2, 2, 2, 2, 2])
+    monkeypatch.setattr(lock_module, "stamp_of", lambda _: next(stamps))
+    seen = []
+    for _ in lock_module.while_held(place):
+        seen.append(now)
+        now += 100 if len(seen) < 3 else 50
+    assert seen == [0, 100, 200, 250, 300]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_touch_changes_what_a_watcher_sees(place: Path) -> None:
+    assert stamp_of(place) is None
+    with locked(place):
+        before = stamp_of(place)
+        assert before is not None
+        waited_until(lambda: stamp_of(place) != before)
 
 
 @pytest.mark.usefixtures("quick")

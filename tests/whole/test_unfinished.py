@@ -12,6 +12,8 @@ import dupegrid
 from dupegrid.core.errors import StoreError, UnfinishedError
 from dupegrid.images import index as index_module
 from dupegrid.pairs import compare as compare_module
+from dupegrid.pairs import hashes as hashes_module
+from dupegrid.pairs import matrix as matrix_module
 from dupegrid.pairs import relations as relations_module
 from tests.conftest import save
 from tests.helpers.forks import command
@@ -120,11 +122,18 @@ def test_a_tile_that_fails_is_set_aside_and_the_command_says_it_in_a_line(
     assert dupegrid.status(out).missing == []
 
 
-def test_relations_that_fail_are_set_aside(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for k in range(0, 40, 2):
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        (tmp_path / f"photos/{k}.png").write_bytes((photos / f"{k:02d}.png").read_bytes())
-        save(tmp_path / f"photos/{k}.jpg", k // 2)
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 pairs of pictures whose files are not equal, and one more, so that the last chunk is not full."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for k in range(20):
+        for ending in ("png", "jpg"):
+            save(folder / f"{k}.{ending}", k)
+    save(folder / "more.png", 20)
+    return folder
+
+
+def test_relations_that_fail_are_set_aside(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {**SETTINGS, "out": tmp_path / "run", "relations": True}
 
     def tell(_job: Any, _number: int) -> int:
@@ -133,9 +142,41 @@ def test_relations_that_fail_are_set_aside(photos: Path, tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(relations_module, "tell", tell)
         with pytest.raises(UnfinishedError, match=r"relate: 20 pairs are missing, those of piece 0 \(RuntimeError"):
-            dupegrid.run(tmp_path / "photos", **settings)
-    run = dupegrid.run(tmp_path / "photos", **settings)
+            dupegrid.run(mixed, **settings)
+        left = dupegrid.open_run(tmp_path / "run")
+        assert (len(left.clusters), (left.path / "report.html").exists()) == (40, True), "all else is finished"
+        assert [piece.what for piece in dupegrid.status(left.path).missing] == ["piece 0"]
+        with pytest.raises(UnfinishedError, match="relate: 20 pairs"):
+            dupegrid.compare(left.path, quiet=True, retries=0)
+    run = dupegrid.run(mixed, **settings)
     assert len(run.relations) == len(run.matches)
+    assert dupegrid.status(run.path).missing == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "module", "task"),
+    [
+        ({"relations": True}, relations_module, "tell"),
+        ({"matrix": True}, matrix_module, "_store_chunk"),
+        ({"hash": "shift:4"}, hashes_module, "_hash_chunk"),
+    ],
+    ids=["relations", "matrix", "hash"],
+)
+def test_what_is_not_asked_for_any_more_is_not_missing(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: Any, module: Any, task: str
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("no luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, task, fails)
+        with pytest.raises(UnfinishedError):
+            dupegrid.run(mixed, out=tmp_path / "run", **SETTINGS, **flag)
+    missing = dupegrid.status(tmp_path / "run").missing
+    assert sum(piece.count for piece in missing) == {"relations": 20, "matrix": 1, "hash": 41}[next(iter(flag))]
+    run = dupegrid.run(mixed, out=tmp_path / "run", **SETTINGS)
+    assert dupegrid.status(run.path).missing == []
+    assert not (run.path / "unfinished.json").exists()
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b'{"made_by": "dupegrid", "missing": [{"what": 3}]}'])

@@ -50,7 +50,7 @@ def apply(run_dir: StrPath, *, dry_run: bool = False, quiet: bool = False, **opt
     named = options.get("quarantine")
     aside = None if named is None else _quarantine(named)
     careful = options.get("verify", False), options.get("stop_on_error", False)
-    with nullcontext() if dry_run else _on_disk(run_dir).run_dir.locked():
+    with nullcontext() if dry_run else _on_disk(run_dir).run_dir.locked(Terminal(quiet=quiet).say):
         run = _on_disk(run_dir)
         care = Care(dry_run, *careful, run.config.file_timeout, run.config.max_pixels)
         plan = _checked_plan(run)
@@ -91,7 +91,7 @@ def undo(
     """
     if sum((path is not None, last, action is not None)) > 1:
         raise UsageError("undo takes one of PATH, --last and --action: leave the others out")
-    with _on_disk(run_dir).run_dir.locked():
+    with _on_disk(run_dir).run_dir.locked(Terminal(quiet=quiet).say):
         run = _on_disk(run_dir)
         with writing(run.path) as journal:
             standing = [done for done in journal.acts.values() if done.is_standing or done.outcome is None]

@@ -10,20 +10,20 @@ from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.keywords import with_keywords
 from dupegrid.app.opening import absolute, open_run
-from dupegrid.app.out import check_out, known_config, versions, write_run_json
+from dupegrid.app.out import chosen_config, versions, with_paths, write_run_json
 from dupegrid.app.page import write_page
 from dupegrid.app.run import Run, number_of
 from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
 from dupegrid.app.watching import noting
 from dupegrid.core.config import changed, load_config, settings_of
-from dupegrid.core.errors import ConfigError, DamagedError, StoreError, UsageError
+from dupegrid.core.errors import DamagedError, StoreError, UnfinishedError, UsageError
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import Runtime, comparing, runtime_of
 from dupegrid.core.settings import CompareSettings, Settings
 from dupegrid.core.spawned import end_probe
 from dupegrid.core.text import shown
-from dupegrid.core.values import StrPath, StrPaths, Texts, flattened
+from dupegrid.core.values import StrPath, StrPaths, Texts
 from dupegrid.images.discover import Listing, discover, samples_of
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.levels import COARSE
@@ -77,8 +77,11 @@ def run(
             try:
                 _index(chosen, listing, workers, noted)
                 _compare(chosen, workers, noted)
+                unfinished = _relate(chosen, workers, noted)
                 _cluster(chosen)
                 write_page(chosen)
+                if unfinished:
+                    raise unfinished
                 return chosen
             except DamagedError as error:
                 damaged[error.file] += 1
@@ -142,6 +145,8 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
                 write_run_json(chosen.path, saved)
             _compare(chosen, workers, noted)
+            if unfinished := _relate(chosen, workers, noted):
+                raise unfinished
     return chosen
 
 
@@ -198,7 +203,7 @@ def estimate(
 
     With `images` it is of so many like those there, or without a folder like usual photos; `gpus` would compare.
     """
-    return reckon(load_config(config, None, **_with_paths(settings, folders)), images, gpus)
+    return reckon(load_config(config, None, **with_paths(settings, folders)), images, gpus)
 
 
 def _chosen(
@@ -207,19 +212,10 @@ def _chosen(
     """The run as it will be, and its files; nothing is written yet."""
     end_probe()
     run_dir = absolute(out)
-    before = known_config(run_dir)
-    chosen = load_config(config, before, **_with_paths(settings, folders))
-    check_out(run_dir, chosen, before)
+    chosen = chosen_config(folders, run_dir, config, settings)
     codes_of(chosen), hash_code(chosen.hash)  # a function that is none shows before the work begins
     with reporter.stage("list", None, "files") as advance:
         return Run(run_dir, chosen), discover(chosen, advance)
-
-
-def _with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:
-    """All settings of a call, the PATHs among them where some were given."""
-    if folders and "paths" in settings:
-        raise ConfigError("the PATHs are given twice, as arguments and as 'paths': leave one of the two out")
-    return {**settings, "paths": flattened(folders)} if folders else settings
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
@@ -254,8 +250,20 @@ def _compare(chosen: Run, here: Runtime, reporter: Reporter) -> None:
             remove(chosen.run_dir.matrix_zarr)
         if config.matrix:
             store_matrix(saved["fingerprint"], config, chosen.run_dir, workers, reporter)
-    if config.relations:
-        relate(config, chosen.run_dir, here, reporter)
+
+
+def _relate(chosen: Run, workers: Runtime, reporter: Reporter) -> UnfinishedError | None:
+    """Say how matches are related, where that is asked for; returns what to raise when all else of a run is done.
+
+    What was set aside before, also by a stage that is not asked for any more, is forgotten where nothing is now.
+    """
+    try:
+        if chosen.config.relations:
+            relate(chosen.config, chosen.run_dir, workers, reporter)
+    except UnfinishedError as error:
+        return error
+    remove(chosen.run_dir.unfinished)
+    return None
 
 
 def _cluster(chosen: Run) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -13,14 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from dupegrid.app.opening import absolute
-from dupegrid.app.out import check_out, known_config
-from dupegrid.core.config import load_config
+from dupegrid.app.out import chosen_config
 from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable, shown
 from dupegrid.results.answers import Answer
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.lock import holder
-from dupegrid.storage.ours import LOG, is_known
+from dupegrid.storage.ours import LOG, is_known, to_change
 
 _BEGINS_S: Final = 10.0  # at most: until it has its run directory, or has ended
 _LOOKS_EVERY_S: Final = 0.1
@@ -43,8 +41,7 @@ def detach(words: Sequence[str], out: str, paths: Sequence[str], config: str | N
     run_dir = absolute(out)
     if isinstance(run_dir, BucketPath):
         raise RunDirError("--detach keeps what the run says in its folder, and a bucket has none: leave it out")
-    before = known_config(run_dir)
-    check_out(run_dir, load_config(config, before, **settings, **({"paths": paths} if paths else {})), before)
+    chosen_config(paths, run_dir, config, settings)
     ends = words.index("--") if "--" in words else len(words)  # what follows are PATHs, whatever they are called
     log = _opened(run_dir)
     try:
@@ -71,23 +68,12 @@ def detach(words: Sequence[str], out: str, paths: Sequence[str], config: str | N
 
 
 def _opened(run_dir: Path) -> int:
-    """run.log, to be added to: only a regular file of one name that is ours by its content."""
+    """run.log, to be added to: only one that is ours by its content."""
     path = run_dir / LOG
-    strange = RunDirError(f"{shown(path)} is no file of dupegrid's: move it away, or choose another --out")
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(path, flags, 0o644)
-    except OSError as error:
-        if path.is_symlink() or path.exists():
-            raise strange from None
-        raise RunDirError(
-            f"cannot write to {shown(run_dir)}: {error.strerror}; choose a folder you can write to"
-        ) from None
-    status = os.fstat(descriptor)
-    if not (stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid() and is_known(path)):
+    descriptor = to_change(path, os.O_WRONLY | os.O_APPEND)
+    if not is_known(path):
         os.close(descriptor)
-        raise strange
+        raise RunDirError(f"{shown(path)} is no file of dupegrid's: move it away, or choose another --out")
     os.set_blocking(descriptor, True)
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     os.write(descriptor, f"dupegrid {version('dupegrid')} run, begun {now}\n".encode())

@@ -1,15 +1,13 @@
 """What a run would cost, before it is started: from a few seconds of decoding and multiplying here."""
 
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from dask.system import CPU_COUNT
 
 from dupegrid.app.scale import Rates, Scale, scale
@@ -25,7 +23,6 @@ from dupegrid.images.fetching import fetched
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.bounds import COMPONENTS
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
-from dupegrid.pairs.sort import sorted_shapes
 from dupegrid.results.answers import Answer
 from dupegrid.storage.schemas import FILES
 
@@ -51,7 +48,7 @@ class Estimate(Answer):
     pairs_per_s: int
     index_hours: float
     compare_hours_at_most: float
-    memory_bytes: int
+    memory_bytes: int  # of the process that needs most: the client, or each worker
     disk_bytes: int
     scale: Scale  # by the model of docs/scale.md, from these rates
 
@@ -75,7 +72,6 @@ def estimate(config: Config, images: int | None = None, gpus: int = 0) -> Estima
     rates = Rates(max(files_per_s / here, 1e-3), pairs_per_s / here, sizes // files if files else _USUAL_BYTES)
     model = scale(count, rates, workers, gpus, config.orientations, config.thumb)
     files_per_s, pairs_per_s = files_per_s * workers / here, pairs_per_s * workers / here / len(orientations)
-    sorted_bytes = _bytes(sorted_shapes(count, config.thumb, orientations))
     return Estimate(
         images=count,
         bytes_read=sizes if images is None else model.bytes_read,
@@ -84,14 +80,10 @@ def estimate(config: Config, images: int | None = None, gpus: int = 0) -> Estima
         pairs_per_s=round(pairs_per_s),
         index_hours=round(count / files_per_s / 3600, 4) if files_per_s else 0.0,
         compare_hours_at_most=round(model.pairs / pairs_per_s / 3600, 4),
-        memory_bytes=300_000_000 + 600 * count + sorted_bytes,
+        memory_bytes=max(model.client_bytes, model.worker_bytes),
         disk_bytes=model.disk_bytes,
         scale=model,
     )
-
-
-def _bytes(shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> int:
-    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
 
 
 def _decode_rate(listing: Listing, config: Config, workers: int) -> float:

@@ -1,7 +1,7 @@
 """Clusters as fast-diff-py gives them, and what of a run directory its `clean_up` removes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -55,10 +55,13 @@ def _with_facts(images: pa.Table, table: pa.Table) -> Iterator[tuple[dict[str, A
         yield row, path, {"filename": os.path.basename(path), "location": path, "path": path, **fact}
 
 
-def remove_run(run: Run, thumbs: bool, db: bool) -> None:
-    """Remove the thumbnails of a run, or all but these, or all, and its folder if that leaves it empty."""
+def remove_run(run: Run, thumbs: bool, db: bool, say: Callable[[str], object]) -> None:
+    """Remove the thumbnails of a run, or all but these, or all, and its folder if that leaves it empty.
+
+    `say` is told of a lock that is waited for.
+    """
     run_dir = run.run_dir
-    with run_dir.locked():
+    with run_dir.locked(say):
         if db and thumbs:
             run_dir.discard_from("index")
             remove(run_dir.run_json)

@@ -13,6 +13,7 @@ from dupegrid.app.fastdif_results import Clusters, as_dicts, remove_run, sets_as
 from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
 from dupegrid.app.state import status
+from dupegrid.app.terminal import Terminal
 from dupegrid.core.config import load_config
 from dupegrid.core.errors import ConfigError, RunDirError
 from dupegrid.core.settings import Settings
@@ -230,7 +231,7 @@ class FastDifPy:
     def clean_up(self, thumbs: bool = True, db: bool = True, config: bool = True) -> None:
         """Remove what was left, and nothing else: the thumbnails, the tables and the file of the options."""
         if self.config.p_root_dir_a is not None and (self.config.run_dir / "run.json").exists():
-            remove_run(open_run(self.config.run_dir), thumbs, db)
+            remove_run(open_run(self.config.run_dir), thumbs, db, Terminal(quiet=self._quiet).say)
         if config:
             self.config.remove_file()
 

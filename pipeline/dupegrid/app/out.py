@@ -1,21 +1,38 @@
 """Whether a folder may be written to as a run directory, and what run.json of an earlier run says of it; run.json."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dupegrid.app.opening import open_run
-from dupegrid.core.config import Config
-from dupegrid.core.errors import DamagedError, RunDirError
+from dupegrid.core.config import Config, load_config
+from dupegrid.core.errors import ConfigError, DamagedError, RunDirError
+from dupegrid.core.settings import Settings
 from dupegrid.core.text import printable, shown
+from dupegrid.core.values import StrPath, StrPaths, flattened
 from dupegrid.storage.ours import holds_stores, is_known, is_of_a_lock, leftovers
 from dupegrid.storage.tables import write_json
 
 
-def known_config(path: Path) -> Config | None:
+def with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:
+    """All settings of a call, the PATHs among them where some were given."""
+    if folders and "paths" in settings:
+        raise ConfigError("the PATHs are given twice, as arguments and as 'paths': leave one of the two out")
+    return {**settings, "paths": flattened(folders)} if folders else settings
+
+
+def chosen_config(folders: Sequence[StrPaths], run_dir: Path, file: StrPath | None, settings: Settings) -> Config:
+    """All settings of a run as it will be, those of an earlier one there among them. UsageError where it cannot be."""
+    before = _known_config(run_dir)
+    chosen = load_config(file, before, **with_paths(settings, folders))
+    _check_out(run_dir, chosen, before)
+    return chosen
+
+
+def _known_config(path: Path) -> Config | None:
     """The settings of an earlier run in a folder; None where there is none, or they are damaged.
 
     RunDirError where the folder is a run of another format, or holds a run.json that is not ours.
@@ -33,7 +50,7 @@ def known_config(path: Path) -> Config | None:
         return None
 
 
-def check_out(path: Path, config: Config, before: Config | None) -> None:
+def _check_out(path: Path, config: Config, before: Config | None) -> None:
     """Refuse an --out that would mix with other files, or with the thumbnails of other settings than `before`."""
     text, root = shown(path), config.root_around(path)
     if root is not None:

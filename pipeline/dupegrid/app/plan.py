@@ -14,6 +14,7 @@ from dupegrid.app.api import cluster
 from dupegrid.app.decide import is_of_decisions, take_decisions
 from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
+from dupegrid.app.terminal import Terminal
 from dupegrid.core.arrays import Bools
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
@@ -74,11 +75,11 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
     for name in options.keys() - PlanOptions.__annotations__.keys():
         raise UsageError(f"plan takes no {printable(name)!r}: there are {', '.join(PlanOptions.__annotations__)}")
     opened = run if isinstance(run, Run) else open_run(run)
-    with opened.run_dir.locked():
+    with opened.run_dir.locked(Terminal().say):
         take_decisions(opened.run_dir, options.get("decisions"))
     if options.get("threshold") is not None or not opened.is_clustered or not is_of_decisions(opened):
         cluster(opened.path, options.get("threshold"))
-    with opened.run_dir.locked():
+    with opened.run_dir.locked(Terminal().say):
         done = open_run(opened.path)
         table = _planned(done, action, options)
         write_table(done.run_dir.plan, table)

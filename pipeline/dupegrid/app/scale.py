@@ -1,18 +1,12 @@
 """What a run of any size costs, by a model: counts, bytes, memory, hours. Pure; docs/scale.md explains it."""
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from dupegrid.core.arrays import CHANNELS, CHOICES
-from dupegrid.core.text import quantity, size_text
-from dupegrid.images.levels import level_shapes
+from dupegrid.images.levels import bytes_of, level_shapes
 from dupegrid.pairs.grid import strip_side
-from dupegrid.pairs.sort import sorted_shapes
+from dupegrid.pairs.sort import WINDOW_BYTES, sorted_shapes
 from dupegrid.results.answers import Answer
 from dupegrid.storage.arrays import chunk_size
 
@@ -28,7 +22,6 @@ _ROW_BYTES: Final = 300  # of a file in all tables
 _START_BYTES: Final = 120_000_000  # a process with all libraries
 _TABLE_BYTES: Final = 500  # an image in memory: the listing, and the rows that clusters are made of
 _SORT_BYTES: Final = 250  # an image, beside a window of the sorted arrays
-_WINDOW_BYTES: Final = 1 << 29
 _WORKER_BYTES: Final = 160  # an image: facts 41, checksums 16, paths
 _TASK_BYTES: Final = 10_000  # in a scheduler
 _GOAL_BYTES: Final = 2_000_000_000
@@ -74,14 +67,14 @@ def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: 
     tiles, pairs = strips * (strips + 1) // 2, images * (images - 1) // 2
     first, share, power = _LEFT
     left = pairs * min(1.0, share * (max(1, images) / first) ** power * _LEFT_TURNED[orientations])
-    sorted_bytes = _bytes(sorted_shapes(images, thumb, turns))
-    stored_bytes = images * thumb * thumb * CHANNELS + _bytes(level_shapes(images, thumb))
+    sorted_bytes = bytes_of(sorted_shapes(images, thumb, turns))
+    stored_bytes = images * thumb * thumb * CHANNELS + bytes_of(level_shapes(images, thumb))
     index_tasks = -(-images // chunk_size(max(1, images), images * rates.file_bytes))
     index_s = images / (rates.images_per_s * workers)
     compare_s = (left / rates.pairs_per_s + images * _REFINED_S + tiles * _TILE_S) / workers
     if gpus:
         compare_s = (left / rates.device_pairs_per_s + images * _DEVICE_REFINED_S + tiles * _TILE_S) / gpus
-    sorting_bytes = _SORT_BYTES * images + min(sorted_bytes, _WINDOW_BYTES)
+    sorting_bytes = _SORT_BYTES * images + min(sorted_bytes, WINDOW_BYTES)
     sizes = {
         "client": _START_BYTES + max(_TABLE_BYTES * images, sorting_bytes),
         "scheduler": _START_BYTES + _TASK_BYTES * max(index_tasks, tiles),
@@ -108,30 +101,3 @@ def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: 
         gpu_hours=round(compare_s * gpus / 3600, 4),
         breaks_first=worst if over[worst] > 1 else "",
     )
-
-
-def scale_table(rows: Sequence[Scale]) -> str:
-    """Runs of several sizes as a table in Markdown, a column each."""
-    lines: Mapping[str, list[str]] = {
-        "images": [f"{row.images:,}" for row in rows],
-        "pairs": [quantity(row.pairs) for row in rows],
-        "pairs left by the boxes": [quantity(row.pairs_left) for row in rows],
-        "tasks: index, compare": [f"{row.index_tasks:,}, {row.compare_tasks:,}" for row in rows],
-        "read of files": [size_text(row.bytes_read) for row in rows],
-        "read again to compare": [size_text(row.bytes_moved) for row in rows],
-        "on disk": [size_text(row.disk_bytes) for row in rows],
-        "memory: client": [size_text(row.client_bytes) for row in rows],
-        "memory: scheduler": [size_text(row.scheduler_bytes) for row in rows],
-        "memory: each worker": [size_text(row.worker_bytes) for row in rows],
-        "hours: index": [f"{row.index_hours:,.2f}" for row in rows],
-        "hours: compare": [f"{row.compare_hours:,.2f}" for row in rows],
-        "core-hours": [f"{row.core_hours:,.1f}" for row in rows],
-        "GPU-hours": [f"{row.gpu_hours:,.2f}" for row in rows],
-        "breaks first": [row.breaks_first or "nothing" for row in rows],
-    }
-    text = [f"| {name} | {' | '.join(values)} |" for name, values in lines.items()]
-    return "\n".join([text[0], "|---" * (len(rows) + 1) + "|", *text[1:]]) + "\n"
-
-
-def _bytes(shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> int:
-    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())

@@ -23,8 +23,11 @@ def status(
     if watch:
         # Here, as it loads all that a run needs.
         watching = import_module("dupegrid.app.watching")
-        for event in watching.watched(run_dir, as_json):
-            say(event, [], as_json, indent=None)
+        if as_json:
+            for event in watching.events(run_dir):
+                say(event, [], as_json, indent=None)
+        else:
+            watching.show(run_dir)
     state = api.status(run_dir)
     say(state.as_dict(), status_lines(state), as_json, indent=None if watch else 2)
 

@@ -11,7 +11,7 @@ from dupegrid.core.errors import DupegridError
 from dupegrid.core.progress import Advance, Reporter
 from dupegrid.core.values import StrPath
 from dupegrid.storage.bucket import BucketPath
-from dupegrid.storage.lock import holder
+from dupegrid.storage.lock import while_held
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.tables import read_json, write_json
 
@@ -67,27 +67,20 @@ def noting(reporter: Reporter, run_dir: RunDir) -> Iterator[Noting]:
             run_dir.progress.unlink(missing_ok=True)
 
 
-def events(run_dir: RunDir) -> Iterator[dict[str, Any]]:
+def events(run_dir: StrPath) -> Iterator[dict[str, Any]]:
     """What a run notes, as it changes: stage, done, total and unit. Ends when the run does, or if there is none."""
-    before: dict[str, Any] = {}
-    while holder(run_dir.path):
-        now = _noted(run_dir)
+    watched, before = RunDir(absolute(run_dir)), dict[str, Any]()
+    for _ in while_held(watched.path):
+        now = _noted(watched)
         if now and now != before:
             yield now
             before = now
         time.sleep(_LOOKS_EVERY_S)
 
 
-def watched(run_dir: StrPath, as_events: bool) -> Iterator[dict[str, Any]]:
-    """Show a run of another process as it shows itself, a bar a stage, until it ends; or give its `events` instead."""
-    found = events(RunDir(absolute(run_dir)))
-    if as_events:
-        yield from found
-    else:
-        _shown(found, Terminal())
-
-
-def _shown(found: Iterator[dict[str, Any]], reporter: Reporter) -> None:
+def show(run_dir: StrPath) -> None:
+    """Show a run of another process as it shows itself, a bar a stage, until it ends."""
+    found, reporter = events(run_dir), Terminal()
     event = next(found, None)
     while event is not None:
         stage, done = event["stage"], event["done"]

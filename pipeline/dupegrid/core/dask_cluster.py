@@ -15,7 +15,7 @@ from dupegrid.core.dask_clients import Patience, dumps, this_worker
 from dupegrid.core.dask_window import Answer, Window
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.core.malloc import keep_memory
-from dupegrid.core.room import process_has
+from dupegrid.core.room import Room, process_has
 from dupegrid.core.sights import Places, Sight, as_expression, difference, look
 from dupegrid.core.tasks import Answers, Items, OnDone, SetAside, Task, attempted
 
@@ -33,6 +33,10 @@ class DaskCluster:
     def workers(self) -> int:
         """How many tasks can be at work at once, for now."""
         return sum(self._client.nthreads().values()) or 1
+
+    def room(self, setting_bytes: int | None) -> Room:
+        """The memory of tasks, for workers that do not say how much they have themselves."""
+        return Room(setting_bytes, threads=1, processes=self.workers)
 
     def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
         """ConfigError, naming the worker, where one has other versions than we or sees other files.

@@ -16,15 +16,16 @@ from dask.utils import funcname
 
 from dupegrid.core.arrays import gpus
 from dupegrid.core.blas import one_blas_thread
-from dupegrid.core.config import Config
+from dupegrid.core.config import Config, changed
 from dupegrid.core.dask_clients import Say, client_at, client_of, current_client, own_client, patience
 from dupegrid.core.dask_cluster import DaskCluster
 from dupegrid.core.dask_queues import queue_client
 from dupegrid.core.malloc import keep_memory
+from dupegrid.core.room import Room
 from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
 from dupegrid.core.start import without_pandas
 from dupegrid.core.tasks import Answers, Items, OnDone, SetAside, Task, attempted, collection, started
-from dupegrid.core.values import QUEUES, known_scheduler
+from dupegrid.core.values import QUEUES
 
 # Tasks at work are waited for so long after one of them has failed, and after a signal.
 _PATIENCE_S: Final = 10.0
@@ -39,9 +40,8 @@ _DASKS_NAMES: Final = {
 class Runtime(Protocol):
     """Does a task for each of many items on its workers, by dask."""
 
-    @property
-    def workers(self) -> int:
-        """How many tasks are at work at once."""
+    def room(self, setting_bytes: int | None) -> Room:
+        """The memory of tasks: threads share that of their process, and processes that of the machine."""
         ...
 
     def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
@@ -67,18 +67,18 @@ def runtime_of(config: Config, client: Any = None, say: Say = str) -> AbstractCo
         if client is not None:
             say(f"the work is done by the current dask client, at {client.scheduler.address}")
         else:
-            scheduler = _of_dasks_settings()
+            scheduler = _of_dasks_settings(config)
             if scheduler is not None:
                 say(f"the work is done by {scheduler}, as dask's configuration says")
     return runtime(scheduler or "threads", config.workers, client or None, config.retries, say)
 
 
-def _of_dasks_settings() -> str | None:
-    """The scheduler that dask's configuration or DASK_SCHEDULER_ADDRESS names."""
+def _of_dasks_settings(config: Config) -> str | None:
+    """The scheduler that dask's configuration or DASK_SCHEDULER_ADDRESS names. ConfigError where it is none."""
     named = dask.config.get("scheduler-address", None) or dask.config.get("scheduler", None)
     if not isinstance(named, str) or named in ("distributed", "dask.distributed"):
         return None
-    return known_scheduler(_DASKS_NAMES.get(named, named))
+    return changed(config, scheduler=_DASKS_NAMES.get(named, named)).scheduler
 
 
 @contextmanager
@@ -182,6 +182,9 @@ class _Local:
         self._retries = retries
         self._pool = pool
 
+    def room(self, setting_bytes: int | None) -> Room:
+        return Room(setting_bytes, threads=self.workers, processes=1)
+
     def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
         """Nothing: they see what this process sees."""
 
@@ -217,6 +220,9 @@ class _Processes(_Local):
         self._opened = stack.enter_context(ExitStack())
         super().__init__(self._get_of_a_pool, count, retries)
         self._start()
+
+    def room(self, setting_bytes: int | None) -> Room:
+        return Room(setting_bytes, threads=1, processes=self.workers)
 
     def each(self, task: Task, items: Items, on_done: OnDone) -> list[SetAside]:
         answers = Answers(on_done)

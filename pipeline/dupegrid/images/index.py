@@ -38,7 +38,7 @@ from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART, IMAGES
 from dupegrid.storage.tables import read_metadata, read_parts, read_table, write_table, write_tables
-from dupegrid.storage.unfinished import Missing, check_finished
+from dupegrid.storage.unfinished import check_finished
 
 _SHOWN: Final = ["path", "status", "error"]  # by who asks how far it is
 _ROWS_AT_ONCE: Final = 1 << 17  # of images.parquet in memory, some 50 MB: a row group of it
@@ -61,7 +61,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     """
     files, thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
     pending = _pending(run_dir, files, thumbs, config)
-    done_files = len(thumbs) - sum(_files_in(thumbs, k) for k in pending)
+    done_files = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
     if pending and run_dir.images.is_file():
         run_dir.images.replace(run_dir.images_before)
     run_dir.renew()
@@ -69,11 +69,8 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
         sources, reading = Sources.of(config), reading_of(config)
         task = partial(index_chunk, run_dir, current().token, sources, reading, config.file_timeout)
         aside = runtime.each(task, pending, advance)
-    check_finished(
-        run_dir,
-        "index",
-        [Missing("index", f"chunk {it.item}", _files_in(thumbs, it.item), "pictures", it.problem) for it in aside],
-    )
+    missing = [(f"chunk {it.item}", thumbs.images_in(it.item), it.problem) for it in aside]
+    check_finished(run_dir, "index", "pictures", missing)
     forget_archives()
     parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
     _say_of_other_decoders(parts, reporter)
@@ -110,7 +107,7 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
     if stored_key(run_dir.thumbs_zarr) is None:
         return Progress(0, 0, IMAGE_PART.empty_table().select(_SHOWN))
     files, thumbs = read_table(run_dir.files, FILES), run_dir.thumbs()
-    done = len(thumbs) - sum(_files_in(thumbs, k) for k in _pending(run_dir, files, thumbs, config, again=False))
+    done = len(thumbs) - sum(thumbs.images_in(k) for k in _pending(run_dir, files, thumbs, config, again=False))
     return Progress(done, len(thumbs), read_table(run_dir.parts, IMAGE_PART, _SHOWN))
 
 
@@ -245,7 +242,3 @@ def _rows_key(run_dir: RunDir, number: int, facts: Mapping[str, str]) -> str:
     if "rows" not in facts:
         raise DamagedError(run_dir.part(number), "what it says of its rows cannot be read")
     return facts["rows"]
-
-
-def _files_in(thumbs: Thumbs, chunk: int) -> int:
-    return min(thumbs.chunk, len(thumbs) - chunk * thumbs.chunk)

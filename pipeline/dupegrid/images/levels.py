@@ -4,6 +4,7 @@ pairs/bounds.py says what they bound. levels.zarr holds two arrays of them: `COA
 `FINE`, of which single rows are.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -46,6 +47,11 @@ def level_shapes(images: int, side: int) -> Shapes:
     if finest > coarse:
         shapes[FINE] = ((images, finest * finest * CHANNELS), cell_dtype(side, finest))
     return shapes
+
+
+def bytes_of(shapes: Shapes) -> int:
+    """What arrays of these shapes and dtypes take together."""
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
 
 
 def stored_levels(thumbs: Pixels) -> dict[str, Cells]:

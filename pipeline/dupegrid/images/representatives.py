@@ -90,7 +90,8 @@ def file_names(images: pa.Table, keys: Sequence[str] = ()) -> tuple[Ints, Ints]:
         name, *others = sorted(ids, key=lambda id: (kinds[id] == "symbolic", id))
         others = [id for id in others if kinds[id] == "symbolic" or kinds[id] == kinds[name] == "hard"]
         goes_by[others] = name
-        lowest[[id for id in (name, *others) if id != min(name, *others)]] = min(name, *others) if others else -1
+        least = min([name, *others])
+        lowest[[id for id in (name, *others) if id != least]] = least
     return goes_by, lowest
 
 

@@ -45,7 +45,7 @@ from dupegrid.storage.hold import current
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.tables import read_metadata
-from dupegrid.storage.unfinished import Missing, check_finished
+from dupegrid.storage.unfinished import check_finished
 
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
 
@@ -59,7 +59,7 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     if ask.metric == FILTERED:
         settled = settle(run_dir, facts.live, config, alike, pairs)
     with reporter.stage("sort", len(facts.live), "images") as advance:
-        job = _laid_out(ask, config, run_dir, runtime.workers, settled)
+        job = _laid_out(ask, config, run_dir, runtime.room(config.memory), settled)
         advance(len(facts.live))
     layout = fingerprint(job.grid.bounds, job.grid.settled_from, job.order_key)
     job = replace(job, key=fingerprint(pairs, layout), token=current().token)
@@ -88,8 +88,8 @@ def _check_finished(job: Job, aside: Sequence[SetAside]) -> None:
     missing = []
     for it in aside:
         i, j = map(int, it.item)
-        missing.append(Missing("compare", f"tile {i}, {j}", job.grid.pairs(i, j), "pairs", it.problem))
-    check_finished(job.run_dir, "compare", missing)
+        missing.append((f"tile {i}, {j}", job.grid.pairs(i, j), it.problem))
+    check_finished(job.run_dir, "compare", "pairs", missing)
 
 
 def compare_tile(job: Job, tile: Ints) -> int:
@@ -142,7 +142,7 @@ def tiles_done(run_dir: RunDir, pairs: str) -> tuple[set[tuple[int, int]], Tiles
     return _done(run_dir, tiles, fingerprint(pairs, layout)), tiles
 
 
-def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: Bools) -> Job:
+def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bools) -> Job:
     """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids."""
     facts, filters, orientations = read_facts(run_dir), Filters.of(config), CHOICES[ask.orientations]
     live, limit = len(facts.live), sse_limit(ask.cutoff, config.values_per_thumb)
@@ -172,7 +172,7 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, workers: int, settled: 
         norm,
         orientations,
         filters,
-        _room(config, workers),
+        room,
         order_key,
         device=device_of(config),
     )
@@ -241,9 +241,3 @@ def _counts(job: Job, pairs: str, tiles: Tiles, facts: Facts, settled: Ints) -> 
     decided |= {"identical": identical, "earlier": earlier}
     matches = counts["matches"] + collapsed_matches(job.run_dir) + adopted_matches(job.run_dir, pairs)
     return {"pairs": {"total": total, **decided}, "tiles": len(job.grid.tiles()), "matches": matches}
-
-
-def _room(config: Config, workers: int) -> Room:
-    """The memory of tasks: threads share that of this process, and processes that of the machine."""
-    in_threads = config.scheduler in ("sync", "threads", "gpu")
-    return Room(config.memory, workers if in_threads else 1, 1 if in_threads else workers)

@@ -23,7 +23,7 @@ from dupegrid.pairs.metric import code_of, load_function, said
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import HASHES, IMAGES
 from dupegrid.storage.tables import read_metadata, read_table, row_count, write_table
-from dupegrid.storage.unfinished import Missing, check_finished
+from dupegrid.storage.unfinished import check_finished
 
 _SHIFT: Final = "shift:"
 _KNOWN: Final = "use shift:4 (-7 to 7) or package.module:function"
@@ -65,8 +65,8 @@ def make_hashes(name: str, run_dir: RunDir, runtime: Runtime, reporter: Reporter
             advance(len(found[1]))
 
         aside = runtime.each(partial(_hash_chunk, run_dir, name), list(range(-(-count // thumbs.chunk))), done)
-    missing = [Missing("hash", f"chunk {it.item}", thumbs.chunk, "pictures", it.problem) for it in aside]
-    check_finished(run_dir, "hash", missing)
+    missing = [(f"chunk {it.item}", thumbs.images_in(it.item), it.problem) for it in aside]
+    check_finished(run_dir, "hash", "pictures", missing)
     table = pa.concat_tables([HASHES.empty_table(), *(chunks[number] for number in sorted(chunks))])
     write_table(run_dir.hashes, table, facts)
     run_dir.renew()

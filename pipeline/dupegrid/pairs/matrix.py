@@ -25,7 +25,7 @@ from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.unfinished import Missing, check_finished
+from dupegrid.storage.unfinished import check_finished
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -101,8 +101,8 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
             _store_chunk, run_dir, current().token, CHOICES[config.orientations], device_of(config) or "numpy"
         )
         aside = runtime.each(task, np.array(pending, np.int64), advance)
-    missing = [Missing("matrix", "chunk {}, {}".format(*it.item), 1, "chunks", it.problem) for it in aside]
-    check_finished(run_dir, "matrix", missing)
+    missing = [("chunk {}, {}".format(*it.item), 1, it.problem) for it in aside]
+    check_finished(run_dir, "matrix", "chunks", missing)
 
 
 def _room_bytes(path: Path) -> float:

@@ -41,7 +41,7 @@ from dupegrid.storage.ours import parts_in, remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, RELATIONS, RELATIONS_TABLE
 from dupegrid.storage.tables import read_metadata, read_table, write_table
-from dupegrid.storage.unfinished import Missing, check_finished
+from dupegrid.storage.unfinished import check_finished
 
 _MOST_PIXELS: Final = 100_000_000  # of a picture; one takes 300 to 400 MB
 _BLOCK_PIXELS: Final = 40_000_000  # of the pictures of a block, unless it is of one
@@ -102,8 +102,8 @@ def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     with reporter.stage("relate", len(plan.a), "pairs", done) as advance:
         aside = runtime.each(partial(tell, job), pending, advance)
     forget_archives()
-    missing = [Missing("relate", f"piece {it.item}", sizes[it.item], "pairs", it.problem) for it in aside]
-    check_finished(run_dir, "relate", missing)
+    missing = [(f"piece {it.item}", sizes[it.item], it.problem) for it in aside]
+    check_finished(run_dir, "relate", "pairs", missing)
     told = [f"{count:,} {word}" for word, count in told_so_far(run_dir).items()]
     reporter.say("relate: " + (", ".join(told) or "no matches"))
 

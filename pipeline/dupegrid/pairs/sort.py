@@ -1,7 +1,6 @@
 """Put like images beside like: levels.zarr -> sorted.zarr, the order and what the first filters need."""
 
 import hashlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +15,7 @@ from dupegrid.images.levels import (
     Cells,
     Checks,
     Shapes,
+    bytes_of,
     cell_dtype,
     first_level,
     levels,
@@ -23,7 +23,7 @@ from dupegrid.images.levels import (
     second_level,
 )
 from dupegrid.pairs.ask import read_facts
-from dupegrid.pairs.bounds import COMPONENTS, HEADS, SAMPLE, Projection, heads, median_splits
+from dupegrid.pairs.bounds import COMPONENTS, HEADS, Projection, heads, median_splits
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.storage.arrays import Arrays, stored_key
 from dupegrid.storage.run_dir import RunDir
@@ -31,8 +31,9 @@ from dupegrid.storage.run_dir import RunDir
 ORDER: Final = "order"  # in sorted.zarr: of each image its id and the `row_checks`, all as int64
 _CHUNK: Final = 8192
 _SAMPLE: Final = 512
+_FITTED_TO: Final = 5_000  # images that components are found by, at least, where there are so many
 _SLAB: Final = 1 << 16  # images read at a time: 25 MB
-_WINDOW_BYTES: Final = 1 << 29  # written at a time: those of a million images, and all are read once for each
+WINDOW_BYTES: Final = 1 << 29  # written at a time: those of a million images, and all are read once for each
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,17 @@ def _written(
 ) -> Arrays:
     """A slab of images is read at a time: once for the order, then once for each window of it.
 
-    So some 60 bytes an image are held, and one window, however many images there are.
+    So some 250 bytes an image are held, and one window, however many images there are.
     """
     ids = read_facts(run_dir).live
-    sample = run_dir.levels().take(COARSE, ids[:: max(1, len(ids) // SAMPLE)])
+    sample = run_dir.levels().take(COARSE, ids[:: max(1, len(ids) // _FITTED_TO)])
     projection, slabs = Projection.fit(first_level(sample, side), side), _Slabs(run_dir, ids)
     order, starts = median_splits(_heads(slabs, projection), groups, block)
     chunks = max(1, -(-len(ids) // _CHUNK))
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
     shapes, largest = sorted_shapes(len(ids), side, orientations), 0.0
     store = Arrays.create(run_dir.sorted_zarr, shapes, chunk)
-    row_bytes = sum(math.prod(shape[1:]) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
-    window = max(1, _WINDOW_BYTES // row_bytes // chunk) * chunk
+    window = max(1, WINDOW_BYTES // bytes_of(sorted_shapes(1, side, orientations)) // chunk) * chunk
     for start in range(0, len(order), window):
         largest = max(largest, _write_window(store, start, slabs, order[start : start + window], projection))
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()

@@ -56,6 +56,10 @@ class Thumbs:
         """How many chunks a complete store holds."""
         return -(-len(self) // self.chunk)
 
+    def images_in(self, number: int) -> int:
+        """Of how many images chunk `number` is: fewer in the last one."""
+        return min(self.chunk, len(self) - number * self.chunk)
+
     def check_whole(self) -> None:
         """StoreError unless every chunk exists: a missing one would be read as black pictures."""
         missing = self.chunks - len(self.done())

@@ -20,7 +20,7 @@ from typing import Any, Final
 from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
 from dupegrid.storage.hold import ENTRY_BYTES, Hold, writing_for
-from dupegrid.storage.lock_file import LockFile, LockObject, lock_of
+from dupegrid.storage.lock_file import LockFile, LockObject, lock_of, stamp_of
 from dupegrid.storage.ours import LOCK, leftovers, opened, remove
 
 _KEYS: Final = {"host", "pid", "since", "token"}
@@ -31,12 +31,8 @@ _SETTLES_S: Final = 1.0  # where nothing but the lock's content says who was fir
 _ENTRY_BYTES: Final = 512  # all entries are as long: of two that are written at once, one is left
 
 
-def _say_nothing(_line: str) -> None:
-    pass
-
-
 @contextmanager
-def locked(run_dir: Path, say: Callable[[str], None] = _say_nothing) -> Iterator[Hold]:
+def locked(run_dir: Path, say: Callable[[str], object] = str) -> Iterator[Hold]:
     """Hold the lock of a run directory, which is made if need be; what is written meanwhile goes to that hold only.
 
     RunDirError, naming the holder, if another run has it, or naming the place, if something that is not ours is at a
@@ -63,6 +59,22 @@ def locked(run_dir: Path, say: Callable[[str], None] = _say_nothing) -> Iterator
         _let_go(lock, data)
 
 
+def while_held(run_dir: Path) -> Iterator[None]:
+    """Yields for as long as a run has a run directory, to whoever looks again and again: until it ends.
+
+    One on another host is over where its lock was not touched for 2 minutes, by the clock here, as a reader can ask the
+    file system for no time.
+    """
+    stamp, since_s = None, time.monotonic()
+    while held := holder(run_dir):
+        now = stamp_of(run_dir)
+        if now != stamp:
+            stamp, since_s = now, time.monotonic()
+        elif held.get("host") != socket.gethostname() and time.monotonic() - since_s >= _OVER_AFTER_S:
+            return
+        yield
+
+
 def holder(run_dir: Path) -> dict[str, Any] | None:
     """What the lock says of the run that has a run directory: host, pid, since. None where nobody has it."""
     try:
@@ -74,7 +86,7 @@ def holder(run_dir: Path) -> dict[str, Any] | None:
     return None if over else held
 
 
-def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], None]) -> bytes | None:
+def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], object]) -> bytes | None:
     """What the lock holds when nobody has it any more; RunDirError if somebody does, or if it is none of ours."""
     shown, before = printable(str(run_dir)), lock.read()
     held = _entry(before or b"")
@@ -91,17 +103,17 @@ def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], N
         raise in_use
     if not held or (here and (lock.tells_of_processes or not _is_alive(held.get("pid")))):
         return before
-    silent_s, since_s, waits = lock.age_s(), time.monotonic(), False
-    while silent_s + time.monotonic() - since_s < _OVER_AFTER_S:
+    stamp, silent_s, since_s = lock.stamp(), lock.age_s(), time.monotonic()
+    if silent_s < _OVER_AFTER_S:
         if here:
             raise in_use
-        if not waits:
-            say(f"{shown} was in use {_named(held)}: waiting whether there is a sign of it, for 2 minutes at most")
-            waits, stamp = True, lock.stamp()
+        say(f"{shown} was in use {_named(held)}: waiting whether there is a sign of it, for 2 minutes at most")
+    while silent_s + time.monotonic() - since_s < _OVER_AFTER_S:
         time.sleep(_LOOKS_EVERY_S)
-        if lock.read() != before or lock.stamp() != stamp:
-            if not lock.read():
-                return b""
+        touched, now = lock.stamp() != stamp, lock.read()  # in this order: who lets go of it touches it too
+        if not now:
+            return now
+        if touched or now != before:
             raise in_use
     say(f"{shown} was in use {_named(held)}, of whom there was no sign for 2 minutes: taken over")
     return before

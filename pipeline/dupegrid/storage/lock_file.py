@@ -3,18 +3,17 @@
 import errno
 import fcntl
 import os
-import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
-from dupegrid.core.errors import RunDirError
+from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import ENTRY_BYTES
-from dupegrid.storage.ours import LOCK
+from dupegrid.storage.ours import LOCK, to_change
 
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # Lustre without flock says ENOSYS
 
@@ -85,18 +84,30 @@ class LockObject:
         """Say that its holder is alive, if it holds `data`; whether it does."""
         return self._object.write_if(data, data)
 
-    def stamp(self) -> float:
-        """Another one whenever it was touched."""
-        return self._object.modified_s()
+    def stamp(self) -> float | None:
+        """Another one whenever it was touched; None where there is none."""
+        try:
+            return self._object.modified_s()
+        except FileNotFoundError:
+            return None
 
     def age_s(self) -> float:
         """For how long it was not touched, by the clock of the bucket: that of an object which is made for it."""
         probe = self._run_dir / f".run.json.{uuid.uuid4().hex}"
         probe.write_bytes(b"")
         try:
-            return probe.modified_s() - self.stamp()
+            return probe.modified_s() - self._object.modified_s()
         finally:
             probe.unlink()
+
+
+def stamp_of(run_dir: Path) -> float | None:
+    """Another one whenever the lock of a run directory was touched; None where there is none. Changes nothing."""
+    lock = run_dir / LOCK
+    try:
+        return lock.modified_s() if isinstance(lock, BucketPath) else lock.lstat().st_mtime_ns
+    except (OSError, DupegridError):
+        return None
 
 
 def lock_of(run_dir: Path) -> AbstractContextManager[LockFile | LockObject]:
@@ -106,21 +117,8 @@ def lock_of(run_dir: Path) -> AbstractContextManager[LockFile | LockObject]:
 
 @contextmanager
 def _opened(run_dir: Path) -> Iterator[LockFile]:
-    shown, flags = printable(str(run_dir / LOCK)), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    strange = RunDirError(f"{shown} is no file of dupegrid's: move it away, or choose another --out")
+    descriptor = to_change(run_dir / LOCK, os.O_RDWR)
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run_dir / LOCK, flags, 0o644)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise strange from None
-        raise RunDirError(
-            f"cannot write to {printable(str(run_dir))}: {error.strerror}; choose a folder you can write to"
-        ) from None
-    try:
-        status = os.fstat(descriptor)
-        if not (stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid()):
-            raise strange
         yield LockFile(descriptor, run_dir, _has_it(descriptor, run_dir))
     finally:
         with suppress(OSError):

@@ -6,6 +6,7 @@ folder is left alone.
 """
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -72,6 +73,7 @@ _SIGNS: Final = {
     ".html": re.compile(rb'<meta name="generator" content="dupegrid">'),
     ".png": re.compile(rb"Software\x00dupegrid"),
 }
+_SIGNED: Final = (".json", ".parquet", ".html", ".log")
 _ZARR: Final = re.compile(rb'\{\s*"(shape|attributes|zarr_format|node_type)"')  # how one begins
 _EDGE_BYTES: Final = 1 << 14  # of a file, at either end
 
@@ -96,6 +98,23 @@ def opened(path: Path) -> IO[bytes]:
 def to_write(path: str | Path, flags: int) -> int:
     """A descriptor of a file that was not there before, an opener for `open`."""
     return os.open(path, flags | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+
+
+def to_change(path: Path, flags: int) -> int:
+    """A descriptor of a file of one name that belongs to us, made if need be. RunDirError where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise _refused(path, "is no file of dupegrid's") from None
+        shown = printable(str(path if os.path.lexists(path) else path.parent))
+        raise RunDirError(f"cannot write to {shown}: {error.strerror}; choose a folder you can write to") from None
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid():
+        return descriptor
+    os.close(descriptor)
+    raise _refused(path, "is no file of dupegrid's")
 
 
 def refuse_links(run_dir: Path) -> None:
@@ -129,11 +148,7 @@ def leftovers(run_dir: Path) -> list[Path]:
             continue
         if "/" not in place and entry.stat(follow_symlinks=False).st_uid != os.geteuid():
             raise _refused(entry.path, "belongs to another user")
-        if (
-            place.endswith((".json", ".parquet", ".html", ".log"))
-            and entry.is_file()
-            and not is_known(Path(entry.path))
-        ):
+        if place.endswith(_SIGNED) and entry.is_file() and not is_known(Path(entry.path)):
             raise _refused(entry.path, "was not written by dupegrid")
     return found
 

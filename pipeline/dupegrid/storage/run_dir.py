@@ -214,7 +214,7 @@ class RunDir:
         if stage == "index":  # of the later ones nothing stays open that is not made anew
             self.renew()
 
-    def locked(self, say: Callable[[str], None] = lambda _line: None) -> AbstractContextManager[Hold]:
+    def locked(self, say: Callable[[str], object]) -> AbstractContextManager[Hold]:
         """The lock of the run directory (lock.py); `say` is told where that of a dead run is taken over."""
         return locked(self.path, say)
 

@@ -23,8 +23,12 @@ class Missing:
     problem: str
 
 
-def check_finished(run_dir: RunDir, stage: str, missing: Sequence[Missing]) -> None:
-    """Write down what is missing of a stage, or that nothing is any more. UnfinishedError where something is."""
+def check_finished(run_dir: RunDir, stage: str, unit: str, aside: Sequence[tuple[str, int, str]]) -> None:
+    """Write down what is missing of a stage, or that nothing is any more. UnfinishedError where something is.
+
+    `aside` are the pieces that were set aside, as in `Missing`: what, of how many of a unit, and the problem.
+    """
+    missing = [Missing(stage, what, count, unit, problem) for what, count, problem in aside]
     if not missing:
         if any(piece.stage == stage for piece in missing_in(run_dir)):
             remove(run_dir.unfinished)
@@ -33,7 +37,7 @@ def check_finished(run_dir: RunDir, stage: str, missing: Sequence[Missing]) -> N
     first, more = missing[0], len(missing) - 1
     others = f", and {more:,} more like it ('dupegrid status' lists them)" if more else ""
     raise UnfinishedError(
-        f"{stage}: {sum(piece.count for piece in missing):,} {first.unit} are missing, those of {first.what} "
+        f"{stage}: {sum(piece.count for piece in missing):,} {unit} are missing, those of {first.what} "
         f"({first.problem[:_LONGEST]}){others}; all else is finished: run the same command again to go on there"
     )
 

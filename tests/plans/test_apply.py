@@ -432,7 +432,7 @@ def test_another_volume_is_refused_or_copied_to(run: dupegrid.Run, tmp_path: Pat
 
 def test_two_applies_at_once_and_a_journal_that_is_not_ours(run: dupegrid.Run, tmp_path: Path) -> None:
     planned(run)
-    with run.run_dir.locked(), pytest.raises(RunDirError, match="is in use"):
+    with run.run_dir.locked(str), pytest.raises(RunDirError, match="is in use"):
         dupegrid.apply(run, **QUIET)
     mine, path = tmp_path / "mine.txt", run.path / "journal.jsonl"
     mine.write_text("mine")

@@ -23,6 +23,7 @@ _A_WORKER: Final = 4  # of these, for each thread, before it is known how long a
 _MOST_TASKS: Final = 16_384  # about, in one stage: each takes the scheduler 10 kB to its end
 _AHEAD: Final = 100  # failures that wait for all others to be finished first
 _LOOK_EVERY_S: Final = 5.0
+_DONE_AGAIN_S: Final = 0.1
 
 
 class Answer(NamedTuple):
@@ -70,8 +71,9 @@ class Window:
         self._fill()
         while self._at:
             futures = self._some_ended()
-            if any(future.status not in ("finished", "error") for future in futures):
+            if any(future.status == "cancelled" for future in futures):
                 raise CancelledError  # by whoever lost the scheduler; nothing can be asked of it
+            futures = self._without_lost(futures)
             finished = [future for future in futures if future.status == "finished"]
             results = iter(self._client.gather(finished)) if finished else iter(())
             for future in futures:
@@ -84,6 +86,15 @@ class Window:
                     return fatal
             self._fill()
         return None
+
+    def _without_lost(self, futures: list[Any]) -> list[Any]:
+        """Those futures whose result is there still: where a worker died since, it is done again."""
+        there = [future for future in futures if future.status in ("finished", "error")]
+        if len(there) < len(futures):
+            time.sleep(_DONE_AGAIN_S)
+            for future in set(futures).difference(there):
+                self._ended.put(future)
+        return there
 
     def _some_ended(self) -> list[Any]:
         """Futures that have ended, at least one; looks after the workers while it waits."""

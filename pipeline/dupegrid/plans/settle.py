@@ -208,6 +208,8 @@ def _link_back(done: Done, place: Place) -> bool:
             link.unlink()
     if unfinished.status() is not None:
         unfinished.unlink()
+    if link.status() is not None:  # another file has come to its place since: nothing was put back
+        return False
     return place.status() is not None and not is_link(place, done)
 
 

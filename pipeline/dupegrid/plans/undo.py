@@ -99,6 +99,8 @@ def _link_replaced(done: Done, place: Place, journal: Journal, roots: Roots) -> 
         unfinished = place.beside(COPY % done.id.encode())
         copy(source, unfinished, was, was["hash"])
     link = place.beside(LINK % done.id.encode())
+    if is_link(link, done):  # of an undo that was stopped
+        link.unlink()
     if here is not None:
         move(place, link)
     move(unfinished, place)

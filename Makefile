@@ -22,14 +22,14 @@ test: $(VENV)/.dev
 
 test-crash: $(VENV)/.dev
 	$(BIN)/python -m tests.helpers.crash
-	DUPEGRID_KILLS=20 DUPEGRID_LONG=1 $(BIN)/python -m pytest tests/whole/test_bucket.py tests/whole/test_incremental.py tests/whole/test_resume.py tests/images/test_layout.py
+	DUPEGRID_KILLS=20 DUPEGRID_LONG=1 $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/whole/test_bucket.py tests/whole/test_incremental.py tests/whole/test_resume.py tests/images/test_layout.py
 
 # apply and undo: killed at every call and at random moments, and 1,000 collections that live.
 test-apply: $(VENV)/.dev
 	DUPEGRID_LONG=1 $(BIN)/python -m pytest -s -o faulthandler_timeout=0 tests/plans
 
 test-cluster: $(VENV)/.dev
-	DUPEGRID_LONG=1 $(BIN)/python -m pytest tests/whole/test_cluster_runs.py
+	DUPEGRID_LONG=1 $(BIN)/python -m pytest -s -o faulthandler_timeout=0 tests/whole/test_cluster_runs.py
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(WITH_ALL)

@@ -13,18 +13,17 @@ from typing import Final
 TRIM_VARIABLE: Final = "MALLOC_TRIM_THRESHOLD_"
 _TRIM_THRESHOLD: Final = -1  # of malloc.h
 _MMAP_THRESHOLD: Final = -3
-_KEPT_BYTES: Final = 1 << 30
 
 
 @cache
-def keep_memory() -> None:
-    """Have glibc's malloc keep what is freed, up to 1 GiB, in this process. Other C libraries are left as they are."""
+def keep_memory(most_bytes: int = 1 << 30) -> None:
+    """Have glibc's malloc keep what is freed, up to a limit, in this process. Other C libraries stay as they are."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
-    mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-    mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+    mallopt(_TRIM_THRESHOLD, most_bytes)
+    mallopt(_MMAP_THRESHOLD, most_bytes)
 
 
 def without_trimming(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import IO, Final, NamedTuple
 
+from dupegrid.core.malloc import keep_memory
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.opening import OpenedFile
 from dupegrid.images.recipe import decode_file, limit_decoders
@@ -19,6 +20,7 @@ _AHEAD: Final = 4  # files opened before their turn, so that a slow disk reads w
 _ANSWERS_AT_ONCE: Final = 16
 _ANSWER_WITHIN_S: Final = 0.1  # what was not answered when a process dies is decoded again
 _BASE_BYTES: Final = 1 << 30  # address space of a process without pictures
+_KEPT_BYTES: Final = 1 << 27  # of memory between two pictures: as much as those of 12 megapixels need
 _BYTES_PER_PIXEL: Final = 16  # of the largest picture, with all copies that a decoder makes
 
 
@@ -45,6 +47,7 @@ def serve() -> None:
     """The process that decodes: told of orders on standard input, answers on standard output, until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent answers
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever its decoder is at
+    keep_memory(_KEPT_BYTES)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     shared = int(sys.argv[1])
     answers = os.fdopen(os.dup(1), "wb")

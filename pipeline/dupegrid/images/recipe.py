@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import PIL
 import pillow_heif
-from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.core.arrays import Ints, Pixels
@@ -24,6 +24,7 @@ from dupegrid.images.exif import exif_of, orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.frames import INT32_MAX, CountedBytes, frames_of
 from dupegrid.images.opening import NotRegularError, OpenedFile, stamps
+from dupegrid.images.progressive import without_detail
 from dupegrid.images.tones import black_and_white, scaled_to_8_bits, toned
 from dupegrid.images.whole import whole_pixels
 
@@ -144,7 +145,7 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         if reading.whole:
             pixels, facts["beside"] = whole_pixels(image, _to_rgb(image))
             return _upright(pixels, still_to_turn)
-        thumb = _thumbnail(image, reading, still_to_turn)
+        thumb = _thumbnail(image, data, reading, still_to_turn)
         flat = is_flat(thumb)
         transparent = flat and image.has_transparency_data and _is_transparent(image)
         facts |= {"flat": flat, "transparent": transparent}
@@ -191,16 +192,15 @@ def _failure(error: Exception, data: bytes) -> tuple[str, str]:
     return "decode_error", f"{type(error).__name__}: {message}"
 
 
-def _thumbnail(image: Image.Image, reading: Reading, orientation: int) -> Pixels:
+def _thumbnail(image: ImageFile.ImageFile, data: bytes, reading: Reading, orientation: int) -> Pixels:
     if not reading.exact:
-        image.draft(None, (4 * reading.side, 4 * reading.side))
+        at_least = 4 * reading.side
+        if min(image.size) >= 8 * at_least and image.format in ("JPEG", "MPO"):  # which is drafted at an eighth
+            image.fp = io.BytesIO(without_detail(data) or data)
+        image.draft(None, (at_least, at_least))
     image.load()
-    if reading.trim:
-        image = _trimmed(image)
-    squashed = _squashed(image, reading.side, exact=reading.exact)
-    if orientation in _UPRIGHT:
-        squashed = squashed.transpose(_UPRIGHT[orientation])
-    return np.ascontiguousarray(squashed)
+    squashed = _squashed(_trimmed(image) if reading.trim else image, reading.side, exact=reading.exact)
+    return _upright(np.ascontiguousarray(squashed), orientation)
 
 
 def _trimmed(image: Image.Image) -> Image.Image:

@@ -7,6 +7,7 @@ but for the files in it that have not.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -205,8 +206,8 @@ def _is_same(file: dict[str, Any], old: dict[str, Any]) -> bool:
 def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
     columns = {name: files[name] for name in LISTED}
     columns["path"] = pa.array([display_path(path) for path in files["path_raw"].to_pylist()])
-    for name in _FOUND:
-        columns[name] = pa.array([getattr(decoded, name) for decoded in found], IMAGE_PART.field(name).type)
+    for name, values in zip(_FOUND, zip(*map(attrgetter(*_FOUND), found), strict=True), strict=True):
+        columns[name] = pa.array(values, IMAGE_PART.field(name).type)
     return pa.table({name: columns[name] for name in IMAGE_PART.names}, schema=IMAGE_PART)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from dupegrid.core.arrays import Pixels
 
 _FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
+_SOME: Final = 13  # one of so many pixels: no factor of a usual side, so that they are not of a few columns
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,13 @@ class Decoded:
 
 def is_flat(thumb: Pixels) -> bool:
     """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is small."""
-    values = thumb.reshape(-1, 3).astype(np.float64)  # whole numbers, whose sums float64 holds exactly
+    pixels, most = thumb.reshape(-1, 3), _FLAT_MSE * thumb.size
+    # Some pixels differ no more from their own mean colour than from that of all; as a rule they differ by too much.
+    return _squares(pixels[::_SOME]) <= most + 1 and _squares(pixels) <= most
+
+
+def _squares(pixels: Pixels) -> float:
+    """The squared distances of pixels, uint8 (n, 3), to their mean colour, summed."""
+    values = pixels.astype(np.float64)  # whole numbers, whose sums float64 holds exactly
     sums = np.ones(len(values)) @ values
-    squares = np.dot(values.ravel(), values.ravel())
-    return bool(squares - (sums**2).sum() / len(values) <= _FLAT_MSE * values.size)
+    return float(np.dot(values.ravel(), values.ravel()) - (sums**2).sum() / len(values))

@@ -91,11 +91,13 @@ def _digests(table: pa.Table, length: int) -> list[str]:
     digests = [hashlib.blake2b(digest_size=16) for _ in range(0, len(table), length)]
     for name in table.column_names:
         column, plain = table[name], pa.types.is_integer(table[name].type)
-        values = pc.fill_null(column, 0).to_numpy() if plain else column.to_pylist()
-        null = pc.is_null(column).to_numpy()
+        null = pc.is_null(column).to_numpy() if column.null_count else None
+        column = column if null is None or not plain else pc.fill_null(column, 0)
+        values = column.to_numpy() if plain else column.to_pylist()
         for number, digest in enumerate(digests):
             here = slice(number * length, (number + 1) * length)
-            digest.update(f"{name} {null[here].nonzero()[0].tolist()}".encode())
+            nulls = [] if null is None else null[here].nonzero()[0].tolist()
+            digest.update(f"{name} {nulls}".encode())
             digest.update(values[here].tobytes() if plain else repr(values[here]).encode(errors="surrogatepass"))
     return [digest.hexdigest() for digest in digests]
 

@@ -9,6 +9,7 @@ system's of what the process computes, and the parent's, which ticks while it wa
 
 import atexit
 import contextlib
+import fcntl
 import math
 import os
 import pickle
@@ -31,6 +32,7 @@ _TICK_S: Final = 0.1  # of the parent's clock: one that took longer, as all was 
 _START_WITHIN_S: Final = 60.0
 _END_WITHIN_S: Final = 2.0  # where SIGKILL does not end a process, as the kernel hangs, it is left to itself
 _DIED: Final = "its decoder died"
+_PIPE_BYTES: Final = 1 << 18  # what 16 thumbnails of 64 pixels fit in, so that they are written and read in one go
 
 # Python finds what it imports among its own modules (-I -S); then come the folders where this process found this
 # package and the libraries, so that nothing beside them, nor in the current folder, takes the place of a module.
@@ -112,6 +114,11 @@ class _Process:
             cwd="/",
             env={**own, "OPENBLAS_NUM_THREADS": "1"},
         )
+        assert self._process.stdout is not None
+        self._readable = select.poll()
+        self._readable.register(self._process.stdout, select.POLLIN)
+        with contextlib.suppress(OSError, AttributeError):  # a system without, or no more memory for pipes
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._unread = bytearray()
         self._at, self._spent_s, self._late = -1, 0.0, False
         self.served = False
@@ -141,7 +148,7 @@ class _Process:
         assert self._process.stdout is not None
         source = self._process.stdout.fileno()
         while len(self._unread) < size:
-            self._wait_for(source, timeout_s)
+            self._wait(timeout_s)
             data = os.read(source, 1 << 20)
             if not data:
                 raise EOFError
@@ -153,10 +160,8 @@ class _Process:
         del self._unread[:size]
         return found
 
-    def _wait_for(self, source: int, timeout_s: float) -> None:
+    def _wait(self, timeout_s: float) -> None:
         """Wait until there is something to read; EOFError once the process has been at one file for too long."""
-        readable = select.poll()
-        readable.register(source, select.POLLIN)
         while True:
             place = self._place()
             if place != self._at:
@@ -167,7 +172,7 @@ class _Process:
                 self._late = True
                 raise EOFError
             began_s = time.monotonic()
-            ready = readable.poll(math.ceil(tick_s * 1000))
+            ready = self._readable.poll(math.ceil(tick_s * 1000))
             self._spent_s += min(time.monotonic() - began_s, tick_s)
             if ready:
                 return

@@ -17,7 +17,7 @@ from dupegrid.storage.ours import remove
 from dupegrid.storage.zarr_store import ABOUT, Encoded
 
 NOT_DONE: Final = -1
-_CHUNK_READS_BYTES: Final = 1 << 23  # of files: some 0.1 to 0.2 s of decoding,
+_CHUNK_READS_BYTES: Final = 1 << 24  # of files: some 0.2 to 0.4 s of decoding,
 _FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so many bytes of a large one
 _MOST_CHUNKS: Final = 1 << 14
 

@@ -72,6 +72,10 @@ class Folder(LocalStore):
         return [await self.get(key) for key in keys]
 
     async def set(self, key: str, value: Buffer) -> None:
+        """Write a file, as `write` does."""
+        self.write(key, value)
+
+    def write(self, key: str, value: Buffer) -> None:
         """Write a file; not flushed to disk, which takes long: whatever is read is verified."""
         with writing_whole(self.root / key, flushed=False) as file:
             file.write(value.as_numpy_array().data)
@@ -157,7 +161,10 @@ def read_chunks(folder: Folder | Bucket, array: ZarrArray, keys: Sequence[str]) 
 
 def put(folder: Folder | Bucket, key: str, chunk: Encoded) -> None:
     """Write a chunk, whole or not at all."""
-    now(folder.set(key, chunk.data))
+    if isinstance(folder, Folder):
+        folder.write(key, chunk.data)  # there is nothing to await, which takes as long as the writing
+    else:
+        now(folder.set(key, chunk.data))
 
 
 def create_array(

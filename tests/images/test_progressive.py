@@ -68,7 +68,7 @@ def check_alike(data: bytes, side: int = SIDE) -> None:
 def test_pixels_are_those_of_all_scans(kind: str, mode: str) -> None:
     data = drawn(mode=mode, **KINDS[kind])
     fewer = without_detail(data)
-    if mode == "CMYK" and KINDS[kind].get("subsampling"):  # components share their quantizers
+    if mode == "CMYK" and KINDS[kind].get("subsampling") == 2:  # components share their quantizers
         assert fewer is None
     else:
         assert fewer is not None
@@ -95,13 +95,14 @@ def test_pixels_of_any_size_and_quality(
 
 
 @pytest.mark.parametrize(
-    "factors", [b"\x11\x11\x11", b"\x41\x11\x11", b"\x12\x11\x11", b"\x22\x21\x12", b"\x11\x22\x11", b"\x31\x11\x21"]
+    "factors",
+    ["11 11 11", "41 11 11", "12 11 11", "22 21 12", "11 22 11", "31 11 21", "42 11 11", "24 12 21", "22 12 11"],
 )
-def test_pixels_of_other_samplings(factors: bytes) -> None:
+def test_pixels_of_other_samplings(factors: str) -> None:
     """The same data under other factors: rubbish to look at, and the same rubbish either way."""
     data = bytearray(drawn(subsampling=0))
     at = data.index(b"\xff\xc2") + 11
-    data[at : at + 9 : 3] = factors
+    data[at : at + 9 : 3] = bytes.fromhex(factors)
     check_alike(bytes(data))
 
 
@@ -141,11 +142,11 @@ def damaged(random: Random) -> bytes:
 
 def test_damaged_files_end_the_same() -> None:
     random, taken = Random(0), 0
-    for _ in range(10_000 // EVERY**2):
+    for _ in range(5000 // EVERY**2):
         data = damaged(random)
         taken += without_detail(data) is not None
         check_alike(data)
-    assert taken > 50  # many are damaged in what libjpeg only warns of
+    assert taken > 25  # many are damaged in what libjpeg only warns of
 
 
 def test_what_is_unusual_goes_the_plain_way() -> None:
@@ -217,12 +218,12 @@ def test_its_bytes_are_what_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_real_photos(data) -> None:
     for number, photo in enumerate(sorted((data / "large").iterdir())[:: 1 if EVERY == 1 else 3]):
         with Image.open(photo) as image:
-            image.draft(None, (1000, 1000))  # less to encode; what counts is detail
+            image.draft(None, (500, 500))  # less to encode; what counts is detail
             buffer = io.BytesIO()
             tables, sampling = image.quantization, JpegImagePlugin.get_sampling(image)
             image.save(buffer, "JPEG", qtables=tables, subsampling=(sampling, 0)[number % 2], progressive=True)
         assert without_detail(buffer.getvalue()) is not None
-        check_alike(buffer.getvalue(), 16)
+        check_alike(buffer.getvalue())
 
 
 def test_a_library_that_reads_beyond_its_end_is_not_told_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """A progressive JPEG without the scans that a decoder makes no use of at one eighth of the size; pure.
 
-At that size a component of full resolution is decoded from the first coefficient of its blocks alone: the scans of its
-others are left out. Components of lower resolution are decoded at more than an eighth, and keep theirs. As long as some
-coefficients are not known libjpeg smooths all blocks, unless a quantizer is 0: so one is set to 0, of those that are
-needed no more (decisions/0030).
+At that size a component is decoded from the first coefficient of its blocks alone: the scans of its others go. One of
+half the resolution both ways is decoded at two eighths, and keeps them (jpeg_calc_output_dimensions of libjpeg-turbo;
+IJG's libjpeg from 7 on does so for either way). As long as some coefficients are not known libjpeg smooths all blocks,
+unless a quantizer is 0: so one is set to 0, of those that are needed no more (decisions/0030).
 
 Anything that is not as ITU T.81 has it goes the plain way. What is left out can then not fail: its tables and its place
 in the progression are looked at here, and for damage in the data of a scan libjpeg has no more than a warning.
@@ -36,7 +36,7 @@ class _Picture:
 
     def __init__(self) -> None:
         self.known: dict[int, list[int]] = {}  # component -> for each coefficient how many low bits are missing, -1 all
-        self.at_full: dict[int, int] = {}  # component of full resolution -> its quantizers
+        self.at_eighth: dict[int, int] = {}  # component -> its quantizers
         self.others: dict[int, int] = {}
         self.quantizers: dict[int, bytes] = {}
         self.tables: set[int] = set()  # for coefficients but the first
@@ -60,7 +60,7 @@ class _Picture:
 
     def one_of_0(self) -> bytes:
         """A segment by which a quantizer is 0 that only left out coefficients have."""
-        own = [number for number in self.at_full.values() if number not in self.others.values()]
+        own = [number for number in self.at_eighth.values() if number not in self.others.values()]
         _check(bool(own) and own[0] in self.quantizers)
         quantizers = self.quantizers[own[0]]
         size = len(quantizers) // _COEFFICIENTS  # bytes of each
@@ -74,9 +74,10 @@ class _Picture:
         _check(len(body) == 6 + 3 * count and 1 <= count == len({part[0] for part in parts}))
         factors = [divmod(part[1], 16) for part in parts]
         _check(all(1 <= factor <= 4 for pair in factors for factor in pair))
-        most = tuple(map(max, zip(*factors, strict=True)))
+        across, down = map(max, zip(*factors, strict=True))
         for (component, _, quantizers), pair in zip(parts, factors, strict=True):
-            (self.at_full if pair == most else self.others)[component] = quantizers
+            halved = across % (2 * pair[0]) == 0 and down % (2 * pair[1]) == 0
+            (self.others if halved else self.at_eighth)[component] = quantizers
             self.known[component] = [-1] * _COEFFICIENTS
 
     def _quantizers(self, body: bytes) -> None:
@@ -116,11 +117,11 @@ class _Picture:
             _check(set(known[first : last + 1]) == {before or -1})
             known[first : last + 1] = [after] * (last + 1 - first)
         _check(first == 0 or body[2] % 16 in self.tables)
-        return first > 0 and components[0] in self.at_full
+        return first > 0 and components[0] in self.at_eighth
 
 
 def without_detail(data: bytes) -> bytes | None:
-    """A progressive JPEG of which libjpeg makes the same pixels at an eighth of the size, from fewer scans.
+    """A progressive JPEG of which libjpeg-turbo makes the same pixels at an eighth of the size, from fewer scans.
 
     None for anything else, for what is unusual or damaged as far as this looks, and where nothing can be left out.
     """

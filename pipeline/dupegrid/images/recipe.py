@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import PIL
 import pillow_heif
-from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, UnidentifiedImageError, features
 from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.core.arrays import Ints, Pixels
@@ -32,11 +32,11 @@ DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
 
 MID_GREY: Final = (128, 128, 128)
-
 # A larger file is read only when it is a picture: not every video, disk image, ...
 _READ_AT_ONCE_BYTES: Final = 1 << 24
 _HEAD_BYTES: Final = 1 << 12
 _BORDERS_SEEN_IN: Final = 512  # pixels a side, at least, where the picture has as many
+_IS_TURBO: Final = features.check_feature("libjpeg_turbo")
 _PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
 
 pillow_heif.register_heif_opener()
@@ -195,7 +195,7 @@ def _failure(error: Exception, data: bytes) -> tuple[str, str]:
 def _thumbnail(image: ImageFile.ImageFile, data: bytes, reading: Reading, orientation: int) -> Pixels:
     if not reading.exact:
         at_least = 4 * reading.side
-        if min(image.size) >= 8 * at_least and image.format in ("JPEG", "MPO"):  # which is drafted at an eighth
+        if _IS_TURBO and min(image.size) >= 8 * at_least and image.format in ("JPEG", "MPO"):  # drafted at an eighth
             image.fp = io.BytesIO(without_detail(data) or data)
         image.draft(None, (at_least, at_least))
     image.load()

@@ -53,10 +53,24 @@ def collections(folder: Path, most: int) -> dict[str, Path]:
         for number in range(copies):
             for source in sources[: max(1, most // copies)]:
                 shutil.copy(source, folder / name / f"{number:02d}-{source.name}")
+    found |= {"large, progressive (each 6 times)": progressive(data / "large", folder / "progressive", most // 6 or 1)}
     with tarfile.open(data / "cifar10-test.tar") as tar:
         members = [member for member in tar if member.isfile()][:most]
         tar.extractall(folder / "cifar10", members, filter="data")
     return found | {"cifar10": folder / "cifar10"}
+
+
+def progressive(photos: Path, folder: Path, most: int, copies: int = 6) -> Path:
+    """A folder of photos as progressive JPEGs of the same quality, each several times."""
+    folder.mkdir()
+    for source in sorted(photos.iterdir())[:most]:
+        with Image.open(source) as image:
+            image.load()
+            first = folder / f"0-{source.name}"
+            image.save(first, "JPEG", qtables=image.quantization, subsampling=2, progressive=True)
+        for number in range(1, copies):
+            shutil.copy(first, folder / f"{number}-{source.name}")
+    return folder
 
 
 def index(folder: Path, most: int = 10_000, repeats: int = 3) -> list[Row]:

@@ -16,6 +16,7 @@ from dupegrid import Run
 from dupegrid.app import demo
 from dupegrid.core import dask_clients
 from dupegrid.images import chunk as chunk_module
+from tests.helpers.forks import forked_workers
 
 ROOT = Path(__file__).parent.parent
 EVERY = 1 if os.environ.get("DUPEGRID_LONG") else 5  # moments at which runs are stopped: all in `make test-crash`
@@ -65,6 +66,13 @@ def elsewhere(path: Path) -> str:
         if os.access(place, os.W_OK) and os.stat(place).st_dev != os.stat(path).st_dev:
             return place
     pytest.skip(f"no second file system here ({MEMORY})")
+
+
+@pytest.fixture
+def workers_forked() -> Iterator[None]:
+    """Workers that are processes start sooner."""
+    with forked_workers():
+        yield
 
 
 @pytest.fixture

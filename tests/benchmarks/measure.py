@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def collections(folder: Path, most: int) -> dict[str, Path]:
             for source in sources[: max(1, most // copies)]:
                 shutil.copy(source, folder / name / f"{number:02d}-{source.name}")
     with tarfile.open(data / "cifar10-test.tar") as tar:
-        members = [member for member in tar if member.isfile()][:most]
+        members = list(islice((member for member in tar if member.isfile()), most))
         tar.extractall(folder / "cifar10", members, filter="data")
     return found | {"cifar10": folder / "cifar10"}
 

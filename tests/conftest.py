@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,28 @@ from dupegrid import Run
 from dupegrid.app import demo
 from dupegrid.core import dask_clients
 from dupegrid.images import chunk as chunk_module
+from tests.helpers.forks import forked_workers
 
 ROOT = Path(__file__).parent.parent
 EVERY = 1 if os.environ.get("DUPEGRID_LONG") else 5  # moments at which runs are stopped: all in `make test-crash`
 SHARED = ROOT.parent / "shared"
+MEMORY = "/dev/shm"  # a file system in memory, on Linux
 CHROMIUM = shutil.which("chromium")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
 CHROMIUM_FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
 settings.register_profile("default", deadline=None, max_examples=60)
 settings.load_profile("default")
+
+
+def pytest_configure() -> None:
+    """What tests write is written to memory where there is room; to the disk in long forms, and where it is the point.
+
+    Small files cost half of the time on a disk that is not even flushed; see decisions/0012.
+    """
+    room = os.statvfs(MEMORY) if EVERY > 1 and os.access(MEMORY, os.W_OK) else None
+    if room is not None and room.f_bavail * room.f_frsize > 6 << 30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,6 +50,28 @@ def _unflushed() -> Iterator[None]:
     """Nothing waits for the disk: that a file was flushed to it shows only where the power is cut, and no test does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A folder on a disk, for tests of what file systems do: in a file of them it takes the place of `tmp_path`."""
+    with tempfile.TemporaryDirectory(prefix="dupegrid-") as folder:
+        yield Path(folder).resolve()
+
+
+def elsewhere(path: Path) -> str:
+    """A place on another file system than a path is on; skips where there is none."""
+    for place in (MEMORY, tempfile.gettempdir()):
+        if os.access(place, os.W_OK) and os.stat(place).st_dev != os.stat(path).st_dev:
+            return place
+    pytest.skip(f"no second file system here ({MEMORY})")
+
+
+@pytest.fixture
+def workers_forked() -> Iterator[None]:
+    """Workers that are processes start sooner."""
+    with forked_workers():
         yield
 
 

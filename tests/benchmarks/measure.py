@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def collections(folder: Path, most: int) -> dict[str, Path]:
                 shutil.copy(source, folder / name / f"{number:02d}-{source.name}")
     found |= {"large, progressive (each 6 times)": progressive(data / "large", folder / "progressive", most // 6 or 1)}
     with tarfile.open(data / "cifar10-test.tar") as tar:
-        members = [member for member in tar if member.isfile()][:most]
+        members = list(islice((member for member in tar if member.isfile()), most))
         tar.extractall(folder / "cifar10", members, filter="data")
     return found | {"cifar10": folder / "cifar10"}
 

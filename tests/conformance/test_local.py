@@ -1,26 +1,20 @@
-"""Worker processes are forked from one that has imported dask: tests/whole starts them as a user would."""
+"""Worker processes are forked from one that has imported dask: tests/core starts them as a user would."""
 
 from collections.abc import Iterator
 from functools import partial
 
 import dask
-import distributed
 import pytest
 
 from dupegrid.core.runtime import runtime as open_runtime
 from tests.conformance.runtime_suite import WORKERS, ClusterSuite, Opened
-from tests.helpers import forks  # noqa: F401  # which says what is imported before
-
-SETTINGS = {
-    "distributed.scheduler.allowed-failures": 0,  # as workers take a while to start
-    "distributed.worker.multiprocessing-method": "forkserver",
-}
+from tests.helpers.forks import forked_workers
 
 
 @pytest.fixture(scope="module")
 def runtime() -> Iterator[Opened]:
-    with pytest.MonkeyPatch.context() as patch, dask.config.set(SETTINGS):
-        patch.setattr(distributed.utils, "_forkserver_preload_set", True)  # tests/helpers/forks.py says what it imports
+    once = {"distributed.scheduler.allowed-failures": 0}  # as workers take a while to start
+    with dask.config.set(once), forked_workers():
         yield partial(open_runtime, "local", WORKERS)
 
 

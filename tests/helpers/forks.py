@@ -16,23 +16,35 @@ import traceback
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.context import ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-import zarr  # noqa: F401  # what a run imports when it comes to it, here once for all forks
+# What a run imports when it comes to it, here once for all forks.
+import dask.array
+import dask.bag
+import pyarrow.acero  # noqa: F401
+import pytest
+import zarr  # noqa: F401
+from distributed import utils as of_distributed
 
 from dupegrid.app import cli
+from dupegrid.core import spawned
 from dupegrid.images import decoder, sandbox  # noqa: F401  # the first for forks
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
     [
+        "dask.array",
+        "dask.bag",
         "distributed.cli.dask_scheduler",
         "distributed.cli.dask_worker",
         "dupegrid.app.cli",
         "dupegrid.images.decoder",
+        "pandas",
+        "pyarrow.acero",
         "zarr",
     ]
 )
@@ -132,6 +144,44 @@ def executed(text: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         with started(text, cwd=cwd, out=out, err=err) as process:
             process.join()
         return subprocess.CompletedProcess(text, process.exitcode or 0, out.read_text(), err.read_text())
+
+
+@contextmanager
+def forked_workers() -> Iterator[None]:
+    """Workers that are processes, of a pool or of dask's cluster here, are forks of the server.
+
+    For tests of what they do; what they start with, and see of their surroundings, is tested with those of a user.
+    """
+    settings = {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.nanny.environ": dict(os.environ),
+    }
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(settings):
+        patch.setattr(spawned, "_Process", _ForkedWorker)
+        patch.setattr(of_distributed, "_forkserver_preload_set", True)  # what is imported before is said above
+        yield
+
+
+class _ForkedWorker(ForkServerProcess):
+    """A process of a pool."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._environment = dict(os.environ)
+
+    def run(self) -> None:
+        os.environ.clear()
+        os.environ.update(self._environment)
+        spawned._end_with_parent = _end_with_parent  # the server is the parent here, as the system has it
+        fork_decoders()
+        super().run()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _execute(text: str, words: list[str], cwd: str, out: str, err: str) -> None:

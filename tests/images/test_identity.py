@@ -23,6 +23,12 @@ from tests.whole.test_resume import by_path
 SETTINGS = {"scheduler": "sync", "quiet": True, "thumb": 16}
 
 
+@pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    """On a disk: what file systems do is the point of these tests."""
+    return disk_path
+
+
 def statuses(run: dupegrid.Run) -> dict[str, str]:
     return {os.path.basename(row["path"]): row["status"] for row in run.images.to_pylist()}
 

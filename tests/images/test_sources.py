@@ -472,6 +472,7 @@ def test_a_full_disk_of_ours_is_one_line_and_no_row(
         dupegrid.index(made, out=tmp_path / "run", **SETTINGS)
 
 
+@pytest.mark.usefixtures("workers_forked")
 def test_an_estimate_and_a_worker_of_its_own(photos: Path, tmp_path: Path) -> None:
     made = zipped(photos, tmp_path / "photos.zip")
     assert dupegrid.estimate(made).images == 9

@@ -181,6 +181,7 @@ def test_nan_where_no_pair_is_asked_for_does_not_matter(tmp_path: Path, edit: Ed
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("workers_forked")
 @pytest.mark.parametrize("scheduler", ["processes", "local"])
 def test_a_metric_that_fails_elsewhere_is_named_in_one_line(pictures: Path, tmp_path: Path, scheduler: str) -> None:
     metric = "tests.pairs.test_features:wrong_shape"

@@ -168,6 +168,7 @@ def test_the_mse_is_that_of_all_pixels(run: dupegrid.Run, photos: Path) -> None:
     assert rows[frozenset(("0.png", "stretched.png"))]["full_mse"] is None
 
 
+@pytest.mark.usefixtures("workers_forked")
 def test_the_same_of_every_scheduler_and_from_a_zip(run: dupegrid.Run, photos: Path, tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "photos"), "zip", photos)
     other = dupegrid.run(tmp_path / "photos.zip", out=tmp_path / "run", scheduler="processes", **SETTINGS)

@@ -20,6 +20,12 @@ KILLS = int(os.environ.get("DUPEGRID_KILLS", "100")) if LONG else 2
 QUIET = {"quiet": True}
 
 
+@pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    """On a disk: what file systems do is the point of these tests."""
+    return disk_path
+
+
 def collection(folder: Path, pictures: int, copies: int) -> dupegrid.Run:
     """So many pictures with so many copies of each, in folders that mix them."""
     for seed in range(pictures):

@@ -3,16 +3,11 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from matplotlib import pyplot
-from matplotlib.figure import Figure
 from PIL import Image
 
 import dupegrid
@@ -47,9 +42,24 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
     return dupegrid.run(folder / "photos", out=folder / "run", thumb=16, quiet=True)
 
 
-@pytest.fixture
-def ax() -> matplotlib.axes.Axes:
+@pytest.fixture(scope="module", autouse=True)
+def _no_window() -> None:
+    """Loaded here, as matplotlib takes a second, and most processes of `make test` do without."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+
+
+def subplots() -> Any:
+    """Axes of a figure of their own."""
+    from matplotlib.figure import Figure
+
     return Figure().subplots()
+
+
+@pytest.fixture
+def ax() -> Any:
+    return subplots()
 
 
 def of_folders() -> pa.Table:
@@ -72,19 +82,21 @@ DRAWN: dict[str, Callable[..., object]] = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_each_plot_gives_back_its_axes_and_shows_nothing(
-    name: str, run: dupegrid.Run, ax: matplotlib.axes.Axes, monkeypatch: pytest.MonkeyPatch
+    name: str, run: dupegrid.Run, ax: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from matplotlib import axes, pyplot
+
     monkeypatch.setattr(pyplot, "show", lambda: pytest.fail("shown"))
     before = pyplot.get_fignums()
     assert DRAWN[name](run, ax=ax) is ax
     assert pyplot.get_fignums() == before
     drawn = DRAWN[name](run)
-    assert isinstance(drawn, matplotlib.axes.Axes)
+    assert isinstance(drawn, axes.Axes)
     assert drawn is not ax
     pyplot.close("all")
 
 
-def test_the_bars_are_all_matches(run: dupegrid.Run, ax: matplotlib.axes.Axes) -> None:
+def test_the_bars_are_all_matches(run: dupegrid.Run, ax: Any) -> None:
     plots.histogram(run, ax)
     mse = run.matches["mse"].to_numpy()
     near, far = (patch.get_data().values.sum() for patch in ax.patches)
@@ -109,13 +121,13 @@ def test_the_curve_is_what_a_cut_says_at_each_threshold(run: dupegrid.Run) -> No
 
 def test_a_window_is_that_of_the_matrix(run: dupegrid.Run) -> None:
     for images in (slice(None), [5, 0, 3]):
-        ax = plots.window(run, images, Figure().subplots())
+        ax = plots.window(run, images, subplots())
         ids = np.arange(len(run.images))[images]
         drawn = ax.images[0].get_array()
         assert np.array_equal(np.ma.filled(drawn, np.nan), run.mse.compute()[ids][:, ids], equal_nan=True)
 
 
-def test_the_bands_hold_each_pair_once(run: dupegrid.Run, ax: matplotlib.axes.Axes) -> None:
+def test_the_bands_hold_each_pair_once(run: dupegrid.Run, ax: Any) -> None:
     plots.bands(run, edges=[0, 1, 50, 6000], each=3, ax=ax)
     mse, labels = run.matches["mse"].to_numpy(), [text.get_text() for text in ax.get_yticklabels()]
     counts = [(mse <= 1).sum(), ((mse > 1) & (mse <= 50)).sum(), (mse > 50).sum()]
@@ -123,7 +135,7 @@ def test_the_bands_hold_each_pair_once(run: dupegrid.Run, ax: matplotlib.axes.Ax
     assert len(ax.images) == 2 * sum(min(3, count) for count in counts)
 
 
-def test_the_difference_has_the_mse_of_the_pair_for_its_mean(run: dupegrid.Run, ax: matplotlib.axes.Axes) -> None:
+def test_the_difference_has_the_mse_of_the_pair_for_its_mean(run: dupegrid.Run, ax: Any) -> None:
     row = run.pairs().matches.to_pylist()[-1]
     plots.difference(run, row["a"], row["b"], ax)
     assert ax.images[2].get_array().mean() == pytest.approx(row["mse"])
@@ -131,28 +143,30 @@ def test_the_difference_has_the_mse_of_the_pair_for_its_mean(run: dupegrid.Run, 
 
 
 def test_progress_before_and_after(run: dupegrid.Run, pictures: Path, tmp_path: Path) -> None:
-    assert plots.progress(run, Figure().subplots()).get_title() == "1 of 1 tile compared"
+    assert plots.progress(run, subplots()).get_title() == "1 of 1 tile compared"
     started = dupegrid.index(pictures, out=tmp_path / "run", thumb=16, quiet=True)
-    assert plots.progress(started, Figure().subplots()).get_title() == "0 of 0 tiles compared"
+    assert plots.progress(started, subplots()).get_title() == "0 of 0 tiles compared"
 
 
-def test_a_heat_map_of_folders_goes_both_ways(ax: matplotlib.axes.Axes) -> None:
+def test_a_heat_map_of_folders_goes_both_ways(ax: Any) -> None:
     plots.folders(of_folders(), ax)
     drawn = np.ma.filled(ax.images[0].get_array(), np.nan)
     assert np.array_equal(drawn, [[np.nan, 50, 1], [100, np.nan, 0], [2.5, 0, np.nan]], equal_nan=True)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["x", "y", "$z_{"]
     named = pa.table({"split_a": ["train"], "split_b": ["test"], "percent_a": [4.0], "percent_b": [40.0]})
-    found = plots.split_matrix(named, Figure().subplots()).images[0].get_array()
+    found = plots.split_matrix(named, subplots()).images[0].get_array()
     assert found.tolist() == [[0, 4], [40, 0]]
 
 
 def test_names_are_drawn_as_they_are(hostile: dupegrid.Run, tmp_path: Path) -> None:
-    with matplotlib.rc_context({"text.usetex": True}):  # as somebody has it for formulas
+    from matplotlib import rc_context
+
+    with rc_context({"text.usetex": True}):  # as somebody has it for formulas
         done = plots.save(hostile, tmp_path / "plots", most=4)
         assert (done.drawn, done.left_out) == (4, 6)
-        ax = plots.heat_map(np.eye(5), [os.fsdecode(name) for name in HOSTILE], list("abcde"), Figure().subplots())
+        ax = plots.heat_map(np.eye(5), [os.fsdecode(name) for name in HOSTILE], list("abcde"), subplots())
         assert not any(text.get_usetex() for text in ax.get_yticklabels())
-    ax = plots.heat_map(np.eye(5), [os.fsdecode(name) for name in HOSTILE], list("abcde"), Figure().subplots())
+    ax = plots.heat_map(np.eye(5), [os.fsdecode(name) for name in HOSTILE], list("abcde"), subplots())
     ax.figure.savefig(tmp_path / "map.png")
 
 
@@ -217,5 +231,5 @@ def test_a_run_without_matches_is_drawn_too(tmp_path: Path) -> None:
     for folder in ("none", "one"):
         run = dupegrid.run(tmp_path / folder, out=tmp_path / f"run-{folder}", thumb=16, threshold=0, quiet=True)
         for name in ("histogram", "thresholds", "window", "bands", "progress"):
-            DRAWN[name](run, ax=Figure().subplots())
+            DRAWN[name](run, ax=subplots())
         assert plots.save(run, tmp_path / "plots").drawn == 0

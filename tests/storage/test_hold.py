@@ -28,6 +28,12 @@ from tests.whole.test_decoys import contents
 SETTINGS: dict[str, Any] = {"quiet": True, "thumb": 8, "tile": 4, "cutoff": 500.0}
 
 
+@pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    """On a disk: what file systems do is the point of these tests."""
+    return disk_path
+
+
 def draw(folder: Path, first: int, count: int) -> Path:
     """Pictures of which every two are equal."""
     for k in range(first, first + count):

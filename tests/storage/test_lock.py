@@ -24,6 +24,12 @@ from tests.helpers.bucket import a_bucket
 from tests.helpers.tasks import waited_until
 
 
+@pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    """On a disk: what file systems do is the point of these tests."""
+    return disk_path
+
+
 @pytest.fixture(params=["disk", "disk without locks", "bucket"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A run directory that nobody has."""

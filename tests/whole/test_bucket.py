@@ -20,7 +20,7 @@ from dupegrid.storage.bucket import BucketPath, bucket_path
 from dupegrid.storage.lock import locked
 from tests.helpers.bucket import a_bucket, environment
 from tests.helpers.crash import draw, tables
-from tests.helpers.forks import started
+from tests.helpers.forks import forked_workers, started
 
 SETTINGS: dict[str, object] = {"quiet": True, "thumb": 16, "cutoff": 500.0, "tile": 8}
 KILLS = int(os.environ.get("DUPEGRID_KILLS", "3"))  # 20 in the long form, `make test-crash`
@@ -183,5 +183,6 @@ def test_workers_that_are_processes_write_to_the_bucket_too(
     bucket: BucketPath, photos: Path, on_disk: Path, scheduler: str
 ) -> None:
     out = str(bucket / scheduler)
-    dupegrid.run(photos, out=out, scheduler=scheduler, workers=2, **SETTINGS)
+    with forked_workers():
+        dupegrid.run(photos, out=out, scheduler=scheduler, workers=2, **SETTINGS)
     assert tables(out) == tables(on_disk)

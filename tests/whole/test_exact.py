@@ -157,6 +157,7 @@ def cluster_address(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("workers_forked")
 @pytest.mark.parametrize("scheduler", ["sync", "threads", "processes", "local", "tcp"])
 def test_same_tables_whatever_the_scheduler(
     pictures: Path, tmp_path: Path, baseline: Run, scheduler: str, request: pytest.FixtureRequest

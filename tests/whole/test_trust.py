@@ -165,6 +165,7 @@ def test_a_scheduler_that_is_given_again_is_asked(run: dupegrid.Run) -> None:
         dupegrid.compare(run, scheduler="tcp://127.0.0.1:1", quiet=True)
 
 
+@pytest.mark.usefixtures("workers_forked")
 @pytest.mark.parametrize("scheduler", ["sync", "processes"])
 def test_a_scheduler_here_is_taken_from_the_run(run: dupegrid.Run, scheduler: str) -> None:
     forge(run, scheduler=scheduler)

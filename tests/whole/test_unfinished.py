@@ -78,6 +78,7 @@ def test_a_chunk_that_fails_is_set_aside(
     assert sorted(done) == [1, 3], "and it goes on there"
 
 
+@pytest.mark.usefixtures("workers_forked")
 def test_a_chunk_that_kills_its_workers_is_set_aside(photos: Path, whole: dupegrid.Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:

@@ -131,7 +131,7 @@ def drawn(random: np.random.Generator) -> Image.Image:
             case _:
                 corners = random.integers(0, (width, height), (3, 2))
                 pen.polygon([(int(cx), int(cy)) for cx, cy in corners], fill=colour)
-    grain = random.normal(0, 4, (height, width, 1))
+    grain = np.floor(random.normal(0, 4, (height, width, 1))).astype(np.int16)
     return Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8))
 
 

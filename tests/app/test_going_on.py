@@ -107,3 +107,14 @@ def test_cluster_says_where_the_report_is_and_one_is_no_plural(photos: Path, tmp
     assert command("cluster", out).stdout.splitlines()[-1] == f"report      {out}/report.html"
     (out / "report.html").unlink()
     assert "report" not in command("cluster", out).stdout
+
+
+def test_a_run_directory_may_be_named_by_a_link(photos: Path, tmp_path: Path) -> None:
+    run = dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
+    (tmp_path / "link").symlink_to(run.path)
+    before = state(photos)
+    dupegrid.decide(tmp_path / "link", "a.png", "b.jpg", "not-same")
+    assert dupegrid.plan(tmp_path / "link").totals.files == 1
+    assert dupegrid.apply(tmp_path / "link", quiet=True).counts == {"done": 1}
+    assert dupegrid.undo(tmp_path / "link", quiet=True).counts == {"back": 1}
+    assert state(photos) == before

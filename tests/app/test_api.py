@@ -54,6 +54,10 @@ def test_the_threshold_can_be_moved_up_to_the_cutoff(run: dupegrid.Run) -> None:
     more = dupegrid.cluster(run.path, threshold=400)
     assert len(more.clusters) >= len(run.clusters)
     assert run.receipt == before
+    for threshold in (1, 400):
+        summary = dupegrid.cluster(run.path, threshold).summary.as_dict()
+        cut = run.at(threshold).summary.as_dict()
+        assert cut == {name: summary[name] for name in cut}
     with pytest.raises(UsageError, match="above this run's cutoff"):
         dupegrid.cluster(run.path, threshold=401)
 

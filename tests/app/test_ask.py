@@ -150,6 +150,10 @@ def test_splits_by_a_file_are_those_by_folders(run: dupegrid.Run) -> None:
     assert by_file.as_dict() == {**by_folder.as_dict(), "unknown": 1}
     by_column = dupegrid.leakage(run, split=f"{manifest}:fold", label=f"{manifest}:class")
     assert by_column.splits["split"].to_pylist() == ["xtest", "xtrain"]  # the larger one, as neither says train
+    by_images = dupegrid.leakage(run, split="format", label="mode")  # columns of images.parquet
+    sizes = dict(zip(*(by_images.splits[name].to_pylist() for name in ("split", "images")), strict=True))
+    formats = [row["format"] for row in run.images.to_pylist() if row["status"] == "ok"]
+    assert sizes == {name: formats.count(name) for name in set(formats)}
     frame = pa.table({"path": pa.array(paths, pa.binary()), "split": [p.split(b"/")[-3].decode() for p in paths]})
     assert dupegrid.leakage(run, split=frame, label="folders").images.equals(by_folder.images)
 

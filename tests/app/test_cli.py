@@ -51,7 +51,7 @@ def test_bad_input_is_one_line_and_exit_code_2(command, image_tree: Path, tmp_pa
     (tmp_path / "full/letter.txt").write_text("")
     run = ("run", image_tree, "--out")
     assert_one_line(command("run", tmp_path / "nowhere", "--out", out), "does not exist")
-    assert_one_line(command("run", image_tree / "broken.jpg", "--out", out), "is a file")
+    assert_one_line(command("run", "/dev/null", "--out", out), "neither a file nor a folder")
     assert_one_line(command("run", "--out", out), "no PATH")
     assert_one_line(command(*run, tmp_path / "file"), "--out")
     assert_one_line(command(*run, tmp_path / "file/run"), "cannot")

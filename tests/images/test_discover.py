@@ -49,6 +49,30 @@ def test_nested_and_repeated_roots_give_each_file_once(tree: Path) -> None:
     assert listing.files["root"].to_pylist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_a_root_may_be_a_file(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is listed once, under that root, whichever comes first; what leaves files out leaves it out too."""
+    for roots, numbers in (((tree / "b.jpg", tree), [0, 1, 1, 1, 1, 1]), ((tree, tree / "b.jpg"), [0, 0, 0, 0, 0, 1])):
+        listing = listed(*roots)
+        assert sorted(names(listing)) == sorted(names(listed(tree)))
+        assert listing.files["root"].to_pylist() == numbers
+        assert names(listing)[numbers.index(roots.index(tree / "b.jpg"))] == "b.jpg"
+    both = listed(tree / "b.jpg", tree / "a.PNG", tree / "b.jpg")
+    assert (names(both), both.files["root"].to_pylist()) == (["b.jpg", "a.PNG"], [0, 1])
+    os.link(tree / "b.jpg", tree / "hard.jpg")
+    assert names(listed(tree / "b.jpg", tree / "hard.jpg")) == ["b.jpg", "hard.jpg"]
+    (tmp_path / "link.jpg").symlink_to(tree / "b.jpg")
+    assert (names(listed(tmp_path / "link.jpg")), listed(tmp_path / "link.jpg").links_left_alone) == ([], 1)
+    followed = listed(tmp_path / "link.jpg", follow_symlinks=True)
+    assert followed.files["link_kind"].to_pylist() == ["symbolic"]
+    for left_out in ({"ignore_name": ["b*"]}, {"ignore_path": [tree / "b.jpg"]}, {"extensions": [".png"]}):
+        assert names(listed(tree / "b.jpg", **left_out)) == []
+    with pytest.raises(InputError, match="both a PATH and --against"):
+        listed(tree / "b.jpg", against=[tree / "b.jpg"])
+    monkeypatch.setattr("dupegrid.images.discover._MOST_FILES", 1)
+    with pytest.raises(InputError, match="2 files are too many PATHs"):
+        listed(tree / "b.jpg", tree / "a.PNG")
+
+
 def test_links_and_pipes_are_left_alone(tree: Path) -> None:
     (tree / "link.jpg").symlink_to(tree / "b.jpg")
     (tree / "loop").symlink_to(tree)
@@ -111,8 +135,8 @@ def test_a_file_whose_path_is_too_long_is_one_row(tmp_path: Path, monkeypatch: p
 def test_bad_roots(tree: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         listed(tree / "nowhere")
-    with pytest.raises(InputError, match="is a file"):
-        listed(tree / "b.jpg")
+    with pytest.raises(InputError, match="is neither a file nor a folder"):
+        listed(Path("/dev/null"))
     with pytest.raises(InputError, match="no PATH"):
         listed()
 

@@ -15,7 +15,7 @@ import pytest
 
 import dupegrid
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError, UsageError
-from dupegrid.plans import deeds, places
+from dupegrid.plans import copies, deeds, places, trash
 from dupegrid.plans.actions import Placing, acts_of
 from dupegrid.plans.apply import Care, apply_acts
 from dupegrid.plans.journal import writing
@@ -421,17 +421,64 @@ def test_a_quarantine_is_in_no_later_run_and_is_put_back(run: dupegrid.Run, tmp_
     assert state(photos(run)) == before
 
 
-def test_another_volume_is_refused_or_copied_to(run: dupegrid.Run, tmp_path: Path) -> None:
+def test_another_volume_is_refused_or_copied_to(
+    run: dupegrid.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read again from there has to be what was read here: else nothing is removed."""
     if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
         pytest.skip("no file system in memory here (/dev/shm)")
     before, count = state(photos(run)), len(planned(run))
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        device = places.Roots.device
+        with monkeypatch.context() as patch:
+            patch.setattr(places.Roots, "device", lambda roots, root: device(roots, root) + 1)
+            refused = dupegrid.apply(run, **QUIET)
+        assert refused.counts == {"skipped": count}
+        assert all("lies on another volume than" in row.reason for row in refused.rows)
+        assert state(photos(run)) == before
         found = dupegrid.apply(run, quarantine=folder, **QUIET)
         assert found.counts == {"done": count}
         assert sum(len(files) for _, _, files in os.walk(folder)) == count
         assert dupegrid.undo(run, **QUIET).counts == {"back": count}
         assert state(photos(run)) == before
         assert os.listdir(folder) == []
+        with monkeypatch.context() as patch:  # a disk that writes what it likes
+            patch.setattr(copies, "write_all", lambda descriptor, data: os.write(descriptor, data[:-1] + b"?"))
+            broken = dupegrid.apply(run, quarantine=folder, **QUIET)
+        assert broken.counts == {"skipped": count}
+        assert all("the copy holds other bytes" in row.reason for row in broken.rows)
+        assert state(photos(run)) == before
+        assert sum(len(files) for _, _, files in os.walk(folder)) == 0
+
+
+def test_what_the_trash_refuses_stays_and_what_it_took_is_found_without_a_list(
+    run: dupegrid.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is deleted in its place."""
+    _trash_in(tmp_path, monkeypatch)
+    before, count = state(photos(run)), len(planned(run, "trash"))
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda _: None)
+        with pytest.raises(UsageError, match="needs Send2Trash"):
+            dupegrid.apply(run, **QUIET)
+    assert state(photos(run)) == before
+
+    def refuse(_path: str) -> None:
+        raise OSError(errno.EACCES, "no trash here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("send2trash.send2trash", refuse)
+        found = dupegrid.apply(run, **QUIET)
+    assert found.counts == {"skipped": count}
+    assert all("was refused by the trash (no trash here)" in row.reason for row in found.rows)
+    assert state(photos(run)) == before
+    with monkeypatch.context() as patch:
+        listdir, listed = os.listdir, []
+        patch.setattr(trash.os, "listdir", lambda path: listed.append(path) or listdir(path))
+        assert dupegrid.apply(run, **QUIET).counts == {"done": count}
+        assert not [path for path in listed if b"Trash" in os.fsencode(path)], "as many times as there are files"
+    assert dupegrid.undo(run, **QUIET).counts == {"back": count}
+    assert state(photos(run)) == before
 
 
 def test_two_applies_at_once_and_a_journal_that_is_not_ours(run: dupegrid.Run, tmp_path: Path) -> None:

@@ -160,5 +160,40 @@ def test_a_sidecar_that_the_keeper_lacks_is_said() -> None:
     ]
     files = (b"a/x.jpg", b"a/x.xmp", b"a/z.jpg", b"a/z.xmp", b"k/y.jpg", b"k/z.jpg", b"k/z.jpg.json", b"a/w.jpg")
     beside = pa.Table.from_pylist([{"path_raw": path} for path in files], BESIDE)
-    found = with_lost_sidecars(pa.Table.from_pylist(rows, PLAN), beside)
+    found = with_lost_sidecars(pa.Table.from_pylist(rows, PLAN), beside, set(), lambda _: None)
     assert found["lost_metadata"].to_pylist() == ["gps, sidecar", None, None]
+
+
+@pytest.mark.parametrize(
+    ("rated", "of_sidecars", "lost"),
+    [
+        ({b"a/x.jpg"}, {}, "date, rating"),
+        ({b"a/x.jpg", b"k/y.jpg"}, {}, "date"),
+        ({b"a/x.jpg"}, {b"k/y.jpg.xmp": 3}, "date"),
+        (set(), {b"a/x.xmp": 3}, "date, rating"),
+        (set(), {b"a/x.xmp": 3, b"k/y.jpg.xmp": 1}, "date"),
+        ({b"k/y.jpg"}, {b"a/x.xmp": 3}, "date"),
+        (set(), {}, "date"),
+    ],
+)
+def test_a_rating_that_the_keeper_lacks_is_said(rated: set[bytes], of_sidecars: dict[bytes, int], lost: str) -> None:
+    """In the file, or in a sidecar of it."""
+    own = ", ".join(["date", *(["rating"] if b"a/x.jpg" in rated and b"k/y.jpg" not in rated else [])])
+    rows = [{"path_raw": b"a/x.jpg", "keeper_path_raw": b"k/y.jpg", "lost_metadata": own}]
+    files = (b"a/x.jpg", b"a/x.xmp", b"k/y.jpg", b"k/y.jpg.xmp")
+    beside = pa.Table.from_pylist([{"path_raw": path} for path in files], BESIDE)
+    found = with_lost_sidecars(pa.Table.from_pylist(rows, PLAN), beside, rated, of_sidecars.get)
+    assert found["lost_metadata"].to_pylist() == [lost]
+
+
+def test_a_sidecar_of_the_other_half_goes_with_the_unit() -> None:
+    """As darktable calls them: of a raw that goes along it goes along, and of one that stays it stays."""
+    files = {"a/x.dng": "raw", "k/y.dng": "raw", "a/x.dng.xmp": "", "a/x.jpg.xmp": "", "a/z.dng.xmp": ""}
+    found = done({"a/x.jpg": "k/y.jpg"}, files)
+    gone = {path for path, row in found.items() if row["action"] == "trash"}
+    assert gone == {"a/x.jpg", "a/x.dng", "a/x.dng.xmp", "a/x.jpg.xmp"}
+    assert {found[path]["goes_with"] for path in gone - {"a/x.jpg"}} == {0}
+    assert fates({"a/x.jpg": "k/y.jpg"}, {**files, "k/y.dng": "another"}) == {"a/x.jpg": "unit"}
+    assert is_named_after(b"x.dng.xmp", b"x.jpg")
+    assert not is_named_after(b"x.dng.xmp", b"y.jpg")
+    assert not is_named_after(b"x.png.xmp", b"x.jpg")

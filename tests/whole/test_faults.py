@@ -1,6 +1,5 @@
 """tests/FAULTS.md is whole and true to the tests it names; and the tests of faults that belong to no other file."""
 
-import ast
 import base64
 import errno
 import hashlib
@@ -35,6 +34,7 @@ from dupegrid.storage.tables import read_json, read_table, write_json, write_tab
 from tests.conftest import ROOT, draw_tree, noise, picture, refuse_listing, save
 from tests.helpers.forks import FORKING, started
 from tests.helpers.pages import Page, assert_harmless
+from tests.helpers.rows import known_tests
 from tests.images.test_thumbnail import encoded, mse, thumb
 
 SETTINGS = {"scheduler": "sync", "quiet": True, "thumb": 16}
@@ -67,12 +67,7 @@ def rows() -> list[tuple[int, str, str]]:
 
 
 def test_every_fault_has_one_row_with_tests_that_exist_or_the_reason_why_not() -> None:
-    known = {
-        f"{file.name}::{node.name}"
-        for file in (ROOT / "tests").rglob("test_*.py")
-        for node in ast.parse(file.read_text()).body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    }
+    known = known_tests()
     assert [number for number, _, _ in rows()] == list(range(1, 76))
     for number, does, tests in rows():
         named = re.findall(r"`([^`]+)`", tests)

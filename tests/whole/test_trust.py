@@ -158,6 +158,22 @@ def test_a_scheduler_that_a_run_directory_names_is_not_connected_to(
     assert not listening()
 
 
+def test_a_run_that_goes_on_without_its_paths_takes_no_code_and_no_address(
+    run: dupegrid.Run, owned: Path, listening: Callable[[], bool]
+) -> None:
+    """S4: what `run --out RUN` takes from RUN are folders and numbers."""
+    address = listening.address
+    forged = [{"metric": EVIL}, {"hash": EVIL}, {"hash": EVIL, "same_hash": "only"}, {"scheduler": address}]
+    forged += [{"paths": [f"http://{address.partition('//')[2]}/photos"]}, {"against": ["s3://photos"]}]
+    for change in forged:
+        forge(run, **change)
+        assert_refused(["run", "--out", run.path], "again")
+        forge(run, **{name: getattr(run.config, name) for name in change})
+    assert not owned.exists()
+    assert not listening()
+    assert command("run", "--out", run.path).returncode == 0
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_scheduler_that_is_given_again_is_asked(run: dupegrid.Run) -> None:
     forge(run, scheduler="tcp://127.0.0.1:1")

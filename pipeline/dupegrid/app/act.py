@@ -3,10 +3,12 @@
 import os
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.app.decide import is_of_decisions
@@ -16,11 +18,13 @@ from dupegrid.app.terminal import Terminal
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted, display_path, printable, shown
 from dupegrid.core.values import StrPath, resolved
-from dupegrid.plans.actions import Applied, AskedFor, Placing, Undone, acts_of
+from dupegrid.plans.actions import Act, Applied, AskedFor, Placing, Undone, acts_of
 from dupegrid.plans.apply import Care, apply_acts, new_id
+from dupegrid.plans.beside import rating_of
 from dupegrid.plans.checked import check_plan, folders_of, read_plan
 from dupegrid.plans.journal import Done, reading, writing
 from dupegrid.plans.plan import totals_of
+from dupegrid.plans.rescue import with_rescues
 from dupegrid.plans.undo import applies, chosen_by, undo_acts
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.schemas import MATCHES
@@ -33,6 +37,7 @@ class ApplyOptions(TypedDict, total=False):
     stop_on_error: bool
     quarantine: StrPath | None
     delete_for_good: bool
+    write_xmp: bool
 
 
 def apply(run_dir: StrPath, *, dry_run: bool = False, quiet: bool = False, **options: Unpack[ApplyOptions]) -> Applied:
@@ -42,8 +47,9 @@ def apply(run_dir: StrPath, *, dry_run: bool = False, quiet: bool = False, **opt
     with its reason; a plan that the tables of the run do not bear out is refused whole. `dry_run` only says what would
     be done. `verify` reads both files again: byte for byte, or of near duplicates all pixels. `stop_on_error` ends at
     the first file that is left alone. `quarantine` is a folder to move files to, in the place of one in each PATH, also
-    on another volume. Where the plan deletes, `delete_for_good` has to say so too. Raises UsageError for what the
-    caller can put right.
+    on another volume. With `write_xmp` a sidecar is written beside a keeper that lacks the date, the place or the
+    rating of a file before that goes. Where the plan deletes, `delete_for_good` has to say so too. Raises UsageError
+    for what the caller can put right.
     """
     for name in options.keys() - ApplyOptions.__annotations__.keys():
         raise UsageError(f"apply takes no {name!r}: {', '.join(ApplyOptions.__annotations__)}, dry_run and quiet")
@@ -62,10 +68,18 @@ def apply(run_dir: StrPath, *, dry_run: bool = False, quiet: bool = False, **opt
             )
         apply_id = new_id(datetime.now())
         acts = acts_of(plan, Placing(folders_of(run.config, run.images), apply_id, aside))
+        acts = with_rescues(acts, plan, run.images, rating_of) if options.get("write_xmp") else acts
+        acts = _by_representatives(acts, run.images) if care.verify else acts
         matches = run.match_scores if care.verify else MATCHES.empty_table()
         opened = nullcontext(reading(run.path)) if dry_run else writing(run.path)
         with opened as journal, Terminal(quiet=quiet).stage("apply", len(acts), "files") as advance:
             return apply_acts(acts, journal, care, apply_id, matches, advance)
+
+
+def _by_representatives(acts: list[Act], images: pa.Table) -> list[Act]:
+    """The same acts with the pairs that were compared for theirs, which say how the two are turned."""
+    stands_for = pc.coalesce(images["identical_to"], images["id"]).to_pylist()
+    return [replace(act, pair=act.pair and (stands_for[act.pair[0]], stands_for[act.pair[1]])) for act in acts]
 
 
 def plan_totals(run_dir: StrPath) -> AskedFor:

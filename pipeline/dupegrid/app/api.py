@@ -72,6 +72,7 @@ def run(
         runtime_of(chosen.config, client, reporter.say) as workers,
     ):
         take_decisions(chosen.run_dir, decisions)
+        told = chosen.run_dir.relations.exists()
         damaged: Counter[Path] = Counter()
         while True:
             try:
@@ -80,6 +81,8 @@ def run(
                 unfinished = _relate(chosen, workers, noted)
                 _cluster(chosen)
                 write_page(chosen)
+                if told and not chosen.run_dir.relations.exists():
+                    reporter.say("relations: those of earlier matches are gone; --relations makes them again")
                 if unfinished:
                     raise unfinished
                 return chosen

@@ -69,8 +69,9 @@ def leakage(run: Run, split: Any = "folders", label: Any = None, keep: str = "tr
     """What the splits of a data set share: matrix, label conflicts, curve, and the splits cleaned by a policy.
 
     `split` is 'folders' (train/, val/, test/ and the like), a CSV or parquet FILE with the columns path (or the end of
-    one) and split, FILE:COLUMN for another column, or a table or frame with these. `label` likewise, where 'folders' is
-    the name of the folder that a picture lies in, and a name may be a column of the table of `split`. `keep` says which
+    one) and split, FILE:COLUMN for another column, a column of images.parquet, or a table or frame with these. `label`
+    likewise, where 'folders' is the name of the folder that a picture lies in, and a name may be a column of the table
+    of `split`. `keep` says which
     of two near duplicates in two splits is kept: that of 'train', of 'test', or 'neither'. Raises UsageError for
     anything that is not there, and where pictures of two splits were not compared.
     """
@@ -167,10 +168,12 @@ def _listed(paths: Sequence[str]) -> str:
 def _values(images: pa.Table, source: Any, what: str, before: pa.Table | None) -> tuple[pa.Array, int, pa.Table | None]:
     """What is said of each image; how many rows name none; and the table that says it, if one does.
 
-    A name that is no file is a column of the table `before`.
+    A name that is no file is a column of the table `before`, or else of the images.
     """
     if isinstance(source, str) and source == "folders":
         return (split_by_folder if what == "split" else label_by_folder)(images), 0, None
+    if isinstance(source, str) and _is_column(source, images, before):
+        return pa.array(as_text(images[source]), pa.string()), 0, None
     table, column, name = _source(source, what, before)
     paths = as_bytes(column_of(table, PATHS, name))
     values, unknown = by_path(images, paths, as_text(column_of(table, (column,), name)))
@@ -191,8 +194,16 @@ def _source(source: Any, what: str, before: pa.Table | None) -> tuple[pa.Table, 
         return given_table(file), column, printable(file)
     if before is not None and text in before.column_names:
         return before, text, "the table of splits"
-    names = " or a column of the table of splits" if before is not None else ""
-    raise InputError(f"{what} is {printable(text)!r}, which is no file: give 'folders', FILE, FILE:COLUMN{names}")
+    names = (
+        "a column of the table of splits or of images.parquet" if before is not None else "a column of images.parquet"
+    )
+    raise InputError(f"{what} is {printable(text)!r}, which is no file: give 'folders', FILE, FILE:COLUMN or {names}")
+
+
+def _is_column(name: str, images: pa.Table, before: pa.Table | None) -> bool:
+    """Whether a name is a column of the images: a file of that name comes first, and a column of the other table."""
+    of_table = before is not None and name in before.column_names
+    return name in images.column_names and not of_table and not os.path.exists(name)
 
 
 def _check_compared(run: Run, splits: pa.Array) -> None:

@@ -47,9 +47,7 @@ def decide(
                 f"{printable(row['path'])} was not read ({row['status']}): nothing is known of it to decide"
             )
     hash_a, hash_b, *kept = (row["file_hash"] for row in rows)
-    if hash_a == hash_b:
-        raise UsageError("the two are equal byte for byte: there is nothing to decide")
-    row = {"hash_a": hash_a, "hash_b": hash_b, "decision": decision, "keeper": kept[0] if kept else None, "by": by}
+    row = decisions.decided_row(hash_a, hash_b, decision, kept[0] if kept else None, by)
     decisions.append(done.run_dir, [row])
     return {
         "a": rows[0]["path"],

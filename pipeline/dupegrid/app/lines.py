@@ -20,7 +20,8 @@ def _counts(by_word: Mapping[str, int]) -> str:
 
 
 def summary_lines(summary: "Summary") -> list[str]:
-    files = f"{summary.images:,} found, {summary.ok:,} pictures read; not read: {_counts(summary.failed)}"
+    word = "picture" if summary.ok == 1 else "pictures"
+    files = f"{summary.images:,} found, {summary.ok:,} {word} read; not read: {_counts(summary.failed)}"
     files += f"; {summary.removed:,} of an earlier run gone" if summary.removed else ""
     left_out, links = summary.not_asked_for, summary.links_left_alone
     lines = [
@@ -72,6 +73,8 @@ def status_lines(state: "Status") -> list[str]:
     shown = 20
     stages = [
         f"{name:<8} {stage.done:,} of {stage.total:,} {stage.unit}"
+        if stage.total or not state.compared
+        else f"{name:<8} done"
         for name, stage in (("index", state.index), ("compare", state.compare), ("relate", state.relate))
         if stage is not None
     ]

@@ -1,5 +1,6 @@
 """Whether a folder may be written to as a run directory, and what run.json of an earlier run says of it; run.json."""
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -8,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from dupegrid.app.opening import open_run
-from dupegrid.core.config import Config, load_config
+from dupegrid.app.trust import check_going_on
+from dupegrid.core.config import SEARCHED, Config, given_settings, load_config
 from dupegrid.core.errors import ConfigError, DamagedError, RunDirError
 from dupegrid.core.settings import Settings
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, StrPaths, flattened
 from dupegrid.storage.ours import holds_stores, is_known, is_of_a_lock, leftovers
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import write_json
 
 
@@ -27,9 +31,26 @@ def with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:
 def chosen_config(folders: Sequence[StrPaths], run_dir: Path, file: StrPath | None, settings: Settings) -> Config:
     """All settings of a run as it will be, those of an earlier one there among them. UsageError where it cannot be."""
     before = _known_config(run_dir)
-    chosen = load_config(file, before, **with_paths(settings, folders))
+    given = given_settings(file, with_paths(settings, folders))
+    if before is not None:
+        before = _without_gone_files(before, run_dir)
+    try:
+        chosen = load_config(None, before, **given)
+    except ConfigError as error:
+        raise ConfigError(f"{os.fspath(file)}: {error}" if file is not None else str(error)) from None
+    if before is not None and not SEARCHED & given.keys():
+        check_going_on(chosen, given)
     _check_out(run_dir, chosen, before)
     return chosen
+
+
+def _without_gone_files(before: Config, run_dir: Path) -> Config:
+    """The settings of an earlier run without those PATHs that were files and are gone: they need not be named again."""
+    missing = {root for root in before.paths if root.startswith("/") and not os.path.lexists(root)}
+    if not missing or not (run_dir / "images.parquet").exists():
+        return before
+    known = {os.fsdecode(path) for path in RunDir(run_dir).image_columns(IMAGES, ["path_raw"])["path_raw"].to_pylist()}
+    return before.model_copy(update={"paths": tuple(root for root in before.paths if root not in missing & known)})
 
 
 def _known_config(path: Path) -> Config | None:

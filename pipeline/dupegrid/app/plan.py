@@ -23,7 +23,7 @@ from dupegrid.images.hashing import hashes_of
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.relations import relations_if_told
 from dupegrid.plans.actions import LINKS
-from dupegrid.plans.beside import beside
+from dupegrid.plans.beside import beside, rating_of
 from dupegrid.plans.plan import Totals, between_folders, kept, loses_metadata, plan_of, totals_of
 from dupegrid.plans.units import with_lost_sidecars, with_units
 from dupegrid.plans.where import chosen
@@ -95,7 +95,8 @@ def _planned(done: Run, action: str, options: PlanOptions) -> pa.Table:
         table = kept(table, ~between_folders(table, inside, other), "folders")
     listed = pa.table({}) if action in LINKS else beside(_folders(table))
     if action not in LINKS:  # a link stays where the file was, beside what belongs to it
-        table = with_lost_sidecars(table, listed)
+        rated = done.images.filter(pc.is_valid(done.images["rating"]))["path_raw"]
+        table = with_lost_sidecars(table, listed, set(rated.to_pylist()), rating_of)
     if options.get("where") is not None:
         table = kept(table, ~chosen(table, options["where"]), "where")
     if options.get("keep_metadata"):

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
-from dupegrid.core.errors import UsageError
 
 Row = dict[str, Any]  # of DECISIONS
 Pair = tuple[str, str]  # the hashes of two files, the lower first
@@ -26,13 +25,6 @@ def restoring(done: Done) -> Row:
     """What puts in force again what was before a decision."""
     row = done.before or {**done.row, "decision": "undecided", "keeper": None}
     return {key: value for key, value in row.items() if key != "decided_at"}
-
-
-def decided_row(a: str, b: str, decision: str, keeper: str | None) -> Row:
-    if a == b:
-        raise UsageError("the two are equal byte for byte: there is nothing to decide")
-    hash_a, hash_b = sorted((a, b))
-    return {"hash_a": hash_a, "hash_b": hash_b, "decision": decision, "keeper": keeper, "by": "review"}
 
 
 def said(row: Row, images: dict[str, int]) -> dict[str, Any]:

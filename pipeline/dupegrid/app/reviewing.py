@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from dupegrid.app.lines_plan import plan_lines
 from dupegrid.app.plan import plan
-from dupegrid.app.review_rows import Done, Pair, Row, decided_row, in_groups, joined, restoring, said
+from dupegrid.app.review_rows import Done, Pair, Row, in_groups, joined, restoring, said
 from dupegrid.app.review_tables import read_tables
 from dupegrid.app.review_thumbs import KeptThumbs
 from dupegrid.app.run import Run
@@ -21,7 +21,7 @@ from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.pairs.relations import relations_if_told
-from dupegrid.plans.decisions import append, in_force, read
+from dupegrid.plans.decisions import append, decided_row, in_force, read
 from dupegrid.results.differences import Difference, difference
 from dupegrid.results.groups import (
     Filter,
@@ -180,7 +180,8 @@ class Reviewing:
             raise UsageError("this is no decision")
         if (keeper is not None) != (decision == "same") or keeper not in (None, a, b):
             raise UsageError("the one to keep is one of the two, of pictures that are the same")
-        row = decided_row(self._hash(a), self._hash(b), decision, None if keeper is None else self._hash(keeper))
+        kept = None if keeper is None else self._hash(keeper)
+        row = decided_row(self._hash(a), self._hash(b), decision, kept, "review")
         with self._lock:
             append(self.run.run_dir, [row])
             self._done.append(self._note([(group, row)]))
@@ -197,7 +198,9 @@ class Reviewing:
             if len(rows) != expected:
                 raise UsageError(f"there are {len(rows)} of these by now, not {expected}: look again")
             hashes = [self._files_of(rows, name).to_pylist() for name in ("image", "keeper")]
-            decisions = [decided_row(image, keeper, "same", keeper) for image, keeper in zip(*hashes, strict=True)]
+            decisions = [
+                decided_row(image, keeper, "same", keeper, "review") for image, keeper in zip(*hashes, strict=True)
+            ]
             append(self.run.run_dir, decisions)
             of = self.groups.group_of[rows].tolist()
             self._done.append(self._note(zip(of, decisions, strict=True)))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, SupportsInt
 
@@ -232,8 +233,11 @@ class Run:
 
     def html(self, frame: Any, images: str | Sequence[str] = ("a", "b"), most: int = 50) -> Html:
         """A table of yours with pictures: its first rows, where the columns `images` hold ids. A notebook draws it."""
-        names = [images] if isinstance(images, str) else list(images)
-        return table_html(frame, names, self.images, self.thumbs_of, most)
+        return table_html(frame, [images] if isinstance(images, str) else [*images], self.images, self.thumbs_of, most)
+
+    def review(self) -> Any:
+        """The groups in a cell of a notebook, a key a decision, written as `dupegrid.review` does. Needs anywidget."""
+        return import_module("dupegrid.app.widget").review_widget(self)  # which needs this file
 
     @property
     def receipt(self) -> Receipt:

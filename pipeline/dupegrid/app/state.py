@@ -18,11 +18,13 @@ def status(run_dir: StrPath) -> Status:
     indexed = index_progress(opened.run_dir, opened.config)
     told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if opened.is_compared else ({}, 0)
     fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
+    gone = pc.sum(pc.equal(indexed.rows["status"], "removed")).as_py() or 0
     bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
     return Status(
         run=str(opened.path),
-        index=Progress(indexed.done, indexed.total, "images"),
+        index=Progress(max(0, indexed.done - gone), indexed.total - gone, "images"),
         compare=Progress(*compare_progress(opened.run_dir, opened.pairs_key), "tiles"),
+        compared=opened.is_compared,
         relate=Progress(sum(told.values()), matches, "pairs") if told or opened.config.relations else None,
         cluster=opened.is_clustered,
         report=opened.is_clustered and opened.run_dir.report.exists(),

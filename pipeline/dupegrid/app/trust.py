@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from dupegrid.core.config import Config, settings_of
 from dupegrid.core.errors import UsageError
@@ -13,15 +13,29 @@ from dupegrid.images.remote import is_address
 from dupegrid.pairs.hashes import hash_code, is_own_hash
 from dupegrid.pairs.metric import is_built_in, metric_code
 
+_OWN: Final = ("metric", "hash")  # settings that may be code
+
 
 def check_trusted(config: Config, settings: CompareSettings, client: Any) -> None:
     """Refuse what would run code or connect only because a run directory says so."""
-    own = {"metric": is_built_in(config.metric), "hash": config.same_hash == "any" or is_own_hash(config.hash)}
-    for key, is_own in own.items():
-        known, given = getattr(config, key), settings.get(key)
-        if given not in (None, known):
+    for key in _OWN:
+        if settings.get(key) not in (None, getattr(config, key)):
             raise cannot_change(key)
-        if given is None and not is_own:
+    _check_given(config, settings, client, config.same_hash == "any")  # then compare makes no hashes
+
+
+def check_going_on(config: Config, settings: Mapping[str, Any]) -> None:
+    """The same for a run that goes on with the PATHs that a run directory names, where these are addresses too."""
+    _check_given(config, settings, None, False)
+    if address := next((root for root in config.roots if is_address(os.fsencode(root))), None):
+        raise UsageError(f"this run is of {printable(address)}, an address: name the PATHs again")
+
+
+def _check_given(config: Config, settings: Mapping[str, Any], client: Any, no_hashes: bool) -> None:
+    own = {"metric": is_built_in(config.metric), "hash": no_hashes or is_own_hash(config.hash)}
+    for key, is_own in own.items():
+        known = getattr(config, key)
+        if settings.get(key) is None and not is_own:
             raise UsageError(f"this run was made with --{key} {known}, which is code: give --{key} {known} again")
     scheduler = printable(str(config.scheduler))
     is_ours = config.scheduler is None or config.scheduler in SCHEDULERS_HERE

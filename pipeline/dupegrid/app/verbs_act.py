@@ -27,6 +27,9 @@ def apply(
     delete_for_good: Annotated[
         bool, option("--delete-for-good", help="Where the plan deletes: no undo brings that back.")
     ] = False,
+    write_xmp: Annotated[
+        bool, option("--write-xmp", help="First write date, place and rating that a keeper lacks to a sidecar of it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Do what the plan of RUN says, each file looked at again.
@@ -42,6 +45,7 @@ def apply(
         stop_on_error=stop_on_error,
         quarantine=quarantine,
         delete_for_good=delete_for_good,
+        write_xmp=write_xmp,
     )
     say(found.as_dict(), apply_lines(found), as_json)
 

@@ -57,7 +57,10 @@ Tables = Annotated[str | None, option(metavar="FOLDER", help="Write all tables t
 def leakage(
     run_dir: RunDir,
     split: Annotated[
-        str, option(metavar="folders|FILE|FILE:COLUMN", help="The folders' names, or a table: path, split.")
+        str,
+        option(
+            metavar="folders|FILE|FILE:COLUMN|COLUMN", help="By folder, by a table (path, split), or by images.parquet."
+        ),
     ] = "folders",
     label: Annotated[
         str | None, option(metavar="folders|FILE|COLUMN", help="Labels likewise; COLUMN is one of --split's table.")

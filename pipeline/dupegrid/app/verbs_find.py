@@ -44,7 +44,7 @@ Detach = Annotated[bool, option("--detach", help="Go on in the background; see '
 def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """Find the duplicates under the PATHs, into RUN.
 
-    That is index, compare, cluster and report; on a RUN that was begun it goes on.
+    That is index, compare, cluster and report; on a RUN that was begun it goes on: without a PATH, as it was.
     """
     list_new = flags.pop("list_new")
     if list_new is not None:
@@ -89,8 +89,10 @@ def cluster(run_dir: RunDir, decisions: Decisions = None, *, as_json: Json = Fal
 
     The threshold may be anything up to RUN's cutoff.
     """
-    summary = api.cluster(run_dir, decisions=decisions, **given(flags)).summary
-    say(summary.as_dict(), cluster_lines(summary), as_json)
+    done = api.cluster(run_dir, decisions=decisions, **given(flags))
+    summary = done.summary
+    drawn = [f"report      {summary.report}"] if done.run_dir.report.exists() else []
+    say(summary.as_dict(), [*cluster_lines(summary), *drawn], as_json)
 
 
 @takes_settings

@@ -9,7 +9,7 @@ from dupegrid.app.lines_ask import rows_of
 from dupegrid.app.lines_plan import decide_lines, pair_lines, plan_lines, sample_lines
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
-from dupegrid.plans.decisions import append
+from dupegrid.plans.decisions import append, decided_row
 from dupegrid.plans.sample import sample as sample_of
 from dupegrid.storage.schemas import ACTIONS
 
@@ -88,9 +88,9 @@ def _looked_at(run_dir: str, pairs: list[dict[str, Any]]) -> tuple[int, int]:
             break
         if answer == "s":
             continue
-        pair = {"hash_a": row["file_hash"], "hash_b": row["keeper_file_hash"], "by": "sample"}
+        pair = row["file_hash"], row["keeper_file_hash"]
         keeper = row["keeper_file_hash"] if answer == "a" else None
-        append(run_dir_, [{**pair, "decision": _ANSWERS[answer], "keeper": keeper}])
+        append(run_dir_, [decided_row(*pair, _ANSWERS[answer], keeper, "sample")])
         approved, asked = approved + (answer == "a"), asked + 1
     return approved, asked
 

@@ -4,6 +4,7 @@ A setting comes from the defaults, then a YAML file, then flags or keyword argum
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -34,6 +35,7 @@ _MAKING: Final = ("run", "index")  # the verbs that make a run directory
 _TRYING: Final = (*_MAKING, "estimate")
 _CLUSTERING: Final = ("run", "cluster")
 _COMPARING: Final = (*_MAKING, "compare")
+SEARCHED: Final = {"paths", "files_from"}
 
 Orientations = Literal["none", "rotations", "all"]
 Normalize = Literal["none", "mean", "contrast"]
@@ -72,7 +74,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     paths: Annotated[Locations, Taken(_TRYING, flag=False)] = Field(
-        (), description="Folders of images, zip and tar archives, s3://, gs://, az:// and http(s):// addresses."
+        (), description="Folders of images, files, zip and tar archives, s3://, gs://, az:// and http(s):// addresses."
     )
     against: Annotated[Locations, Taken(_MAKING, "PATH")] = Field(
         (), description="Compare with these PATHs only, no pair inside either side."
@@ -243,13 +245,13 @@ def load_config(file: str | os.PathLike[str] | None = None, before: Config | Non
     """The configuration from defaults, an optional YAML file, and flags that are not None; later ones win.
 
     `before` is that of a run to go on with: its threshold, its cutoff where that serves the threshold, and what decides
-    the roles (keep, protect, only) stay where they are not given; 'default' and 'none' unset these.
+    the roles (keep, protect, only) stay where they are not given; 'default' and 'none' unset these. Where no PATH is
+    given, all of it stays that is not given.
     Raises ConfigError, naming the key, for anything unknown or out of range.
     """
-    known = Config.model_fields
-    values = {} if file is None else read_yaml(Path(file))
-    values = {key: value for key, value in values.items() if value is not None or key not in known}
-    values.update({key: value for key, value in flags.items() if value is not None})
+    values = given_settings(file, flags)
+    if before is not None and not SEARCHED & values.keys():
+        return changed(before, **values)
     if before is not None:
         values = {"threshold": before.threshold, **values}
     config = _validated(values, f"{os.fspath(file)}: " if file is not None else "")
@@ -259,6 +261,14 @@ def load_config(file: str | os.PathLike[str] | None = None, before: Config | Non
     if "cutoff" not in values and before.cutoff > config.threshold:
         kept["cutoff"] = before.cutoff
     return changed(config, **kept)
+
+
+def given_settings(file: StrPath | None, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What a YAML file and flags give, which win. ConfigError where the file cannot be read."""
+    known = Config.model_fields
+    values = {} if file is None else read_yaml(Path(file))
+    values = {key: value for key, value in values.items() if value is not None or key not in known}
+    return values | {key: value for key, value in flags.items() if value is not None}
 
 
 def changed(config: Config, **flags: Any) -> Config:

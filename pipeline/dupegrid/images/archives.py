@@ -23,6 +23,8 @@ _ENCRYPTED: Final = 1  # bit of a zip member's flags
 _UTF_8: Final = 1 << 11  # likewise
 _TIMES: Final = 0x5455  # a zip member's extra field with times in seconds, UTC; the others are local, by two seconds
 
+_ENDINGS: Final = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
 # What reading a damaged archive raises; the standard library has no base for these.
 _BROKEN: Final = (
     *(OSError, EOFError, RuntimeError, ValueError),
@@ -174,6 +176,14 @@ def _archive(path: bytes, _stamps: object) -> Archive:
         except tarfile.ReadError:
             continue
     return Zip(path)
+
+
+def is_archive(path: str) -> bool:
+    """Whether a file is an archive by what it holds, or calls itself one and then has to be one."""
+    try:
+        return path.lower().endswith(_ENDINGS) or tarfile.is_tarfile(path) or zipfile.is_zipfile(path)
+    except _BROKEN:
+        return False
 
 
 def forget_archives() -> None:

@@ -52,6 +52,9 @@ class Decoded:
     camera: str | None = None
     taken_at: datetime | None = None
     has_gps: bool | None = None
+    rating: int | None = None
+    latitude: float | None = None
+    longitude: float | None = None
     pixels: Pixels | None = None
     beside: str | None = None
 

@@ -19,6 +19,7 @@ from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Source, Sources, source
 
 Identity = tuple[int, int] | bytes  # of a folder: device and inode, or where these say nothing its real path
+_MOST_FILES: Final = 1000  # among the roots, each of which is asked of each whether the two are compared
 _UNKNOWN: Final = os.stat_result([stat.S_IFREG] + [0] * 9)  # of a file; indexing says what is wrong with it
 
 
@@ -34,10 +35,10 @@ class Listing:
 def discover(config: Config, found: Callable[[int], None] = lambda _more: None) -> Listing:
     """Every regular file under the roots, each once, with ids 0..n-1 by root and then by the bytes of the path.
 
-    Of roots inside each other, a file belongs to the innermost; of a root named twice, to the first. Pipes and devices
-    are never opened, symbolic links only followed where that is asked for. `found` is told of more files now and then.
-    Raises InputError when there is no root, or when a root does not exist, is neither folder nor archive, cannot be
-    listed, or is on both sides of --against.
+    Of roots inside each other, a file belongs to the innermost, which may be the file itself; of a root named twice, to
+    the first. Pipes and devices are never opened, symbolic links only followed where that is asked for. `found` is told
+    of more files now and then. Raises InputError when there is no root, or when a root does not exist, is neither file
+    nor folder, cannot be listed, or is on both sides of --against.
     """
     if not config.paths and not config.files_from:
         raise InputError("no PATH to search: name at least one folder of images")
@@ -49,15 +50,20 @@ def discover(config: Config, found: Callable[[int], None] = lambda _more: None) 
             known = first.setdefault(_checked_root(root, sources), number)
             if known < config.first_against <= number:
                 raise InputError(f"{printable(root)} is both a PATH and --against: name it once")
-    walk = _Walk(config, set(first))
+    searched = set(first.values())
+    paths = {number: os.fsencode(config.roots[number]) for number in searched}
+    named_files = {path for path in paths.values() if sources.place(path) is None and os.path.isfile(path)}
+    if len(named_files) > _MOST_FILES:
+        raise InputError(f"{len(named_files):,} files are too many PATHs: list them in a file for --files-from")
+    walk = _Walk(config, set(first), named_files)
     rows = Rows()
     for number, root in enumerate(config.roots):
         if number == the_list:
             rows.add(number, walk.named(root, rows.paths()), found)
-        elif number in first.values():
-            into = sources.place(os.fsencode(root))
-            files = walk.files(os.fsencode(root)) if into is None else walk.apart(os.fsencode(root), source(into))
-            rows.add(number, files, found)
+        elif number in searched:
+            path = paths[number]
+            into, inside = sources.place(path), walk.alone if path in named_files else walk.files
+            rows.add(number, inside(path) if into is None else walk.apart(path, source(into)), found)
     return Listing(rows.table(config), tuple(walk.unreadable), walk.links_left_alone)
 
 
@@ -69,8 +75,10 @@ def _checked_root(root: str, sources: Sources) -> Identity:
         return os.fsencode(root if is_address(into) else os.path.realpath(root))
     try:
         status = os.stat(root)
+        if stat.S_ISREG(status.st_mode):
+            return os.fsencode(root)
         if not stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{shown} is no folder: name the folder that holds it")
+            raise InputError(f"{shown} is neither a file nor a folder: name the folder that holds it")
         with os.scandir(root):
             pass
     except FileNotFoundError:
@@ -83,7 +91,7 @@ def _checked_root(root: str, sources: Sources) -> Identity:
 class _Walk:
     """Lists the files below a root, apart from what is ignored and from other roots."""
 
-    def __init__(self, config: Config, roots: set[Identity]) -> None:
+    def __init__(self, config: Config, roots: set[Identity], named_files: set[bytes]) -> None:
         self.unreadable: list[str] = []
         self.links_left_alone = 0
         self._roots = roots
@@ -91,6 +99,7 @@ class _Walk:
         self._follow = config.follow_symlinks
         self._names = config.ignore_name
         self._ignored_files = set(map(os.fsencode, config.ignore_path))
+        self._named_files = named_files
         self._ignored_folders = {_identity(path) for path in config.ignore_path}
         self._config = config
 
@@ -115,6 +124,14 @@ class _Walk:
                             yield entry.path, status, links
             except OSError:
                 self.unreadable.append(os.fsdecode(folder))
+
+    def alone(self, path: bytes) -> Iterator[Found]:
+        """A regular file that is a root itself, unless it is ignored."""
+        status = os.stat(path, follow_symlinks=self._follow)
+        self.links_left_alone += stat.S_ISLNK(status.st_mode)
+        ignored = path in self._ignored_files or is_ignored(os.fsdecode(os.path.basename(path)), self._names)
+        if stat.S_ISREG(status.st_mode) and has_extension(path, self._config) and not ignored:
+            yield path, status, self._follow and os.path.islink(path)
 
     def apart(self, root: bytes, source: Source) -> Iterator[Found]:
         """The files below a root that is no folder; in no order."""
@@ -166,7 +183,7 @@ class _Walk:
         return new
 
     def _wanted(self, path: bytes) -> bool:
-        return has_extension(path, self._config) and path not in self._ignored_files
+        return has_extension(path, self._config) and path not in self._ignored_files and path not in self._named_files
 
 
 def _paths_in(file: str) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What the EXIF of a picture says: how it is turned, the camera, when and whether where it was taken.
+"""What the EXIF of a picture says: how it is turned, the camera, when and where it was taken, how it was rated.
 
 Broken EXIF is no reason to lose a picture: what cannot be read is not said.
 """
@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from dupegrid.core.text import printable
+from dupegrid.images.xmp import known_rating, rating_in
 
 ORIENTATION: Final = 0x0112
 _MAKE, _MODEL = 0x010F, 0x0110
 _PHOTO, _TAKEN, _DIGITIZED = 0x8769, 0x9003, 0x9004
-_GPS, _LATITUDE, _LONGITUDE = 0x8825, 2, 4
+_GPS, _LATITUDE, _LONGITUDE = 0x8825, 2, 4  # the tag before each of the two says the direction
+_RATING: Final = 0x4746
 _CAMERA_CHARACTERS: Final = 80
 _EARLIEST_YEAR: Final = 1826  # of the first photograph: what is before it is a clock that was never set
 
@@ -34,17 +36,19 @@ def orientation_of(exif: Any) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def taking_of(exif: Any) -> dict[str, Any]:
-    """What the EXIF says of the taking of a picture.
+def taking_of(exif: Any, packet: Any = None) -> dict[str, Any]:
+    """What the EXIF says of the taking of a picture, and it or the XMP `packet` of its rating.
 
     `camera` is make and model, `taken_at` a datetime by the camera's clock, both None where the EXIF does not say;
-    `has_gps` says whether there are coordinates.
+    `has_gps` says whether there are coordinates, `latitude` and `longitude` are these in degrees, both or none.
     """
     photo, place = _folder(exif, _PHOTO), _folder(exif, _GPS)
     return {
         "camera": _camera(exif),
         "taken_at": _moment(photo.get(_TAKEN)) or _moment(photo.get(_DIGITIZED)),
         "has_gps": _LATITUDE in place and _LONGITUDE in place,
+        "rating": rating_in(packet) or _rating(exif),
+        **_coordinates(place),
     }
 
 
@@ -63,6 +67,28 @@ def _camera(exif: Mapping[int, Any]) -> str | None:
         return None
     names = " ".join(value.strip(" \0") for value in values if isinstance(value, str))
     return printable(names.strip()[:_CAMERA_CHARACTERS]) or None
+
+
+def _rating(exif: Mapping[int, Any]) -> int | None:
+    try:
+        return known_rating(exif.get(_RATING))
+    except Exception:
+        return None
+
+
+def _coordinates(place: Mapping[int, Any]) -> dict[str, float | None]:
+    both = [_degrees(place, _LATITUDE, "S", 90), _degrees(place, _LONGITUDE, "W", 180)]
+    return dict(zip(("latitude", "longitude"), [None, None] if None in both else both, strict=True))
+
+
+def _degrees(place: Mapping[int, Any], tag: int, below_0: str, most: int) -> float | None:
+    """Degrees, minutes and seconds as degrees; None where they are none."""
+    try:
+        degrees = sum(float(value) / 60**k for k, value in enumerate(place[tag]))
+        turned = str(place[tag - 1]).strip(" \0").upper() == below_0
+    except Exception:
+        return None
+    return (-degrees if turned else degrees) if 0 <= degrees <= most else None  # not so where it is no number
 
 
 def _moment(text: Any) -> datetime | None:

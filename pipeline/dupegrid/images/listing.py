@@ -186,7 +186,8 @@ def with_roots(files: pa.Table, config: Config) -> pa.Table:
     the_list = len(config.paths) if config.files_from else -1
     roots = np.full(len(files), the_list)
     for number, folder in sorted(_folders(config), key=lambda entry: len(entry[1])):
-        roots[pc.starts_with(files["path_raw"], folder).to_numpy()] = number
+        is_it = pc.equal(files["path_raw"], pa.scalar(folder[:-1], pa.binary()))  # a root may be a file
+        roots[pc.or_(pc.starts_with(files["path_raw"], folder), is_it).to_numpy()] = number
     columns = {"root": pa.array(roots.astype(np.int32), mask=roots < 0), "group": sides(config, roots)}
     return pa.table({name: columns.get(name, files[name]) for name in FILES.names}, schema=FILES)
 

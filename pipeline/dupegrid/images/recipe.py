@@ -138,7 +138,7 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
             "exif_orientation": orientation,
             "has_alpha": image.has_transparency_data,
             "has_icc": bool(image.info.get("icc_profile")),
-            **taking_of(exif),
+            **taking_of(exif, image.info.get("xmp")),
         }
         if width * height > reading.max_pixels:
             raise Image.DecompressionBombError(f"{width * height:,} pixels, over --max-pixels")

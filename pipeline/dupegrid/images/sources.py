@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from dupegrid.core.config import Config
-from dupegrid.images.archives import Archive, archive
+from dupegrid.images.archives import Archive, archive, is_archive
 from dupegrid.images.decoder import File
 from dupegrid.images.listing import Stamps
 from dupegrid.images.remote import Bucket, Save, Site, Wanted, is_address, place_of
@@ -35,7 +35,7 @@ class Sources(NamedTuple):
     def of(config: Config) -> "Sources":
         """Those of a run."""
         paths = {*config.paths, *config.against}
-        return Sources(tuple(sorted(os.fsencode(path) for path in paths if os.path.isfile(path))))
+        return Sources(tuple(sorted(os.fsencode(path) for path in paths if os.path.isfile(path) and is_archive(path))))
 
     def place(self, path: bytes) -> bytes | None:
         """The archive, bucket or server that a path leads into; None for what is in a folder."""

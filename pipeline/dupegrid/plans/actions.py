@@ -32,7 +32,7 @@ class Stamp:
 class Act:
     """One file and what is done with it."""
 
-    action: str  # one of ACTIONS, and not 'keep'
+    action: str  # one of ACTIONS, and not 'keep'; or 'xmp', before a file goes that has what its keeper lacks
     path: bytes
     root: bytes  # the folder of the run that it lies in; empty: it lies in an archive or on a server
     was: Stamp
@@ -44,6 +44,7 @@ class Act:
     to: bytes | None = None  # where it is moved, of a quarantine,
     to_root: bytes = b""  # and the folder that was there before, in which that is
     may_copy: bool = False  # to another volume
+    packet: bytes | None = None  # of action 'xmp': what is written beside the keeper, at `path`
     keeper_decodes: bool = True  # False of what no run decodes, and is equal to its keeper byte for byte: a RAW, a film
 
 
@@ -138,7 +139,9 @@ def command(act: Act) -> str:
     """What is done, as a shell would say it, for people: apply does the same with more care."""
     path, keeper, to = (shlex.quote(display_path(place or b"")) for place in (act.path, act.keeper, act.to))
     link = shlex.quote(display_path(os.path.relpath(act.keeper, os.path.dirname(act.path))))
+    source = shlex.quote(display_path(act.goes_with or b""))
     return {
+        "xmp": f"exiftool -o {path} -TagsFromFile {source} -xmp:DateTimeOriginal -xmp:GPS* -xmp:Rating",
         "quarantine": f"mv --no-clobber -- {path} {to}",
         "trash": f"gio trash -- {path}",
         "delete": f"rm -- {path}",

@@ -1,5 +1,6 @@
 """A plan that was checked -> what is done, a unit after another: looked at on the disk, meant, done, noted."""
 
+import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,8 @@ from dupegrid.plans.deeds import Deed, do
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import Keepers, identity, same_at_full_size, unchanged
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError
-from dupegrid.plans.settle import is_link, left_line, reason_of, settle, settle_act
+from dupegrid.plans.rescue import names_of_sidecars
+from dupegrid.plans.settle import holds, is_link, left_line, reason_of, settle, settle_act
 from dupegrid.plans.undo import undo_acts
 
 Advance = Callable[[int], None]
@@ -75,9 +77,10 @@ class _Doing:
         self.freed_bytes = 0
         self._journal, self._roots, self._care, self._matches = journal, roots, care, matches
         self._keepers = Keepers(care.timeout_s, care.max_pixels)
-        self._before = {done.path: done for done in journal.acts.values() if done.is_standing}
+        self._before = {done.path: done for done in journal.acts.values() if done.is_standing and _is_gone(done)}
         self._led_to = {done.meant["keeper"] for done in self._before.values() if done.meant["action"] == "symlink"}
         self._prefix, self._number = apply_id, 0
+        self._would: set[bytes] = set()  # sidecars of a dry run
 
     def unit(self, acts: Sequence[Act]) -> Iterator[Row]:
         """What becomes of files that go together or not at all."""
@@ -85,14 +88,17 @@ class _Doing:
             deeds: list[Deed] = []
             for place, act in enumerate(acts):
                 try:
-                    deed = self._looked_at(act, stack)
+                    deed = (self._looked_at if act.packet is None else self._sidecar)(act, stack)
                 except (SkippedError, OSError) as error:
                     yield from _left([*(deed.act for deed in deeds), *acts[place:]], act, error)
                     return
+                if deed is None and act.packet is not None:
+                    continue
                 if deed is None:
                     yield Row(display_path(act.path), act.action, "before", "was done by an earlier apply")
                 else:
                     deeds.append(deed)
+            deeds.sort(key=lambda deed: deed.act.packet is None)  # what is lost is written down first
             if self._care.dry_run:
                 yield from (_row(deed.act, "would") for deed in deeds)
             else:
@@ -154,6 +160,21 @@ class _Doing:
         self._number += 1
         return Deed(f"{self._prefix}-{self._number}", act, drop, status, keeper, keeper_status, self._roots)
 
+    def _sidecar(self, act: Act, stack: ExitStack) -> Deed | None:
+        """An act that writes beside a keeper; None where that is there as it would be written."""
+        drop = stack.enter_context(self._roots.place(act.path, act.root))
+        if act.path in self._would or holds(drop, act.was.file_hash):
+            return None
+        for name in map(os.path.basename, names_of_sidecars(act.keeper)):
+            if drop.beside(name).status() is not None:
+                raise SkippedError("is not written: the picture to keep has a sidecar, which stays as it is")
+        keeper = stack.enter_context(self._roots.place(act.keeper, act.keeper_root))
+        status = self._keepers.check(keeper, act.keeper_was, act.keeper_decodes)
+        self._number += 1
+        if self._care.dry_run:
+            self._would.add(act.path)
+        return Deed(f"{self._prefix}-{self._number}", act, drop, status, keeper, status, self._roots)
+
     def _stands(self, earlier: Done, drop: Place) -> bool:
         """Whether what an earlier apply did to a file is so still."""
         action = earlier.meant["action"]
@@ -184,13 +205,18 @@ class _Doing:
         return _row(deed.act, "done" if known.outcome == "done" else "skipped", reason)
 
 
+def _is_gone(done: Done) -> bool:
+    """Whether an act was on a file that went, and did not write one."""
+    return bool(done.meant["action"] != "xmp")
+
+
 def _with(deed: Deed, stays: str) -> Row:
     return _row(deed.act, "skipped", f"goes with {stays}, which stays")
 
 
 def _freed(deed: Deed) -> int:
     """The bytes that an act frees: none of a file that has another name."""
-    return deed.status.st_size if deed.status.st_nlink == 1 else 0
+    return deed.status.st_size if deed.status.st_nlink == 1 and deed.act.packet is None else 0
 
 
 def _left(acts: Sequence[Act], at: Act, error: Exception) -> Iterator[Row]:

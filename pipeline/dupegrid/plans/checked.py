@@ -39,12 +39,12 @@ def read_plan(path: Path) -> pa.Table:
 
 
 def folders_of(config: Config, images: pa.Table) -> tuple[bytes, ...]:
-    """The folders that a run looked into; where it was given a file of paths, those around what that named too."""
+    """The folders that a run looked into; those around what a file of paths named, and around files named as PATHs."""
     named = config.roots.index(config.files_from) if config.files_from else -1
-    listed = images.filter(pc.equal(images["root"], named))["path_raw"].to_pylist()
-    roots = {os.fsencode(root) for root in config.roots if root != config.files_from} | set(
-        map(os.path.dirname, listed)
-    )
+    given = {os.fsencode(root) for root in config.roots if root != config.files_from}
+    alone = pc.is_in(images["path_raw"], pa.array(sorted(given), pa.binary()))
+    files = set(images.filter(pc.or_kleene(pc.equal(images["root"], named), alone))["path_raw"].to_pylist())
+    roots = (given - files) | set(map(os.path.dirname, files))
     sources = Sources.of(config)
     return tuple(sorted(root for root in roots if root.startswith(b"/") and sources.place(root) is None))
 

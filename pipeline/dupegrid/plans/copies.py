@@ -9,9 +9,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from dupegrid.plans.looks import hash_of
-from dupegrid.plans.places import Place, SkippedError
+from dupegrid.plans.places import Place, SkippedError, pieces_of, write_all
 
-_PIECE_BYTES: Final = 1 << 20
 _FIDEDUPERANGE: Final = 0xC0189436  # linux/fs.h
 _RANGE: Final = struct.Struct("=QQHHIqQQiI")  # src_offset, src_length, dest_count, 2 reserved; dest_fd, its offset, ...
 _AT_ONCE_BYTES: Final = 1 << 24  # what btrfs takes in one call
@@ -27,11 +26,9 @@ def copy(source: Place, target: Place, facts: Mapping[str, Any], file_hash: str 
     try:
         writing = target.opened(os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            while piece := os.read(reading, _PIECE_BYTES):
+            for piece in pieces_of(reading):
                 digest.update(piece)
-                written = 0
-                while written < len(piece):
-                    written += os.write(writing, piece[written:])
+                write_all(writing, piece)
             _dress(reading, writing, facts)
             os.fsync(writing)
             with suppress(OSError):  # what is read again comes from the disk
@@ -44,6 +41,17 @@ def copy(source: Place, target: Place, facts: Mapping[str, Any], file_hash: str 
     if read_again != digest.hexdigest() or file_hash not in (None, read_again):
         raise SkippedError("could not be copied: the copy holds other bytes")
     return read_again
+
+
+def write_new(target: Place, data: bytes, mode: int) -> None:
+    """Write a new file, and have the disk keep it. FileExistsError where the name is taken."""
+    writing = target.opened(os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        write_all(writing, data)
+        os.fchmod(writing, mode)
+        os.fsync(writing)
+    finally:
+        os.close(writing)
 
 
 def share_blocks(keeper: Place, drop: Place, size: int) -> None:

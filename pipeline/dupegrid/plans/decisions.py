@@ -5,7 +5,6 @@ are many, one is written that holds them all, and then those are removed: whoeve
 each decision at least once, and the same one twice counts once. So two may write at a time, and none needs the lock.
 """
 
-import os
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +20,10 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Bools
 from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.core.text import printable
-from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.ours import parts_in
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import DECISIONS, VERDICTS
-from dupegrid.storage.tables import read_table, write_table
+from dupegrid.storage.tables import flush_folder, read_table, write_table
 
 _MANY: Final = 64  # parts, that are put together
 _TRIES: Final = 20  # what is listed may be gone when it is read, as another has put it together with others
@@ -37,6 +35,14 @@ _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 # Of two decisions of one moment the one that lets fewer files go counts.
 _CAUTION: Final = ("undecided", "same", "variant", "not-same")
 _ORDER: Final = ("decided_at", "hash_a", "hash_b", "caution", "keeper", "by")
+
+
+def decided_row(a: str, b: str, decision: str, keeper: str | None, by: str) -> dict[str, Any]:
+    """What was decided of two pictures, by the hashes of their files, for `append`. UsageError where it is one."""
+    if a == b:
+        raise UsageError("the two are equal byte for byte: there is nothing to decide")
+    hash_a, hash_b = sorted((a, b))
+    return {"hash_a": hash_a, "hash_b": hash_b, "decision": decision, "keeper": keeper, "by": by}
 
 
 def append(run_dir: RunDir, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -188,9 +194,9 @@ def _write(folder: Path, rows: pa.Table) -> Path:
         try:
             if not folder.is_dir():
                 folder.mkdir(exist_ok=True)
-                _flush(folder.parent)
+                flush_folder(folder.parent)
             write_table(path, rows)
-            _flush(folder)
+            flush_folder(folder)
             break
         except FileNotFoundError as error:  # a run that has just begun swept away what was not in its place yet
             if not left:
@@ -198,17 +204,6 @@ def _write(folder: Path, rows: pa.Table) -> Path:
         except OSError as error:
             raise RunDirError(f"cannot write {printable(str(path))}: {error.strerror}; nothing was decided") from None
     return path
-
-
-def _flush(folder: Path) -> None:
-    """Have on disk which files are in a folder."""
-    if isinstance(folder, BucketPath):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _put_together(folder: Path) -> None:

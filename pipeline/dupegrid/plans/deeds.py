@@ -14,7 +14,7 @@ from dupegrid.core.text import display_path
 from dupegrid.images.listing import ASIDE, COPY
 from dupegrid.plans import trash
 from dupegrid.plans.actions import Act
-from dupegrid.plans.copies import copy, share_blocks
+from dupegrid.plans.copies import copy, share_blocks, write_new
 from dupegrid.plans.journal import Journal
 from dupegrid.plans.looks import Identity, facts_of, hash_of, identity, still
 from dupegrid.plans.places import Place, Roots, SkippedError, move
@@ -29,8 +29,8 @@ class Deed:
 
     id: str
     act: Act
-    drop: Place
-    status: os.stat_result
+    drop: Place  # of an 'xmp' where it will be
+    status: os.stat_result  # of an 'xmp' that of the keeper
     keeper: Place
     keeper_status: os.stat_result
     roots: Roots
@@ -66,7 +66,7 @@ def do(deed: Deed, journal: Journal) -> dict[str, Any]:
         action=act.action,
         path=act.path,
         root=act.root,
-        was={**facts_of(deed.status), "hash": act.was.file_hash},
+        was={**facts_of(deed.status), **({"size": len(act.packet)} if act.packet else {}), "hash": act.was.file_hash},
         keeper=act.keeper,
         keeper_root=act.keeper_root,
         keeper_ino=deed.keeper_status.st_ino,
@@ -191,6 +191,16 @@ def _reflink(deed: Deed) -> dict[str, Any]:
     return {}
 
 
+def _xmp(deed: Deed) -> dict[str, Any]:
+    assert deed.act.packet is not None
+    unfinished = deed.drop.beside(COPY % deed.id.encode())
+    write_new(unfinished, deed.act.packet, deed.keeper_status.st_mode & 0o666)
+    move(unfinished, deed.drop)
+    deed.keeper_is_there()
+    deed.drop.flush()
+    return {}
+
+
 def _leads_to(act: Act) -> bytes:
     """What a symbolic link holds: its keeper, as it is reached from the folder of the link."""
     return os.path.relpath(os.path.realpath(act.keeper), os.path.realpath(os.path.dirname(act.path)))
@@ -207,4 +217,5 @@ _DEEDS: Final = {
     "hardlink": _hardlink,
     "symlink": _symlink,
     "reflink": _reflink,
+    "xmp": _xmp,
 }

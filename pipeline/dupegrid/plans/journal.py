@@ -17,8 +17,10 @@ from typing import Any, Final
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
+from dupegrid.plans.places import write_all
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import MADE_BY, opened
+from dupegrid.storage.tables import flush_folder
 
 JOURNAL: Final = "journal.jsonl"
 _CHECK: Final = "check"
@@ -76,9 +78,7 @@ class Journal:
         entry[_CHECK] = fingerprint(self._check, entry)
         line = json.dumps(entry).encode("ascii") + b"\n"
         try:
-            written = 0
-            while written < len(line):
-                written += os.write(self._descriptor, line[written:])
+            write_all(self._descriptor, line)
             os.fsync(self._descriptor)
         except BaseException as error:
             with suppress(OSError):
@@ -151,16 +151,8 @@ def writing(run_dir: Path) -> Iterator[Journal]:
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             os.ftruncate(descriptor, whole)
-        _flush(run_dir)
+        flush_folder(run_dir)
         yield journal
-    finally:
-        os.close(descriptor)
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -11,9 +11,8 @@ from dupegrid.images.decoder import File
 from dupegrid.images.sandbox import decode_files
 from dupegrid.pairs.relation import relation
 from dupegrid.plans.actions import Act, Stamp
-from dupegrid.plans.places import MissingError, Place, SkippedError
+from dupegrid.plans.places import MissingError, Place, SkippedError, pieces_of
 
-_PIECE_BYTES: Final = 1 << 20
 _MOST_PIXELS: Final = 100_000_000  # of a picture at full size, as relations have it
 _NOT_A_FILE: Final = "is a link, a folder or another kind of file now"
 
@@ -64,7 +63,7 @@ def hash_of(place: Place, status: os.stat_result) -> str:
     try:
         if identity(os.fstat(descriptor)) != identity(status):
             raise SkippedError("changed as it was looked at")
-        while piece := os.read(descriptor, _PIECE_BYTES):
+        for piece in pieces_of(descriptor):
             digest.update(piece)
         if identity(os.fstat(descriptor)) != identity(status):
             raise SkippedError("changed as it was looked at")
@@ -134,7 +133,7 @@ def same_at_full_size(
     first, second = both if pair[0] < pair[1] else both[::-1]
     assert first.pixels is not None
     assert second.pixels is not None
-    if first.frames != second.frames:
+    if first.frames != second.frames and "MPO" not in (first.format, second.format):  # whose others are previews
         raise SkippedError("has another number of frames than the picture to keep")
     proven = first.beside is not None and first.beside == second.beside
     verdict = relation(first.pixels, second.pixels, orientation, proven)

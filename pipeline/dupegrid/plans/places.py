@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from dupegrid.core.text import display_path
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PIECE_BYTES: Final = 1 << 20
 _NOREPLACE: Final = 1
 _KEPT_OPEN: Final = 100  # folders: a process may open some 1,000 files
 _CANNOT: Final = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
@@ -119,6 +120,19 @@ class Roots:
                 os.close(self._opened.popitem(last=False)[1])
         self._opened.move_to_end(root)
         return self._opened[root]
+
+
+def pieces_of(descriptor: int) -> Iterator[bytes]:
+    """The bytes of an open file, to its end."""
+    while piece := os.read(descriptor, _PIECE_BYTES):
+        yield piece
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of some bytes, of which a call may take a part."""
+    written = 0
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
 
 
 def move(source: Place, target: Place) -> None:

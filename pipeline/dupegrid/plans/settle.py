@@ -46,7 +46,10 @@ def settle_act(done: Done, journal: Journal, roots: Roots) -> None:
 def settle_undo(done: Done, journal: Journal, roots: Roots) -> None:
     """Likewise what was half undone."""
     with roots.place(done.path, done.meant["root"]) as place:
-        back = _link_back(done, place) if done.value("to") is None else _moved_back(done, place, roots)
+        if done.meant["action"] == "xmp":
+            back = unwritten(done, place)
+        else:
+            back = _link_back(done, place) if done.value("to") is None else _moved_back(done, place, roots)
         place.flush()
     if back:
         prune(done, roots)
@@ -229,4 +232,25 @@ def left_line(path: bytes, reason: str) -> str:
     return f"{display_path(path)} was half done, and cannot be looked after now: {reason}"
 
 
-_SETTLED: Final = {"quarantine": _quarantine, "trash": _trash, "reflink": _reflink}
+def _xmp(done: Done, place: Place, _roots: Roots) -> tuple[str, dict[str, Any]]:
+    unfinished = place.beside(COPY % done.id.encode())
+    if unfinished.status() is not None:
+        unfinished.unlink()
+    return ("done" if holds(place, done.meant["was"]["hash"]) else "not done"), {}
+
+
+def unwritten(done: Done, place: Place) -> bool:
+    """Remove a sidecar that an act wrote, if it is as it was written. Returns whether it is not there now."""
+    aside, written = place.beside(ASIDE % done.id.encode()), done.meant["was"]["hash"]
+    if aside.status() is None:
+        if not holds(place, written):
+            return place.status() is None
+        move(place, aside)
+    if holds(aside, written):
+        aside.unlink()
+        return True
+    move(aside, place)
+    return False
+
+
+_SETTLED: Final = {"quarantine": _quarantine, "trash": _trash, "reflink": _reflink, "xmp": _xmp}

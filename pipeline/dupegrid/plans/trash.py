@@ -2,6 +2,9 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain, count
 from typing import Final
 
 from dupegrid.core.errors import UsageError
@@ -33,18 +36,31 @@ def send(place: Place, device: int) -> None:
 
 def found(path: bytes, known: Identity, roots: Roots) -> tuple[bytes, bytes] | None:
     """Where a file with this identity lies in the trash: its path, and the folder `files` of that trash."""
-    stem = os.path.splitext(os.path.basename(path))[0][:_STEM]
     for files in (os.path.join(trash, b"files") for trash in _trashes(path)):
-        try:
-            names = sorted(name for name in os.listdir(files) if name.startswith(stem))
-        except OSError:
-            continue
-        for name in names:
-            with roots.place(os.path.join(files, name), files) as place:
-                status = place.status()
-            if status is not None and identity(status) == known:
-                return os.path.join(files, name), files
+        with suppress(OSError, SkippedError):
+            for name in chain(_numbered(path, files, roots), _alike(path, files)):
+                with roots.place(os.path.join(files, name), files) as place:
+                    status = place.status()
+                if status is not None and identity(status) == known:
+                    return os.path.join(files, name), files
     return None
+
+
+def _numbered(path: bytes, files: bytes, roots: Roots) -> Iterator[bytes]:
+    """The names that Send2Trash gives, as far as there are such: to list all that is in a trash takes its time."""
+    stem, ending = os.path.splitext(os.path.basename(path))
+    for number in count():
+        name = stem + (b" %d" % number if number else b"") + ending
+        with roots.place(os.path.join(files, name), files) as place:
+            if place.status() is None:
+                return
+        yield name
+
+
+def _alike(path: bytes, files: bytes) -> Iterator[bytes]:
+    """What is there and begins alike: a desktop has numbers of its own."""
+    stem = os.path.splitext(os.path.basename(path))[0][:_STEM]
+    yield from sorted(name for name in os.listdir(files) if name.startswith(stem))
 
 
 def info_of(to: bytes) -> tuple[bytes, bytes]:

@@ -13,7 +13,7 @@ from dupegrid.plans.copies import copy
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import facts_of, hash_of
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
-from dupegrid.plans.settle import forget, is_link, left_line, prune, reason_of, settle, settle_undo
+from dupegrid.plans.settle import forget, is_link, left_line, prune, reason_of, settle, settle_undo, unwritten
 
 _NEW_FOLDER: Final = 0o777  # as far as the umask lets it
 
@@ -39,6 +39,8 @@ def _undone(done: Done, journal: Journal, roots: Roots) -> Row:
         why = "was deleted for good" if action == "delete" else "is not found in the trash"
         return Row(shown, action, "gone", why)
     try:
+        if action == "xmp":
+            return _sidecar_removed(done, journal, roots)
         if done.value("to") is not None:
             _check_there(done, roots)
         with roots.place(done.path, done.meant["root"], make=_NEW_FOLDER) as place:
@@ -51,6 +53,16 @@ def _undone(done: Done, journal: Journal, roots: Roots) -> Row:
     prune(done, roots)
     journal.note("undone", done.id)
     return Row(shown, action, "back", note)
+
+
+def _sidecar_removed(done: Done, journal: Journal, roots: Roots) -> Row:
+    with roots.place(done.path, done.meant["root"]) as place:
+        journal.note("undo", done.id)
+        if not unwritten(done, place):
+            raise SkippedError("was changed since it was written, and stays")
+        place.flush()
+    journal.note("undone", done.id)
+    return Row(display_path(done.path), "xmp", "back", "was written beside the picture to keep, and is removed")
 
 
 def _failed(done: Done, journal: Journal, roots: Roots, error: Exception) -> Row:

@@ -7,15 +7,17 @@ or nothing. A RAW or a film that was not compared goes only for one beside the k
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools
 from dupegrid.core.text import display_path
 from dupegrid.images.facts import IDENTITY
+from dupegrid.plans.plan import kept
 from dupegrid.storage.schemas import PLAN
 
 _RAW: Final = (
@@ -30,7 +32,21 @@ _NUMBERED: Final = re.compile(rb"(.*)(\.[^.]*)(\(\d+\))", re.DOTALL)
 BESIDE = pa.schema([("path_raw", pa.binary()), *((name, pa.int64()) for name in IDENTITY)])  # stamps: what may go along
 
 
+_XMP: Final = (b".xmp", b".XMP")
+RatingOf = Callable[[bytes], int | None]  # the path of an XMP sidecar -> the rating that it says
 HashOf = Callable[[bytes, int], str | None]  # a path and its size -> file_hash, None where it cannot be read
+
+
+_OF_PICTURE: Final = ("image", "mse", "relation", "rule", "compared", "lost_metadata", "file_hash")
+
+
+class _Along(NamedTuple):
+    """A file that goes with a picture, or is kept for a `reason`."""
+
+    path: bytes
+    row: int  # of its picture in the plan
+    other: bytes | None  # the equal file that it goes for, if it is no sidecar
+    reason: str | None = None
 
 
 class _Folder(NamedTuple):
@@ -46,6 +62,9 @@ def is_named_after(name: bytes, picture: bytes) -> bool:
     stem, ending = _split(name)
     if ending not in _SIDECARS:
         return stem == _split(picture)[0]
+    other, ending_of_other = _split(stem)
+    if ending_of_other in _WITH and other == _split(picture)[0]:  # of the other half: a.dng.xmp
+        return True
     return picture in _owners(name, _Folder({_split(picture)[0]: [picture]}, [name], {picture: 0}))
 
 
@@ -75,7 +94,7 @@ def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bo
     known = _Known(images, beside, hash_of)
     never = set(beside["path_raw"].filter(pa.array(protected)).to_pylist())
     in_plan = {*paths, *keepers}  # what a partner may not be, as its own row says what becomes of it
-    along: list[dict[str, Any]] = []
+    along: list[_Along] = []
     stay: set[int] = set()
     for members, rows in _units(going, folders):
         partners = [path for path in members if path not in going]
@@ -88,28 +107,36 @@ def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bo
         if any(other is None for other in found):
             stay.update(rows)
             continue
-        for path, other in zip(partners, found, strict=True):
-            along.append(known.row(path, plan.slice(rows[0], 1).to_pylist()[0], other))
-    gone = {path for path, row in going.items() if row not in stay} | {row["path_raw"] for row in along}
-    owners = {path: going[path] for path in gone if path in going}
+        along += [_Along(path, rows[0], other) for path, other in zip(partners, found, strict=True)]
+    owners = {one.path: one.row for one in along} | {path: row for path, row in going.items() if row not in stay}
     for path, of in _sidecars(owners, folders):
-        first = plan.slice(owners[next(owner for owner in of if owner in owners)], 1).to_pylist()[0]
-        reason = "protected" if path in never else None if gone.issuperset(of) else "shared"
-        along.append({**known.row(path, first, None), **({"action": "keep", "reason": reason} if reason else {})})
-    reasons = [("keep", "unit") if row in stay else None for row in range(len(plan))]
-    return _joined(plan, reasons, along)
+        reason = "protected" if path in never else None if owners.keys() >= set(of) else "shared"
+        along.append(_Along(path, owners[next(owner for owner in of if owner in owners)], None, reason))
+    return _joined(plan, np.isin(np.arange(len(plan)), list(stay)), along, known)
 
 
-def with_lost_sidecars(plan: pa.Table, beside: pa.Table) -> pa.Table:
-    """The same plan, whose `lost_metadata` names a sidecar where the file has one and its keeper has none."""
-    folders = _folders(beside)
-    has = {owner for folder, listed in folders.items() for owner in _owned(folder, listed)}
-    lost = [
-        ", ".join(filter(None, (text, "sidecar"))) if path in has and keeper not in has else text
-        for text, path, keeper in zip(
-            *(plan[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw")), strict=True
-        )
-    ]
+def with_lost_sidecars(plan: pa.Table, beside: pa.Table, rated: Set[bytes], rating_of: RatingOf) -> pa.Table:
+    """The same plan, whose `lost_metadata` names a sidecar where the file has one and its keeper has none.
+
+    And a rating where the file has one, in itself or in a sidecar, and its keeper has none. `rated` are the paths of
+    files that have one in themselves; `rating_of` reads a sidecar.
+    """
+    of: dict[bytes, list[bytes]] = defaultdict(list)
+    for folder, listed in _folders(beside).items():
+        for name in listed.sidecars:
+            for owner in _owners(name, listed):
+                of[os.path.join(folder, owner)].append(os.path.join(folder, name))
+
+    def is_rated(path: bytes) -> bool:
+        return path in rated or any(rating_of(name) is not None for name in of.get(path, ()) if name.endswith(_XMP))
+
+    lost = []
+    columns = (plan[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw"))
+    for text, path, keeper in zip(*columns, strict=True):
+        words = [word for word in (text or "").split(", ") if word not in ("", "rating")]
+        words += ["rating"] if (path in of or path in rated) and is_rated(path) and not is_rated(keeper) else []
+        words += ["sidecar"] if path in of and keeper not in of else []
+        lost.append(", ".join(words) or None)
     place = plan.column_names.index("lost_metadata")
     return plan.set_column(place, PLAN.field("lost_metadata"), pa.array(lost, pa.string()))
 
@@ -137,14 +164,39 @@ class _Known:
             self._hashes[path] = self._hash_of(path, self._stamps(path)["size_bytes"])
         return self._hashes[path]
 
-    def row(self, path: bytes, of: dict[str, Any], other: bytes | None) -> dict[str, Any]:
-        """A row for a file that goes with that of row `of`; for `other`, which is equal to it, if it is no sidecar."""
-        stamps = self._stamps(path)
-        row = {**of, **stamps, "goes_with": of["image"], "path": display_path(path), "path_raw": path}
-        row |= dict.fromkeys(("image", "mse", "relation", "rule", "compared", "lost_metadata", "file_hash"))
-        if other is None:
-            return row
-        row |= {"image": self._ids.get(path), "file_hash": self._hash(path), "keeper": self._ids.get(other)}
+    def rows(self, plan: pa.Table, along: Sequence["_Along"]) -> pa.Table:
+        """Rows of schema PLAN for files that go along: those of their pictures, but for what is of the file itself."""
+        of = plan.take(pa.array([one.row for one in along], pa.int64()))
+        listed = self._beside.take(pa.array([self._listed[one.path] for one in along], pa.int64()))
+        reason = pa.array([one.reason for one in along], pa.string())
+        columns = {name: of[name] for name in PLAN.names} | {name: listed[name] for name in ("path_raw", *IDENTITY)}
+        columns |= {name: pa.nulls(len(along), PLAN.field(name).type) for name in _OF_PICTURE}
+        columns |= {
+            "action": pc.if_else(pc.is_valid(reason), "keep", of["action"]),
+            "reason": reason,
+            "goes_with": of["image"],
+            "path": pa.array([display_path(one.path) for one in along], pa.string()),
+        }
+        partners = [(row, one) for row, one in enumerate(along) if one.other is not None]
+        table = pa.table(columns, schema=PLAN)
+        if not partners:
+            return table
+        places = pa.array([row for row, _ in partners], pa.int64())
+        own = pa.Table.from_pylist(
+            [
+                {**row, **self._partner(one)}
+                for row, (_, one) in zip(table.take(places).to_pylist(), partners, strict=True)
+            ],
+            PLAN,
+        )
+        order = np.arange(len(table))
+        order[places.to_numpy()] = len(table) + np.arange(len(own))
+        return pa.concat_tables([table, own]).take(pa.array(order))
+
+    def _partner(self, one: "_Along") -> dict[str, Any]:
+        """What is said of the other half of a unit, which goes for another file."""
+        path, other = one.path, one.other or b""
+        row = {"image": self._ids.get(path), "file_hash": self._hash(path), "keeper": self._ids.get(other)}
         row |= {"keeper_path": display_path(other), "keeper_path_raw": other, "keeper_file_hash": self._hash(other)}
         return row | {f"keeper_{name}": value for name, value in self._stamps(other).items()}
 
@@ -210,12 +262,6 @@ def _sidecars(owners: dict[bytes, int], folders: dict[bytes, _Folder]) -> Iterat
                 yield os.path.join(folder, name), of
 
 
-def _owned(folder: bytes, listed: _Folder) -> Iterator[bytes]:
-    for name in listed.sidecars:
-        for owner in _owners(name, listed):
-            yield os.path.join(folder, owner)
-
-
 def _owners(sidecar: bytes, listed: _Folder) -> list[bytes]:
     """The names of the files that a sidecar belongs to: of its whole name, or of its stem."""
     base, ending = _split(sidecar)
@@ -238,15 +284,9 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
     return stem, ending[1:].lower()
 
 
-def _joined(plan: pa.Table, reasons: list[tuple[str, str] | None], along: list[dict[str, Any]]) -> pa.Table:
-    """The plan with other reasons, and after each picture what goes along with it."""
-    for place, name in enumerate(("action", "reason")):
-        values = [old if new is None else new[place] for old, new in zip(plan[name].to_pylist(), reasons, strict=True)]
-        plan = plan.set_column(plan.column_names.index(name), PLAN.field(name), pa.array(values, pa.string()))
-    if not along:
-        return plan
-    rows = {image: row for row, image in enumerate(plan["image"].to_pylist())}
-    places = [*range(len(plan)), *(rows[row["goes_with"]] for row in along)]
-    table = pa.concat_tables([plan, pa.Table.from_pylist(along, PLAN)])
-    order = sorted(range(len(table)), key=lambda row: (places[row], row))
-    return table.take(pa.array(order, pa.int64()))
+def _joined(plan: pa.Table, stay: Bools, along: Sequence[_Along], known: _Known) -> pa.Table:
+    """The plan, of which the units that `stay`, bool (rows,), are kept, and after each picture what goes along."""
+    more = known.rows(plan, along)
+    table = pa.concat_tables([kept(plan, stay, "unit"), more])
+    places = [*range(len(plan)), *(one.row for one in along)]
+    return table.take(pa.array(np.argsort(np.array(places, np.int64), kind="stable")))

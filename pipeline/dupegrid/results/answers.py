@@ -79,7 +79,8 @@ class Status(Answer):
 
     run: str
     index: Progress
-    compare: Progress
+    compare: Progress  # 0 of 0 tiles where earlier runs decided all pairs
+    compared: bool  # whether every pair is decided
     relate: Progress | None  # with --relations
     cluster: bool
     report: bool
@@ -116,6 +117,18 @@ class Summary(Answer):
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)
         return values if self.already_there is not None else dict(list(values.items())[:-2])
+
+
+@dataclass(frozen=True)
+class CutSummary(Answer):
+    """What a run would say at another threshold, in the words of Summary."""
+
+    threshold: float
+    matches: int
+    clusters: int
+    duplicates: int
+    bridges: int
+    duplicate_bytes: int
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted
+from dupegrid.results.answers import CutSummary, bytes_of
 from dupegrid.results.reading import ThumbsOf
 from dupegrid.results.report import Sheet, cards
 
@@ -22,6 +23,19 @@ class Cut:
     clusters: pa.Table
     images: pa.Table
     thumbs_of: ThumbsOf
+
+    @property
+    def summary(self) -> CutSummary:
+        """The same numbers that the run's summary has."""
+        roles = self.clusters["role"]
+        return CutSummary(
+            threshold=self.threshold,
+            matches=len(self.matches),
+            clusters=len(pc.unique(self.clusters["cluster"])),
+            duplicates=pc.sum(pc.equal(roles, "duplicate")).as_py() or 0,
+            bridges=pc.sum(pc.equal(roles, "bridge")).as_py() or 0,
+            duplicate_bytes=bytes_of(self.images, self.clusters),
+        )
 
     def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:
         """A contact sheet of one cluster or several, which a notebook draws."""

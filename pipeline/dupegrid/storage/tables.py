@@ -60,6 +60,17 @@ def write_bytes(path: Path, data: bytes, flushed: bool = True) -> None:
         file.write(data)
 
 
+def flush_folder(folder: Path) -> None:
+    """Have on the disk which files are in a folder; in a bucket that needs no telling."""
+    if isinstance(folder, BucketPath):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # a run directory may be named by a link
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_json(path: Path, value: Mapping[str, Any], flushed: bool = True) -> None:
     """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
     value = {key: entry for key, entry in value.items() if key not in MADE_BY}

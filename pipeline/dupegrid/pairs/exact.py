@@ -1,83 +1,102 @@
-"""The last level: what the bounds let through, decided in integers."""
+"""The last level: what the bounds let through, decided in integers.
+
+Pairs are taken square by square, as like images lie beside like, and as many squares together as memory holds the
+thumbnails of: each of these is read once for them, in the order in which they are stored.
+"""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Bools, Ints, Pixels, turned
-from dupegrid.images.levels import Checks, turned_columns
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Ints, Pixels, turned
+from dupegrid.images.levels import turned_columns
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import exact_sse, sse_block
+from dupegrid.pairs.kernel import sse_block
 from dupegrid.pairs.sort import checks
-from dupegrid.storage.arrays import Thumbs
+from dupegrid.pairs.steps import Pairs
 
-_READ_AT_ONCE_BYTES: Final = 200_000_000  # of thumbnails
+_READ_AT_ONCE_BYTES: Final = 24_000_000  # of thumbnails: malloc uses less than 32 MB again, and does not map it anew
 _SQUARE: Final = 512  # images: the sides of what one product decides
 _CROWD: Final = 1024  # pairs in a square, for which a product is thought of
 _PRODUCT_DECIDES: Final = 8  # pairs, in less time than one is decided alone
+_PAIRS_AT_ONCE: Final = 16  # decided alone: what comes of them stays in the cache
+_TERMS: Final = 256  # at most, of a float32 sum of squares of bytes
 
 
-def crowd_distances(job: Job, first: Ints, second: Ints, x: Ints, y: Ints, turn: Ints) -> tuple[Bools, Ints]:
-    """Which of the pairs are so many in a square that a product of it decides them sooner, and the SSE of these.
-
-    A pair is of the images first[x] and second[y], ids, under the orientation job.orientations[turn]: int64 (k,) each
-    -> bool (k,) and int64 (as many as are true,).
-    """
-    crowded, sse = np.zeros(len(x), bool), np.empty(len(x), np.int64)
-    thumbs, sums = _thumbs(job)
-    for square in _crowded_squares(x, y):
-        rows, i = np.unique(x[square], return_inverse=True)
-        columns, j = np.unique(y[square], return_inverse=True)
-        pairs = np.bincount(turn[square], minlength=len(job.orientations))
-        turns = np.flatnonzero(pairs * _PRODUCT_DECIDES >= len(rows) * len(columns))
-        if len(turns):
-            a, b = (thumbs.take(ids, sums[ids]) for ids in (first[rows], second[columns]))
-        for number in turns:
-            here = turn[square] == number
-            sse[square[here]] = sse_block(a, turned(b, job.orientations[number]))[i[here], j[here]]
-            crowded[square[here]] = True
-    return crowded, sse[crowded]
-
-
-def distances(job: Job, x: Ints, y: Ints, turn: Ints) -> Ints:
-    """The SSE of pairs of images x and y, ids, one by one, y under job.orientations[turn]: int64 (k,)."""
-    thumbs, sums = _thumbs(job)
-    sse, at_once = np.empty(len(x), np.int64), _READ_AT_ONCE_BYTES // (2 * job.side * job.side * CHANNELS)
-    for number, orientation in enumerate(job.orientations):
-        mine = np.flatnonzero(turn == number)
-        mine = mine[np.lexsort((y[mine], x[mine]))]
-        for start in range(0, len(mine), at_once):
-            part = mine[start : start + at_once]
-            ids, places = np.unique(np.concatenate([x[part], y[part]]), return_inverse=True)
-            sse[part] = _one_by_one(thumbs.take(ids, sums[ids]), places[: len(part)], places[len(part) :], orientation)
+def distances(job: Job, first: Ints, second: Ints, pairs: Pairs) -> Ints:
+    """The SSE of pairs of the images first[x] and second[y], ids, by the pairs' x and y: int64 (k,)."""
+    thumbs, sums, sse = job.run_dir.thumbs(), checks(job.run_dir)[0], np.empty(len(pairs.x), np.int64)
+    order, squares = by_square(pairs.x, pairs.y)
+    for some in together(squares, _READ_AT_ONCE_BYTES // (job.side * job.side * CHANNELS)):
+        part = order[some[0] : some[-1]]
+        ids = np.concatenate([first[pairs.x[part]], second[pairs.y[part]]])
+        ids, places = np.unique(ids, return_inverse=True)
+        x, y = np.split(places, 2)
+        sse[part] = _sse(thumbs.take(ids, sums[ids]), x, y, pairs.turn[part], job.orientations, some - some[0])
     return sse
 
 
-def _thumbs(job: Job) -> tuple[Thumbs, Checks]:
-    return job.run_dir.thumbs(), checks(job.run_dir)[0]
+def by_square(x: Ints, y: Ints) -> tuple[Ints, Ints]:
+    """An order of pairs, square by square and row by row in each, int64 (k,); starts of the squares in it, and k."""
+    across = int(y.max(initial=0)) // _SQUARE + 1
+    keys = ((x // _SQUARE * across + y // _SQUARE) * _SQUARE + x % _SQUARE) * _SQUARE + y % _SQUARE
+    order = np.argsort(keys)
+    starts = np.flatnonzero(np.diff(keys[order] // _SQUARE**2, prepend=-1))
+    return order, np.append(starts, len(order))
 
 
-def _crowded_squares(x: Ints, y: Ints) -> Iterator[Ints]:
-    """The places of the pairs of each square of the two strips that has many."""
-    if len(x) < _CROWD:
-        return
-    square = x // _SQUARE * (int(y.max()) // _SQUARE + 1) + y // _SQUARE
-    order = np.argsort(square, kind="stable")
-    starts = np.flatnonzero(np.diff(square[order], prepend=-1))
-    stops = np.append(starts[1:], len(order))
-    for crowd in np.flatnonzero(stops - starts >= _CROWD):
-        yield order[starts[crowd] : stops[crowd]]
+def together(squares: Ints, images: int) -> Iterator[Ints]:
+    """Squares that are decided together, as many as have so many images or one square more: starts, the last one's end.
+
+    A square has at most two images for each of its pairs, and twice 512.
+    """
+    images_up_to = np.cumsum(np.minimum(2 * np.diff(squares), 2 * _SQUARE)) // max(1, images)
+    cuts = [0, *(np.flatnonzero(np.diff(images_up_to)) + 1).tolist(), len(images_up_to)]
+    for start, stop in pairwise(cuts):
+        if stop > start:
+            yield squares[start : stop + 1]
+
+
+def _sse(images: Pixels, x: Ints, y: Ints, turn: Ints, orientations: tuple[str, ...], squares: Ints) -> Ints:
+    """The SSE of pairs of images by their places, y under an orientation by its place: int64 (k,)."""
+    sse = np.full(len(x), -1)
+    for crowd in np.flatnonzero(np.diff(squares) >= _CROWD):
+        here = slice(squares[crowd], squares[crowd + 1])
+        sse[here] = _by_products(images, x[here], y[here], turn[here], orientations)
+    for number, name in enumerate(orientations):
+        alone = np.flatnonzero((sse < 0) & (turn == number))
+        sse[alone] = _one_by_one(images, x[alone], y[alone], name)
+    return sse
+
+
+def _by_products(images: Pixels, x: Ints, y: Ints, turn: Ints, orientations: tuple[str, ...]) -> Ints:
+    """The same of a crowd; -1 for pairs under an orientation that so few have that each is decided sooner alone."""
+    rows, i = np.unique(x, return_inverse=True)
+    columns, j = np.unique(y, return_inverse=True)
+    sse, pairs = np.full(len(x), -1), np.bincount(turn, minlength=len(orientations))
+    for number in np.flatnonzero(pairs * _PRODUCT_DECIDES >= len(rows) * len(columns)):
+        here = np.flatnonzero(turn == number)
+        sse[here] = sse_block(images[rows], turned(images[columns], orientations[number]))[i[here], j[here]]
+    return sse
 
 
 def _one_by_one(images: Pixels, x: Ints, y: Ints, orientation: str) -> Ints:
-    shape, flat = images.shape[1:], images.reshape(len(images), -1)
+    """The SSE of paired images by their places: int64 (k,), exact.
+
+    256 squares of bytes sum to at most 256 * 255^2 < 2^24: float32 holds every such sum, in whatever order it is made.
+    """
+    flat, out = images.reshape(len(images), -1), np.empty(len(x), np.int64)
     columns = None if orientation == ORIENTATIONS[0] else turned_columns(images.shape[1], orientation)
-    out = np.empty(len(x), np.int64)
-    for start in range(0, len(x), 16):  # a few at a time stay in the cache
-        part = slice(start, start + 16)
-        second = flat.take(y[part], axis=0)
+    terms = next(count for count in range(_TERMS, 0, -1) if flat.shape[1] % count == 0)
+    for start in range(0, len(x), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        a, b = flat.take(x[part], axis=0), flat.take(y[part], axis=0)
         if columns is not None:  # a turned view has its bytes in threes, and takes three times as long
-            second = second.take(columns, axis=1)
-        out[part] = exact_sse(flat.take(x[part], axis=0).reshape(-1, *shape), second.reshape(-1, *shape))
+            b = b.take(columns, axis=1)
+        larger = np.maximum(a, b)
+        larger -= np.minimum(a, b, out=a)
+        difference = larger.astype(np.float32).reshape(len(a), -1, terms)
+        out[part] = np.vecdot(difference, difference).sum(axis=1, dtype=np.float64)
     return out

@@ -10,7 +10,7 @@ from dupegrid.pairs.grid import Grid
 from dupegrid.storage.run_dir import RunDir
 
 # How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
-DECIDED: Final = ("other_group", "filter", "box", "level_4", "level_8", "level_16", "exact")
+DECIDED: Final = ("other_group", "filter", "box", "level_4", "level_8", "exact")
 COUNTS: Final = (*DECIDED, "matches", "parts", "comparison")  # the last is the number of the comparison's key
 
 

@@ -31,18 +31,16 @@ def through(steps: Sequence[Step], left: Any, tally: dict[str, int]) -> Any:
 class Pairs:
     """Pairs of images under one orientation each: rows of the first strip, of the second, place in job.orientations.
 
-    int64 (k,) each. `sse`, of the same shape, is -1 where it is not known; None where it is known of none.
+    int64 (k,) each.
     """
 
     x: Array
     y: Array
     turn: Array
-    sse: Ints | None = None
 
     def only(self, keep: Bools | Ints) -> "Pairs":
         """The pairs for which `keep` is true, or those at the places it names."""
-        sse = None if self.sse is None else self.sse[keep]
-        return Pairs(self.x[keep], self.y[keep], self.turn[keep], sse)
+        return Pairs(self.x[keep], self.y[keep], self.turn[keep])
 
     @cached_property
     def count(self) -> int:
@@ -55,7 +53,7 @@ class Pairs:
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
-    """Pairs of no known SSE as one; numpy's."""
+    """Pairs as one; numpy's."""
     if not parts:
         nothing = np.empty(0, np.int64)
         return Pairs(nothing, nothing, nothing)
@@ -90,14 +88,6 @@ def _slices(batch: Pairs, most: int) -> Iterator[Pairs]:
     cuts = np.searchsorted(edges, np.arange(most, count, most), side="right") - 1
     for places in np.split(order, np.unique(edges[cuts[cuts >= 0]])):
         yield batch.only(places)
-
-
-def every_sse(pairs: Pairs, measure: Callable[[Pairs], Ints]) -> Ints:
-    """The SSE of all pairs: what `measure` gives where it is not known. int64 (k,)."""
-    sse = np.full(len(pairs.x), -1) if pairs.sse is None else pairs.sse.copy()
-    unknown = np.flatnonzero(sse < 0)
-    sse[unknown] = measure(pairs.only(unknown))
-    return sse
 
 
 def least(job: Job, first: Ints, second: Ints, pairs: Pairs, sse: Ints) -> tuple[Ints, Ints, Ints, Ints]:

@@ -5,7 +5,7 @@ passes goes through the finer levels, then integers decide. Each step counts wha
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -14,16 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Ints
-from dupegrid.images.levels import FINE, SECOND_LEVEL, cell_weights, levels, turned_columns
+from dupegrid.images.levels import SECOND_LEVEL, cell_weights, turned_columns
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import box_limit, level_limit, level_sse, point_gaps, radius, squared_gaps
-from dupegrid.pairs.exact import crowd_distances, distances
+from dupegrid.pairs.exact import distances
 from dupegrid.pairs.hashes import asked_by_hash, numbers_of, partners
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, left_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.sort import checks
-from dupegrid.pairs.steps import Pairs, Step, batches, every_sse, joined, least, through
+from dupegrid.pairs.steps import Pairs, Step, batches, joined, least, through
 from dupegrid.pairs.strip import Strip
 
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
@@ -37,7 +36,6 @@ def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], wr
     """Give the pairs at or under the limit to the writer, and count how all were decided."""
     steps: list[Step] = [
         ("level_8", partial(_near_by_second_level, job, first, second)),
-        ("level_16", partial(_near_by_finest_level, job, first, second)),
         ("exact", partial(_decided, job, first, second, writer)),
     ]
     for pairs in batches(multiplied(job, first, second, tally), _PAIRS_AT_ONCE, _PAIRS_AT_MOST):
@@ -203,28 +201,6 @@ def _near_by_second_level(job: Job, first: Strip, second: Strip, left: Pairs) ->
     return left.only(_near(job, SECOND_LEVEL, first.cells, second.cells, left))
 
 
-def _near_by_finest_level(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
-    """The same for a level that is not sorted with the images: only the rows that are needed are read.
-
-    Crowds need none: products decide them, and their SSE is known from here on.
-    """
-    crowded, of_crowds = crowd_distances(job, first.ids, second.ids, left.x, left.y, left.turn)
-    sse, keep = np.full(len(left.x), -1), crowded.copy()
-    sse[crowded] = of_crowds
-    rest = np.flatnonzero(~crowded)
-    keep[rest] = _near_by_rows(job, first, second, left.only(rest))
-    return replace(left, sse=sse).only(keep)
-
-
-def _near_by_rows(job: Job, first: Strip, second: Strip, left: Pairs) -> Bools:
-    if (g := levels(job.side)[-1]) <= SECOND_LEVEL:
-        return np.ones(len(left.x), bool)
-    a, b = first.ids[left.x], second.ids[left.y]
-    ids, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-    cells = job.run_dir.levels().take(FINE, ids, checks(job.run_dir)[1][ids])
-    return _near(job, g, cells, cells, Pairs(places[: len(a)], places[len(a) :], left.turn))
-
-
 def _near(job: Job, g: int, first: npt.NDArray[np.generic], second: npt.NDArray[np.generic], pairs: Pairs) -> Bools:
     """Whether the bound of level g leaves each pair, of rows of `first` and `second`, within the limit."""
     weights = cell_weights(job.side, g)
@@ -243,6 +219,5 @@ def _near(job: Job, g: int, first: npt.NDArray[np.generic], second: npt.NDArray[
 
 def _decided(job: Job, first: Strip, second: Strip, writer: PartWriter, left: Pairs) -> Pairs:
     """None is left: those at or under the limit are given to the writer."""
-    sse = every_sse(left, lambda some: distances(job, first.ids[some.x], second.ids[some.y], some.turn))
-    writer.add(*least(job, first.ids, second.ids, left, sse))
+    writer.add(*least(job, first.ids, second.ids, left, distances(job, first.ids, second.ids, left)))
     return joined([])

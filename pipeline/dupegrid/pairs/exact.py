@@ -55,7 +55,7 @@ def distances(job: Job, x: Ints, y: Ints, turn: Ints) -> Ints:
 
 
 def _thumbs(job: Job) -> tuple[Thumbs, Checks]:
-    return job.run_dir.thumbs(), checks(job.run_dir)[0]
+    return job.run_dir.thumbs(), checks(job.run_dir)
 
 
 def _crowded_squares(x: Ints, y: Ints) -> Iterator[Ints]:

@@ -23,7 +23,7 @@ from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import FOLDERS, MADE_BY, opened, parts_in, to_read, to_write
 
-FORMAT = 6  # of the run directory; another one is refused
+FORMAT = 7  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
 _LARGEST_BYTES = 1 << 28  # of a JSON file: 100,000 folders that could not be listed take a tenth of it
 

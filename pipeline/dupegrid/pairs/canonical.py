@@ -55,12 +55,11 @@ def as_found(names: tuple[str, ...]) -> Ints:
 
     |A a - R B b| = |a - A^-1 R B b|. Places in `names`: int64 (orientations, orientations, orientations).
     """
-    out = np.empty((len(names),) * 3, np.int64)
-    for a, of_a in enumerate(names):
-        for r, name in enumerate(names):
-            for b, of_b in enumerate(names):
-                out[a, r, b] = names.index(composed(composed(of_b, name), inverse(of_a)))
-    return out
+
+    def place(a: str, turn: str, b: str) -> int:
+        return names.index(composed(composed(b, turn), inverse(a)))
+
+    return np.array([[[place(a, turn, b) for b in names] for turn in names] for a in names])
 
 
 def _scores(cosines: Cosines, side: int, names: tuple[str, ...]) -> Ints:
@@ -72,7 +71,6 @@ def _scores(cosines: Cosines, side: int, names: tuple[str, ...]) -> Ints:
 def _turning(side: int, name: str) -> Ints:
     """What an orientation does to the two cosines: int64 (2, 2)."""
     columns, signs = turning(side, name)
-    matrix = np.zeros((2, 2), np.int64)
-    for row, column in enumerate((_ACROSS, _DOWN)):
-        matrix[row, columns[column] - _ACROSS] = signs[column]
+    both = [_ACROSS, _DOWN]
+    matrix: Ints = (columns[both, None] == both) * signs[both, None].astype(np.int64)
     return matrix

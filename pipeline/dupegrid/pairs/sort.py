@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -143,13 +142,13 @@ def _write_window(store: Arrays, start: int, slabs: _Slabs, places: Ints) -> Non
         out[ORDER][to] = facts[some - there.start]
 
     slabs.each(put)
-    for name, array in out.items():
-        parts = range(0, len(array), store.chunk(name))
-        list(slabs.pool.map(partial(_write_chunk, store, name, start, array), parts))
+    chunk = store.chunk(ORDER)
 
+    def write(begin: int) -> None:
+        for name, array in out.items():
+            store.write(name, start + begin, array[begin : begin + chunk])
 
-def _write_chunk(store: Arrays, name: str, start: int, rows: npt.NDArray[Any], begin: int) -> None:
-    store.write(name, start + begin, rows[begin : begin + store.chunk(name)])
+    list(slabs.pool.map(write, range(0, len(places), chunk)))
 
 
 def _checksums(store: Arrays) -> str:

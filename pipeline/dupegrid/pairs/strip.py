@@ -90,11 +90,8 @@ def _read(job: Job, rows: slice) -> Strip:
     store, starts = job.run_dir.order(), np.append(_starts(job, rows), rows.stop) - rows.start
     facts, cosines = store.rows(ORDER, rows), store.rows(COSINES, rows)
     first, turned = prefixes(job.side)[0], []
-    for name, mask in zip(
-        job.orientations,
-        needed(cosines, job.side, job.orientations, radius(job.limit, job.side)),
-        strict=True,
-    ):
+    masks = needed(cosines, job.side, job.orientations, radius(job.limit, job.side))
+    for name, mask in zip(job.orientations, masks, strict=True):
         some = np.flatnonzero(mask)
         turned.append(Turned.of(some, starts, turned_cosines(cosines[some], job.side, name)[:, :first]))
     return Strip(facts[:, 0].copy(), facts[:, 1].copy(), starts, cosines, turned)

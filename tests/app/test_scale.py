@@ -24,7 +24,7 @@ def measured() -> list[tuple[int, str, float, int]]:
     """Images, orientations, pairs that the boxes left, and tiles, of the runs in RESULTS.md at a threshold of 50."""
     text = (ROOT / "tests/benchmarks/RESULTS.md").read_text()
     asked = r"compare ([\d,]+) thumbnails, (\w+), threshold 50 .*\n"
-    rows = re.findall(asked + r".*decided by: box .*?, level_4 ([\d.,]+) ?(\w*), .*?(\d+) tiles", text)
+    rows = re.findall(asked + r".*decided by: box .*?, (?:level_4|product) ([\d.,]+) ?(\w*), .*?(\d+) tiles", text)
     return [
         (int(n.replace(",", "")), turns, float(left.replace(",", "")) * _UNITS[unit], int(tiles))
         for n, turns, left, unit, tiles in rows

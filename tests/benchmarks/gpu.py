@@ -28,7 +28,7 @@ import dupegrid
 from dupegrid.core import arrays, dask_cluster
 from dupegrid.core.text import quantity
 from dupegrid.pairs import device, kernel, resident
-from dupegrid.pairs.strip import Strip
+from dupegrid.pairs.strip import Strip, Turned
 from tests.benchmarks.collection import make_run
 from tests.benchmarks.measure import forget
 
@@ -98,9 +98,11 @@ def kernels() -> None:
 
 def tile_of(points: Any, limit: float) -> Any:
     """A tile of all pairs of points, in blocks of 512."""
-    job: Any = SimpleNamespace(orientations=arrays.ORIENTATIONS[:1])
-    starts = np.arange(0, len(points) + 1, 512)
-    strip = resident._put(job, Strip(np.arange(len(points)), starts, [kernel.right_operand(points)], None), xp, 512)
+    job: Any = SimpleNamespace(orientations=arrays.ORIENTATIONS[:1], side=64)
+    rows, starts = np.arange(len(points)), np.arange(0, len(points) + 1, 512)
+    cosines = np.zeros((len(points), 191), np.int16)
+    strip = Strip(rows, np.zeros_like(rows), starts, cosines, [Turned.of(rows, starts, points)])
+    strip = resident._put(job, strip, xp, 512)
     other = resident.DeviceStrip(*(getattr(strip, name) for name in strip.__dataclass_fields__))
     return device._Tile(job, strip, other, limit**0.5)
 
@@ -178,7 +180,7 @@ def engine(run: Path, orientations: str, bytes_s: float, flops: float) -> None:
             total, matches, before = done.receipt.pairs["total"], done.matches, done.receipt.matches
         assert done.matches.equals(matches), f"{label}: other matches"
         assert done.receipt.matches == before
-        counts = {k: v for k, v in done.receipt.pairs.items() if k in ("box", "level_4", "level_8", "exact")}
+        counts = {k: v for k, v in done.receipt.pairs.items() if k in ("box", "product", "cosines", "exact")}
         assert sum(counts.values()) == total
         decided = ", ".join(f"{name} {quantity(count)}" for name, count in counts.items())
         times = " and ".join(f"{pair[0]:.2f}" for pair in spent)

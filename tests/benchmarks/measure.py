@@ -195,7 +195,7 @@ def compare(run: Path, orientations: str, threshold: float, repeats: int = 3) ->
     limit = seconds(lambda: bare_product(n), repeats)
     receipt = dupegrid.open_run(run).receipt
     what = f"compare {n:,} thumbnails, {orientations}, threshold {threshold:g}"
-    decided = ", ".join(f"{name} {quantity(receipt.pairs[name])}" for name in ("box", "level_4", "level_8", "exact"))
+    decided = ", ".join(f"{name} {quantity(receipt.pairs[name])}" for name in ("box", "product", "cosines", "exact"))
     outside = 1 - sum(inside) / (sum(scheduled) * (os.cpu_count() or 1))
     peak = compare_peak_bytes(run, orientations=orientations, threshold=threshold)
     rows = [

@@ -1,6 +1,7 @@
 """Every bound is a lower bound, rounding included: it never loses a pair, whatever the pictures, sizes or turns."""
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dupegrid.core.config import Config
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.room import Room
 from dupegrid.images import levels
-from dupegrid.pairs import bounds, kernel
+from dupegrid.pairs import bounds, canonical, kernel
 from dupegrid.pairs.ask import Ask, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
@@ -33,48 +34,41 @@ from tests.helpers.images import KINDS, thumbs
 SIDES = st.sampled_from([4, 5, 8, 13, 16, 17, 24, 33])
 
 
+def by_fourier(values: np.ndarray, axis: int) -> np.ndarray:
+    """The orthonormal discrete cosine transform, type II, by the Fourier transform of values and their mirror image."""
+    n = values.shape[axis]
+    shape = [n if k == axis else 1 for k in range(values.ndim)]
+    phase = np.exp(-1j * np.pi * np.arange(n) / (2 * n)).reshape(shape)
+    whole = np.fft.fft(np.concatenate([values, np.flip(values, axis)], axis), axis=axis)
+    out = (whole.take(range(n), axis) * phase).real / math.sqrt(2 * n)
+    return out / np.where(np.arange(n) == 0, math.sqrt(2), 1).reshape(shape)
+
+
 @pytest.mark.parametrize("side", [4, 5, 8, 13, 16, 33, 64, 255, 256])
-def test_cell_sums_are_the_sums_of_their_cells(side: int) -> None:
-    images = np.random.default_rng(side).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
-    images[0] = 255
-    for g in levels.levels(side):
-        edges = levels._cell_edges(side, g)
-        expected = [
-            [
-                [images[k, r0:r1, c0:c1, channel].sum(dtype=int) for c0, c1 in edges for channel in range(3)]
-                for r0, r1 in edges
-            ]
-            for k in range(3)
-        ]
-        sums = levels.cell_sums(images, g)
-        np.testing.assert_array_equal(sums, np.array(expected).reshape(3, -1))
-        assert sums.dtype == levels.cell_dtype(side, g)
+def test_cosines_are_those_of_the_picture_up_to_the_rounding(side: int) -> None:
+    images = np.random.default_rng(side).integers(0, 256, (4, side, side, 3)).astype(np.uint8)
+    images[0], images[1], images[2, :, side // 2 :] = 255, 0, 255
+    light = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]])
+    mixed = np.einsum("nrcm,km->nrck", images - 128.0, light / np.linalg.norm(light, axis=1)[:, None])
+    all_of_them = by_fourier(by_fourier(mixed, 1), 2) / levels.unit(side)
+    down, across, mixture = (wave[: levels.prefixes(side)[-1]] for wave in levels._waves(side))
+    kept = levels.cosines(images)
+    assert len(set(zip(down, across, mixture, strict=True))) == kept.shape[1]
+    errors = np.linalg.norm(kept - all_of_them[:, down, across, mixture], axis=1)
+    assert (errors <= levels.rounding(side)).all()
 
 
 @given(
     kind=st.sampled_from(KINDS), side=SIDES, seed=st.integers(0, 2**32 - 1), name=st.sampled_from(arrays.ORIENTATIONS)
 )
-def test_cell_sums_turn_with_the_picture(kind: str, side: int, seed: int, name: str) -> None:
+def test_cosines_turn_with_the_picture(kind: str, side: int, seed: int, name: str) -> None:
     images = thumbs(kind, 3, seed, side)
-    for g in levels.levels(side):
-        of_turned = levels.cell_sums(np.ascontiguousarray(arrays.turned(images, name)), g)
-        np.testing.assert_array_equal(levels.cell_sums(images, g)[:, levels.turned_columns(g, name)], of_turned)
-
-
-def all_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.repeat(np.arange(n), n), np.tile(np.arange(n), n)
-
-
-@given(kind=st.sampled_from(KINDS), side=SIDES, n=st.integers(2, 8), seed=st.integers(0, 2**32 - 1))
-def test_levels_bound_the_sse_from_below(kind: str, side: int, n: int, seed: int) -> None:
-    images = thumbs(kind, n, seed, side)
-    a, b = all_pairs(n)
-    sse = [reference.sse(images[i], images[j]) for i, j in zip(a, b, strict=True)]
-    for g in levels.levels(side):
-        cells, weights = levels.cell_sums(images, g), levels.cell_weights(side, g)
-        computed = bounds.level_sse(cells[a], cells[b], weights)
-        for bound, exact in zip(computed, sse, strict=True):
-            assert bound <= bounds.level_limit(exact, len(weights))
+    of_turned = levels.cosines(np.ascontiguousarray(arrays.turned(images, name))).astype(int)
+    columns, signs = levels.turning(side, name)
+    errors = np.linalg.norm(levels.cosines(images)[:, columns] * signs - of_turned, axis=1)
+    assert (errors <= 2 * levels.rounding(side)).all()
+    for count in levels.prefixes(side):
+        assert set(columns[:count]) == set(range(count))
 
 
 @given(
@@ -84,23 +78,63 @@ def test_levels_bound_the_sse_from_below(kind: str, side: int, n: int, seed: int
     seed=st.integers(0, 2**32 - 1),
     name=st.sampled_from(arrays.ORIENTATIONS),
 )
-def test_projections_and_boxes_bound_the_distance(kind: str, side: int, n: int, seed: int, name: str) -> None:
+def test_cosines_and_boxes_bound_the_distance(kind: str, side: int, n: int, seed: int, name: str) -> None:
     images = thumbs(kind, n, seed, side)
-    cells = levels.cell_sums(images, 4)
-    projection = bounds.Projection.fit(cells, side)
-    x, y = projection(cells, "identity"), projection(cells, name)
-    norm = max(float(np.linalg.norm(points.astype(np.float64), axis=1).max()) for points in (x, y))
-    middle = np.array([0, n // 2]) if n > 2 else np.array([0])
-    lows, highs = bounds.boxes(y, middle)
+    x, count = levels.cosines(images), levels.prefixes(side)[0]
+    y = canonical.turned_cosines(x, side, name)
+    points = [some[:, :count].astype(np.float32) for some in (x, y)]
+    middle = np.array([0, n // 2, n // 2, n])
+    lows, highs = bounds.boxes(points[1], middle)
     for i in range(n):
-        gaps = bounds.squared_gaps(x[i], x[i], lows, highs)
+        gaps = bounds.squared_gaps(points[0][i], points[0][i], lows, highs)
+        assert np.isinf(gaps[1])
         for j in range(n):
             exact = reference.sse(images[i], reference.turn(images[j], name))
-            within = bounds.radius(exact, norm)
-            assert ((x[i].astype(np.float64) - y[j].astype(np.float64)) ** 2).sum() <= within * within
-            assert gaps[np.searchsorted(middle, j, "right") - 1] <= bounds.box_limit(within, x.shape[1])
-            pair = kernel.left_operand(kernel.right_operand(x[i : i + 1])), kernel.right_operand(y[j : j + 1])
-            assert len(kernel.candidates(*pair, within * within)[0]) == 1
+            within = bounds.radius(exact, side)
+            difference = x[i].astype(float) - y[j]
+            assert np.linalg.norm(difference) <= within
+            assert bounds.least_sse(float(np.linalg.norm(difference)), side) <= exact
+            sums = bounds.squared_distances(x[i : i + 1], y[j : j + 1])
+            assert sums[0] <= bounds.near_limit(within, x.shape[1])
+            assert gaps[2 * (j >= n // 2)] <= bounds.near_limit(within, count)
+            right = [kernel.right_operand(some[k : k + 1]) for some, k in zip(points, (i, j), strict=True)]
+            assert len(kernel.candidates(kernel.left_operand(right[0]), right[1], within * within)[0]) == 1
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    side=SIDES,
+    seed=st.integers(0, 2**32 - 1),
+    choice=st.sampled_from(["none", "rotations", "all"]),
+)
+def test_no_orientation_that_a_pair_needs_is_left_out(kind: str, side: int, seed: int, choice: str) -> None:
+    images, names = thumbs(kind, 6, seed, side), arrays.CHOICES[choice]
+    found, home = canonical.canonical(levels.cosines(images), side, names)
+    back = canonical.as_found(names)
+    for i in range(6):
+        for j in range(6):
+            for number, name in enumerate(names):
+                exact = reference.sse(images[i], reference.turn(images[j], name))
+                mask = canonical.needed(found[j : j + 1], side, names, bounds.radius(exact, side))
+                (turn,) = np.flatnonzero(back[home[i], :, home[j]] == number)
+                assert mask[turn, 0]
+                other = canonical.turned_cosines(found[j : j + 1], side, names[turn])[0]
+                assert np.linalg.norm(found[i].astype(float) - other) <= bounds.radius(exact, side)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40_000), st.sampled_from(["rotations", "all"]))
+def test_few_orientations_are_needed_of_pictures_that_lean_to_one_side(seed: int, within: int, choice: str) -> None:
+    points = np.random.default_rng(seed).integers(-20_000, 20_000, (50, 192)).astype(np.int16)
+    names = arrays.CHOICES[choice]
+    found, _ = canonical.canonical(points, 8, names)
+    mask = canonical.needed(found, 8, names, within)
+    assert mask[0].all()
+    turned = np.stack([canonical.turned_cosines(found, 8, name)[:, 1:3] for name in names]).astype(float)
+    for number in range(len(names)):  # whatever is nearer to a canonical picture is needed
+        gaps = np.linalg.norm(turned[number][:, None] - turned[0][None], axis=2).min(axis=1)
+        assert mask[number][gaps <= within].all()
+    ties = (np.abs(turned[0]).min(axis=1) == 0) | (np.abs(turned[0][:, 0]) == np.abs(turned[0][:, 1]))
+    assert (canonical.needed(found, 8, names, 0).sum(axis=0) == 1)[~ties].all()
 
 
 @given(
@@ -146,7 +180,6 @@ def prepared(folder: Path, images: np.ndarray, choice: str, limit: int, block: i
         Grid((0, n), n),
         side,
         limit,
-        order.largest_norm,
         names,
         filters,
         Room(None, 1, 1),
@@ -163,7 +196,7 @@ def test_boxes_and_products_lose_no_pair(tmp_path: Path, kind: str, choice: str)
         limit = sorted(exact.values())[rank]
         job = prepared(tmp_path, images, choice, limit, 3)
         strip = read_strip(job, 0)
-        tally = dict.fromkeys(("other_group", "filter", "box", "level_4"), 0)
+        tally = dict.fromkeys(("other_group", "filter", "box", "product"), 0)
         found = {
             tuple(sorted((int(strip.ids[x]), int(strip.ids[y]))))
             for pairs in multiplied(job, strip, strip, tally)

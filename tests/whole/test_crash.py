@@ -25,8 +25,8 @@ SETTINGS = {"scheduler": "sync", "quiet": True}
 ARTIFACTS = [
     "thumbs.zarr/zarr.json",
     "thumbs.zarr/c.0.0.0.0",
-    "levels.zarr/fine/zarr.json",
-    "levels.zarr/fine/c.0.0",
+    "levels.zarr/cosines/zarr.json",
+    "levels.zarr/cosines/c.0.0",
     "files.parquet",
     "index/part-000000.parquet",
     "images.parquet",

@@ -43,8 +43,8 @@ INSIDE = (
     "index/part-000000.parquet",
     "thumbs.zarr/zarr.json",
     "thumbs.zarr/c.0.0.0.0",
-    "levels.zarr/coarse",
-    "levels.zarr/coarse/c.0.0",
+    "levels.zarr/cosines",
+    "levels.zarr/cosines/c.0.0",
     "sorted.zarr/order/c.0.0",
     "tiles.zarr/c.0.0.0",
     "matches.parquet/part-identical.parquet",
@@ -241,7 +241,7 @@ def test_what_lies_beside_the_artifacts_stays(finished: tuple[Path, Path], tmp_p
         "index/thesis.txt",
         "thumbs.zarr/.DS_Store",
         "matches.parquet/notes.parquet",
-        "levels.zarr/coarse/mine",
+        "levels.zarr/cosines/mine",
         "my.ipynb",
     ]
     for name in mine:

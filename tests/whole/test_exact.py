@@ -181,13 +181,6 @@ def test_same_tables_whatever_is_done_at_once(
     assert run.receipt == baseline.receipt
 
 
-def test_same_tables_with_the_second_level_sorted_along(pictures: Path, tmp_path: Path, baseline: Run) -> None:
-    run = dupegrid.run(pictures, out=tmp_path / "run", orientations="all", tile=16, scheduler="sync", quiet=True)
-    assert (run.path / "sorted.zarr/8/zarr.json").exists()
-    assert sorted_tables(run) == sorted_tables(baseline)
-    assert run.receipt == baseline.receipt
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("tile", [1, 7, 40, 41, 1000])
 def test_same_tables_whatever_the_tile_side(pictures: Path, tmp_path: Path, baseline: Run, tile: int) -> None:

@@ -105,7 +105,7 @@ def assert_same_but_for_names_of_one_file(run: dupegrid.Run, fresh: dupegrid.Run
 )
 def test_any_change_gives_the_tables_of_a_fresh_run(tmp_path: Path, seed: int, settings: dict[str, object]) -> None:
     folder, other = Folder(tmp_path / "a", seed), Folder(tmp_path / "b", seed + 100)
-    settings = SETTINGS | {"thumb": 32} | settings  # the least that has both levels
+    settings = SETTINGS | {"thumb": 32} | settings
     for round_number in range(ROUNDS):
         again = dupegrid.run(folder.path, other.path, out=tmp_path / "run", **settings)
         fresh = dupegrid.run(folder.path, other.path, out=tmp_path / f"fresh{round_number}", **settings)

@@ -26,7 +26,7 @@ from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, StrPaths, Texts
 from dupegrid.images.discover import Listing, discover, samples_of
 from dupegrid.images.index import index as index_stage
-from dupegrid.images.levels import COARSE
+from dupegrid.images.levels import COSINES
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.compare import compare as compare_stage
@@ -142,7 +142,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
         check_device(chosen.config, client)
-        chosen.run_dir.check_seals(COARSE)  # by it rows that are read alone are checked
+        chosen.run_dir.check_seals(COSINES)  # by it rows that are read alone are checked
         with noting(reporter, chosen.run_dir) as noted, runtime_of(chosen.config, client, reporter.say) as workers:
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}

@@ -20,8 +20,8 @@ from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.facts import reading_of
 from dupegrid.images.fetching import fetched
+from dupegrid.images.levels import prefixes
 from dupegrid.images.sources import Sources
-from dupegrid.pairs.bounds import COMPONENTS
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.results.answers import Answer
 from dupegrid.storage.schemas import FILES
@@ -110,7 +110,7 @@ def _decode_rate(listing: Listing, config: Config, workers: int) -> float:
 
 def _product_rate(workers: int) -> float:
     """Pairs a second of the product that rules most of them out."""
-    points = np.random.default_rng(0).normal(0, 1000, (_POINTS, COMPONENTS)).astype(np.float32)
+    points = np.random.default_rng(0).normal(0, 1000, (_POINTS, prefixes(64)[0])).astype(np.float32)
     right = right_operand(points)
     left = left_operand(right)
     blocks = range(0, _POINTS, 128)

@@ -18,7 +18,7 @@ from dupegrid.core.errors import DamagedError, StoreError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, located
-from dupegrid.images.levels import COARSE, row_checks
+from dupegrid.images.levels import COSINES, row_checks
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import lazy, mse_matrix
@@ -210,8 +210,8 @@ class Run:
         """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
         self.existing("levels.zarr", "index")
         ids = np.asarray(ids, np.int64)
-        sums = row_checks(self.run_dir.levels().take(COARSE, ids))
-        return self.stored_thumbs.take(ids, sums[:, 0])
+        sums = row_checks(self.run_dir.levels().take(COSINES, ids))
+        return self.stored_thumbs.take(ids, sums)
 
     @cached_property
     def mse(self) -> "da.Array":
@@ -263,7 +263,7 @@ class Run:
         thumbs.check_whole()
         if len(thumbs) < row_count(self.run_dir.images):
             raise StoreError(f"{shown(thumbs.path)} is of fewer images than images.parquet: run 'dupegrid run' again")
-        self.run_dir.check_seals(THUMBS, COARSE)
+        self.run_dir.check_seals(THUMBS, COSINES)
         return thumbs
 
     @property

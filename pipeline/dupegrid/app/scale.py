@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from dupegrid.core.arrays import CHANNELS, CHOICES
+from dupegrid.core.arrays import CHANNELS
 from dupegrid.images.levels import bytes_of, level_shapes
 from dupegrid.pairs.grid import strip_side
 from dupegrid.pairs.sort import WINDOW_BYTES, sorted_shapes
@@ -14,8 +14,8 @@ from dupegrid.storage.arrays import chunk_size
 _LEFT: Final = (100_000, 0.0424, -0.49)  # so many images, the share of pairs that boxes leave, and how that falls
 _LEFT_TURNED: Final = {"none": 1.0, "rotations": 3.0, "all": 6.0}  # times as many; that of 'all' is no measurement
 _STRIPS_READ: Final = 1.1  # a tile
-_ROWS_READ_BYTES: Final = 4300  # an image, of finer levels and thumbnails that are read alone
-_REFINED_S: Final = 18e-6  # a core an image: finer levels, integers, matches
+_ROWS_READ_BYTES: Final = 4300  # an image, of thumbnails that are read alone
+_REFINED_S: Final = 18e-6  # a core an image: cosines, integers, matches
 _DEVICE_REFINED_S: Final = 12e-6  # the same beside a GPU
 _TILE_S: Final = 0.02
 _ROW_BYTES: Final = 300  # of a file in all tables
@@ -62,12 +62,12 @@ class Scale(Answer):
 
 def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: str = "none", thumb: int = 64) -> Scale:
     """A run of so many images on `workers` cores, compared on `gpus` GPUs where there are any."""
-    turns, side = CHOICES[orientations], strip_side(max(1, images), 0.0)
+    side = strip_side(max(1, images), 0.0)
     strips = -(-images // side)
     tiles, pairs = strips * (strips + 1) // 2, images * (images - 1) // 2
     first, share, power = _LEFT
     left = pairs * min(1.0, share * (max(1, images) / first) ** power * _LEFT_TURNED[orientations])
-    sorted_bytes = bytes_of(sorted_shapes(images, thumb, turns))
+    sorted_bytes = bytes_of(sorted_shapes(images, thumb))
     stored_bytes = images * thumb * thumb * CHANNELS + bytes_of(level_shapes(images, thumb))
     index_tasks = -(-images // chunk_size(max(1, images), images * rates.file_bytes))
     index_s = images / (rates.images_per_s * workers)

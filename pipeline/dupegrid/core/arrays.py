@@ -69,6 +69,14 @@ def inverse(orientation: str) -> str:
     return {"rot90": "rot270", "rot270": "rot90"}.get(orientation, orientation)
 
 
+@cache
+def composed(first: str, then: str) -> str:
+    """The orientation that is one and then another."""
+    corners = np.arange(4).reshape(1, 2, 2, 1)
+    both = turned(turned(corners, first), then)
+    return next(name for name in ORIENTATIONS if np.array_equal(turned(corners, name), both))
+
+
 def array_module(array: Array) -> Any:
     """The array module an array comes from.
 

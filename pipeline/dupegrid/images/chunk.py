@@ -54,7 +54,7 @@ def create_stores(run_dir: RunDir, images: int, side: int, chunk: int, key: str)
 
 
 def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, key: str) -> None:
-    """The second of these: cell sums, and checksums of the rows that are read alone."""
+    """The second of these: cosines, and checksums of the rows that are read alone."""
     Arrays.create(run_dir.levels_zarr, level_shapes(images, side), chunk).sign(key)
     run_dir.renew()
 

@@ -26,7 +26,7 @@ from dupegrid.images.discover import Listing
 from dupegrid.images.facts import is_current, listing_digests, reading_of, together
 from dupegrid.images.fetching import fetched
 from dupegrid.images.hashing import hashes_of
-from dupegrid.images.levels import COARSE
+from dupegrid.images.levels import COSINES
 from dupegrid.images.listing import with_left_out, with_roots
 from dupegrid.images.merge import Read, merge
 from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
@@ -124,7 +124,7 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     path, key = run_dir.thumbs_zarr, _thumbs_key(config)
     if stored_key(path) is None and stored_key(run_dir.levels_zarr) == key and path.exists():
         cells = run_dir.levels()
-        Thumbs.described(path, len(cells), config.thumb, cells.chunk(COARSE), key)
+        Thumbs.described(path, len(cells), config.thumb, cells.chunk(COSINES), key)
     known = _known_files(run_dir) if stored_key(path) == key else None
     if known is None:
         return listing.files, _created(listing.files, config, run_dir, key)
@@ -138,7 +138,7 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
         write_table(run_dir.files, files, row_group_size=thumbs.chunk)
     try:
         cells = run_dir.levels()
-        usable = stored_key(cells.path) == key and cells.chunk(COARSE) == thumbs.chunk
+        usable = stored_key(cells.path) == key and cells.chunk(COSINES) == thumbs.chunk
         usable = usable and len(thumbs) <= len(cells) <= len(files)
     except (StoreError, KeyError):
         usable = False

@@ -1,52 +1,40 @@
-"""The levels of a thumbnail: sums over the cells of symmetric 4 x 4, 8 x 8 and 16 x 16 grids, which turn with it.
+"""The cosines of a thumbnail, the slowest waves first: its coordinates in an orthonormal basis, which turn with it.
 
-pairs/bounds.py says what they bound. levels.zarr holds two arrays of them: `COARSE`, of which all is read at once, and
-`FINE`, of which single rows are.
+A cosine is the inner product of a picture, less 128, with a wave down times a wave across times a mixture of the
+channels: light, red less blue, green less both. Waves are those of the discrete cosine transform (type II), which a
+turn or a mirror only swaps and negates; so the cosines of a turned picture are those of the picture, in another order
+and with other signs. They are kept as whole numbers of a unit; pairs/bounds.py says what they bound. levels.zarr holds
+one array of them, `COSINES`, with the checksums of thumbnails that are read alone.
 """
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, Final
+from functools import cache
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.core.arrays import CHANNELS, Float32s, Float64s, Ints, Pixels, turned
+from dupegrid.core.arrays import CHANNELS, Float32s, Ints, Pixels, turned
 from dupegrid.storage.chunked import row_sums
 
-FIRST_LEVEL: Final = 4
-SECOND_LEVEL: Final = 8
-COARSE: Final = "coarse"  # the second level, of which the first is sums; then the checksums of rows read alone
-FINE: Final = "fine"  # the third level
-_LEVELS: Final = (FIRST_LEVEL, SECOND_LEVEL, 16)
-_AT_ONCE: Final = 4096  # images whose cells stay in the cache
-_CHECKS: Final = 2  # uint64, of an image: `row_sums` of its thumbnail and of its row of the finest level
+COSINES: Final = "cosines"
+_PREFIXES: Final = (24, 96, 192)  # at most; the last is how many are kept
+_FASTEST: Final = 16  # half waves down or across, fewer than
+_CHANNELS_COST: Final = (1, 6, 16)  # so much slower a wave of light is that varies as much, in photos
+_LARGEST: Final = 32_000  # units that a picture's norm is at or under: int16 holds them with room for rounding
+_MIXTURES: Final = ((1, 1, 1), (1, 0, -1), (1, -2, 1))
+_AT_ONCE: Final = 32  # images whose values stay in the cache
+_CHECK_COLUMNS: Final = 4  # int16, of an image: the `row_sums` of its thumbnail, uint64
+_UNIT_ROUNDOFF: Final = 2.0**-24
 
-Cells = npt.NDArray[Any]
+Cosines = npt.NDArray[np.int16]
 Checks = npt.NDArray[np.uint64]
 Shapes = dict[str, tuple[tuple[int, ...], npt.DTypeLike]]  # of arrays, by name, and their dtypes
 
 
-def levels(side: int) -> tuple[int, ...]:
-    """The grids kept of thumbnails of a side: 4, 8 and 16 as far as they are coarser than the thumbnail, at least 4."""
-    return tuple(g for g in _LEVELS if g == FIRST_LEVEL or g < side)
-
-
-def cell_dtype(side: int, g: int) -> npt.DTypeLike:
-    """uint16 where the sum of a cell of white fits, else uint32."""
-    return np.uint16 if 255 * max(_cell_sizes(side, g)) ** 2 < 1 << 16 else np.uint32
-
-
 def level_shapes(images: int, side: int) -> Shapes:
     """The arrays of levels.zarr for so many thumbnails of a side."""
-    coarse, finest = _kept(side)
-    dtype = np.dtype(cell_dtype(side, coarse))
-    columns = coarse * coarse * CHANNELS + _CHECKS * 8 // dtype.itemsize
-    shapes: Shapes = {COARSE: ((images, columns), dtype)}
-    if finest > coarse:
-        shapes[FINE] = ((images, finest * finest * CHANNELS), cell_dtype(side, finest))
-    return shapes
+    return {COSINES: ((images, prefixes(side)[-1] + _CHECK_COLUMNS), np.int16)}
 
 
 def bytes_of(shapes: Shapes) -> int:
@@ -54,93 +42,100 @@ def bytes_of(shapes: Shapes) -> int:
     return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
 
 
-def stored_levels(thumbs: Pixels) -> dict[str, Cells]:
+def stored_levels(thumbs: Pixels) -> dict[str, Cosines]:
     """Rows of the arrays of levels.zarr for thumbnails, uint8 (n, S, S, 3)."""
-    side = thumbs.shape[1]
-    coarse, finest = _kept(side)
-    fine = cells = cell_sums(thumbs, finest)
-    if finest > coarse:
-        cells = _quartered(fine, finest, side)
-    checks = np.stack([row_sums(thumbs), row_sums(fine)], axis=1)
-    rows = {COARSE: np.concatenate([cells, checks.view(cells.dtype)], axis=1)}
-    return rows | ({FINE: fine} if finest > coarse else {})
+    return {COSINES: np.concatenate([cosines(thumbs), row_sums(thumbs)[:, None].view(np.int16)], axis=1)}
 
 
-def second_level(coarse: Cells, side: int) -> Cells | None:
-    """The cell sums of the second level in rows of `COARSE`, (n, 192); None where thumbnails have none."""
-    return coarse[:, : SECOND_LEVEL**2 * CHANNELS] if SECOND_LEVEL in levels(side) else None
+def row_checks(rows: Cosines) -> Checks:
+    """The checksums in rows of levels.zarr, of their thumbnails: uint64 (n,)."""
+    return np.ascontiguousarray(rows[:, -_CHECK_COLUMNS:]).view(np.uint64)[:, 0]
 
 
-def first_level(coarse: Cells, side: int) -> Cells:
-    """The cell sums of the first level, (n, 48), of rows of `COARSE`."""
-    second = second_level(coarse, side)
-    return coarse[:, : FIRST_LEVEL**2 * CHANNELS] if second is None else _quartered(second, SECOND_LEVEL, side)
+def unit(side: int) -> float:
+    """What one of the units of cosines is, in values of a thumbnail."""
+    return 128 * math.sqrt(CHANNELS) * side / _LARGEST
 
 
-def row_checks(coarse: Cells) -> Checks:
-    """The checksums in rows of `COARSE`, uint64 (n, 2): of thumbnails, and of rows of the finest level."""
-    words = _CHECKS * 8 // coarse.dtype.itemsize
-    return np.ascontiguousarray(coarse[:, -words:]).view(np.uint64)
+def rounding(side: int) -> float:
+    """How far at most the cosines that are kept of a thumbnail are from its true ones, as a vector, in units.
 
-
-def _kept(side: int) -> tuple[int, int]:
-    """The coarser level that is kept of thumbnails of a side, and the finest."""
-    finest = levels(side)[-1]
-    return min(SECOND_LEVEL, finest), finest
-
-
-def _quartered(cells: Cells, g: int, side: int) -> Cells:
-    """The cell sums of the next coarser level than g: each is the sum of 2 x 2 cells.
-
-    An edge k * half // (g / 4) of that grid is edge 2 k of this.
+    Each is rounded to a whole number: by sqrt(K) / 2 in all. Before, with g(t) = t u / (1 - t u), a sum of t float32
+    products, one factor of which was rounded, is off by at most g(t + 1) times the norms of what is multiplied (Higham,
+    Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1), in any order. The waves have norm 1. So for
+    a picture X the 16 waves down are off by at most 4 g(S + 1) |X| in all, the 48 across by 7 g(3 S + 1) as much, and
+    |X| is at most _LARGEST.
     """
-    half, out = g // 2, np.empty((len(cells), (g // 2) ** 2 * CHANNELS), cell_dtype(side, g // 2))
-    for start in range(0, len(cells), _AT_ONCE):
-        part = cells[start : start + _AT_ONCE].astype(out.dtype, copy=False).reshape(-1, half, 2, g * CHANNELS)
-        quarters = (part[:, :, 0] + part[:, :, 1]).reshape(-1, half, 2, CHANNELS)
-        out[start : start + _AT_ONCE] = (quarters[:, :, 0] + quarters[:, :, 1]).reshape(-1, out.shape[1])
-    return out
+    steps = (4 * (side + 1) + 7 * (CHANNELS * side + 1)) * _UNIT_ROUNDOFF
+    return math.sqrt(prefixes(side)[-1]) / 2 + 1.01 * steps * _LARGEST
 
 
-def cell_sums(thumbs: Pixels, g: int) -> Cells:
-    """uint8 (n, S, S, 3) -> sums over the cells of a g x g grid, (n, g * g * 3), exact.
+@cache
+def prefixes(side: int) -> tuple[int, ...]:
+    """How many cosines are compared first, then, and at last: each takes in both of what a quarter turn swaps."""
+    down, across, mixture = _waves(side)
 
-    A cell's side is S / g, rounded so that the grid is symmetric; the middle row and column of an odd S are in no cell.
-    """
-    n, side = thumbs.shape[:2]
-    wide = thumbs.reshape(n, side, side * 3)
-    rows = np.stack([wide[:, start:stop].sum(axis=1, dtype=np.uint16) for start, stop in _cell_edges(side, g)], axis=1)
-    # A column of a row of cells sums to at most 64 * 255; products with 0 and 1 of such are exact in float32.
-    columns = np.kron(_membership(side, g), np.eye(3, dtype=np.float32))
-    return (rows.astype(np.float32) @ columns).reshape(n, g * g * 3).astype(cell_dtype(side, g))
+    def whole(count: int) -> int:
+        last, next_one = count - 1, count
+        if count >= len(down):
+            return len(down)
+        swapped = (down[last], across[last], mixture[last]) == (across[next_one], down[next_one], mixture[next_one])
+        return count - int(swapped)
+
+    return tuple(whole(count) for count in _PREFIXES)
 
 
-def turned_columns(g: int, orientation: str) -> Ints:
-    """Which columns of cell sums make up those of the turned picture: `cells[:, turned_columns(g, o)]`."""
-    columns: Ints = turned(np.arange(g * g * 3).reshape(1, g, g, 3), orientation).ravel()
+@cache
+def turning(side: int, orientation: str) -> tuple[Ints, Cosines]:
+    """How cosines turn: those of the turned picture are `cosines[:, columns] * signs`; int64 (K,), int16 (K,)."""
+    corner = turned(np.arange(4).reshape(1, 2, 2, 1), orientation)[0, :, :, 0]
+    swaps, upside_down, mirrored = abs(int(corner[0, 1] - corner[0, 0])) == 2, corner[0, 0] >= 2, corner[0, 0] % 2
+    down, across, mixture = (wave[: prefixes(side)[-1]] for wave in _waves(side))
+    of_down, of_across = (across, down) if swaps else (down, across)  # the wave that each is made of
+    place = {wave: k for k, wave in enumerate(zip(down, across, mixture, strict=True))}
+    columns = [place[wave] for wave in zip(of_down, of_across, mixture, strict=True)]
+    odd = of_down * bool(upside_down) + of_across * bool(mirrored)
+    return np.array(columns, np.int64), np.where(odd % 2, -1, 1).astype(np.int16)
+
+
+def turned_columns(side: int, orientation: str) -> Ints:
+    """Which values make up those of a turned thumbnail: `thumbs.reshape(n, -1)[:, turned_columns(S, o)]`."""
+    columns: Ints = turned(np.arange(side * side * CHANNELS).reshape(1, side, side, CHANNELS), orientation).ravel()
     return columns
 
 
-def cell_weights(side: int, g: int) -> Float64s:
-    """1 / sqrt(|C|) of each column of the cell sums: (g * g * 3,)."""
-    sizes = np.array(_cell_sizes(side, g), np.float64)
-    return np.repeat(1 / np.sqrt(np.outer(sizes, sizes)).ravel(), 3)
-
-
-def _cell_edges(side: int, g: int) -> Sequence[tuple[int, int]]:
-    half = side // 2
-    cuts = [k * half // (g // 2) for k in range(g // 2 + 1)]
-    left = list(pairwise(cuts))
-    return left + [(side - stop, side - start) for start, stop in reversed(left)]
-
-
-def _cell_sizes(side: int, g: int) -> list[int]:
-    return [stop - start for start, stop in _cell_edges(side, g)]
-
-
-def _membership(side: int, g: int) -> Float32s:
-    """float32 (side, g): one where a column of pixels is in a column of cells."""
-    out = np.zeros((side, g), np.float32)
-    for cell, (start, stop) in enumerate(_cell_edges(side, g)):
-        out[start:stop, cell] = 1
+def cosines(thumbs: Pixels) -> Cosines:
+    """uint8 (n, S, S, 3) -> the cosines that are kept, in units: int16 (n, K)."""
+    side, count = thumbs.shape[1], len(thumbs)
+    down, across, kept = _operands(side)
+    out = np.empty((count, len(kept)), np.int16)
+    for start in range(0, count, _AT_ONCE):
+        values = (thumbs[start : start + _AT_ONCE] ^ np.uint8(128)).view(np.int8).astype(np.float32)  # less 128
+        waves = (down @ values.reshape(len(values), side, side * CHANNELS)).reshape(-1, side * CHANNELS) @ across
+        out[start : start + _AT_ONCE] = np.rint(waves.reshape(len(values), -1).take(kept, axis=1))
     return out
+
+
+@cache
+def _waves(side: int) -> tuple[Ints, Ints, Ints]:
+    """Of each cosine, in their order, its half waves down and across, and its mixture of channels: int64 (all,) each.
+
+    What a quarter turn swaps lies beside each other.
+    """
+    fastest = min(side, _FASTEST)
+    down, across, mixture = (some.ravel() for some in np.indices((fastest, fastest, CHANNELS)))
+    cost = (down**2 + across**2 + 2) * np.array(_CHANNELS_COST)[mixture]
+    order = np.lexsort((down, np.minimum(down, across), mixture, cost))
+    return down[order], across[order], mixture[order]
+
+
+@cache
+def _operands(side: int) -> tuple[Float32s, Float32s, Ints]:
+    """What values are multiplied with from the left, (W, S), from the right, (S * 3, W * 3), and what is kept of it."""
+    fastest = min(side, _FASTEST)
+    waves = np.cos(np.outer(np.arange(fastest), 2 * np.arange(side) + 1) * math.pi / (2 * side)) * math.sqrt(2 / side)
+    waves[0] /= math.sqrt(2)
+    mixtures = np.array(_MIXTURES) / np.linalg.norm(_MIXTURES, axis=1)[:, None]
+    down, across, mixture = (wave[: prefixes(side)[-1]] for wave in _waves(side))
+    right = np.kron(waves, mixtures).T / unit(side)
+    return waves.astype(np.float32), right.astype(np.float32), (down * fastest + across) * CHANNELS + mixture

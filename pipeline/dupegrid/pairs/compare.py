@@ -146,14 +146,14 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bo
     """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids."""
     facts, filters, orientations = read_facts(run_dir), Filters.of(config), CHOICES[ask.orientations]
     live, limit = len(facts.live), sse_limit(ask.cutoff, config.values_per_thumb)
-    order_key, norm, near_share = "", 0.0, 0.0
+    order_key, near_share = "", 0.0
     if ask.metric == FILTERED:
         groups = filters.keys(facts, facts.live)
         groups = groups + settled * (groups.max(initial=0) + 1)  # those that are not settled come first
         block = min(_BLOCK, config.tile or _BLOCK)
         order = sort_images(run_dir, config.thumb, groups, orientations, block, run_dir.images_key())
-        order_key, starts, norm = order.key, order.starts, order.largest_norm
-        near_share = order.near_share(radius(limit, norm))
+        order_key, starts = order.key, order.starts
+        near_share = order.near_share(radius(limit, config.thumb))
     else:
         starts, near_share = np.arange(live), 1.0
     side = config.tile or strip_side(live, near_share)
@@ -169,7 +169,6 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bo
         grid,
         config.thumb,
         limit,
-        norm,
         orientations,
         filters,
         room,

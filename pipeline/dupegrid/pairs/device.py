@@ -1,8 +1,7 @@
 """One tile by MSE on a device: the steps of tile.py for many blocks at once, on any array module.
 
 Squares of two blocks whose boxes are near each other are multiplied, a thousand in one call. Of the products only what
-is within the limit is gathered; then the second level and integers decide. There is no step for the finest level, as
-whole thumbnails are there as soon. What comes back are matches and counts.
+is within the limit is gathered; then all cosines and integers decide. What comes back are matches and counts.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,9 +23,10 @@ from dupegrid.core.arrays import (
     on_host,
 )
 from dupegrid.core.config import Config
-from dupegrid.images.levels import SECOND_LEVEL, cell_weights
+from dupegrid.images.levels import prefixes
 from dupegrid.pairs.ask import read_facts
-from dupegrid.pairs.bounds import box_limit, level_limit, radius
+from dupegrid.pairs.bounds import near_limit, radius
+from dupegrid.pairs.canonical import as_found
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import check_product, float32_limit
 from dupegrid.pairs.matches import PartWriter
@@ -36,7 +36,7 @@ from dupegrid.pairs.strip import read_strip
 
 _PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their product takes 1 GB
 _BYTES_A_PAIR: Final = 32  # of a call, with all that comes of it
-_CELLS_AT_ONCE: Final = 1 << 19  # pairs whose second level is compared: 1.2 GB
+_COSINES_AT_ONCE: Final = 1 << 19  # pairs whose cosines are compared: 1.2 GB
 
 T = TypeVar("T")
 
@@ -95,9 +95,9 @@ def compare_on_device(job: Job, i: int, j: int, tally: dict[str, int], writer: P
     thumbs = job.run_dir.once(f"thumbnails of {xp.__name__}", partial(KeptThumbs, job, xp))
     of_squares: list[Step] = [*_filters(tile), ("box", partial(_near_boxes, tile))]
     of_pairs: list[Step] = [
-        ("level_4", partial(_near_points, tile)),
+        ("product", partial(_near_points, tile)),
         ("filter", partial(_like_aspects, tile)),
-        ("level_8", partial(_near_cells, tile)),
+        ("cosines", partial(_near_by_cosines, tile)),
         ("exact", partial(_decided, tile, thumbs, writer)),
     ]
     squares = through(of_squares, _all_squares(tile), tally)
@@ -143,7 +143,7 @@ def _tile(job: Job, i: int, j: int, xp: Any) -> _Tile:
     side = square_side(read_strip(job, i), read_strip(job, j))
     first = strip_on_device(job, i, xp, side)
     second = first if i == j else strip_on_device(job, j, xp, side)
-    return _Tile(job, first, second, radius(job.limit, job.largest_norm))
+    return _Tile(job, first, second, radius(job.limit, job.side))
 
 
 def _squares_a_call(tile: _Tile, squares: _Squares, xp: Any) -> int:
@@ -192,23 +192,23 @@ def _near_boxes(tile: _Tile, squares: _Squares) -> _Squares:
         gap = xp.maximum(low - tile.second.highs[turn, None, :, :], tile.second.lows[turn, None, :, :] - high)
         gap = xp.maximum(gap, xp.zeros_like(gap))
         gaps = on_host(xp.sum(gap * gap, axis=2))
-        near.append(gaps[squares.rows, squares.columns] <= box_limit(tile.within, gap.shape[2]))
+        near.append(gaps[squares.rows, squares.columns] <= near_limit(tile.within, gap.shape[2]))
     left = _Squares(squares.rows, squares.columns, squares.pairs, np.stack(near) & squares.near)
     return left.only(np.any(left.near, axis=0))
 
 
 def _near_points(tile: _Tile, squares: _Squares) -> Pairs:
-    """The pairs whose product of the first level is within the radius."""
-    side, turns_begin = tile.first.side, tile.second.starts.shape[0]
+    """The pairs whose product of the first cosines is within the radius; their `turn` is that of canonical forms."""
+    side, turns_begin = tile.first.side, tile.second.lows.shape[1]
     turn, square = np.nonzero(squares.near)
     rows, columns = squares.rows[square], squares.columns[square]
     xp = array_module(tile.first.left)
-    rows, columns, turn, blocks = (xp.asarray(some) for some in (rows, columns, turn, columns + turn * turns_begin))
+    rows, turn, blocks = (xp.asarray(some) for some in (rows, turn, columns + turn * turns_begin))
     products = xp.matmul(xp.take(tile.first.left, rows, axis=0), xp.take(tile.second.right, blocks, axis=0))
     places = _places_within(products, float32_limit(tile.within * tile.within))
     square, x, y = places // side**2, places // side % side, places % side
     x = x + xp.take(xp.take(tile.first.starts, rows), square)
-    y = y + xp.take(xp.take(tile.second.starts, columns), square)
+    y = xp.take(tile.second.rows, y + xp.take(xp.take(tile.second.starts, blocks), square))
     pairs = Pairs(x, y, xp.take(turn, square))
     return pairs.only(x < y) if tile.is_diagonal else pairs
 
@@ -235,29 +235,25 @@ def _like_aspects(tile: _Tile, pairs: Pairs) -> Pairs:
     return pairs.only(array_module(pairs.x).asarray(keep))
 
 
-def _near_cells(tile: _Tile, pairs: Pairs) -> Pairs:
-    """Those that the bound of the second level leaves within the limit: `bounds.level_sse`, with its roundings."""
-    first, second, size = tile.first.cells, tile.second.cells, pairs.x.shape[0]
-    if first is None or second is None or not size:
-        return pairs
-    xp = array_module(first)
-    weights = xp.asarray(cell_weights(tile.job.side, SECOND_LEVEL).astype(np.float32))
-    limit, images, near = level_limit(tile.job.limit, weights.shape[0]), len(tile.second.strip.ids), []
-    for start in range(0, size, _CELLS_AT_ONCE):
-        part = slice(start, min(size, start + _CELLS_AT_ONCE))
-        x, y = pairs.x[part], pairs.y[part] + pairs.turn[part] * images
-        difference = xp.astype(xp.take(first, x, axis=0), xp.float32) - xp.astype(
-            xp.take(second, y, axis=0), xp.float32
-        )
-        difference *= weights
+def _near_by_cosines(tile: _Tile, pairs: Pairs) -> Pairs:
+    """Those that all cosines leave within the radius, as in tile.py; their `turn` is that of the pictures as found."""
+    first, second, size = tile.first, tile.second, pairs.x.shape[0]
+    xp, near = array_module(first.cosines), [pairs.x[:0] == 0]
+    limit, images = near_limit(tile.within, prefixes(tile.job.side)[-1]), len(second.strip.ids)
+    for start in range(0, size, _COSINES_AT_ONCE):
+        part = slice(start, min(size, start + _COSINES_AT_ONCE))
+        places = pairs.x[part], pairs.y[part] + pairs.turn[part] * images
+        x, y = (xp.take(some.cosines, at, axis=0) for some, at in zip((first, second), places, strict=True))
+        difference = xp.astype(x, xp.float32) - xp.astype(y, xp.float32)
         difference *= difference
         near.append(xp.sum(difference, axis=1) <= limit)
-    return pairs.only(xp.concat(near))
+    left = pairs.only(xp.concat(near))
+    x, y, turn = (on_host(some) for some in (left.x, left.y, left.turn))
+    return Pairs(x, y, as_found(tile.job.orientations)[first.strip.home[x], turn, second.strip.home[y]])
 
 
 def _decided(tile: _Tile, thumbs: KeptThumbs, writer: PartWriter, pairs: Pairs) -> Pairs:
     """None is left: those at or under the limit are given to the writer."""
-    here = Pairs(*(on_host(column) for column in (pairs.x, pairs.y, pairs.turn)))
     first, second = tile.first.strip.ids, tile.second.strip.ids
-    writer.add(*least(tile.job, first, second, here, thumbs.sse(first[here.x], second[here.y], here.turn)))
+    writer.add(*least(tile.job, first, second, pairs, thumbs.sse(first[pairs.x], second[pairs.y], pairs.turn)))
     return joined([])

@@ -27,7 +27,7 @@ _TERMS: Final = 256  # at most, of a float32 sum of squares of bytes
 
 def distances(job: Job, first: Ints, second: Ints, pairs: Pairs) -> Ints:
     """The SSE of pairs of the images first[x] and second[y], ids, by the pairs' x and y: int64 (k,)."""
-    thumbs, sums, sse = job.run_dir.thumbs(), checks(job.run_dir)[0], np.empty(len(pairs.x), np.int64)
+    thumbs, sums, sse = job.run_dir.thumbs(), checks(job.run_dir), np.empty(len(pairs.x), np.int64)
     order, squares = by_square(pairs.x, pairs.y)
     for some in together(squares, _READ_AT_ONCE_BYTES // (job.side * job.side * CHANNELS)):
         part = order[some[0] : some[-1]]

@@ -10,7 +10,7 @@ from dupegrid.pairs.grid import Grid
 from dupegrid.storage.run_dir import RunDir
 
 # How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
-DECIDED: Final = ("other_group", "filter", "box", "level_4", "level_8", "exact")
+DECIDED: Final = ("other_group", "filter", "box", "product", "cosines", "exact")
 COUNTS: Final = (*DECIDED, "matches", "parts", "comparison")  # the last is the number of the comparison's key
 
 
@@ -28,7 +28,6 @@ class Job:
     grid: Grid
     side: int  # of a thumbnail, pixels
     limit: int  # the largest score kept, as an SSE
-    largest_norm: float  # of a projected image
     orientations: tuple[str, ...]
     filters: Filters
     room: Room  # for what a tile holds in memory

@@ -13,6 +13,7 @@ from dupegrid.core.arrays import Array, array_module, on_host, turned
 from dupegrid.core.errors import UsageError
 
 UNIT_ROUNDOFF: Final = 2.0**-24  # of float32, rounding to nearest
+_COLUMNS_AT_ONCE: Final = 512  # so that products with 512 rows are still in the cache when they are looked through
 
 
 def product_margin(terms: int) -> float:
@@ -52,10 +53,13 @@ def candidates(left: Array, right: Array, limit: float) -> tuple[Array, Array]:
 
     The arguments are the operands of (m, K) and (n, K) points. None is missing: see `product_margin`.
     """
-    xp = array_module(left)
-    near = left @ right.T <= float32_limit(limit)
-    rows: tuple[Array, Array] = xp.divmod(xp.flatnonzero(near), len(right))
-    return rows
+    xp, found = array_module(left), []
+    for start in range(0, max(1, len(right)), _COLUMNS_AT_ONCE):
+        near = left @ right[start : start + _COLUMNS_AT_ONCE].T <= float32_limit(limit)
+        x, y = xp.divmod(xp.flatnonzero(near), max(1, near.shape[1]))
+        found.append(xp.stack([x, y + start]))
+    x, y = xp.concatenate(found, axis=1)
+    return x, y
 
 
 def float32_limit(limit: float) -> float:

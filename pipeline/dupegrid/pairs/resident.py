@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from dupegrid.core.arrays import CHANNELS, Array, Float32s, Ints, free_bytes, on_host, turned
-from dupegrid.images.levels import SECOND_LEVEL, turned_columns
+from dupegrid.images.levels import prefixes
+from dupegrid.pairs.canonical import turned_cosines
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse, left_operand
 from dupegrid.pairs.sort import checks
@@ -26,12 +27,13 @@ class DeviceStrip:
 
     strip: Strip
     side: int
-    starts: Array  # of the blocks: int64 (B,)
+    rows: Array  # of the strip, of each orientation the ones it is needed of: int64 (rows,)
+    starts: Array  # in these, of the blocks under each orientation: int64 (orientations * B,)
     left: Array  # operands of the products, float32 (B, side, K + 2)
     right: Array  # those of each orientation, turned over: (orientations * B, K + 2, side)
     lows: Array  # corners of the boxes, float32 (orientations, B, K)
     highs: Array
-    cells: Array | None  # of the second level, of each orientation: (orientations * images, columns)
+    cosines: Array  # of each orientation: int16 (orientations * images, columns)
 
 
 def square_side(*strips: Strip) -> int:
@@ -50,24 +52,26 @@ def strip_on_device(job: Job, number: int, xp: Any, side: int) -> DeviceStrip:
     def put() -> DeviceStrip:
         return _put(job, read_strip(job, number), xp, side)
 
-    values = (len(job.orientations) + 1) * 2 * 26 * 4 + len(job.orientations) * SECOND_LEVEL**2 * 3 * 4
+    values = (len(job.orientations) + 1) * 2 * 26 * 4 + len(job.orientations) * prefixes(job.side)[-1] * 2
     images = max(1, job.grid.rows(number).stop - job.grid.rows(number).start)
     keep = max(3, free_bytes(xp) // 4 // (images * values))
     return job.run_dir.once(("device strip", (xp.__name__, number, side)), put, keep)
 
 
 def _put(job: Job, strip: Strip, xp: Any, side: int) -> DeviceStrip:
-    filled = [_filled(operand, strip.starts, side) for operand in strip.operands]
+    filled = [_filled(turned.operand, turned.starts, side) for turned in strip.turned]
     left = left_operand(filled[0].reshape(-1, filled[0].shape[2])).reshape(filled[0].shape)
-    cells = None
-    if strip.cells is not None:
-        turns = [strip.cells.take(turned_columns(SECOND_LEVEL, name), axis=1) for name in job.orientations]
-        cells = xp.asarray(np.concatenate(turns))
-    right = np.ascontiguousarray(np.concatenate(filled).transpose(0, 2, 1))
-    lows, highs = (xp.asarray(np.stack(corners)) for corners in (strip.lows, strip.highs))
-    return DeviceStrip(
-        strip, side, xp.asarray(strip.starts[:-1]), xp.asarray(left), xp.asarray(right), lows, highs, cells
+    begins = np.cumsum([0, *(len(turned.rows) for turned in strip.turned[:-1])])
+    arrays = (
+        np.concatenate([turned.rows for turned in strip.turned]),
+        np.concatenate([begin + turned.starts[:-1] for begin, turned in zip(begins, strip.turned, strict=True)]),
+        left,
+        np.ascontiguousarray(np.concatenate(filled).transpose(0, 2, 1)),
+        np.stack([turned.lows for turned in strip.turned]),
+        np.stack([turned.highs for turned in strip.turned]),
+        np.concatenate([turned_cosines(strip.cosines, job.side, name) for name in job.orientations]),
     )
+    return DeviceStrip(strip, side, *map(xp.asarray, arrays))
 
 
 def _filled(operand: Float32s, starts: Ints, side: int) -> Float32s:
@@ -86,7 +90,7 @@ class KeptThumbs:
     def __init__(self, job: Job, xp: Any) -> None:
         self._xp = xp
         self._store: Thumbs = job.run_dir.thumbs()
-        self._sums = checks(job.run_dir)[0]
+        self._sums = checks(job.run_dir)
         self._orientations = job.orientations
         row_bytes = job.side * job.side * CHANNELS
         self._room = max(2, min(len(self._store), free_bytes(xp) // 4 // row_bytes))

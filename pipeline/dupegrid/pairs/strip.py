@@ -1,43 +1,54 @@
 """Consecutive sorted images with their summaries, as sorted.zarr has them: a strip, or as much as memory holds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from dupegrid.core.arrays import Float32s, Ints
-from dupegrid.images.levels import SECOND_LEVEL
-from dupegrid.pairs.bounds import boxes, heads, strips
+from dupegrid.images.levels import COSINES, Cosines, prefixes
+from dupegrid.pairs.bounds import boxes, heads, radius, strips
+from dupegrid.pairs.canonical import needed, turned_cosines
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import right_operand
 from dupegrid.pairs.sort import ORDER
 
-_BYTES_PER_COMPONENTS: Final = 300  # of an image's projection under one orientation, in both operands and the points
-_BYTES_PER_IMAGE: Final = 600  # its second level, ids and the like
+_BYTES_PER_TURN: Final = 200  # of an image under one orientation: the operand of products, and what is made of it
+_BYTES_PER_IMAGE: Final = 500  # its cosines, ids and the like
 _OF_A_TASK: Final = 4  # such pieces take the memory of a task: two that it compares, and room for what comes of them
 _KEPT: Final = 3  # pieces, at least
 _KEPT_BYTES: Final = 1 << 29
 
 
-@dataclass
+@dataclass(frozen=True)
+class Turned:
+    """Those images of a strip that one orientation is needed of, as it has them."""
+
+    rows: Ints  # of the strip, ascending
+    starts: Ints  # of its blocks among them, and the end
+    operand: Float32s  # of the products of the first cosines
+    heads: Float32s
+    lows: Float32s
+    highs: Float32s
+
+    @classmethod
+    def of(cls, rows: Ints, starts: Ints, first: Cosines) -> "Turned":
+        """Of rows and the first cosines of these, turned; `starts` are those of the blocks of the strip."""
+        operand, starts = right_operand(first.astype(np.float32)), np.searchsorted(rows, starts)
+        points = operand[:, :-2]
+        return cls(rows, starts, operand, heads(points), *boxes(points, starts))
+
+
+@dataclass(frozen=True)
 class Strip:
-    """Consecutive sorted images and their summaries; one entry an orientation in the lists."""
+    """Consecutive sorted images in their canonical form; in `turned` what orientations are needed of them."""
 
     ids: Ints
+    home: Ints  # the orientation under which an image is canonical, by its place in those of the job
     starts: Ints  # of the blocks, and the end
-    operands: list[Float32s]  # of the products
-    cells: npt.NDArray[np.generic] | None  # of the second level; none where thumbnails have no finer one
-    lows: list[Float32s] = field(init=False)
-    highs: list[Float32s] = field(init=False)
-    heads: list[Float32s] = field(init=False)
-
-    def __post_init__(self) -> None:
-        points = [operand[:, :-2] for operand in self.operands]
-        self.heads = [heads(some) for some in points]
-        corners = [boxes(some, self.starts[:-1]) for some in points]
-        self.lows, self.highs = [low for low, _ in corners], [high for _, high in corners]
+    cosines: Cosines
+    turned: list[Turned]
 
 
 def read_strip(job: Job, number: int) -> Strip:
@@ -66,7 +77,7 @@ def pieces(job: Job, number: int) -> list[slice]:
 
 
 def _bytes_per_image(job: Job) -> int:
-    return _BYTES_PER_COMPONENTS * len(job.orientations) + _BYTES_PER_IMAGE
+    return _BYTES_PER_TURN * len(job.orientations) + _BYTES_PER_IMAGE
 
 
 def _starts(job: Job, rows: slice) -> Ints:
@@ -76,8 +87,11 @@ def _starts(job: Job, rows: slice) -> Ints:
 
 
 def _read(job: Job, rows: slice) -> Strip:
-    store, starts = job.run_dir.order(), _starts(job, rows)
-    ids, second = store.rows(ORDER, rows)[:, 0].copy(), str(SECOND_LEVEL)
-    cells = store.rows(second, rows) if second in store else None
-    operands = [right_operand(store.rows(name, rows)) for name in job.orientations]
-    return Strip(ids, np.append(starts, rows.stop) - rows.start, operands, cells)
+    store, starts = job.run_dir.order(), np.append(_starts(job, rows), rows.stop) - rows.start
+    facts, cosines = store.rows(ORDER, rows), store.rows(COSINES, rows)
+    first, turned = prefixes(job.side)[0], []
+    masks = needed(cosines, job.side, job.orientations, radius(job.limit, job.side))
+    for name, mask in zip(job.orientations, masks, strict=True):
+        some = np.flatnonzero(mask)
+        turned.append(Turned.of(some, starts, turned_cosines(cosines[some], job.side, name)[:, :first]))
+    return Strip(facts[:, 0].copy(), facts[:, 1].copy(), starts, cosines, turned)

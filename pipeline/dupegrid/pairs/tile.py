@@ -1,7 +1,7 @@
 """One tile by MSE: all pairs of two strips of sorted images, from their summaries to matches, by a list of steps.
 
 Whole blocks that no filter lets through or whose boxes are too far apart are left out; the others are multiplied. What
-passes goes through the finer levels, then integers decide. Each step counts what it decided (steps.py).
+passes is compared by all of its cosines, then integers decide. Each step counts what it decided (steps.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,12 @@ from itertools import islice
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Ints
-from dupegrid.images.levels import SECOND_LEVEL, cell_weights, turned_columns
+from dupegrid.core.arrays import Bools, Ints
+from dupegrid.images.levels import Cosines, prefixes
 from dupegrid.pairs.ask import read_facts
-from dupegrid.pairs.bounds import box_limit, level_limit, level_sse, point_gaps, radius, squared_gaps
+from dupegrid.pairs.bounds import near_limit, point_gaps, radius, squared_distances, squared_gaps
+from dupegrid.pairs.canonical import as_found, turned_cosines
 from dupegrid.pairs.exact import distances
 from dupegrid.pairs.hashes import asked_by_hash, numbers_of, partners
 from dupegrid.pairs.job import Job
@@ -29,13 +29,13 @@ _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds t
 _COLUMNS_AT_ONCE: Final = 4096  # multiplied with a block: bounds the memory of a tile whatever it holds
 _PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
 _PAIRS_AT_MOST: Final = 1 << 19  # refined together: some 100 MB
-_CELLS_AT_ONCE: Final = 1 << 19  # of cell sums that are compared: what comes of them stays in the cache
+_COSINES_AT_ONCE: Final = 1 << 19  # compared: what comes of them stays in the cache
 
 
 def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
     """Give the pairs at or under the limit to the writer, and count how all were decided."""
     steps: list[Step] = [
-        ("level_8", partial(_near_by_second_level, job, first, second)),
+        ("cosines", partial(_near_by_cosines, job, first, second)),
         ("exact", partial(_decided, job, first, second, writer)),
     ]
     for pairs in batches(multiplied(job, first, second, tally), _PAIRS_AT_ONCE, _PAIRS_AT_MOST):
@@ -43,13 +43,16 @@ def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], wr
 
 
 def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
-    """What the filters, the boxes and the product of the first level let through, for each block of the first strip."""
-    within = radius(job.limit, job.largest_norm)
+    """What the filters, the boxes and the product of the first cosines let through, by blocks of the first strip.
+
+    The `turn` of a pair is that between canonical forms.
+    """
+    within = radius(job.limit, job.side)
     of_blocks: list[Step] = [
         *_block_filters(job, first, second),
         ("box", partial(_near_boxes, job, first, second, within)),
     ]
-    of_images: list[Step] = [("level_4", partial(_near_points, job, first, second, within))]
+    of_images: list[Step] = [("product", partial(_near_points, job, first, second, within))]
     if job.filters.max_aspect is not None:
         of_images.append(("filter", partial(_like_aspects, job, first, second)))
     near = (through(of_blocks, _all_blocks(first, second, k), tally) for k in range(len(first.starts) - 1))
@@ -144,42 +147,44 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
     start, stop = first.starts[left.block : left.block + 2].tolist()
     skipped = len(second.starts) - 1 - len(left.pairs)
     begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
-    near_enough = box_limit(within, first.lows[0].shape[1])
-    low, high = first.lows[0][left.block], first.highs[0][left.block]
+    near_enough = near_limit(within, first.turned[0].lows.shape[1])
+    low, high = first.turned[0].lows[left.block], first.turned[0].highs[left.block]
     reached, near = np.zeros(len(second.ids) - begin, bool), []
-    for turn in range(len(job.orientations)):
-        gaps = squared_gaps(low, high, second.lows[turn][skipped:], second.highs[turn][skipped:])
-        columns = np.flatnonzero(np.repeat((left.pairs > 0) & (gaps <= near_enough), sizes)) + begin
+    for turned in second.turned:
+        gaps = squared_gaps(low, high, turned.lows[skipped:], turned.highs[skipped:])
+        blocks = np.repeat((left.pairs > 0) & (gaps <= near_enough), np.diff(turned.starts[skipped:]))
+        columns = np.flatnonzero(blocks) + turned.starts[skipped]
         if left.partners is not None:
-            columns = columns[left.partners[columns - begin] > 0]
-        near.append(columns[point_gaps(low, high, second.heads[turn], columns) <= near_enough])
-        reached[near[turn] - begin] = True
+            columns = columns[left.partners[turned.rows[columns] - begin] > 0]
+        near.append(columns[point_gaps(low, high, turned.heads, columns) <= near_enough])
+        reached[turned.rows[near[-1]] - begin] = True
     others = slice(int(sizes[0]) if second is first else 0, None)
     count = int(reached[others].sum()) * (stop - start)
     if left.partners is not None:
         count = int(left.partners[others][reached[others]].sum())
     if second is first:  # an image is near the box of its own block, so all of that block is reached
         count += int(left.pairs[0])
-    return _Spread([_Part(start, stop, part, 0 if k else count) for k, part in enumerate(_parts(near))], count)
+    parts = _parts(near, [turned.rows[columns] for turned, columns in zip(second.turned, near, strict=True)])
+    return _Spread([_Part(start, stop, part, 0 if k else count) for k, part in enumerate(parts)], count)
 
 
-def _parts(columns: list[Ints]) -> Iterator[list[Ints]]:
+def _parts(columns: list[Ints], images: list[Ints]) -> Iterator[list[Ints]]:
     """The same columns of each orientation in parts of some `_COLUMNS_AT_ONCE` in all; all of an image are in one."""
     if sum(map(len, columns)) <= _COLUMNS_AT_ONCE:
         yield columns
         return
-    edges = np.sort(np.concatenate(columns))[_COLUMNS_AT_ONCE::_COLUMNS_AT_ONCE]
-    cuts = [[0, *np.searchsorted(some, edges).tolist(), len(some)] for some in columns]
+    edges = np.sort(np.concatenate(images))[_COLUMNS_AT_ONCE::_COLUMNS_AT_ONCE]
+    cuts = [[0, *np.searchsorted(some, edges).tolist(), len(some)] for some in images]
     for part in range(len(edges) + 1):
         yield [some[cut[part] : cut[part + 1]] for some, cut in zip(columns, cuts, strict=True)]
 
 
 def _near_points(job: Job, first: Strip, second: Strip, within: float, left: _Part) -> Pairs:
-    """The pairs whose product of the first level is within the radius."""
-    operand, found = left_operand(first.operands[0][left.start : left.stop]), []
-    for turn, columns in enumerate(left.columns):
-        x, y = candidates(operand, second.operands[turn].take(columns, axis=0), within * within)
-        found.append(Pairs(x + left.start, columns[y], np.full(len(x), turn)))
+    """The pairs whose product of the first cosines is within the radius."""
+    operand, found = left_operand(first.turned[0].operand[left.start : left.stop]), []
+    for turn, (turned, columns) in enumerate(zip(second.turned, left.columns, strict=True)):
+        x, y = candidates(operand, turned.operand.take(columns, axis=0), within * within)
+        found.append(Pairs(x + left.start, turned.rows[columns[y]], np.full(len(x), turn)))
     pairs = joined(found)
     if second is first:
         pairs = pairs.only(pairs.x < pairs.y)
@@ -195,26 +200,28 @@ def _like_aspects(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
     return left.only(job.filters.of_sizes(facts, first.ids[left.x], second.ids[left.y]))
 
 
-def _near_by_second_level(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
-    if first.cells is None or second.cells is None:
-        return left
-    return left.only(_near(job, SECOND_LEVEL, first.cells, second.cells, left))
-
-
-def _near(job: Job, g: int, first: npt.NDArray[np.generic], second: npt.NDArray[np.generic], pairs: Pairs) -> Bools:
-    """Whether the bound of level g leaves each pair, of rows of `first` and `second`, within the limit."""
-    weights = cell_weights(job.side, g)
-    limit, at_once = level_limit(job.limit, len(weights)), max(1, _CELLS_AT_ONCE // len(weights))
-    keep = np.empty(len(pairs.x), bool)
+def _near_by_cosines(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
+    """The pairs that all cosines leave within the radius; their `turn` is that of the pictures as they were found."""
+    keep, at_once = np.zeros(len(left.x), bool), _COSINES_AT_ONCE // prefixes(job.side)[-1]
     for number, name in enumerate(job.orientations):
-        columns = None if name == ORIENTATIONS[0] else turned_columns(g, name)
-        mine = np.flatnonzero(pairs.turn == number)
+        mine = np.flatnonzero(left.turn == number)
         for start in range(0, len(mine), at_once):
             part = mine[start : start + at_once]
-            rows = second.take(pairs.y[part], axis=0)
-            rows = rows if columns is None else rows.take(columns, axis=1)
-            keep[part] = level_sse(first.take(pairs.x[part], axis=0), rows, weights) <= limit
-    return keep
+            others = turned_cosines(second.cosines.take(left.y[part], axis=0), job.side, name)
+            keep[part] = _are_near(job, first.cosines.take(left.x[part], axis=0), others)
+    near = left.only(keep)
+    return Pairs(near.x, near.y, as_found(job.orientations)[first.home[near.x], near.turn, second.home[near.y]])
+
+
+def _are_near(job: Job, x: Cosines, y: Cosines) -> Bools:
+    """Whether paired rows are within the radius: by some columns, then, where these leave a pair, by the others too."""
+    _, begun, count = prefixes(job.side)
+    limit = near_limit(radius(job.limit, job.side), count)
+    sums = squared_distances(x[:, :begun], y[:, :begun])
+    near = sums <= limit
+    left = np.flatnonzero(near)
+    near[left] = sums[left] + squared_distances(x[left, begun:], y[left, begun:]) <= limit
+    return near
 
 
 def _decided(job: Job, first: Strip, second: Strip, writer: PartWriter, left: Pairs) -> Pairs:

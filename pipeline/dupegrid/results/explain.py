@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import CHOICES, Pixels, turned
 from dupegrid.core.config import Config
 from dupegrid.core.text import printable, size_text
-from dupegrid.images.levels import cell_sums, cell_weights, levels
+from dupegrid.images.levels import cosines, prefixes
 from dupegrid.images.recipe import encode_png
-from dupegrid.pairs.bounds import level_sse
+from dupegrid.pairs.bounds import least_sse
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.results.answers import Answer
 from dupegrid.results.clusters import joining_threshold
@@ -62,7 +62,7 @@ class Explanation(Answer):
     b: Side
     mse: dict[str, float]  # by orientation of b; empty if one of the two was not read
     best: str | None  # the orientation with the least
-    bounds: dict[str, float]  # by level, under that orientation: each at most the MSE
+    bounds: dict[str, float]  # by how many cosines, under that orientation: each at most the MSE
     same_file: bool
     relation: Relation | None  # by all of their pixels; None where the run has not looked
     joined_at: float | None  # the smallest threshold that puts them into one cluster, if that is within the cutoff
@@ -111,9 +111,9 @@ def explain(
         }
         best = min(mse, key=lambda name: mse[name])
         other = np.ascontiguousarray(turned(thumbs[1:], best))
-        for g in levels(side):
-            x, y = cell_sums(thumbs[:1], g), cell_sums(other, g)
-            bounds[f"level {g}"] = float(level_sse(x, y, cell_weights(side, g))[0]) / values
+        difference = np.subtract(*cosines(np.concatenate([thumbs[:1], other])), dtype=np.float64)
+        for count in prefixes(side):
+            bounds[f"{count} cosines"] = least_sse(float(np.linalg.norm(difference[:count])), side) / values
     return Explanation(
         _side(a),
         _side(b),

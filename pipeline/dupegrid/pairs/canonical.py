@@ -1,0 +1,76 @@
+"""Pictures turned into one form: then most of the other orientations of a picture can be near no other picture.
+
+Of all orientations of a picture the canonical one has the largest score s(p) = 2 p_1 + p_2, where p_1 and p_2 are the
+cosines of one half wave across and one down: its light lies to the left, rather above. Then s(g a) <= s(a) for every
+canonical a and every orientation g. So if a is within w of the canonical b turned by R, with e = R b - a,
+
+    s(g R b) - s(R b)  =  s(g a) - s(a) + s(g e) - s(e)  <=  |s g - s| w    for every g,               (1)
+
+where |s g - s| is the norm of the coefficients of that form. Of a picture that one g contradicts, R is not needed. All
+of this is said of whole numbers that turn exactly, so `w` is `bounds.radius`, and nothing is rounded.
+"""
+
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Ints, composed, inverse
+from dupegrid.images.levels import Cosines, turning
+
+_ACROSS, _DOWN = 1, 2  # the columns of the two cosines, at every side
+_WEIGHTS: Final = np.array([2, 1])
+
+
+def canonical(cosines: Cosines, side: int, names: tuple[str, ...]) -> tuple[Cosines, Ints]:
+    """Pictures in their canonical form, int16 (n, K), and under which of the orientations they are so, int64 (n,)."""
+    home = _scores(cosines, side, names).argmax(axis=0)
+    out = cosines.copy()
+    for number, name in enumerate(names[1:], start=1):
+        mine = np.flatnonzero(home == number)
+        out[mine] = turned_cosines(cosines[mine], side, name)
+    return out, home
+
+
+def turned_cosines(cosines: Cosines, side: int, name: str) -> Cosines:
+    """The cosines of turned pictures, of those of these: int16 (n, K)."""
+    columns, signs = turning(side, name)
+    turned: Cosines = cosines if name == ORIENTATIONS[0] else cosines.take(columns, axis=1) * signs
+    return turned
+
+
+def needed(cosines: Cosines, side: int, names: tuple[str, ...], within: float) -> Bools:
+    """By (1), whether a canonical picture under each orientation can be that near another: bool (orientations, n)."""
+    scores, needed = _scores(cosines, side, names), np.ones((len(names), len(cosines)), bool)
+    for number, name in enumerate(names):
+        for other, score in zip(names, scores, strict=True):
+            form = _WEIGHTS @ _turning(side, composed(inverse(name), other)) - _WEIGHTS
+            needed[number] &= score - scores[number] <= float(np.linalg.norm(form)) * within
+    return needed
+
+
+@cache
+def as_found(names: tuple[str, ...]) -> Ints:
+    """The orientation of b relative to a, by those under which a is canonical, the canonical b is near it, b is so.
+
+    |A a - R B b| = |a - A^-1 R B b|. Places in `names`: int64 (orientations, orientations, orientations).
+    """
+
+    def place(a: str, turn: str, b: str) -> int:
+        return names.index(composed(composed(b, turn), inverse(a)))
+
+    return np.array([[[place(a, turn, b) for b in names] for turn in names] for a in names])
+
+
+def _scores(cosines: Cosines, side: int, names: tuple[str, ...]) -> Ints:
+    """The scores of pictures under each orientation: int64 (orientations, n)."""
+    values = cosines[:, [_ACROSS, _DOWN]].astype(np.int64)
+    return np.stack([values @ (_WEIGHTS @ _turning(side, name)) for name in names])
+
+
+def _turning(side: int, name: str) -> Ints:
+    """What an orientation does to the two cosines: int64 (2, 2)."""
+    columns, signs = turning(side, name)
+    both = [_ACROSS, _DOWN]
+    matrix: Ints = (columns[both, None] == both) * signs[both, None].astype(np.int64)
+    return matrix

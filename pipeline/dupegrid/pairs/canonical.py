@@ -41,12 +41,12 @@ def turned_cosines(cosines: Cosines, side: int, name: str) -> Cosines:
 
 def needed(cosines: Cosines, side: int, names: tuple[str, ...], within: float) -> Bools:
     """By (1), whether a canonical picture under each orientation can be that near another: bool (orientations, n)."""
-    scores, needed = _scores(cosines, side, names), np.ones((len(names), len(cosines)), bool)
+    scores, keep = _scores(cosines, side, names), np.ones((len(names), len(cosines)), bool)
     for number, name in enumerate(names):
         for other, score in zip(names, scores, strict=True):
             form = _WEIGHTS @ _turning(side, composed(inverse(name), other)) - _WEIGHTS
-            needed[number] &= score - scores[number] <= float(np.linalg.norm(form)) * within
-    return needed
+            keep[number] &= score - scores[number] <= float(np.linalg.norm(form)) * within
+    return keep
 
 
 @cache

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 import dupegrid
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError, UsageError
@@ -403,6 +404,18 @@ def test_verify_looks_at_all_pixels(tmp_path: Path) -> None:
     assert "at full size: a part differs" in reason
 
 
+def test_verify_takes_a_photo_of_two_views_for_one(tmp_path: Path) -> None:
+    """Other numbers of frames are bridges by the tables, but where a person said that the two are the same."""
+    (tmp_path / "photos").mkdir()
+    picture(5, (320, 240)).save(tmp_path / "photos/a.mpo", "MPO", save_all=True, append_images=[picture(6)], quality=95)
+    picture(5, (320, 240)).save(tmp_path / "photos/b.jpg", quality=95)
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=16, scheduler="sync", **QUIET)
+    dupegrid.decide(run, "a.mpo", "b.jpg", "same")
+    assert dupegrid.plan(run).totals.files == 1
+    found = dupegrid.apply(run, verify=True, **QUIET)
+    assert found.counts == {"done": 1}
+
+
 def test_a_quarantine_is_in_no_later_run_and_is_put_back(run: dupegrid.Run, tmp_path: Path) -> None:
     before = state(photos(run))
     count = len(planned(run))
@@ -592,3 +605,17 @@ def test_an_empty_plan_does_nothing(run: dupegrid.Run) -> None:
     assert dupegrid.apply(run, **QUIET).counts == {}
     assert dupegrid.undo(run, **QUIET).counts == {}
     assert isinstance(run.clusters, pa.Table)
+
+
+def test_verify_goes_by_the_pair_that_was_compared_for_equal_thumbnails(tmp_path: Path) -> None:
+    """A turned copy of one of many equal pictures is turned as that of their representative is."""
+    (tmp_path / "photos").mkdir()
+    drawn = picture(5, (64, 48))
+    for number in range(66):
+        drawn.save(tmp_path / f"photos/{number:02d}.png", compress_level=1 + number % 9, dpi=(72 + number, 72))
+    drawn.transpose(Image.Transpose.ROTATE_90).resize((96, 128)).save(tmp_path / "photos/large.png")
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=16, keep="pixels", scheduler="sync", **QUIET)
+    assert run.images["identical_to"].null_count < 10
+    planned(run)
+    reasons_ = {row.reason for row in dupegrid.apply(run, verify=True, **QUIET).rows}
+    assert not any(reason and "at full size" in reason for reason in reasons_), reasons_

@@ -133,8 +133,6 @@ def same_at_full_size(
     first, second = both if pair[0] < pair[1] else both[::-1]
     assert first.pixels is not None
     assert second.pixels is not None
-    if first.frames != second.frames and "MPO" not in (first.format, second.format):  # whose others are previews
-        raise SkippedError("has another number of frames than the picture to keep")
     proven = first.beside is not None and first.beside == second.beside
     verdict = relation(first.pixels, second.pixels, orientation, proven)
     if verdict.relation == "edited":

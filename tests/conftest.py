@@ -36,7 +36,7 @@ def pytest_configure() -> None:
     Small files cost half of the time on a disk that is not even flushed; see decisions/0012.
     """
     room = os.statvfs(MEMORY) if EVERY > 1 and os.access(MEMORY, os.W_OK) else None
-    if room is not None and room.f_bavail * room.f_frsize > 6 << 30:
+    if room is not None and room.f_bavail * room.f_frsize > 3 << 30 and not room.f_flag & os.ST_NOEXEC:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 

@@ -1,55 +1,46 @@
-"""What edits of a picture each measure finds: `python -m tests.benchmarks.edits FOLDER` prints a table.
+"""What edits of a picture each measure finds: `python -m tests.benchmarks.edits FOLDER [HOW_MANY]` prints a table.
 
-Every picture of FOLDER, of which no two may be near by nature, is edited in 25 ways. A measure finds an edit where the
-edited picture is at or under its threshold from the original; recall is given at the default, 50, and at the cut: the
-largest threshold at which no two different pictures of FOLDER match, whichever of them is edited.
+Every picture of FOLDER, of which no two may be near by nature, is edited in the 25 ways of EDITS and some between. A
+measure finds an edit where the edited picture is at or under its threshold from the original. Recall is given at the
+default, 50, and at the cut: the largest threshold at which no two different pictures of FOLDER match, whichever of them
+is edited. `... edits false FOLDER` says which pictures of FOLDER each measure takes for others at the default;
+`... edits draw FILE` draws the picture of docs/how-to/edits.md.
 """
 
 import io
-import json
 import random
-import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
+import dupegrid
+from dupegrid.app.demo import drawn
 from dupegrid.core.arrays import Float64s, Pixels
+from dupegrid.core.blas import one_blas_thread
 from dupegrid.images.decoded import Reading
 from dupegrid.images.recipe import decode
-from tests.benchmarks.peers import ENVIRONMENTS, environment
+from tests.benchmarks.edits_peers import found_by_difpy, hashed
 
 SIDE: Final = 64
 DEFAULT: Final = 50.0
 Edit = Callable[[Image.Image], Image.Image]
 
-MEASURES: Final = {
-    "mse": Reading(SIDE),
-    "grey": Reading(SIDE, colour="grey"),
-    "mean": Reading(SIDE, normalize="mean"),
-    "contrast": Reading(SIDE, normalize="contrast"),
-    "contrast, grey": Reading(SIDE, normalize="contrast", colour="grey"),
-    "contrast, grey, trim": Reading(SIDE, normalize="contrast", colour="grey", trim=True),
+LOOKS: Final = ("full", "centre95", "centre90")
+MEASURES: Final[dict[str, dict[str, Any]]] = {
+    "as it is": {},
+    "grey": {"colour": "grey"},
+    "mean": {"normalize": "mean"},
+    "contrast": {"normalize": "contrast"},
+    "contrast, grey": {"normalize": "contrast", "colour": "grey"},
+    "looks": {"looks": LOOKS},
+    "contrast, grey, trim": {"normalize": "contrast", "colour": "grey", "trim": True},
+    "contrast, grey, trim, looks": {"normalize": "contrast", "colour": "grey", "trim": True, "looks": LOOKS},
 }
-
-# By bits that differ, as their authors count; each of pictures as files.
-PEERS: Final = """
-import json, sys
-import imagehash, numpy, pdqhash
-from PIL import Image
-def bits(file):
-    image = Image.open(file).convert("RGB")
-    return {
-        "pHash 16 x 16": imagehash.phash(image, 16).hash.ravel(),
-        "dHash 16 x 16": imagehash.dhash(image, 16).hash.ravel(),
-        "PDQ": pdqhash.compute(numpy.asarray(image))[0],
-    }
-for file in sys.stdin.read().split("\\n"):
-    print(json.dumps({name: "".join("01"[int(bit)] for bit in found) for name, found in bits(file).items()}))
-"""
 
 
 def _by_value(change: Callable[[float], float]) -> Edit:
@@ -127,20 +118,33 @@ EDITS: Final[dict[str, Edit]] = {
     "turned 1 degree": _turned(1),
     "turned 5 degrees": _turned(5),
 }
+BETWEEN: Final[dict[str, Edit]] = {  # not what looks were made for
+    "crop, 3 %": _cropped(0.03),
+    "crop, 7 %": _cropped(0.07),
+    "crop, 5 %, of one corner": lambda image: image.crop((0, 0, round(image.width * 0.95), round(image.height * 0.95))),
+    "border, 5 %": _bordered(0.05),
+    "turned 2 degrees": _turned(2),
+}
 
 
-def distances(a: Float64s, b: Float64s) -> Float64s:
-    """The mean square of the differences of each row of `a` from each of `b`: float64 (len(a), len(b))."""
-    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
-    return np.maximum(squares, 0) / a.shape[1]
+def distances(a: Pixels, b: Pixels) -> Float64s:
+    """The mean square of the differences of each picture of `a` from each of `b`: float64 (len(a), len(b)).
+
+    Both are of shape (pictures, looks, values); the least over looks.
+    """
+    x, y = (some.reshape(-1, some.shape[2]).astype(np.float64) for some in (a, b))
+    squares = (x * x).sum(axis=1)[:, None] + (y * y).sum(axis=1) - 2 * (x @ y.T)
+    squares = squares.reshape(len(a), a.shape[1], len(b), b.shape[1])
+    least: Float64s = squares.min(axis=(1, 3)) / a.shape[2]
+    return least
 
 
-def recalls(originals: Float64s, edited: dict[str, Float64s]) -> tuple[float, dict[str, tuple[float, float]]]:
-    """The cut, and what share of each edit is found at the default and at the cut."""
-    found, others = {}, ~np.eye(len(originals), dtype=bool)
-    cut = distances(originals, originals)[others].min()
+def recalls(edited: dict[str, Pixels]) -> tuple[float, dict[str, tuple[float, float]]]:
+    """The cut, and what share of each edit is found at the default and at the cut; the originals are under ''."""
+    found, others = {}, ~np.eye(len(edited[""]), dtype=bool)
+    cut = np.inf
     for name, values in edited.items():
-        between = distances(originals, values)
+        between = distances(edited[""], values)
         cut = min(cut, between[others].min())
         found[name] = between.diagonal()
     return float(cut), {
@@ -155,57 +159,71 @@ def encoded(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def main(folder: Path) -> None:
+def thumbnails(several: Sequence[bytes], settings: dict[str, Any]) -> Pixels:
+    """The thumbnails of files by all looks, uint8 (files, looks, values)."""
+    found = [decode(data, Reading(SIDE, **settings)) for data in several]
+    looks = [[image.thumb, *(image.crops if image.crops is not None else [])] for image in found]
+    return np.array(looks, np.uint8).reshape(len(found), len(looks[0]), -1)
+
+
+def main(folder: Path, many: int = 150) -> None:
     """Print the table."""
     files = sorted(folder.iterdir())
-    files = random.Random(0).sample(files, min(240, len(files)))
+    files = random.Random(0).sample(files, min(many, len(files)))
     images = [Image.open(file).convert("RGB") for file in files]
     bytes_of = {"": [encoded(image) for image in images]}
-    bytes_of |= {name: [encoded(edit(image)) for image in images] for name, edit in EDITS.items()}
-    columns = {measure: _ours(bytes_of, reading) for measure, reading in MEASURES.items()} | _peers(bytes_of)
-    print(f"| {len(images)} photos, each edited | " + " | ".join(columns) + " |")
-    print("| --- |" + " --- |" * len(columns))
+    bytes_of |= {name: [encoded(edit(image)) for image in images] for name, edit in (EDITS | BETWEEN).items()}
     seen = {}
-    for measure, values in columns.items():
-        seen[measure] = recalls(values[""], {name: edited for name, edited in values.items() if name})
-    print("| cut | " + " | ".join(f"{cut:.3g}" for cut, _ in seen.values()) + " |")
-    for name in EDITS:
-        cells = [
-            f"{100 * at_cut:.0f}" if measure not in MEASURES else f"{100 * at_default:.0f}, {100 * at_cut:.0f}"
-            for measure, (at_default, at_cut) in ((measure, found[name]) for measure, (_, found) in seen.items())
-        ]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+    for measure, settings in MEASURES.items():
+        seen[measure] = recalls({name: thumbnails(several, settings) for name, several in bytes_of.items()})
+    for measure, of_edits in hashed(bytes_of).items():
+        seen[measure] = recalls(of_edits)
+    difpy = found_by_difpy(bytes_of)
+    print(f"| {len(images)} photos | " + " | ".join([*seen, "difPy, 'similar'"]) + " |")
+    print("| --- |" + " --- |" * (len(seen) + 1))
+    print("| cut | " + " | ".join(f"{cut:.3g}" for cut, _ in seen.values()) + " | |")
+    for name in EDITS | BETWEEN:
+        cells = []
+        for measure, (_, found) in seen.items():
+            at_default, at_cut = (f"{100 * share:.0f}" for share in found[name])
+            cells.append(f"{at_default}, {at_cut}" if measure in MEASURES else at_cut)
+        print(f"| {name} | " + " | ".join([*cells, f"{100 * difpy[name]:.0f}"]) + " |")
 
 
-def _ours(bytes_of: dict[str, list[bytes]], reading: Reading) -> dict[str, Float64s]:
-    def thumb(data: bytes) -> Pixels:
-        found = decode(data, reading).thumb
-        assert found is not None
-        return found
+def false_pairs(folder: Path) -> None:
+    """Print the pairs of a folder at or under the default, by each measure, with their MSE."""
+    for measure, settings in MEASURES.items():
+        with tempfile.TemporaryDirectory() as out:
+            run = dupegrid.run(folder, out=Path(out) / "run", threshold=DEFAULT, quiet=True, **settings)
+            pairs = run.matches.select(["path_a", "path_b", "mse"]).to_pylist()
+        print(f"{measure}: {len(pairs)} pairs of {len(run.images):,} pictures")
+        for pair in sorted(pairs, key=lambda pair: pair["mse"]):
+            names = (Path(pair[side]).relative_to(folder.resolve()) for side in ("path_a", "path_b"))
+            print(f"    {pair['mse']:.1f}", *names)
 
-    return {name: np.array([thumb(data).ravel() for data in several], np.float64) for name, several in bytes_of.items()}
+
+def sheet(file: Path) -> None:
+    """A drawn picture and each edit of it, with their names."""
+    picture = next(image for image in map(drawn, map(np.random.default_rng, range(99))) if 1.2 < _aspect(image) < 1.5)
+    named = {"the picture": picture} | {name: edit(picture) for name, edit in EDITS.items()}
+    across, width, height, text = 6, 150, 120, 16
+    whole = Image.new("RGB", (across * width, -(-len(named) // across) * (height + text)), (255, 255, 255))
+    for number, (name, image) in enumerate(named.items()):
+        x, y = number % across * width, number // across * (height + text)
+        whole.paste(ImageOps.contain(image, (width - 6, height - 4)), (x + 3, y + text))
+        ImageDraw.Draw(whole).text((x + 4, y + 2), name, (0, 0, 0), font_size=12)
+    whole.save(file, "JPEG", quality=80)
 
 
-def _peers(bytes_of: dict[str, list[bytes]]) -> dict[str, dict[str, Float64s]]:
-    """Bits as rows of 0 and 1, by measure and edit: their mean square difference is the share of bits that differ."""
-    python = environment("hashes", ["imagehash", "pdqhash", "pillow"])
-    folder = ENVIRONMENTS / "edited"
-    folder.mkdir(exist_ok=True)
-    columns: dict[str, dict[str, Float64s]] = {}
-    for name, several in bytes_of.items():
-        files = []
-        for number, data in enumerate(several):
-            files.append(folder / f"{number}.jpg")
-            files[-1].write_bytes(data)
-        given = "\n".join(map(str, files))
-        done = subprocess.run([python, "-c", PEERS], input=given, capture_output=True, text=True, check=True)
-        rows = [json.loads(line) for line in done.stdout.splitlines()]
-        for measure in rows[0]:
-            columns.setdefault(measure, {})[name] = np.array(
-                [[int(bit) for bit in row[measure]] for row in rows], float
-            )
-    return columns
+def _aspect(image: Image.Image) -> float:
+    return image.width / image.height
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1] == "draw":
+        sheet(Path(sys.argv[2]))
+    elif sys.argv[1] == "false":
+        false_pairs(Path(sys.argv[2]))
+    else:
+        with one_blas_thread():
+            main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dupegrid
+from dupegrid.app.demo import drawn
 from tests.benchmarks import measure
 from tests.benchmarks.collection import make_run
+from tests.benchmarks.edits import EDITS, encoded, recalls, thumbnails
 from tests.whole.test_exact import assert_exact
 
 
@@ -17,6 +20,28 @@ def test_benchmarks_run(tmp_path: Path) -> None:
     assert len(rows) >= 2
     assert measure.table(rows + more).count("\n") == len(rows) + 4
     assert rate > 0
+
+
+def test_the_table_of_edits_counts_what_is_found() -> None:
+    images = [drawn(np.random.default_rng(seed)) for seed in range(5)]
+    looks = {"looks": ("full", "centre95")}
+    edited = {"": images, **{name: [EDITS[name](image) for image in images] for name in ("crop, 5 %", "gamma 1.4")}}
+    thumbs = {name: thumbnails([encoded(image) for image in several], looks) for name, several in edited.items()}
+    apart = {
+        name: [[min(mse(x, y) for x in a for y in b) for b in several] for a in thumbs[""]]
+        for name, several in thumbs.items()
+    }
+    cut, found = recalls(thumbs)
+    known = min(row[k] for table in apart.values() for j, row in enumerate(table) for k in range(5) if j != k)
+    assert cut == pytest.approx(known)
+    for name, table in apart.items():
+        own = np.diag(table)
+        assert found[name] == ((own <= 50).mean(), (own < cut).mean())
+    assert found["crop, 5 %"] == (1, 1)
+
+
+def mse(a: np.ndarray, b: np.ndarray) -> float:
+    return float(((a.astype(int) - b) ** 2).mean())
 
 
 def test_a_made_collection_is_a_true_run(tmp_path: Path) -> None:

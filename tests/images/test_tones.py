@@ -67,7 +67,7 @@ def test_what_a_border_encloses_is_found(
     picture = Image.fromarray(drawn(seed, 40, 60))
     left, top = widths[:2]
     framed = ImageOps.expand(picture, widths, colour)
-    assert inner_box(np.asarray(framed)) == (left, top, left + 60, top + 40)
+    assert inner_box(np.asarray(framed), (1, 1), framed.size) == (left, top, left + 60, top + 40)
 
 
 def test_skies_and_plain_pictures_have_no_border() -> None:
@@ -75,7 +75,8 @@ def test_skies_and_plain_pictures_have_no_border() -> None:
     hills = np.add.outer(np.arange(200), np.zeros(300)) > 120 + 30 * np.sin(np.arange(300) / 40)
     landscape = np.where(hills[..., None], drawn(3, 200, 300), 250).astype(np.uint8)
     for pixels in (np.repeat(sky[..., None], 3, 2), landscape, np.full((50, 50, 3), 255, np.uint8)):
-        assert inner_box(pixels) == (0, 0, pixels.shape[1], pixels.shape[0])
+        size = pixels.shape[1], pixels.shape[0]
+        assert inner_box(pixels, (1, 1), size) == (0, 0, *size)
 
 
 @pytest.fixture(scope="module")

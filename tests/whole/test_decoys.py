@@ -33,6 +33,7 @@ FOLDERS = (
     "index",
     "thumbs.zarr",
     "levels.zarr",
+    "looks.parquet",
     "sorted.zarr",
     "tiles.zarr",
     "matches.parquet",

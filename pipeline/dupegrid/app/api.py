@@ -12,7 +12,7 @@ from dupegrid.app.keywords import with_keywords
 from dupegrid.app.opening import absolute, open_run
 from dupegrid.app.out import chosen_config, versions, with_paths, write_run_json
 from dupegrid.app.page import write_page
-from dupegrid.app.run import Run, number_of
+from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
 from dupegrid.app.watching import noting
@@ -26,16 +26,17 @@ from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, StrPaths, Texts
 from dupegrid.images.discover import Listing, discover, samples_of
 from dupegrid.images.index import index as index_stage
-from dupegrid.images.levels import COSINES
+from dupegrid.images.levels import COSINES, of_look
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.ask import Ask, Filters
-from dupegrid.pairs.compare import compare as compare_stage
 from dupegrid.pairs.device import check_device
 from dupegrid.pairs.hashes import hash_code, make_hashes
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.relations import relate
+from dupegrid.pairs.views import compare_looks
 from dupegrid.results.answers import Receipt, files_of
 from dupegrid.results.clusters import clusters as find_clusters
+from dupegrid.results.cut import number_of
 from dupegrid.results.keepers import Keeping
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
@@ -142,7 +143,8 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
                 f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
             )
         check_device(chosen.config, client)
-        chosen.run_dir.check_seals(COSINES)  # by it rows that are read alone are checked
+        cosines = (of_look(COSINES, look) for look in chosen.config.looks)
+        chosen.run_dir.check_seals(*cosines)  # by them rows that are read alone are checked
         with noting(reporter, chosen.run_dir) as noted, runtime_of(chosen.config, client, reporter.say) as workers:
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
@@ -247,7 +249,7 @@ def _compare(chosen: Run, here: Runtime, reporter: Reporter) -> None:
     with comparing(here, config.scheduler, config.retries, reporter.say) as workers:
         if workers is not here:
             workers.check(chosen.run_dir.lock)
-        counts = compare_stage(Ask.of(config, *codes_in(saved)), config, chosen.run_dir, workers, reporter)
+        counts = compare_looks(Ask.of(config, *codes_in(saved)), config, chosen.run_dir, workers, reporter)
         write_json(chosen.run_dir.receipt, _receipt(chosen, counts, saved).as_dict())
         if stored_facts(chosen.run_dir.matrix_zarr).get("images") not in (None, saved["fingerprint"]):
             remove(chosen.run_dir.matrix_zarr)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -70,7 +70,10 @@ def estimate(config: Config, images: int | None = None, gpus: int = 0) -> Estima
     files_per_s = _decode_rate(listing, config, here) if files else _USUAL_PER_S * here
     pairs_per_s = _product_rate(here)
     rates = Rates(max(files_per_s / here, 1e-3), pairs_per_s / here, sizes // files if files else _USUAL_BYTES)
-    model = scale(count, rates, workers, gpus, config.orientations, config.thumb)
+    views = len(config.looks)  # each is a thumbnail that is compared with all others
+    rates = replace(rates, images_per_s=rates.images_per_s * views, file_bytes=rates.file_bytes // views)
+    model = scale(count * views, rates, workers, gpus, config.orientations, config.thumb)
+    model = replace(model, images=count)
     files_per_s, pairs_per_s = files_per_s * workers / here, pairs_per_s * workers / here / len(orientations)
     return Estimate(
         images=count,

@@ -125,6 +125,7 @@ def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
         *(f"bound       {value:.4f} {name}" for name, value in found.bounds.items()),
         f"joined      {joined}",
         f"thumbnails  {found.thumbnails}",
+        *([f"nearest by  {' and '.join(found.looks)}"] if found.looks else []),
     ]
 
 

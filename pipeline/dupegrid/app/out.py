@@ -89,9 +89,10 @@ def _check_out(path: Path, config: Config, before: Config | None) -> None:
         raise RunDirError(f"--out {text} has other files in it and is no run directory: choose a new or empty folder")
     if before is None:
         return
-    for key in ("thumb", "exact_decode", "normalize", "colour", "trim"):
+    for key in ("thumb", "exact_decode", "normalize", "colour", "trim", "looks"):
         old, new = getattr(before, key), getattr(config, key)
         if old != new and (path / "thumbs.zarr").exists():
+            old, new = (",".join(value) if key == "looks" else value for value in (old, new))
             raise RunDirError(
                 f"{text} holds thumbnails with {key} = {old}, asked for is {new}: choose another --out, or delete it"
             )

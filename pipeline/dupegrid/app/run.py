@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, SupportsInt
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import numpy as np
 import pyarrow as pa
@@ -23,29 +23,30 @@ from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import lazy, mse_matrix
 from dupegrid.pairs.relations import read_relations, relations_if_told
+from dupegrid.pairs.views import looks_at
 from dupegrid.plans.decisions import in_force
 from dupegrid.plans.decisions import read as read_decisions
 from dupegrid.results.answers import Receipt, Summary, summary_of
 from dupegrid.results.clusters import clusters
-from dupegrid.results.cut import Cut, sheet
+from dupegrid.results.cut import Cut, number_of, sheet
 from dupegrid.results.decided import Decided
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.hashes import hashes_of, read_hashes
 from dupegrid.results.identical import identical
+from dupegrid.results.joined import TABLES
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.notebook import Html, Pairs, table_html
 from dupegrid.results.report import Sheet
 from dupegrid.results.run_html import run_html
+from dupegrid.results.scores import second_scores
 from dupegrid.storage.arrays import Thumbs
 from dupegrid.storage.bucket import BucketPath, file_system
 from dupegrid.storage.run_dir import THUMBS, RunDir
-from dupegrid.storage.schemas import CLUSTERS, IMAGES
+from dupegrid.storage.schemas import CLUSTERS, IMAGES, MATCHES, MATCHES_BY_LOOKS
 from dupegrid.storage.tables import check_clusters, check_images, read_json, read_metadata, read_table, row_count
 
 if TYPE_CHECKING:
     import dask.array as da  # which takes a while to load
-
-_TABLES: Final = ("images", "matches", "clusters")
 
 
 class Run:
@@ -72,9 +73,8 @@ class Run:
     @property
     def hashed_images(self) -> pa.Table:
         """`images`, with a column `hash` where pairs of the same hash were skipped: it says what was not compared."""
-        return (
-            self.images.append_column("hash", self.hashes["hash"]) if self.config.same_hash == "skip" else self.images
-        )
+        skipped = self.config.same_hash == "skip"
+        return self.images.append_column("hash", self.hashes["hash"]) if skipped else self.images
 
     @cached_property
     def matches(self) -> pa.Table:
@@ -96,8 +96,8 @@ class Run:
         pairs, layout = self.run_dir.tiles_keys()
         if pairs != self.pairs_key:
             raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
-        key = fingerprint(pairs, layout)
-        matches = read_matches(self.run_dir, key, columns)
+        schema = MATCHES_BY_LOOKS if self.config.looks[1:] else MATCHES
+        matches = read_matches(self.run_dir, fingerprint(pairs, layout), columns, schema)
         if self.is_compared and len(matches) != self.receipt.matches:
             raise StoreError(
                 f"{shown(self.path)} holds {len(matches):,} of {self.receipt.matches:,} matches: "
@@ -139,11 +139,15 @@ class Run:
 
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
-        first, second = sorted((self.id_of(a), self.id_of(b)))
-        rows = self.images.take([first, second]).to_pylist()
-        thumbs = self.thumbs_of(np.array([first, second]))
+        ids = np.sort([self.id_of(a), self.id_of(b)])
+        rows = self.images.take(ids).to_pylist()
+        thumbs = looks_at(self.run_dir, ids) if self.config.looks[1:] else self.thumbs_of(ids)[:, None]
         told = relations_if_told(self.run_dir, self.match_scores)
         return explain(rows[0], rows[1], thumbs, self.matches, told, self.config)
+
+    def scores(self, *names: str) -> pa.Table:
+        """Second scores of the matches (schema SCORES), all or those named; ssim needs scikit-image."""
+        return second_scores(self.run_dir, self.matches, self.config.looks, names)
 
     def id_of(self, image: int | StrPath) -> int:
         """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""
@@ -190,8 +194,8 @@ class Run:
 
     def frame(self, table: str) -> Any:
         """'images', 'matches' or 'clusters' as a lazy dask dataframe, for tables that outgrow memory. Needs pandas."""
-        if table not in _TABLES:
-            raise UsageError(f"no table {table!r}: there are {', '.join(_TABLES)}")
+        if table not in TABLES:
+            raise UsageError(f"no table {table!r}: there are {', '.join(TABLES)}")
         try:
             import dask.dataframe as dd
         except ImportError:
@@ -290,11 +294,3 @@ class Run:
 
     def _repr_html_(self) -> str:
         return run_html(self)
-
-
-def number_of(threshold: Any) -> float:
-    """A threshold as a number. UsageError where it is none."""
-    try:
-        return float(threshold)
-    except (TypeError, ValueError):
-        raise UsageError(f"threshold is {threshold!r}: give a number") from None

@@ -8,6 +8,7 @@ from dupegrid.core.values import StrPath
 from dupegrid.images.index import index_progress
 from dupegrid.pairs.compare import compare_progress
 from dupegrid.pairs.relations import told_so_far
+from dupegrid.pairs.views import by_views
 from dupegrid.results.answers import Failure, Progress, Status, files_of
 from dupegrid.storage.unfinished import missing_in
 
@@ -23,7 +24,7 @@ def status(run_dir: StrPath) -> Status:
     return Status(
         run=str(opened.path),
         index=Progress(max(0, indexed.done - gone), indexed.total - gone, "images"),
-        compare=Progress(*compare_progress(opened.run_dir, opened.pairs_key), "tiles"),
+        compare=Progress(*compare_progress(by_views(opened.run_dir, opened.config), opened.pairs_key), "tiles"),
         compared=opened.is_compared,
         relate=Progress(sum(told.values()), matches, "pairs") if told or opened.config.relations else None,
         cluster=opened.is_clustered,

@@ -19,10 +19,11 @@ from dupegrid.core.values import (
     StrPath,
     StrPaths,
     Texts,
+    comma_separated,
     endings,
     extension,
     in_bytes,
-    keep_rules,
+    known_looks,
     known_rule,
     known_scheduler,
     located,
@@ -37,9 +38,11 @@ _CLUSTERING: Final = ("run", "cluster")
 _COMPARING: Final = (*_MAKING, "compare")
 SEARCHED: Final = {"paths", "files_from"}
 
+_BY_LOOKS: Final = ("mse", "numpy", "any", False)
 Orientations = Literal["none", "rotations", "all"]
 Normalize = Literal["none", "mean", "contrast"]
 Colour = Literal["rgb", "grey"]
+Looks = Annotated[tuple[str, ...], BeforeValidator(comma_separated, Texts), AfterValidator(known_looks)]
 Scope = Literal["all", "across", "within"]
 SameHash = Literal["any", "only", "skip"]
 # Before a converter stands what a caller may give: Settings says the same to type checkers, and a test compares them.
@@ -49,7 +52,7 @@ Location = Annotated[str, BeforeValidator(located, json_schema_input_type=StrPat
 Locations = Annotated[tuple[Location, ...], BeforeValidator(one_or_several, json_schema_input_type=StrPaths)]
 LocationsOrNone = Annotated[tuple[Location, ...], BeforeValidator(none_or_several, json_schema_input_type=StrPaths)]
 Rule = Annotated[str, AfterValidator(known_rule)]
-Rules = Annotated[tuple[Rule, ...], BeforeValidator(keep_rules, json_schema_input_type=Texts)]
+Rules = Annotated[tuple[Rule, ...], BeforeValidator(comma_separated, json_schema_input_type=Texts)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(one_or_several, json_schema_input_type=Texts)]
 Extension = Annotated[str, AfterValidator(extension)]
 Extensions = Annotated[
@@ -102,6 +105,9 @@ class Config(BaseModel):
     )
     colour: Annotated[Colour, Taken(_TRYING)] = Field("rgb", description="Compare in colour, or in grey.")
     trim: Annotated[bool, Taken(_TRYING)] = Field(False, description="Cut plain borders off before comparing.")
+    looks: Annotated[Looks, Taken(_TRYING, "full,centre95,...", unset="full")] = Field(
+        ("full",), description="Compare the middle of each picture too, so many percent of each side: finds crops."
+    )
     orientations: Annotated[Orientations, Taken((*_TRYING, "compare"))] = Field(
         "rotations", description="Turns (and mirrors) that count as the same."
     )
@@ -193,6 +199,8 @@ class Config(BaseModel):
             raise ValueError(f"cutoff {self.cutoff:g} is below threshold {self.threshold:g}: raise it or leave it out")
         if self.against and self.scope == "within":
             raise ValueError("scope 'within' keeps no pair of an --against run: leave one of the two out")
+        if self.looks[1:] and (self.metric, self.array, self.same_hash, self.scheduler == "gpu") != _BY_LOOKS:
+            raise ValueError("several looks are compared by mse, on cores, whatever their hash: leave out --looks")
         if self.same_hash != "any" and self.hash is None:
             raise ValueError(f"same_hash {self.same_hash!r} needs a hash: give --hash shift:4, or leave it out")
         return self
@@ -218,13 +226,6 @@ class Config(BaseModel):
             ):
                 return root
         return None
-
-    @property
-    def thumbnails(self) -> str:
-        """What a thumbnail is made of, in words: '64 x 64, mean and contrast made alike, in grey, borders cut off'."""
-        alike = {"none": [], "mean": ["mean made alike"], "contrast": ["mean and contrast made alike"]}[self.normalize]
-        grey, trimmed = ["in grey"] * (self.colour == "grey"), ["borders cut off"] * self.trim
-        return ", ".join([f"{self.thumb} x {self.thumb}", *alike, *grey, *trimmed])
 
     @property
     def values_per_thumb(self) -> int:

@@ -37,6 +37,7 @@ class Settings(CompareSettings, total=False):
     normalize: Normalize
     colour: Colour
     trim: bool
+    looks: Texts
     scope: Scope
     same_size: bool
     max_aspect: float | None

@@ -20,6 +20,8 @@ KEEP_RULES: Final = (
     *("pixels", "bytes", "format", "lossless", "camera", "date", "gps", "icc", "name", "oldest", "newest"),
     *("shortest", "path", "paths", "default"),
 )
+WHOLE: Final = "full"  # the look that shows all of a picture
+_MOST_LOOKS: Final = 5  # two pictures are compared 25 times by so many
 
 StrPath = str | os.PathLike[str]
 StrPaths = StrPath | Sequence[StrPath]
@@ -98,12 +100,12 @@ def none_or_several(value: Any) -> Any:
     return [] if value in ("none", ["none"]) else one_or_several(value)
 
 
-def keep_rules(value: Any) -> Any:
-    """The rules in a text like 'pixels unless gps, oldest', as a list."""
+def comma_separated(value: Any) -> Any:
+    """The entries of a text like 'pixels unless gps, oldest', as a list."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         return value
-    return [" ".join(rule.split()) for text in texts for rule in text.split(",") if rule.strip()]
+    return [" ".join(entry.split()) for text in texts for entry in text.split(",") if entry.strip()]
 
 
 def known_rule(rule: str) -> str:
@@ -115,6 +117,18 @@ def known_rule(rule: str) -> str:
                 f"is {rule!r}: use {', '.join(KEEP_RULES)} or folder:GLOB, as in 'pixels unless gps,oldest'"
             )
     return rule
+
+
+def known_looks(looks: tuple[str, ...]) -> tuple[str, ...]:
+    """Looks at a picture, each once: 'full', all of it, and then the others, the widest first."""
+    others = sorted({*looks} - {WHOLE}, reverse=True)
+    known = all(re.fullmatch(r"centre[5-9][0-9]", look) for look in others)
+    if not known or WHOLE not in looks or len(others) >= _MOST_LOOKS:
+        raise ValueError(
+            f"is {','.join(looks)!r}: use {WHOLE} and up to {_MOST_LOOKS - 1} of centre50 to centre99, "
+            "as in 'full,centre95,centre90'"
+        )
+    return WHOLE, *others
 
 
 def endings(value: Any) -> Any:

@@ -14,17 +14,17 @@ _BLURRED: Final = 9  # rows in which saving as JPEG may have mixed the two: its 
 _LEAST_LEFT: Final = 0.2  # of a side: otherwise it is no border
 
 
-def inner_box(pixels: Pixels) -> tuple[int, int, int, int]:
-    """The left, upper, right and lower bound of what plain borders enclose, of uint8 pixels (h, w, 3).
+def inner_box(pixels: Pixels, factors: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The left, upper, right and lower bound of what plain borders enclose; all of the picture where there are none.
 
-    All of the picture where there are none.
+    Of a picture of so many pixels, `size`, whose cells of `factors` pixels, across and down, are `pixels`, (h, w, 3).
     """
     height, width = pixels.shape[:2]
     top, bottom = _ends(pixels)
     left, right = _ends(pixels.swapaxes(0, 1))
     if bottom - top < _LEAST_LEFT * height or right - left < _LEAST_LEFT * width:
-        return 0, 0, width, height
-    return left, top, right, bottom
+        return 0, 0, *size
+    return left * factors[0], top * factors[1], min(right * factors[0], size[0]), min(bottom * factors[1], size[1])
 
 
 def _ends(pixels: Pixels) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import CHANNELS, Pixels
 from dupegrid.core.errors import StoreError
 from dupegrid.core.text import display_path
+from dupegrid.core.values import WHOLE
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.decoder import File
 from dupegrid.images.facts import (
@@ -30,7 +31,7 @@ from dupegrid.images.facts import (
     together,
 )
 from dupegrid.images.fetching import Batch, fetched
-from dupegrid.images.levels import level_shapes, stored_levels
+from dupegrid.images.levels import CROPS, level_shapes, looks_of, of_look, stored_levels
 from dupegrid.images.recipe import DECODERS
 from dupegrid.images.sandbox import decode_files, may_pass
 from dupegrid.images.sources import Sources
@@ -45,17 +46,19 @@ _LEFT_OUT: Final = "left out by --extensions, --ignore-name, --ignore-path or fo
 _FOUND: Final = tuple(name for name in IMAGE_PART.names if name not in (*LISTED, "path"))
 
 
-def create_stores(run_dir: RunDir, images: int, side: int, chunk: int, key: str) -> tuple[Thumbs, Arrays]:
+def create_stores(
+    run_dir: RunDir, images: int, side: int, chunk: int, key: str, looks: Sequence[str] = (WHOLE,)
+) -> tuple[Thumbs, Arrays]:
     """Empty stores for the thumbnails of so many images and for what is reckoned from them."""
-    create_levels(run_dir, images, side, chunk, key)
+    create_levels(run_dir, images, side, chunk, key, looks)
     Thumbs.create(run_dir.thumbs_zarr, images, side, chunk, key)
     run_dir.renew()
     return run_dir.thumbs(), run_dir.levels()
 
 
-def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, key: str) -> None:
-    """The second of these: cosines, and checksums of the rows that are read alone."""
-    Arrays.create(run_dir.levels_zarr, level_shapes(images, side), chunk).sign(key)
+def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, key: str, looks: Sequence[str]) -> None:
+    """The second of these: cosines, checksums of the rows that are read alone, the thumbnails of further looks."""
+    Arrays.create(run_dir.levels_zarr, level_shapes(images, side, looks), chunk).sign(key)
     run_dir.renew()
 
 
@@ -76,7 +79,7 @@ def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s:
     missing = [place for place, decoded in enumerate(known) if decoded is None]
     listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
     wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
-    chunk[missing] = 0
+    chunk[:, missing] = 0
     looked_s = time.monotonic()
     with closing(fetched(wanted, sources)) as batches:
         for at, decoded in decoded_of(batches, reading, timeout_s):
@@ -85,7 +88,9 @@ def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s:
                 looked_s = time.monotonic()
             known[missing[at]] = decoded
             if decoded.thumb is not None:
-                chunk[missing[at]] = decoded.thumb
+                chunk[0, missing[at]] = decoded.thumb
+            if decoded.crops is not None:
+                chunk[1:, missing[at]] = decoded.crops
     table = _rows(files, [decoded for decoded in known if decoded is not None])
     facts = facts_of(files, table, settings, failed)
     decoders = before.get("decoders", "")
@@ -106,11 +111,12 @@ def decoded_of(batches: Iterable[Batch], reading: Reading, timeout_s: float) -> 
 def write_chunk(
     thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels, rows: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Write a chunk of thumbnails, their levels first; before the thumbnails, `rows` with its seal."""
+    """Write a chunk of thumbnails, (looks, n, S, S, 3), what is reckoned from them first; before the mark, `rows`."""
     thumbs.unmark(number)
-    for name, values in stored_levels(chunk).items():
-        cells.write(name, number * thumbs.chunk, values)
-    encoded = thumbs.encoded(chunk)
+    for look, of_it in zip(looks_of(cells), chunk, strict=True):
+        for name, values in stored_levels(of_it, look).items():
+            cells.write(name, number * thumbs.chunk, values)
+    encoded = thumbs.encoded(chunk[0])
     rows(_seal(encoded.checksum, cells, number))
     thumbs.write_chunk(number, encoded)
 
@@ -120,6 +126,12 @@ def stored_seal(thumbs: Thumbs, cells: Arrays, number: int) -> str:
     return _seal(thumbs.checksum(number), cells, number)
 
 
+def stored_looks(thumbs: Thumbs, cells: Arrays, rows: slice) -> Pixels:
+    """The thumbnails of consecutive images by all looks: uint8 (looks, k, S, S, 3)."""
+    crops = [cells.rows(of_look(CROPS, look), rows) for look in looks_of(cells)[1:]]
+    return np.stack([thumbs.rows(rows), *crops])
+
+
 def _seal(thumbs: str, cells: Arrays, number: int) -> str:
     return f"{thumbs} {cells.checksum(number)}"
 
@@ -127,12 +139,12 @@ def _seal(thumbs: str, cells: Arrays, number: int) -> str:
 def _known(
     run_dir: RunDir, number: int, files: pa.Table, reading: Reading, settings: str, facts: Mapping[str, str]
 ) -> tuple[list[Decoded | None], Pixels, set[int]]:
-    """What an earlier run found of the files of a chunk, None for those to be decoded; and their thumbnails.
+    """What an earlier run found of the files of a chunk, None for those to be decoded; their thumbnails by all looks.
 
     And the places of those that failed then, but may pass. The `facts` are those of the rows that are there.
     """
-    thumbs = run_dir.thumbs()
-    chunk = np.zeros((len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
+    thumbs, cells = run_dir.thumbs(), run_dir.levels()
+    chunk = np.zeros((len(reading.looks), len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
     before: list[dict[str, Any]] = []
     thumbs_are_there = False
     part = run_dir.part(number)
@@ -140,9 +152,13 @@ def _known(
         try:
             before = read_table(part, IMAGE_PART).to_pylist()
             # A whole chunk may be another's: of a run directory that was copied while it changed, or restored in part.
-            thumbs_are_there = facts.get("seal", "").split(" ")[0] == thumbs.checksum(number)
+            seal = facts.get("seal", "")
+            thumbs_are_there = seal.split(" ")[0] == thumbs.checksum(number)
+            if len(chunk) > 1:
+                thumbs_are_there = seal == stored_seal(thumbs, cells, number)
             if thumbs_are_there:
-                chunk[: len(before)] = thumbs.rows(slice(number * thumbs.chunk, number * thumbs.chunk + len(before)))
+                here = slice(number * thumbs.chunk, number * thumbs.chunk + len(before))
+                chunk[:, : len(before)] = stored_looks(thumbs, cells, here)
         except StoreError:  # damaged
             thumbs_are_there = False
     elif not pc.any(files["removed"]).as_py():
@@ -162,7 +178,7 @@ def _known(
             known.append(None)
         else:
             known.append(_kept(file, old, reading))
-    chunk[files["removed"].to_numpy(zero_copy_only=False)] = 0
+    chunk[:, files["removed"].to_numpy(zero_copy_only=False)] = 0
     return known, chunk, failed
 
 
@@ -221,7 +237,7 @@ def _write(
 ) -> None:
     part, stores = run_dir.part(number), (run_dir.thumbs(), run_dir.levels())
     kept = before.get("rows") == facts["rows"] and before.get("seal") == stored_seal(*stores, number)
-    if kept and stores[0].checksum(number) == stores[0].encoded(chunk).checksum:
+    if kept and stores[0].checksum(number) == stores[0].encoded(chunk[0]).checksum:
         facts = {**facts, "seal": before["seal"]}
         if before != facts:  # nothing came of what was tried again
             write_table(part, table, facts)

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from dupegrid.core.arrays import Pixels
+from dupegrid.core.values import WHOLE
 
 _FLAT_MSE: Final = 10.0  # a thumbnail this close to its own mean colour is flat
 _SOME: Final = 13  # one of so many pixels: no factor of a usual side, so that they are not of a few columns
@@ -25,18 +26,21 @@ class Reading:
     normalize: str = "none"  # what is taken off the tones of a thumbnail (tones.py)
     colour: str = "rgb"
     trim: bool = False  # plain borders are cut off before
+    looks: tuple[str, ...] = (WHOLE,)  # one thumbnail for each
 
 
 @dataclass(frozen=True)
 class Decoded:
     """What is known of one file after opening it; fields as in images.parquet. `thumb` is (S, S, 3), or None.
 
+    `crops` are the thumbnails of all looks but the first, (looks - 1, S, S, 3); `thumb_hash` is of these too.
     `pixels` and `beside` are what whole.py gives, where all pixels were asked for.
     """
 
     status: str
     error: str | None = None
     thumb: Pixels | None = None
+    crops: Pixels | None = None
     thumb_hash: bytes | None = None
     flat: bool | None = None
     transparent: bool | None = None
@@ -57,6 +61,11 @@ class Decoded:
     longitude: float | None = None
     pixels: Pixels | None = None
     beside: str | None = None
+
+
+def share_of(look: str) -> float:
+    """How much of each side of a picture a look shows: 0.95 for 'centre95', 1 for 'full'."""
+    return 1.0 if look == WHOLE else int(look.removeprefix("centre")) / 100
 
 
 def is_flat(thumb: Pixels) -> bool:

@@ -31,6 +31,7 @@ def reading_of(config: Config) -> Reading:
         normalize=config.normalize,
         colour=config.colour,
         trim=config.trim,
+        looks=config.looks,
     )
 
 

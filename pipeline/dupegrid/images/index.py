@@ -114,7 +114,11 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
 def _thumbs_key(config: Config) -> str:
     """The key of thumbs.zarr: equal when the same file has the same thumbnail, and rows the same columns."""
     tones = (config.normalize, config.colour, config.trim)
-    others = [] if tones == ("none", "rgb", False) else [tones]  # thumbnails of runs before there were these are kept
+    others: list[object] = (
+        [] if tones == ("none", "rgb", False) else [tones]
+    )  # those of runs before these were are kept
+    if len(config.looks) > 1:
+        others.append(config.looks)
     return fingerprint(config.thumb, config.exact_decode, RECIPE, IMAGE_PART.names, *others)
 
 
@@ -143,7 +147,7 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     except (StoreError, KeyError):
         usable = False
     if not usable:  # damaged, or of another moment: reckoned again, from the thumbnails
-        create_levels(run_dir, len(files), thumbs.side, thumbs.chunk, key)
+        create_levels(run_dir, len(files), thumbs.side, thumbs.chunk, key, config.looks)
     if len(files) > len(run_dir.levels()):
         run_dir.levels().grow(len(files))
     if len(files) > len(thumbs):
@@ -156,7 +160,7 @@ def _created(files: pa.Table, config: Config, run_dir: RunDir, key: str) -> Thum
     chunk = _chunk_for(files)
     run_dir.parts.mkdir(exist_ok=True)
     write_table(run_dir.files, files, row_group_size=chunk)
-    return create_stores(run_dir, len(files), config.thumb, chunk, key)[0]
+    return create_stores(run_dir, len(files), config.thumb, chunk, key, config.looks)[0]
 
 
 def _chunk_for(files: pa.Table) -> int:

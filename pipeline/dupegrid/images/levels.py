@@ -4,20 +4,25 @@ A cosine is the inner product of a picture, less 128, with a wave down times a w
 channels: light, red less blue, green less both. Waves are those of the discrete cosine transform (type II), which a
 turn or a mirror only swaps and negates; so the cosines of a turned picture are those of the picture, in another order
 and with other signs. They are kept as whole numbers of a unit; pairs/bounds.py says what they bound. levels.zarr holds
-one array of them, `COSINES`, with the checksums of thumbnails that are read alone.
+one array of them, `COSINES`, with the checksums of thumbnails that are read alone; of each further look at a picture
+it holds one of its own, and the thumbnails.
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import CHANNELS, Float32s, Ints, Pixels, turned
+from dupegrid.core.values import WHOLE
+from dupegrid.storage.arrays import Arrays
 from dupegrid.storage.chunked import row_sums
 
 COSINES: Final = "cosines"
+CROPS: Final = "thumbs"  # of a look that is not of the whole picture
 _PREFIXES: Final = (24, 96, 192)  # at most; the last is how many are kept
 _FASTEST: Final = 16  # half waves down or across, fewer than
 _CHANNELS_COST: Final = (1, 6, 16)  # so much slower a wave of light is that varies as much, in photos
@@ -32,9 +37,25 @@ Checks = npt.NDArray[np.uint64]
 Shapes = dict[str, tuple[tuple[int, ...], npt.DTypeLike]]  # of arrays, by name, and their dtypes
 
 
-def level_shapes(images: int, side: int) -> Shapes:
-    """The arrays of levels.zarr for so many thumbnails of a side."""
-    return {COSINES: ((images, prefixes(side)[-1] + _CHECK_COLUMNS), np.int16)}
+def of_look(name: str, look: str) -> str:
+    """The name of an array as it is of a look."""
+    return name if look == WHOLE else f"{name}_{look}"
+
+
+def looks_of(cells: Arrays) -> tuple[str, ...]:
+    """The looks that levels.zarr has arrays of."""
+    crops = (name.partition("_") for name in cells.names)
+    return WHOLE, *sorted((look for name, _, look in crops if name == CROPS), reverse=True)
+
+
+def level_shapes(images: int, side: int, looks: Sequence[str] = (WHOLE,)) -> Shapes:
+    """The arrays of levels.zarr for so many images with thumbnails of a side."""
+    shapes: Shapes = {}
+    for look in looks:
+        shapes[of_look(COSINES, look)] = (images, prefixes(side)[-1] + _CHECK_COLUMNS), np.int16
+        if look != WHOLE:
+            shapes[of_look(CROPS, look)] = (images, side, side, CHANNELS), np.uint8
+    return shapes
 
 
 def bytes_of(shapes: Shapes) -> int:
@@ -42,9 +63,10 @@ def bytes_of(shapes: Shapes) -> int:
     return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
 
 
-def stored_levels(thumbs: Pixels) -> dict[str, Cosines]:
-    """Rows of the arrays of levels.zarr for thumbnails, uint8 (n, S, S, 3)."""
-    return {COSINES: np.concatenate([cosines(thumbs), row_sums(thumbs)[:, None].view(np.int16)], axis=1)}
+def stored_levels(thumbs: Pixels, look: str = WHOLE) -> dict[str, npt.NDArray[Any]]:
+    """Rows of the arrays of levels.zarr for thumbnails of a look, uint8 (n, S, S, 3)."""
+    rows = np.concatenate([cosines(thumbs), row_sums(thumbs)[:, None].view(np.int16)], axis=1)
+    return {of_look(COSINES, look): rows} | ({} if look == WHOLE else {of_look(CROPS, look): thumbs})
 
 
 def row_checks(rows: Cosines) -> Checks:

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.errors import StoreError
-from dupegrid.images.chunk import create_stores, stored_seal, write_chunk
+from dupegrid.images.chunk import create_stores, stored_looks, stored_seal, write_chunk
 from dupegrid.images.facts import LISTED, facts_of, together
+from dupegrid.images.levels import looks_of
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.ours import ASIDE, remove
 from dupegrid.storage.run_dir import RunDir
@@ -78,7 +79,7 @@ def _make(run_dir: RunDir, aside: RunDir, known: pa.Table, chunk: int) -> None:
         raise ValueError("rows are missing")
     if any(facts["seal"] != stored_seal(*old_stores, number) for number, facts in enumerate(old_facts)):
         raise ValueError("thumbnails are of another moment")
-    thumbs, cells = create_stores(aside, len(old), old.side, chunk, old.key)
+    thumbs, cells = create_stores(aside, len(old), old.side, chunk, old.key, looks_of(old_stores[1]))
     for number in range(thumbs.chunks):
         here = slice(number * chunk, (number + 1) * chunk)
         table = rows.slice(here.start, chunk)
@@ -87,7 +88,7 @@ def _make(run_dir: RunDir, aside: RunDir, known: pa.Table, chunk: int) -> None:
         facts = facts_of(files_of(table), table, settings.pop() if len(settings) == 1 else "several", set())
         facts |= {"decoders": together(part["decoders"] for part in of_old)}
         rows_of = partial(_write_rows, aside.part(number), table, facts)
-        write_chunk(thumbs, cells, number, old.rows(here), rows_of)
+        write_chunk(thumbs, cells, number, stored_looks(*old_stores, here), rows_of)
     write_table(aside.files, known, row_group_size=chunk)
 
 

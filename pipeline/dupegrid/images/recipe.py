@@ -8,7 +8,7 @@ square; orientation applied once; alpha over mid-grey.
 import hashlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.images.borders import inner_box
-from dupegrid.images.decoded import Decoded, Reading, is_flat
+from dupegrid.images.decoded import Decoded, Reading, is_flat, share_of
 from dupegrid.images.exif import exif_of, orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.frames import INT32_MAX, CountedBytes, frames_of
@@ -30,7 +30,6 @@ from dupegrid.images.whole import whole_pixels
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
-
 MID_GREY: Final = (128, 128, 128)
 # A larger file is read only when it is a picture: not every video, disk image, ...
 _READ_AT_ONCE_BYTES: Final = 1 << 24
@@ -104,24 +103,26 @@ def decode(data: bytes, reading: Reading) -> Decoded:
     facts: dict[str, Any] = {}
     try:
         try:
-            thumb = _picture(data, reading, facts)
+            pixels = _picture(data, reading, facts)
         except ValueError:
             bare = without_text(data)  # Pillow refuses text that unpacks to too much, and the picture with it
             if len(bare) == len(data):
                 raise
-            thumb = _picture(bare, reading, facts)
+            pixels = _picture(bare, reading, facts)
             facts["beside"] = None  # its profile is not known
         facts["file_hash"] = hashlib.blake2b(data, digest_size=16).hexdigest()
         if reading.whole:
-            return Decoded("ok", pixels=thumb, **facts)
-        return Decoded("ok", thumb=thumb, thumb_hash=hashlib.blake2b(thumb.tobytes(), digest_size=16).digest(), **facts)
+            return Decoded("ok", pixels=pixels, **facts)
+        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+        crops = pixels[1:] if len(pixels) > 1 else None
+        return Decoded("ok", thumb=pixels[0], crops=crops, thumb_hash=digest, **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files
         status, reason = _failure(error, data)
         return Decoded(status, reason, **facts)
 
 
 def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
-    """The thumbnail of a picture, or all of its pixels; what is known of it goes to `facts`, as far as it came."""
+    """The thumbnails of a picture, or all of its pixels; what is known of it goes to `facts`, as far as it came."""
     # Frames of these are in their headers; a read through Python takes a tenth of the time of a small picture.
     file = io.BytesIO(data) if data.startswith(FRAMES_KNOWN) else CountedBytes(data)
     with Image.open(file, formats=FORMATS) as image:
@@ -145,12 +146,12 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         if reading.whole:
             pixels, facts["beside"] = whole_pixels(image, _to_rgb(image))
             return _upright(pixels, still_to_turn)
-        thumb = _thumbnail(image, data, reading, still_to_turn)
-        flat = is_flat(thumb)
+        thumbs = _thumbnails(image, data, reading, still_to_turn)
+        flat = is_flat(thumbs[0])
         transparent = flat and image.has_transparency_data and _is_transparent(image)
         facts |= {"flat": flat, "transparent": transparent}
         facts["frames"] = frames_of(image, file)
-        return thumb if flat else toned(thumb, reading.normalize, reading.colour)
+        return thumbs if flat else np.stack([toned(thumb, reading.normalize, reading.colour) for thumb in thumbs])
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -192,32 +193,30 @@ def _failure(error: Exception, data: bytes) -> tuple[str, str]:
     return "decode_error", f"{type(error).__name__}: {message}"
 
 
-def _thumbnail(image: ImageFile.ImageFile, data: bytes, reading: Reading, orientation: int) -> Pixels:
+def _thumbnails(image: ImageFile.ImageFile, data: bytes, reading: Reading, orientation: int) -> Pixels:
+    """Of an open picture one for each look, uint8 (looks, S, S, 3); the first is the same whatever others there are."""
     if not reading.exact:
         at_least = 4 * reading.side
         if _IS_TURBO and min(image.size) >= 8 * at_least and image.format in ("JPEG", "MPO"):  # drafted at an eighth
             image.fp = io.BytesIO(without_detail(data) or data)
         image.draft(None, (at_least, at_least))
     image.load()
-    squashed = _squashed(_trimmed(image) if reading.trim else image, reading.side, exact=reading.exact)
-    return _upright(np.ascontiguousarray(squashed), orientation)
+    looks = _squashed(_trimmed(image) if reading.trim else image, reading)
+    thumbs = [_upright(np.ascontiguousarray(look), orientation) for look in looks]
+    # A middle that is flat would match whatever is as plain.
+    return np.stack([thumb if k == 0 or not is_flat(thumb) else thumbs[0] for k, thumb in enumerate(thumbs)])
 
 
 def _trimmed(image: Image.Image) -> Image.Image:
     """A loaded picture without its plain borders, which are looked for in a smaller copy."""
     factors = (image.width // _BORDERS_SEEN_IN or 1, image.height // _BORDERS_SEEN_IN or 1)
-    small = _reduced(image, factors)
-    box = inner_box(np.asarray(small))
-    if box == (0, 0, *small.size):
-        return image
-    left, top, right, bottom = (bound * factors[k % 2] for k, bound in enumerate(box))
-    return image.crop((left, top, min(right, image.width), min(bottom, image.height)))
+    box = inner_box(np.asarray(_reduced(image, factors)), factors, image.size)
+    return image if box == (0, 0, *image.size) else image.crop(box)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    if orientation not in _UPRIGHT:
-        return pixels
-    return np.ascontiguousarray(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
+    turn = _UPRIGHT.get(orientation)
+    return pixels if turn is None else np.ascontiguousarray(Image.fromarray(pixels).transpose(turn))
 
 
 def shrunk(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -239,12 +238,14 @@ def in_colours(pixels: Pixels, colours: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB"))
 
 
-def _squashed(image: Image.Image, side: int, exact: bool) -> Image.Image:
-    """The picture on a square: what Pillow's resize with reducing_gap 2 gives, a band of rows at a time."""
+def _squashed(image: Image.Image, reading: Reading) -> Iterator[Image.Image]:
+    """The picture on a square, and its middle by the other looks: Pillow's resize with reducing_gap 2, in bands."""
     width, height = image.size
-    factors = (1, 1) if exact else (int(width / side / 2) or 1, int(height / side / 2) or 1)
-    reduced = _reduced(image, factors)
-    return reduced.resize((side, side), Image.Resampling.BICUBIC, (0, 0, width / factors[0], height / factors[1]))
+    factors = (1, 1) if reading.exact else (int(width / reading.side / 2) or 1, int(height / reading.side / 2) or 1)
+    reduced, right, lower = _reduced(image, factors), width / factors[0], height / factors[1]
+    for off in ((1 - share_of(look)) / 2 for look in reading.looks):
+        box = (off * right, off * lower, right - off * right, lower - off * lower)
+        yield reduced.resize((reading.side, reading.side), Image.Resampling.BICUBIC, box)
 
 
 def _reduced(image: Image.Image, factors: tuple[int, int]) -> Image.Image:
@@ -266,7 +267,7 @@ def _to_rgb(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     if image.mode == "RGB" and "transparency" not in image.info:
         return lambda band: band
     if image.mode == "F" or image.mode.startswith("I"):
-        low, top = _range(image)
+        low, top = black_and_white(map(np.asarray, _bands(image)), of_floats=image.mode == "F")
         return lambda band: Image.fromarray(scaled_to_8_bits(np.asarray(band), low, top)).convert("RGB")
     if image.has_transparency_data:
         return _composited
@@ -285,16 +286,13 @@ def _composited(band: Image.Image) -> Image.Image:
 
 def _is_transparent(image: Image.Image) -> bool:
     """Whether every pixel of a picture with transparency has alpha 0."""
-    rows = max(1, _PIXELS_AT_ONCE // image.width)
-    bands = (image.crop((0, top, image.width, min(image.height, top + rows))) for top in range(0, image.height, rows))
+    bands = _bands(image)
     if image.mode == "F" or image.mode.startswith("I"):  # deep grey, of which one value is transparent
         value = image.info["transparency"]
         return all(band.getextrema() == (value, value) for band in bands)
     return all(band.convert("RGBA").getchannel("A").getextrema() == (0, 0) for band in bands)
 
 
-def _range(image: Image.Image) -> tuple[float, float]:
-    """The values of a grey picture of any depth that become black and white (tones.py), a band of rows at a time."""
+def _bands(image: Image.Image) -> Iterator[Image.Image]:
     rows = max(1, _PIXELS_AT_ONCE // image.width)
-    bands = (image.crop((0, top, image.width, min(image.height, top + rows))) for top in range(0, image.height, rows))
-    return black_and_white(map(np.asarray, bands), of_floats=image.mode == "F")
+    return (image.crop((0, top, image.width, min(image.height, top + rows))) for top in range(0, image.height, rows))

@@ -13,9 +13,9 @@ from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
-from dupegrid.storage.tables import check_ids, read_metadata, read_table, row_count, write_table
+from dupegrid.storage.tables import check_ids, read_metadata, read_table, write_table
 
-_KEY: Final = "comparison"  # whose part a file is
+KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18
 PATHS: Final = ("path", "path_raw")  # the columns that name an image
 
@@ -72,7 +72,7 @@ class PartWriter:
         write_table(
             self._job.run_dir.match_part(*self._tile, self._parts),
             match_rows((a, b, sse, orientation, score), paths, self._values),
-            {_KEY: self._job.key},
+            {KEY: self._job.key},
         )
         self._parts += 1
         self._waiting, self._waiting_rows = [], 0
@@ -111,7 +111,7 @@ def write_collapsed(job: Job, columns: tuple[Ints, Ints, Ints, Ints, Float64s]) 
     Without any it is an empty table, so that matches.parquet has its columns for every reader.
     """
     rows = match_rows(columns, _paths(job.run_dir), job.side * job.side * CHANNELS)
-    write_table(job.run_dir.collapsed, rows, {_KEY: job.key})
+    write_table(job.run_dir.collapsed, rows, {KEY: job.key})
 
 
 def collapsed_matches(run_dir: RunDir) -> int:
@@ -121,7 +121,7 @@ def collapsed_matches(run_dir: RunDir) -> int:
 
 def is_part_of(path: Path, key: str) -> bool:
     """Whether a part file is there and of the comparison with this key."""
-    return read_metadata(path).get(_KEY) == key
+    return read_metadata(path).get(KEY) == key
 
 
 def remove_other_parts(run_dir: RunDir, key: str) -> None:
@@ -131,7 +131,7 @@ def remove_other_parts(run_dir: RunDir, key: str) -> None:
             remove(path)
 
 
-def read_matches(run_dir: RunDir, key: str, columns: list[str] | None = None) -> pa.Table:
+def read_matches(run_dir: RunDir, key: str, columns: list[str] | None = None, schema: pa.Schema = MATCHES) -> pa.Table:
     """All matches so far of the comparison with this key, sorted by a and b.
 
     DamagedError if any column is damaged, asked for or not, or if a part is of another comparison.
@@ -139,8 +139,8 @@ def read_matches(run_dir: RunDir, key: str, columns: list[str] | None = None) ->
     for path in run_dir.match_parts():
         if not is_part_of(path, key):
             raise DamagedError(path, "it is of another comparison")
-    table = read_table(run_dir.matches, MATCHES, columns, whole=True)
-    check_ids(run_dir.matches, table, ("a", "b"), row_count(run_dir.images))
+    table = read_table(run_dir.matches, schema, columns, whole=True)
+    check_ids(run_dir.matches, table, ("a", "b"), run_dir.listed())
     return table.sort_by([("a", "ascending"), ("b", "ascending")])
 
 

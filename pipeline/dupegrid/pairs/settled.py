@@ -18,7 +18,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.pairs.matches import PATHS, paths_of, read_matches
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
-from dupegrid.storage.tables import read_json, read_metadata, read_table, write_table
+from dupegrid.storage.tables import read_metadata, read_table, write_table
 
 
 def write_compared(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> None:
@@ -76,7 +76,7 @@ def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pair
         compared = read_table(run_dir.compared, COMPARED)
         same = compared.join(_contents(run_dir, live, config), keys=COMPARED.names, join_type="inner")["id"].sort()
         matches = read_matches(run_dir, fingerprint(before, layout))
-        whole = read_json(run_dir.receipt)["matches"] == len(matches)
+        whole = run_dir.counted_matches() == len(matches)
     except (StoreError, OSError, ValueError, KeyError):
         whole = False
     if not whole:

@@ -65,3 +65,11 @@ def _whole(number: Any) -> int:
         return int(number)
     except (TypeError, ValueError):
         raise UsageError(f"cluster is {number!r}: give its number, or several") from None
+
+
+def number_of(threshold: Any) -> float:
+    """A threshold as a number. UsageError where it is none."""
+    try:
+        return float(threshold)
+    except (TypeError, ValueError):
+        raise UsageError(f"threshold is {threshold!r}: give a number") from None

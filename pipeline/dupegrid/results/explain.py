@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import CHOICES, Pixels, turned
+from dupegrid.core.arrays import CHOICES, Ints, Pixels, turned
 from dupegrid.core.config import Config
 from dupegrid.core.text import printable, size_text
 from dupegrid.images.levels import cosines, prefixes
@@ -68,6 +68,7 @@ class Explanation(Answer):
     joined_at: float | None  # the smallest threshold that puts them into one cluster, if that is within the cutoff
     picture: bytes  # PNG: a, b turned as b is best, and their difference, amplified
     thumbnails: str  # what these are made of
+    looks: tuple[str, str] | None  # of several, those at a and b that are nearest to each other
 
     def as_dict(self) -> dict[str, Any]:
         return {key: value for key, value in super().as_dict().items() if key != "picture"}
@@ -95,23 +96,22 @@ def explain(
     relations: pa.Table | None,
     config: Config,
 ) -> Explanation:
-    """Explain a pair: two rows of images.parquet, their thumbnails (2, S, S, 3), matches and settings of the run.
+    """Explain a pair: two rows of images.parquet, thumbnails (2, looks, S, S, 3), matches and settings of the run.
 
     And their relations, where all of them were looked at.
     """
     readable = a["status"] == b["status"] == "ok"
-    side = thumbs.shape[1]
-    mse, best, bounds = {}, None, {}
-    other = thumbs[1:]
+    side, values = thumbs.shape[2], thumbs[0, 0].size
+    mse, best, bounds, looks = {}, None, {}, (0, 0)
+    first, other = thumbs[0, :1], thumbs[1, :1]
     if readable:
-        values = thumbs[0].size
-        mse = {
-            name: int(exact_sse(thumbs[:1], turned(thumbs[1:], name))[0]) / values
-            for name in CHOICES[config.orientations]
-        }
+        sse = {name: _of_looks(thumbs, name) for name in CHOICES[config.orientations]}
+        mse = {name: int(of_looks.min()) / values for name, of_looks in sse.items()}
         best = min(mse, key=lambda name: mse[name])
-        other = np.ascontiguousarray(turned(thumbs[1:], best))
-        difference = np.subtract(*cosines(np.concatenate([thumbs[:1], other])), dtype=np.float64)
+        look_a, look_b = looks = divmod(int(sse[best].argmin()), thumbs.shape[1])
+        first = thumbs[0, look_a : look_a + 1]
+        other = np.ascontiguousarray(turned(thumbs[1, look_b : look_b + 1], best))
+        difference = np.subtract(*cosines(np.concatenate([first, other])), dtype=np.float64)
         for count in prefixes(side):
             bounds[f"{count} cosines"] = least_sse(float(np.linalg.norm(difference[:count])), side) / values
     return Explanation(
@@ -123,9 +123,24 @@ def explain(
         a["file_hash"] is not None and a["file_hash"] == b["file_hash"],
         _relation(relations, a["id"], b["id"]),
         joining_threshold(matches, a["id"], b["id"]),
-        pair_picture(thumbs[0], other[0]),
-        config.thumbnails,
+        pair_picture(first[0], other[0]),
+        _made_of(config),
+        None if len(config.looks) == 1 else (config.looks[looks[0]], config.looks[looks[1]]),
     )
+
+
+def _made_of(config: Config) -> str:
+    """What a thumbnail is made of, in words: '64 x 64, mean and contrast made alike, in grey, borders cut off'."""
+    alike = {"none": [], "mean": ["mean made alike"], "contrast": ["mean and contrast made alike"]}[config.normalize]
+    grey, trimmed = ["in grey"] * (config.colour == "grey"), ["borders cut off"] * config.trim
+    looks = [f"by the looks {', '.join(config.looks)}"] * (len(config.looks) > 1)
+    return ", ".join([f"{config.thumb} x {config.thumb}", *alike, *grey, *trimmed, *looks])
+
+
+def _of_looks(thumbs: Pixels, orientation: str) -> Ints:
+    """The SSE of two images by all looks at the first and at the second, turned: int64 (looks, looks)."""
+    others = turned(thumbs[1], orientation)
+    return np.stack([exact_sse(np.repeat(look[None], len(others), axis=0), others) for look in thumbs[0]])
 
 
 def _relation(relations: pa.Table | None, a: int, b: int) -> Relation | None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
+from dupegrid.results.schemas import SCORES
 
 TABLES: Final = ("images", "matches", "clusters")
 _ROWS_A_BATCH: Final = 1 << 16
@@ -26,6 +27,8 @@ class Tables(Protocol):
     @property
     def clusters(self) -> pa.Table: ...
 
+    def scores(self, *names: str) -> pa.Table: ...
+
 
 class _Source(NamedTuple):
     """A table whose columns may be asked for, under names with a prefix or a suffix."""
@@ -40,6 +43,16 @@ class _Source(NamedTuple):
         inner = name.removeprefix(self.prefix).removesuffix(self.suffix)
         is_meant = name == f"{self.prefix}{inner}{self.suffix}" and inner in self.table.column_names
         return _Column(name, self.table[inner], self.rows) if is_meant else None
+
+
+class _Scores(NamedTuple):
+    """Second scores of matches, reckoned where they are asked for."""
+
+    tables: Tables
+
+    def column(self, name: str) -> "_Column | None":
+        known = name in SCORES.names[2:]
+        return _Column(name, self.tables.scores(name)[name], None) if known else None
 
 
 class _Column(NamedTuple):
@@ -83,8 +96,9 @@ class Selection:
 def selected(name: str, columns: Sequence[str] | None, tables: Tables) -> Selection:
     """Columns of the table `name` by their names, its own unless others are named.
 
-    To matches are joined those of both images (`width_a`, `camera_b`), to clusters those of the image (`width`) and of
-    its keeper (`keeper_width`), to images those of clusters and of the keeper. UsageError for one that is not there.
+    To matches are joined those of both images (`width_a`, `camera_b`) and second scores (`ssim`), to clusters those of
+    the image (`width`) and of its keeper (`keeper_width`), to images those of clusters and of the keeper. UsageError
+    for one that is not there.
     """
     own: pa.Table = getattr(tables, name)
     sources = _sources(name, tables)
@@ -103,13 +117,14 @@ def selected(name: str, columns: Sequence[str] | None, tables: Tables) -> Select
     return Selection(found, len(own))
 
 
-def _sources(name: str, tables: Tables) -> Iterator[_Source]:
+def _sources(name: str, tables: Tables) -> Iterator[_Source | _Scores]:
     """Where columns for a table may be from, its own first: others are loaded only if asked for."""
     own = getattr(tables, name)
     yield _Source("", "", own, None)
     if name == "matches":
         yield _Source("", "_a", tables.images, own["a"])
         yield _Source("", "_b", tables.images, own["b"])
+        yield _Scores(tables)
     elif name == "clusters":
         yield _Source("", "", tables.images, own["image"])
         yield _Source("keeper_", "", tables.images, own["keeper"])
@@ -124,7 +139,7 @@ def _sources(name: str, tables: Tables) -> Iterator[_Source]:
 
 def _hint(name: str, own: pa.Table) -> str:
     joined = {
-        "matches": "those of images with _a or _b, such as width_a",
+        "matches": "those of images with _a or _b, such as width_a, and second scores, ssim and shifted_mse",
         "clusters": "those of images, such as width or keeper_width",
         "images": "those of clusters, such as role, and keeper_path",
     }

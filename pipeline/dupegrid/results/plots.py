@@ -20,6 +20,7 @@ from dupegrid.core.text import counted, display_path, printable, size_text
 from dupegrid.core.values import StrPath
 from dupegrid.pairs.compare import tiles_done
 from dupegrid.pairs.kernel import exact_sse, mse_block
+from dupegrid.pairs.views import by_views
 from dupegrid.results.axes import Axes, Figure, heat_map, named, new_axes, png_of, short, tile_map, titled, value_map
 from dupegrid.results.curve import curve, steps
 from dupegrid.results.plot_files import DRAWN_BY, MOST, Plots, checked, save_plots
@@ -169,7 +170,7 @@ def split_matrix(found: Any, ax: Axes | None = None) -> Axes:
 
 def progress(run: Results, ax: Axes | None = None) -> Axes:
     """Which tiles of the all-to-all matrix are compared, which are to do, and which earlier runs settled."""
-    done, tiles = tiles_done(run.run_dir, run.pairs_key)
+    done, tiles = tiles_done(by_views(run.run_dir, run.config), run.pairs_key)
     strips, total = (tiles.strips, tiles.total) if tiles else (0, 0)
     state = np.full((max(1, strips),) * 2, np.nan)
     for i in range(strips):  # images that are settled come last, so what is left out of the total is whole rows

@@ -16,6 +16,16 @@ IDENTICAL = pa.schema(
     ]
 )
 
+# What Run.scores gives: of each match, in the order of `matches`, second scores (scores.py).
+SCORES = pa.schema(
+    [
+        ("a", pa.int64()),
+        ("b", pa.int64()),
+        ("ssim", pa.float64()),  # structural similarity, 1 where equal; needs scikit-image
+        ("shifted_mse", pa.float64()),  # the least MSE over shifts of up to 3 pixels of the thumbnails
+    ]
+)
+
 # What is found at other thresholds: what the plot of these draws.
 CURVE = pa.schema(
     [

@@ -29,6 +29,7 @@ _GROUP: Final = rf"({_ARRAY}|\w+|\w+/{_ARRAY})"
 FOLDERS: Final = {
     "index": r"(part-\d{6,}|_images)\.parquet",
     "matches.parquet": r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet",
+    "looks.parquet": r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet",
     "relations.parquet": r"part-(\d{6,}|equal)\.parquet",
     "decisions.parquet": r"part-\d{20}-[0-9a-f]{32}\.parquet",
     "thumbs.zarr": _ARRAY,

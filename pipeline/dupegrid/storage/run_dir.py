@@ -20,7 +20,7 @@ from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import Hold, writing_for
 from dupegrid.storage.lock import locked
 from dupegrid.storage.ours import LOCK, parts_in, remove
-from dupegrid.storage.tables import RowGroups, read_metadata, read_table
+from dupegrid.storage.tables import RowGroups, read_json, read_metadata, read_table, row_count
 
 # What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
 # believed to be there that has been taken away. Not among them, as nobody could make them again: decisions.parquet and
@@ -44,6 +44,7 @@ ARTIFACTS: Final = {
         "relations.parquet",
         "tiles.zarr",
         "matches.parquet",
+        "looks.parquet",
         "settled.parquet",
         "settled-matches.parquet",
     ),
@@ -174,6 +175,14 @@ class RunDir:
     def image_columns(self, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
         """Some columns of images.parquet."""
         return read_table(self.images, schema, list(names))
+
+    def listed(self) -> int:
+        """How many images images.parquet lists."""
+        return row_count(self.images)
+
+    def counted_matches(self) -> int:
+        """How many matches a finished comparison counted. KeyError or StoreError where there is none."""
+        return int(read_json(self.receipt)["matches"])
 
     def images_key(self) -> str:
         """The key of images.parquet: equal when all of its rows are; empty where there is no such file."""

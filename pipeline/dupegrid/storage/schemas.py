@@ -78,6 +78,9 @@ MATCHES = pa.schema(
     ]
 )
 
+# With several looks, the matches also say by which two the pictures match: the first is the least.
+MATCHES_BY_LOOKS = pa.schema([*MATCHES, ("look_a", pa.string()), ("look_b", pa.string())])
+
 # Where --relations asks for them, one row a match: what its two pictures are to each other at full resolution.
 RELATIONS_TABLE = pa.schema(
     [

@@ -37,8 +37,8 @@ _TRYING: Final = (*_MAKING, "estimate")
 _CLUSTERING: Final = ("run", "cluster")
 _COMPARING: Final = (*_MAKING, "compare")
 SEARCHED: Final = {"paths", "files_from"}
+_BY_LOOKS: Final = ("mse", "numpy", "any", False)  # metric, array, same_hash and whether on a GPU, with several looks
 
-_BY_LOOKS: Final = ("mse", "numpy", "any", False)
 Orientations = Literal["none", "rotations", "all"]
 Normalize = Literal["none", "mean", "contrast"]
 Colour = Literal["rgb", "grey"]
@@ -55,9 +55,7 @@ Rule = Annotated[str, AfterValidator(known_rule)]
 Rules = Annotated[tuple[Rule, ...], BeforeValidator(comma_separated, json_schema_input_type=Texts)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(one_or_several, json_schema_input_type=Texts)]
 Extension = Annotated[str, AfterValidator(extension)]
-Extensions = Annotated[
-    tuple[Extension, ...], BeforeValidator(endings, json_schema_input_type=Texts), Field(min_length=1)
-]
+Extensions = Annotated[tuple[Extension, ...], BeforeValidator(endings, Texts), Field(min_length=1)]
 Scheduler = Annotated[str, AfterValidator(known_scheduler)]
 
 

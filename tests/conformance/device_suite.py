@@ -84,7 +84,7 @@ class DeviceSuite:
         halved = compared(indexed, **settings)
         assert halved.matches == whole.matches
         assert halved.receipt == whole.receipt
-        assert tried[0] > 3 >= tried[-1]
+        assert max(tried) > 3 >= tried[-1]  # in whichever order the tiles began
         monkeypatch.setattr(device, "_near_points", partial(lacking, 0))
         with pytest.raises(MemoryError):
             compared(indexed, **settings)

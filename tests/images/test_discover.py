@@ -1,6 +1,7 @@
 """Every regular file once, in one order, and nothing opened that should not be."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 import dupegrid
 from dupegrid.core.config import load_config
 from dupegrid.core.errors import InputError
+from dupegrid.images import discover as discover_module
 from dupegrid.images.discover import Listing, discover
+from dupegrid.images.listing import Found
 from tests.conftest import refuse_listing, save
 
 
@@ -71,6 +74,25 @@ def test_a_root_may_be_a_file(tree: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("dupegrid.images.discover._MOST_FILES", 1)
     with pytest.raises(InputError, match="2 files are too many PATHs"):
         listed(tree / "b.jpg", tree / "a.PNG")
+
+
+def test_a_file_that_is_named_by_way_of_a_link_is_there_once(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tree)
+    listing = listed(tree, tmp_path / "link" / "b.jpg", tree / "b.jpg", extensions=["jpg"])
+    assert sorted(names(listing)) == ["b.jpg", "c.jpg", "d.jpg"]
+    assert listing.files["root"].to_pylist() == [0, 0, 1]
+
+
+def test_a_file_that_goes_as_it_is_listed_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = discover_module._Walk.alone
+
+    def gone(walk: discover_module._Walk, path: bytes) -> Iterator[Found]:
+        os.unlink(path)
+        return alone(walk, path)
+
+    monkeypatch.setattr(discover_module._Walk, "alone", gone)
+    listing = listed(tree / "b.jpg")
+    assert (names(listing), listing.unreadable_folders) == ([], (str(tree / "b.jpg"),))
 
 
 def test_links_and_pipes_are_left_alone(tree: Path) -> None:

@@ -60,6 +60,8 @@ def test_no_value_ends_the_attribute_that_holds_it(value: str) -> None:
         (b'<a xap:Rating="-1"/>', -1),
         (b'<a xmp:Rating="0"/>', None),
         (b'<a xmp:Rating="9"/>', None),
+        (b'<a xmp:Rating="10"/>', None),
+        (b'<a xmp:Rating="4.0"/>', 4),
         (b'<a xmp:RatingPercent="99"/>', None),
         (b'<a xmp:Rating=""/>', None),
         (b"", None),

@@ -1,5 +1,6 @@
 """What goes and its keeper lacks is written beside the keeper first: into a new sidecar, once, and undone."""
 
+import hashlib
 import os
 from datetime import datetime
 from functools import partial
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 import dupegrid
+from dupegrid.plans.journal import writing
 from tests.conftest import picture
 from tests.helpers.forks import command
 from tests.helpers.plans import Faults, KilledError, state
@@ -76,7 +78,7 @@ def test_a_dry_run_says_it_once_and_without_the_flag_nothing_is_written(run: dup
     assert not (photos / "large.jpg.xmp").exists()
 
 
-@pytest.mark.parametrize("name", ["large.jpg.xmp", "large.xmp"])
+@pytest.mark.parametrize("name", ["large.jpg.xmp", "large.xmp", "large.jpg.Xmp"])
 def test_a_sidecar_that_is_there_stays_and_so_does_what_would_be_lost(photos: Path, tmp_path: Path, name: str) -> None:
     (photos / name).write_bytes(b"mine")
     run = dupegrid.run(photos, out=tmp_path / "run", thumb=16, keep="pixels", scheduler="sync", **QUIET)
@@ -112,6 +114,54 @@ def test_what_was_changed_since_stays_and_what_was_removed_is_no_trouble(run: du
     sidecar.unlink()
     assert dupegrid.undo(run, **QUIET).counts == {"back": 1}
     assert state(photos) == before
+
+
+def test_it_stays_where_what_it_speaks_for_does_not_come_back(run: dupegrid.Run, photos: Path) -> None:
+    """Of what was deleted for good it is all that is left."""
+    dupegrid.plan(run, action="delete")
+    dupegrid.apply(run, write_xmp=True, delete_for_good=True, **QUIET)
+    found = dupegrid.undo(run, **QUIET)
+    assert found.counts == {"gone": 2, "skipped": 1}
+    assert parsed((photos / "large.jpg.xmp").read_bytes())[f"{XMP}Rating"] == "4"
+
+
+def test_it_stays_as_long_as_one_of_several_is_away(run: dupegrid.Run, photos: Path) -> None:
+    before = state(photos)
+    dupegrid.plan(run)
+    dupegrid.apply(run, write_xmp=True, **QUIET)
+    (written,) = (act["id"] for act in dupegrid.journal(run) if act["action"] == "xmp")
+    assert dupegrid.undo(run, photos / "rated.jpg", **QUIET).counts == {"back": 1}
+    assert dupegrid.undo(run, action=written, **QUIET).counts == {"skipped": 1}
+    assert (photos / "large.jpg.xmp").exists()
+    assert dupegrid.undo(run, **QUIET).counts == {"back": 2}
+    assert state(photos) == before
+
+
+@pytest.mark.parametrize("name", ["letter.txt", "large.jpg.xmp"])
+def test_no_journal_has_a_file_of_yours_removed(run: dupegrid.Run, photos: Path, name: str) -> None:
+    """Not by a name of its own, nor by bytes that are known to whoever wrote it."""
+    (photos / name).write_bytes(b"known to others")
+    digest = hashlib.blake2b(b"known to others", digest_size=16).hexdigest()
+    path, root, keeper = map(os.fsencode, (photos / name, photos, photos / "large.jpg"))
+    was = {"hash": digest, "size": 15, "ino": 1, "mtime_ns": 1}
+    with writing(run.path) as journal:
+        journal.note("meant", "a-1", action="xmp", path=path, root=root, was=was, keeper=keeper, keeper_root=root)
+        journal.note("done", "a-1")
+    assert dupegrid.undo(run, **QUIET).counts == {"skipped": 1}
+    assert (photos / name).read_bytes() == b"known to others"
+
+
+def test_a_dry_run_says_what_an_apply_does_where_a_unit_is_left(photos: Path, tmp_path: Path) -> None:
+    for name in ("rated.xmp", "placed.xmp"):
+        (photos / name).write_bytes(b'<a xmp:Rating="5"/>')
+    run = dupegrid.run(photos, out=tmp_path / "run", thumb=16, keep="pixels", scheduler="sync", **QUIET)
+    dupegrid.plan(run)
+    first = next(row.path for row in dupegrid.apply(run, dry_run=True, write_xmp=True, **QUIET).rows[1:])
+    Path(first).with_suffix(".xmp").write_bytes(b"changed since")
+    dry, real = (dupegrid.apply(run, dry_run=is_dry, write_xmp=True, **QUIET).rows for is_dry in (True, False))
+    said = sorted((row.path, row.outcome.replace("would", "done")) for row in dry)
+    assert said == sorted((row.path, row.outcome) for row in real)
+    assert (str(photos / "large.jpg.xmp"), "done") in said
 
 
 def test_killed_at_every_call_it_goes_on_and_is_undone(

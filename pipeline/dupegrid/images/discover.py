@@ -53,9 +53,10 @@ def discover(config: Config, found: Callable[[int], None] = lambda _more: None) 
     searched = set(first.values())
     paths = {number: os.fsencode(config.roots[number]) for number in searched}
     named_files = {path for path in paths.values() if sources.place(path) is None and os.path.isfile(path)}
+    files_at = {_place_of(path) for path in named_files}
     if len(named_files) > _MOST_FILES:
         raise InputError(f"{len(named_files):,} files are too many PATHs: list them in a file for --files-from")
-    walk = _Walk(config, set(first), named_files)
+    walk = _Walk(config, set(first), files_at)
     rows = Rows()
     for number, root in enumerate(config.roots):
         if number == the_list:
@@ -76,7 +77,7 @@ def _checked_root(root: str, sources: Sources) -> Identity:
     try:
         status = os.stat(root)
         if stat.S_ISREG(status.st_mode):
-            return os.fsencode(root)
+            return _place_of(os.fsencode(root))
         if not stat.S_ISDIR(status.st_mode):
             raise InputError(f"{shown} is neither a file nor a folder: name the folder that holds it")
         with os.scandir(root):
@@ -88,10 +89,16 @@ def _checked_root(root: str, sources: Sources) -> Identity:
     return _folder(root, status)
 
 
+def _place_of(file: bytes) -> bytes:
+    """The path of a file by the folder that it really is in; the file itself may be a link."""
+    folder, name = os.path.split(file)
+    return os.path.join(os.path.realpath(folder), name)
+
+
 class _Walk:
     """Lists the files below a root, apart from what is ignored and from other roots."""
 
-    def __init__(self, config: Config, roots: set[Identity], named_files: set[bytes]) -> None:
+    def __init__(self, config: Config, roots: set[Identity], files_at: set[bytes]) -> None:
         self.unreadable: list[str] = []
         self.links_left_alone = 0
         self._roots = roots
@@ -99,7 +106,8 @@ class _Walk:
         self._follow = config.follow_symlinks
         self._names = config.ignore_name
         self._ignored_files = set(map(os.fsencode, config.ignore_path))
-        self._named_files = named_files
+        self._files_at = files_at  # places of files that are roots
+        self._names_at = set(map(os.path.basename, files_at))
         self._ignored_folders = {_identity(path) for path in config.ignore_path}
         self._config = config
 
@@ -127,7 +135,11 @@ class _Walk:
 
     def alone(self, path: bytes) -> Iterator[Found]:
         """A regular file that is a root itself, unless it is ignored."""
-        status = os.stat(path, follow_symlinks=self._follow)
+        try:
+            status = os.stat(path, follow_symlinks=self._follow)
+        except OSError:
+            self.unreadable.append(os.fsdecode(path))
+            return
         self.links_left_alone += stat.S_ISLNK(status.st_mode)
         ignored = path in self._ignored_files or is_ignored(os.fsdecode(os.path.basename(path)), self._names)
         if stat.S_ISREG(status.st_mode) and has_extension(path, self._config) and not ignored:
@@ -183,7 +195,9 @@ class _Walk:
         return new
 
     def _wanted(self, path: bytes) -> bool:
-        return has_extension(path, self._config) and path not in self._ignored_files and path not in self._named_files
+        if not has_extension(path, self._config) or path in self._ignored_files:
+            return False
+        return os.path.basename(path) not in self._names_at or _place_of(path) not in self._files_at
 
 
 def _paths_in(file: str) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from xml.sax.saxutils import quoteattr
 
 PACKET_BYTES: Final = 1 << 20  # at most, that are searched
-_RATING: Final = re.compile(rb"\b(?:xmp|xap):Rating\s{0,9}(?:=\s{0,9}[\"']|>)\s{0,9}(-?\d)")
+_RATING: Final = re.compile(rb"\b(?:xmp|xap):Rating\s{0,9}(?:=\s{0,9}[\"']|>)\s{0,9}(-?\d)(?!\d)")
 _PACKET: Final = """\
 <?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="dupegrid">
@@ -23,12 +23,19 @@ _PACKET: Final = """\
 </x:xmpmeta>
 <?xpacket end="w"?>
 """
+_OURS: Final = b'x:xmptk="dupegrid"'
+OURS_BYTES: Final = _PACKET.encode().index(_OURS) + len(_OURS)  # of a packet, that say whose it is
 
 
 def rating_in(packet: Any) -> int | None:
     """The rating that an XMP packet says, 1 to 5, or -1: rejected. None where it says none."""
     found = _RATING.search(packet[:PACKET_BYTES]) if isinstance(packet, bytes) else None
     return known_rating(int(found[1])) if found else None
+
+
+def is_ours(start: bytes) -> bool:
+    """Whether a packet of which these are the first `OURS_BYTES` says that it was made here."""
+    return start.endswith(_OURS)
 
 
 def known_rating(value: Any) -> int | None:

@@ -100,6 +100,7 @@ class _Doing:
                     deeds.append(deed)
             deeds.sort(key=lambda deed: deed.act.packet is None)  # what is lost is written down first
             if self._care.dry_run:
+                self._would.update(deed.act.path for deed in deeds if deed.act.packet is not None)
                 yield from (_row(deed.act, "would") for deed in deeds)
             else:
                 yield from self._done_together(deeds)
@@ -171,8 +172,6 @@ class _Doing:
         keeper = stack.enter_context(self._roots.place(act.keeper, act.keeper_root))
         status = self._keepers.check(keeper, act.keeper_was, act.keeper_decodes)
         self._number += 1
-        if self._care.dry_run:
-            self._would.add(act.path)
         return Deed(f"{self._prefix}-{self._number}", act, drop, status, keeper, status, self._roots)
 
     def _stands(self, earlier: Done, drop: Place) -> bool:

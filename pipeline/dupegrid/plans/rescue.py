@@ -8,6 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from dupegrid.images.xmp import packet_of
 from dupegrid.plans.actions import Act, Stamp
 
 _VALUES: Final = {"date": ("taken_at",), "gps": ("latitude", "longitude"), "rating": ("rating",)}
+_ENDINGS: Final = tuple(b"." + bytes(letters) for letters in product(b"xX", b"mM", b"pP"))
 _NAMES: Final = [name for names in _VALUES.values() for name in names]
 
 
@@ -53,7 +55,7 @@ def with_rescues(
 
 def names_of_sidecars(picture: bytes) -> tuple[bytes, ...]:
     """What an XMP sidecar of a picture may be called; the first is what ours is."""
-    return tuple(base + ending for base in (picture, os.path.splitext(picture)[0]) for ending in (b".xmp", b".XMP"))
+    return tuple(base + ending for base in (picture, os.path.splitext(picture)[0]) for ending in _ENDINGS)
 
 
 def _words(lost: str | None) -> list[str]:

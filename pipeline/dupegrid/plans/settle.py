@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from dupegrid.core.text import display_path
 from dupegrid.images.listing import ASIDE, COPY, LINK, QUARANTINE
+from dupegrid.images.xmp import OURS_BYTES, is_ours
 from dupegrid.plans import trash
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import hash_of, identity
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
+from dupegrid.plans.rescue import names_of_sidecars
 
 
 def settle(journal: Journal, roots: Roots) -> list[tuple[bytes, str]]:
@@ -241,16 +243,28 @@ def _xmp(done: Done, place: Place, _roots: Roots) -> tuple[str, dict[str, Any]]:
 
 def unwritten(done: Done, place: Place) -> bool:
     """Remove a sidecar that an act wrote, if it is as it was written. Returns whether it is not there now."""
-    aside, written = place.beside(ASIDE % done.id.encode()), done.meant["was"]["hash"]
+    aside = place.beside(ASIDE % done.id.encode())
     if aside.status() is None:
-        if not holds(place, written):
+        if not _is_written(place, done):
             return place.status() is None
         move(place, aside)
-    if holds(aside, written):
+    if _is_written(aside, done):
         aside.unlink()
         return True
     move(aside, place)
     return False
+
+
+def _is_written(place: Place, done: Done) -> bool:
+    """Whether a sidecar that an act wrote is at a place: no other file is removed, whatever a journal says."""
+    beside_keeper = done.path == names_of_sidecars(done.meant["keeper"])[0]
+    if not beside_keeper or not holds(place, done.meant["was"]["hash"]):
+        return False
+    descriptor = place.opened()
+    try:
+        return is_ours(os.read(descriptor, OURS_BYTES))
+    finally:
+        os.close(descriptor)
 
 
 _SETTLED: Final = {"quarantine": _quarantine, "trash": _trash, "reflink": _reflink, "xmp": _xmp}

@@ -2,7 +2,7 @@
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,13 +23,17 @@ def undo_acts(journal: Journal, chosen: Callable[[Done], bool], advance: Callabl
     with Roots() as roots:
         left = settle(journal, roots)
         rows = [Row(display_path(path), "settle", "skipped", left_line(path, reason)) for path, reason in left]
-        for done in reversed([done for done in journal.acts.values() if done.is_standing and chosen(done)]):
-            rows.append(_undone(done, journal, roots))
-            advance(1)
+        gone: set[bytes] = set()  # keepers of files that went later, and stay away
+        for done in reversed(journal.acts.values()):
+            if done.is_standing and chosen(done):
+                rows.append(_undone(done, journal, roots, gone))
+                advance(1)
+            if done.outcome != "not done" and done.undo != "done" and done.meant["action"] != "xmp":
+                gone.add(done.meant["keeper"])
     return Undone(dict(Counter(row.outcome for row in rows)), rows)
 
 
-def _undone(done: Done, journal: Journal, roots: Roots) -> Row:
+def _undone(done: Done, journal: Journal, roots: Roots, gone: Set[bytes]) -> Row:
     shown, action = display_path(done.path), done.meant["action"]
     if action == "reflink":
         journal.note("undo", done.id)
@@ -40,6 +44,8 @@ def _undone(done: Done, journal: Journal, roots: Roots) -> Row:
         return Row(shown, action, "gone", why)
     try:
         if action == "xmp":
+            if done.meant["keeper"] in gone:
+                raise SkippedError("stays, as a picture went since that it may speak for, and is not back")
             return _sidecar_removed(done, journal, roots)
         if done.value("to") is not None:
             _check_there(done, roots)

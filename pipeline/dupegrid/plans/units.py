@@ -32,7 +32,6 @@ _NUMBERED: Final = re.compile(rb"(.*)(\.[^.]*)(\(\d+\))", re.DOTALL)
 BESIDE = pa.schema([("path_raw", pa.binary()), *((name, pa.int64()) for name in IDENTITY)])  # stamps: what may go along
 
 
-_XMP: Final = (b".xmp", b".XMP")
 RatingOf = Callable[[bytes], int | None]  # the path of an XMP sidecar -> the rating that it says
 HashOf = Callable[[bytes, int], str | None]  # a path and its size -> file_hash, None where it cannot be read
 
@@ -128,7 +127,7 @@ def with_lost_sidecars(plan: pa.Table, beside: pa.Table, rated: Set[bytes], rati
                 of[os.path.join(folder, owner)].append(os.path.join(folder, name))
 
     def is_rated(path: bytes) -> bool:
-        return path in rated or any(rating_of(name) is not None for name in of.get(path, ()) if name.endswith(_XMP))
+        return path in rated or any(rating_of(name) is not None for name in of.get(path, ()) if _is_xmp(name))
 
     lost = []
     columns = (plan[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw"))
@@ -282,6 +281,10 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
     """The stem of a name or path, and its ending in small letters."""
     stem, ending = os.path.splitext(name)
     return stem, ending[1:].lower()
+
+
+def _is_xmp(path: bytes) -> bool:
+    return path.lower().endswith(b".xmp")
 
 
 def _joined(plan: pa.Table, stay: Bools, along: Sequence[_Along], known: _Known) -> pa.Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import dupegrid
-from dupegrid.core.errors import UsageError
+from dupegrid.core.errors import DupegridError, UsageError
 from tests.conftest import save, tree_state
 from tests.helpers.forks import command
 from tests.helpers.plans import state
@@ -58,6 +58,17 @@ def test_files_are_named_as_paths_tidied_up_and_put_back(photos: Path, tmp_path:
     assert dupegrid.undo(out, quiet=True).counts == {"back": 1}
     assert state(photos) == before
     assert dupegrid.run(*named, out=out, **SETTINGS).summary.duplicates == 1
+
+
+def test_a_file_whose_folder_is_gone_too_is_missed_as_on_an_unplugged_disk(photos: Path, tmp_path: Path) -> None:
+    save(tmp_path / "disk" / "x.png", 5)
+    out = tmp_path / "run"
+    dupegrid.run(photos, tmp_path / "disk" / "x.png", out=out, **SETTINGS)
+    (tmp_path / "disk").rename(tmp_path / "unplugged")
+    with pytest.raises(DupegridError, match="x.png"):
+        dupegrid.run(out=out, quiet=True)
+    (tmp_path / "unplugged").rename(tmp_path / "disk")
+    assert dupegrid.run(out=out, quiet=True).images["status"].to_pylist() == ["ok"] * 6
 
 
 def test_an_against_file_that_is_gone_is_missed(photos: Path, tmp_path: Path) -> None:

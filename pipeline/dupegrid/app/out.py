@@ -45,8 +45,12 @@ def chosen_config(folders: Sequence[StrPaths], run_dir: Path, file: StrPath | No
 
 
 def _without_gone_files(before: Config, run_dir: Path) -> Config:
-    """The settings of an earlier run without those PATHs that were files and are gone: they need not be named again."""
-    missing = {root for root in before.paths if root.startswith("/") and not os.path.lexists(root)}
+    """The settings of an earlier run without those PATHs that were files and are gone: they need not be named again.
+
+    Where its folder is gone too, a disk may be unplugged: such a file is missed as a folder is.
+    """
+    of_disk = (root for root in before.paths if root.startswith("/") and os.path.isdir(os.path.dirname(root)))
+    missing = {root for root in of_disk if not os.path.lexists(root)}
     if not missing or not (run_dir / "images.parquet").exists():
         return before
     known = {os.fsdecode(path) for path in RunDir(run_dir).image_columns(IMAGES, ["path_raw"])["path_raw"].to_pylist()}

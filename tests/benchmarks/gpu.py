@@ -1,6 +1,6 @@
 """On a GPU: `python -m tests.benchmarks.gpu [IMAGES ...]`, by default 100,000 and 1,000,000; some minutes.
 
-The tests marked gpu; the kernels beside one core; the first level beside what the card can do; the whole comparison
+The tests marked gpu; the kernels beside one core; the products beside what the card can do; the whole comparison
 beside the cores of the machine, whose tables must be equal to the last integer. Prints rows for RESULTS.md. Where there
 is no cupy, `python -m tests.benchmarks.gpu numpy 20000` tries the same on numpy.
 """
@@ -107,7 +107,7 @@ def tile_of(points: Any, limit: float) -> Any:
     return device._Tile(job, strip, other, limit**0.5)
 
 
-def first_level(bytes_s: float, flops: float) -> None:
+def products(bytes_s: float, flops: float) -> None:
     """All pairs of points, as blocks are multiplied: how many a second, its parts, and the limit."""
     n = 65_536 if NAME == "cupy" else 4096
     points, limit = np.random.default_rng(0).normal(0, 400, (n, 24)).astype(np.float32), 1.2e6
@@ -125,7 +125,7 @@ def first_level(bytes_s: float, flops: float) -> None:
         xp.take(side, xp.asarray(some), axis=0)
         for side, some in ((tile.first.left, one.rows), (tile.second.right, one.columns))
     )
-    say(f"first level, {quantity(pairs)} pairs a call, {found.x.shape[0]:,} found", "the card", "its limit", "share")
+    say(f"products, {quantity(pairs)} pairs a call, {found.x.shape[0]:,} found", "the card", "its limit", "share")
     say("---", "---", "---", "---")
     product_s = seconds(lambda: xp.matmul(left, right), 9)
     for columns in (28, 32):
@@ -255,7 +255,7 @@ def main() -> None:
     print(f"it copies {bytes_s / 1e12:.2f} TB/s, read and written, and does {flops / 1e12:.1f} TFLOP/s in float32")
     if NAME == "cupy":
         tried(kernels)
-    tried(first_level, bytes_s, flops)
+    tried(products, bytes_s, flops)
     if NAME == "cupy":
         tried(tests)
         tried(start)

@@ -163,10 +163,10 @@ def test_sorting_is_a_permutation_in_blocks_of_one_key(n: int, block: int, keys:
 def prepared(folder: Path, images: np.ndarray, choice: str, limit: int, block: int, **settings: object) -> Job:
     """A job over images that are put into stores in a folder."""
     n, side = len(images), images.shape[1]
-    cells = Arrays.create(folder / "levels.zarr", levels.level_shapes(n, side), 32)
+    store = Arrays.create(folder / "levels.zarr", levels.level_shapes(n, side), 32)
     for name, rows in levels.stored_levels(images).items():
-        cells.write(name, 0, rows)
-    seals = {name: fingerprint(cells.checksums(name)) for name in cells.names}
+        store.write(name, 0, rows)
+    seals = {name: fingerprint(store.checksums(name)) for name in store.names}
     columns = {"status": ["ok"] * n, "root": [0] * n, "width": [1] * n, "height": [1] * n}
     rows = pa.table({field.name: columns.get(field.name, pa.nulls(n, field.type)) for field in IMAGES})
     write_table(folder / "images.parquet", rows.cast(IMAGES), {"seals": json.dumps(seals)})

@@ -1,12 +1,18 @@
-"""Sorting slab by slab and window by window gives what sorting at once gives."""
+"""Sorting slab by slab and window by window gives what sorting at once gives; its threads write for their run only."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from dupegrid.core.errors import SupersededError
 from dupegrid.pairs import sort
 from dupegrid.pairs.ask import read_facts
+from dupegrid.storage.arrays import Arrays
+from dupegrid.storage.hold import Hold, writing_for
+from dupegrid.storage.ours import LOCK
 from dupegrid.storage.run_dir import RunDir
 from tests.benchmarks import collection
 
@@ -35,3 +41,37 @@ def test_small_windows_give_the_same_order(tmp_path: Path, monkeypatch: pytest.M
     assert parts.keys() == whole.keys()
     for name, rows in whole.items():
         np.testing.assert_array_equal(parts[name], rows)
+
+
+def test_threads_of_a_run_that_is_over_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = collection.make_run(tmp_path / "run", 40, thumb=8)
+    run_dir, write = RunDir(out), sort._write_window
+
+    def overtaken(*args: Any) -> None:
+        (out / LOCK).write_bytes(b"another run")
+        write(*args)
+
+    monkeypatch.setattr(sort, "_write_window", overtaken)
+    (out / LOCK).write_bytes(b"this run")
+    with writing_for(Hold(out, "this run")), pytest.raises(SupersededError):
+        sort.sort_images(run_dir, 8, np.zeros(40, np.int64), ("identity",), 512, run_dir.images_key())
+    assert not list(run_dir.sorted_zarr.glob("*/c.*"))
+
+
+def test_few_images_among_many_others_are_read_a_slab_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most may be unreadable, or stood for by another: what is read of levels.zarr stays little."""
+    run_dir, read, rows = RunDir(collection.make_run(tmp_path / "run", 600, thumb=8)), [], Arrays.rows
+
+    def counted(store: Arrays, name: str, some: slice = slice(None)) -> np.ndarray:
+        read.append(some)
+        return rows(store, name, some)
+
+    live = np.array([0, 1, 63, 64, 300, 301, 599])
+    monkeypatch.setattr(sort, "_SLAB", 64)
+    monkeypatch.setattr(sort, "read_facts", lambda _: SimpleNamespace(live=live))
+    monkeypatch.setattr(Arrays, "rows", counted)
+    sort.sort_images(run_dir, 8, np.zeros(7, np.int64), ("identity",), 2, run_dir.images_key())
+    assert {some.stop - some.start for some in read} == {64, 1, 2}
+    assert sorted(run_dir.order().rows(sort.ORDER)[:, 0].tolist()) == live.tolist()

@@ -109,31 +109,31 @@ def decoded_of(batches: Iterable[Batch], reading: Reading, timeout_s: float) -> 
 
 
 def write_chunk(
-    thumbs: Thumbs, cells: Arrays, number: int, chunk: Pixels, rows: Callable[[str], None] = lambda _: None
+    thumbs: Thumbs, levels: Arrays, number: int, chunk: Pixels, rows: Callable[[str], None] = lambda _: None
 ) -> None:
     """Write a chunk of thumbnails, (looks, n, S, S, 3), what is reckoned from them first; before the mark, `rows`."""
     thumbs.unmark(number)
-    for look, of_it in zip(looks_of(cells), chunk, strict=True):
+    for look, of_it in zip(looks_of(levels), chunk, strict=True):
         for name, values in stored_levels(of_it, look).items():
-            cells.write(name, number * thumbs.chunk, values)
+            levels.write(name, number * thumbs.chunk, values)
     encoded = thumbs.encoded(chunk[0])
-    rows(_seal(encoded.checksum, cells, number))
+    rows(_seal(encoded.checksum, levels, number))
     thumbs.write_chunk(number, encoded)
 
 
-def stored_seal(thumbs: Thumbs, cells: Arrays, number: int) -> str:
+def stored_seal(thumbs: Thumbs, levels: Arrays, number: int) -> str:
     """The seal of a chunk as it is on disk, by the checksums that its files end with."""
-    return _seal(thumbs.checksum(number), cells, number)
+    return _seal(thumbs.checksum(number), levels, number)
 
 
-def stored_looks(thumbs: Thumbs, cells: Arrays, rows: slice) -> Pixels:
+def stored_looks(thumbs: Thumbs, levels: Arrays, rows: slice) -> Pixels:
     """The thumbnails of consecutive images by all looks: uint8 (looks, k, S, S, 3)."""
-    crops = [cells.rows(of_look(CROPS, look), rows) for look in looks_of(cells)[1:]]
+    crops = [levels.rows(of_look(CROPS, look), rows) for look in looks_of(levels)[1:]]
     return np.stack([thumbs.rows(rows), *crops])
 
 
-def _seal(thumbs: str, cells: Arrays, number: int) -> str:
-    return f"{thumbs} {cells.checksum(number)}"
+def _seal(thumbs: str, levels: Arrays, number: int) -> str:
+    return f"{thumbs} {levels.checksum(number)}"
 
 
 def _known(
@@ -143,7 +143,7 @@ def _known(
 
     And the places of those that failed then, but may pass. The `facts` are those of the rows that are there.
     """
-    thumbs, cells = run_dir.thumbs(), run_dir.levels()
+    thumbs, levels = run_dir.thumbs(), run_dir.levels()
     chunk = np.zeros((len(reading.looks), len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
     before: list[dict[str, Any]] = []
     thumbs_are_there = False
@@ -155,10 +155,10 @@ def _known(
             seal = facts.get("seal", "")
             thumbs_are_there = seal.split(" ")[0] == thumbs.checksum(number)
             if len(chunk) > 1:
-                thumbs_are_there = seal == stored_seal(thumbs, cells, number)
+                thumbs_are_there = seal == stored_seal(thumbs, levels, number)
             if thumbs_are_there:
                 here = slice(number * thumbs.chunk, number * thumbs.chunk + len(before))
-                chunk[:, : len(before)] = stored_looks(thumbs, cells, here)
+                chunk[:, : len(before)] = stored_looks(thumbs, levels, here)
         except StoreError:  # damaged
             thumbs_are_there = False
     elif not pc.any(files["removed"]).as_py():

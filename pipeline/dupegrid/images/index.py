@@ -127,8 +127,8 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     put_in_place(run_dir)
     path, key = run_dir.thumbs_zarr, _thumbs_key(config)
     if stored_key(path) is None and stored_key(run_dir.levels_zarr) == key and path.exists():
-        cells = run_dir.levels()
-        Thumbs.described(path, len(cells), config.thumb, cells.chunk(COSINES), key)
+        levels = run_dir.levels()
+        Thumbs.described(path, len(levels), config.thumb, levels.chunk(COSINES), key)
     known = _known_files(run_dir) if stored_key(path) == key else None
     if known is None:
         return listing.files, _created(listing.files, config, run_dir, key)
@@ -141,9 +141,9 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     if files != known:
         write_table(run_dir.files, files, row_group_size=thumbs.chunk)
     try:
-        cells = run_dir.levels()
-        usable = stored_key(cells.path) == key and cells.chunk(COSINES) == thumbs.chunk
-        usable = usable and len(thumbs) <= len(cells) <= len(files)
+        levels = run_dir.levels()
+        usable = stored_key(levels.path) == key and levels.chunk(COSINES) == thumbs.chunk
+        usable = usable and len(thumbs) <= len(levels) <= len(files)
     except (StoreError, KeyError):
         usable = False
     if not usable:  # damaged, or of another moment: reckoned again, from the thumbnails
@@ -217,7 +217,7 @@ def _hashes(run_dir: RunDir, chunk: int, ids: Sequence[int]) -> list[str | None]
 
 def _pending(run_dir: RunDir, files: pa.Table, thumbs: Thumbs, config: Config, again: bool = True) -> list[int]:
     """The chunks to be made: not there, of other files, or, if `again`, with files that may be read now."""
-    cells = run_dir.levels()
+    levels = run_dir.levels()
     if len(thumbs) > len(files):
         raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {len(files):,} are listed")
     whole = thumbs.done()
@@ -230,7 +230,7 @@ def _pending(run_dir: RunDir, files: pa.Table, thumbs: Thumbs, config: Config, a
     def is_done(number: int) -> bool:
         facts = read_metadata(run_dir.part(number)) if number in whole else {}
         current = is_current(facts, listings[number], config, again)
-        return current and facts.get("seal") == stored_seal(thumbs, cells, number)
+        return current and facts.get("seal") == stored_seal(thumbs, levels, number)
 
     return [number for number in range(thumbs.chunks) if not is_done(number)]
 

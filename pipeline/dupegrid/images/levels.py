@@ -42,9 +42,9 @@ def of_look(name: str, look: str) -> str:
     return name if look == WHOLE else f"{name}_{look}"
 
 
-def looks_of(cells: Arrays) -> tuple[str, ...]:
+def looks_of(levels: Arrays) -> tuple[str, ...]:
     """The looks that levels.zarr has arrays of."""
-    crops = (name.partition("_") for name in cells.names)
+    crops = (name.partition("_") for name in levels.names)
     return WHOLE, *sorted((look for name, _, look in crops if name == CROPS), reverse=True)
 
 

@@ -79,7 +79,7 @@ def _make(run_dir: RunDir, aside: RunDir, known: pa.Table, chunk: int) -> None:
         raise ValueError("rows are missing")
     if any(facts["seal"] != stored_seal(*old_stores, number) for number, facts in enumerate(old_facts)):
         raise ValueError("thumbnails are of another moment")
-    thumbs, cells = create_stores(aside, len(old), old.side, chunk, old.key, looks_of(old_stores[1]))
+    thumbs, levels = create_stores(aside, len(old), old.side, chunk, old.key, looks_of(old_stores[1]))
     for number in range(thumbs.chunks):
         here = slice(number * chunk, (number + 1) * chunk)
         table = rows.slice(here.start, chunk)
@@ -88,7 +88,7 @@ def _make(run_dir: RunDir, aside: RunDir, known: pa.Table, chunk: int) -> None:
         facts = facts_of(files_of(table), table, settings.pop() if len(settings) == 1 else "several", set())
         facts |= {"decoders": together(part["decoders"] for part in of_old)}
         rows_of = partial(_write_rows, aside.part(number), table, facts)
-        write_chunk(thumbs, cells, number, stored_looks(*old_stores, here), rows_of)
+        write_chunk(thumbs, levels, number, stored_looks(*old_stores, here), rows_of)
     write_table(aside.files, known, row_group_size=chunk)
 
 

@@ -52,7 +52,8 @@ def strip_on_device(job: Job, number: int, xp: Any, side: int) -> DeviceStrip:
     def put() -> DeviceStrip:
         return _put(job, read_strip(job, number), xp, side)
 
-    values = (len(job.orientations) + 1) * 2 * 26 * 4 + len(job.orientations) * prefixes(job.side)[-1] * 2
+    turns, (first, *_, count) = len(job.orientations), prefixes(job.side)
+    values = (turns + 1) * 2 * (first + 2) * 4 + turns * count * 2  # operands, filled up; cosines
     images = max(1, job.grid.rows(number).stop - job.grid.rows(number).start)
     keep = max(3, free_bytes(xp) // 4 // (images * values))
     return job.run_dir.once(("device strip", (xp.__name__, number, side)), put, keep)

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +25,11 @@ from dupegrid.storage.run_dir import RunDir
 ORDER: Final = "order"  # in sorted.zarr: of each image its id, how it was turned and its `row_checks`, all as int64
 _CHUNK: Final = 8192
 _SAMPLE: Final = 512
-_SLAB: Final = 1 << 14  # images read at a time by a thread: 6 MB
+_SLAB: Final = 1 << 14  # rows read at a time by a thread: 6 MB
 _THREADS: Final = 4  # at most, so that what they hold stays little
 WINDOW_BYTES: Final = 1 << 29  # written at a time: those of a million images, and all are read once for each
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,21 @@ class _Slabs:
     def each(self, work: Callable[[slice, Cosines, Ints, Checks], None]) -> None:
         """Do some work with every slab: its places in `ids`, the canonical cosines, how these are turned, checksums."""
 
-        def one(start: int) -> None:
-            ids = self.ids[start : start + _SLAB]
+        cuts = np.flatnonzero(np.diff(self.ids // _SLAB, prepend=-1, append=-1)).tolist()
+
+        def one(here: tuple[int, int]) -> None:
+            ids = self.ids[slice(*here)]
             rows = self.run_dir.levels().rows(COSINES, slice(int(ids[0]), int(ids[-1]) + 1))
             rows = rows if len(rows) == len(ids) else rows[ids - ids[0]]
             cosines, home = canonical(rows[:, : prefixes(self.side)[-1]], self.side, self.orientations)
-            work(slice(start, start + len(ids)), cosines, home, row_checks(rows))
+            work(slice(*here), cosines, home, row_checks(rows))
 
-        list(self.pool.map(one, range(0, len(self.ids), _SLAB)))
+        self.in_threads(one, pairwise(cuts))
+
+    def in_threads(self, work: Callable[[T], None], items: Iterable[T]) -> None:
+        """Do some work with each item; what it writes goes to the hold of this thread only (hold.py)."""
+        with_contexts = [(copy_context(), item) for item in items]
+        list(self.pool.map(lambda one: one[0].run(work, one[1]), with_contexts))
 
 
 def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> Arrays:
@@ -148,7 +159,7 @@ def _write_window(store: Arrays, start: int, slabs: _Slabs, places: Ints) -> Non
         for name, array in out.items():
             store.write(name, start + begin, array[begin : begin + chunk])
 
-    list(slabs.pool.map(write, range(0, len(places), chunk)))
+    slabs.in_threads(write, range(0, len(places), chunk))
 
 
 def _checksums(store: Arrays) -> str:

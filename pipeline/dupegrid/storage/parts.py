@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -59,8 +60,9 @@ def read_rows(
             return
         descriptor = os.open(f"{folder}/{name}", TO_READ)
         try:
-            for offset in offsets:  # all are on their way while the first is waited for
-                os.posix_fadvise(descriptor, offset * size, size, os.POSIX_FADV_WILLNEED)
+            with suppress(OSError):  # a file system that cannot
+                for offset in offsets:  # all are on their way while the first is waited for
+                    os.posix_fadvise(descriptor, offset * size, size, os.POSIX_FADV_WILLNEED)
             for offset, place in zip(offsets, places, strict=True):
                 if os.preadv(descriptor, [out[place]], offset * size) != size:
                     raise DamagedError(folder / name, "it is short")

@@ -5,6 +5,7 @@ Each point forks from here, so that it starts at once; the fork leads a process 
 
 import builtins
 import errno
+import fcntl
 import hashlib
 import logging
 import os
@@ -17,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from dupegrid.storage.arrays import Tiles
 from tests.benchmarks.collection import make_run
 from tests.conftest import save
 from tests.helpers.forks import in_clean_fork, in_fork
+from tests.helpers.tasks import waited_until
 
 SETTINGS: dict[str, Any] = {"quiet": True, "tile": 8, "cutoff": 500.0, "orientations": "rotations", "thumb": 16}
 
@@ -219,8 +222,20 @@ def kill_at_random(case: Case, folder: Path, kills: int, seed: int) -> tuple[int
             os.kill(pid, signal.SIGKILL)
         if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL:
             done += 1
+            waited_until(partial(_is_free, out / "lock"))  # a decoder that it had just forked may take longer to die
             bad += not case.ends_well(out)
     return done, bad
+
+
+def _is_free(lock: Path) -> bool:
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    return True
 
 
 def flip_bits(case: Case, folder: Path, flips: int, seed: int) -> dict[str, int]:

@@ -249,7 +249,7 @@ def test_what_cannot_be_opened_is_counted_and_tried_again(
         ended, out, _ = command(*words)
         sandbox._close_idle()
     assert ended == 0
-    assert "2 found, 1 pictures read; not read: 1 unreadable" in out
+    assert "2 found, 1 picture read; not read: 1 unreadable" in out
     assert "folders     1 not listed" in out
     run = dupegrid.open_run(tmp_path / "run")
     assert [row["error"] for row in run.images.to_pylist() if row["status"] == "unreadable"] == [os.strerror(code)]

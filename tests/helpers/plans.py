@@ -106,18 +106,25 @@ class Faults:
         """From now on call number `at`, counted from 0, is the last: 'before' or 'after' it, or it is 'refused'."""
         self.calls, self.at, self.kind, self.dead = 0, at, kind, False
 
+    def at_call(self, number: int, work: Callable[[], object], kind: str = "before") -> bool:
+        """Do some work, killed at this call. Returns whether it was, and had not come to its end before."""
+        self.set(number, kind)
+        try:
+            work()
+        except KilledError:
+            return True
+        finally:
+            self.set()
+        return False
+
     def at_calls(self, step: int, work: Callable[[], object]) -> Iterator[int]:
         """Do some work again and again, killed at every so many-th call in turn, until it comes to its end.
 
         Gives the number of the call after each kill.
         """
         for number in itertools.count(0, step):
-            self.set(number, "after" if number % 2 else "before")
-            try:
-                work()
+            if not self.at_call(number, work, "after" if number % 2 else "before"):
                 return
-            except KilledError:
-                self.set()
             yield number
 
     def _wrapped(self, function: Callable[..., object], name: str) -> Callable[..., object]:

@@ -23,7 +23,7 @@ from dupegrid.plans.journal import writing
 from dupegrid.storage.schemas import PLAN
 from tests.conftest import EVERY, elsewhere, picture, save
 from tests.helpers.forks import command
-from tests.helpers.plans import Faults, KilledError, file_hash, plan_rows, planned, sidecar, state, write_plan
+from tests.helpers.plans import Faults, file_hash, plan_rows, planned, sidecar, state, write_plan
 
 ACTIONS = ("quarantine", "trash", "delete", "hardlink", "symlink")
 QUIET = {"quiet": True}
@@ -539,12 +539,7 @@ def test_killed_at_every_call_it_goes_on_and_is_undone(
         for row in rows:
             assert file_hash(row["keeper_path_raw"]) == row["keeper_file_hash"]
         if action != "delete":
-            faults.set(number // 2)
-            try:
-                dupegrid.undo(run, **QUIET)
-            except KilledError:
-                faults.set()
-            faults.set()
+            faults.at_call(number // 2, partial(dupegrid.undo, run, **QUIET))
             dupegrid.apply(run, **QUIET)
             dupegrid.undo(run, **QUIET)
             assert state(photos(run)) == before, number

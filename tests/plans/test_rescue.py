@@ -13,7 +13,7 @@ import dupegrid
 from dupegrid.plans.journal import writing
 from tests.conftest import picture
 from tests.helpers.forks import command
-from tests.helpers.plans import Faults, KilledError, state
+from tests.helpers.plans import Faults, state
 from tests.images.test_xmp import EXIF, XMP, degrees, parsed
 
 QUIET = {"quiet": True}
@@ -175,12 +175,7 @@ def test_killed_at_every_call_it_goes_on_and_is_undone(
         assert state(photos)[large] == before[large]
         gone = [name for name in ("rated.jpg", "placed.jpg") if not (photos / name).exists()]
         assert not gone or parsed((photos / "large.jpg.xmp").read_bytes()), "it is written first"
-        faults.set(number // 2)
-        try:
-            dupegrid.undo(run, **QUIET)
-        except KilledError:
-            faults.set()
-        faults.set()
+        faults.at_call(number // 2, partial(dupegrid.undo, run, **QUIET))
         apply()
         assert parsed((photos / "large.jpg.xmp").read_bytes())
         dupegrid.undo(run, **QUIET)

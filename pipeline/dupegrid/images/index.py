@@ -113,13 +113,8 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
 
 def _thumbs_key(config: Config) -> str:
     """The key of thumbs.zarr: equal when the same file has the same thumbnail, and rows the same columns."""
-    tones = (config.normalize, config.colour, config.trim)
-    others: list[object] = (
-        [] if tones == ("none", "rgb", False) else [tones]
-    )  # those of runs before these were are kept
-    if len(config.looks) > 1:
-        others.append(config.looks)
-    return fingerprint(config.thumb, config.exact_decode, RECIPE, IMAGE_PART.names, *others)
+    made_by = (config.thumb, config.exact_decode, config.normalize, config.colour, config.trim, config.looks)
+    return fingerprint(made_by, RECIPE, IMAGE_PART.names)
 
 
 def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> tuple[pa.Table, Thumbs]:

@@ -91,7 +91,6 @@ class _Slabs:
 
     def each(self, work: Callable[[slice, Cosines, Ints, Checks], None]) -> None:
         """Do some work with every slab: its places in `ids`, the canonical cosines, how these are turned, checksums."""
-
         cuts = np.flatnonzero(np.diff(self.ids // _SLAB, prepend=-1, append=-1)).tolist()
 
         def one(here: tuple[int, int]) -> None:

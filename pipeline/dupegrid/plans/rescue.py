@@ -26,6 +26,7 @@ def with_rescues(
 ) -> list[Act]:
     """The same acts, and after each picture that would lose something one that writes its keeper's sidecar.
 
+    It is of the picture's unit, in which `apply` does it first, so that what is lost is written down before.
     `plan` and `images` are of schema PLAN and IMAGES; `rating_of` reads the sidecars that go along. A sidecar says what
     all that go for one keeper have: of their dates the earliest, of their ratings the highest, of places the first.
     """
@@ -45,12 +46,12 @@ def with_rescues(
     packets = {
         keeper: packet_of(_merged(found)) for keeper, found in of_keeper.items() if any(_has(row) for row in found)
     }
-    losing = {act.path for act in pictures}
-    return [
-        one
-        for act in acts
-        for one in (act, *([_writes(act, packets[act.keeper])] if act.path in losing and act.keeper in packets else []))
-    ]
+    losing, rescued = {act.path for act in pictures}, []
+    for act in acts:
+        rescued.append(act)
+        if act.path in losing and act.keeper in packets:
+            rescued.append(_writes(act, packets[act.keeper]))
+    return rescued
 
 
 def names_of_sidecars(picture: bytes) -> tuple[bytes, ...]:

@@ -198,8 +198,8 @@ class RunDir:
         Every chunk ends with a checksum of itself; the seal of an array is a digest of these. What was stored at
         another moment is whole too, and of other files.
         """
-        cells = self.levels()
-        found = {name: fingerprint(cells.checksums(name)) for name in cells.names}
+        levels = self.levels()
+        found = {name: fingerprint(levels.checksums(name)) for name in levels.names}
         return json.dumps({**found, THUMBS: fingerprint(self.thumbs().checksums())}, sort_keys=True)
 
     def check_seals(self, *names: str) -> None:

@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -27,8 +26,7 @@ import numpy as np
 import dupegrid
 from dupegrid.core import arrays, dask_cluster
 from dupegrid.core.text import quantity
-from dupegrid.pairs import device, kernel, resident
-from dupegrid.pairs.strip import Strip, Turned
+from dupegrid.pairs import device, kernel, points
 from tests.benchmarks.collection import make_run
 from tests.benchmarks.measure import forget
 
@@ -61,9 +59,9 @@ def say(*cells: str) -> None:
 
 
 def limits() -> tuple[float, float]:
-    """What the card can do, measured: bytes a second, read or written, and float32 operations a second."""
-    n = 4096 if NAME == "cupy" else 512
-    a, b = xp.ones((n, n * 32), np.float32), xp.asarray(np.random.default_rng(0).random((n, n), np.float32))
+    """What the card can do, measured: bytes a second, read or written, and float16 operations a second."""
+    n, kind = (8192, np.float16) if NAME == "cupy" else (512, np.float32)
+    a, b = xp.ones((n, n * 16), np.float32), xp.asarray(np.random.default_rng(0).random((n, n)).astype(kind))
     return 2 * a.nbytes / seconds(lambda: a.copy(), 5), 2 * n**3 / seconds(lambda: b @ b, 5)
 
 
@@ -96,61 +94,31 @@ def kernels() -> None:
     say("thumbnails to the card", "", f"{images.nbytes / seconds(lambda: xp.asarray(images), 7) / 1e9:.1f} GB/s", "")
 
 
-def tile_of(points: Any, limit: float) -> Any:
-    """A tile of all pairs of points, in blocks of 512."""
-    job: Any = SimpleNamespace(orientations=arrays.ORIENTATIONS[:1], side=64)
-    rows, starts = np.arange(len(points)), np.arange(0, len(points) + 1, 512)
-    cosines = np.zeros((len(points), 191), np.int16)
-    strip = Strip(rows, np.zeros_like(rows), starts, cosines, [Turned.of(rows, starts, points)])
-    strip = resident._put(job, strip, xp, 512)
-    other = resident.DeviceStrip(*(getattr(strip, name) for name in strip.__dataclass_fields__))
-    return device._Tile(job, strip, other, limit**0.5)
-
-
 def products(bytes_s: float, flops: float) -> None:
-    """All pairs of points, as blocks are multiplied: how many a second, its parts, and the limit."""
+    """All pairs of points, as blocks are multiplied: how many a second, and the limits."""
     n = 65_536 if NAME == "cupy" else 4096
-    points, limit = np.random.default_rng(0).normal(0, 400, (n, 24)).astype(np.float32), 1.2e6
-    tile = tile_of(points, limit)
-    squares = device._all_squares(tile)
-    each = device._squares_a_call(tile, squares, xp)
-    one = squares.only(slice(0, each))
-    found = device._near_points(tile, one)
-    wide, rows = points.astype(np.float64), slice(0, 512 if each >= n // 512 else 0)
-    exact = sum(int((((wide[k] - wide) ** 2).sum(axis=1) <= limit).sum()) for k in range(rows.stop))
-    assert exact <= int(xp.count_nonzero(found.x < rows.stop)), "a pair is missing"
-    pairs = len(one.rows) * 512**2
-    spent_s = seconds(lambda: device._near_points(tile, one), 9)
-    left, right = (
-        xp.take(side, xp.asarray(some), axis=0)
-        for side, some in ((tile.first.left, one.rows), (tile.second.right, one.columns))
-    )
-    say(f"products, {quantity(pairs)} pairs a call, {found.x.shape[0]:,} found", "the card", "its limit", "share")
-    say("---", "---", "---", "---")
-    product_s = seconds(lambda: xp.matmul(left, right), 9)
-    for columns in (28, 32):
-        more = [(0, 0), (0, 0), (0, columns - left.shape[2])]
-        wider = xp.pad(left, more), xp.pad(right, [more[0], more[2], more[1]])
-        say(f"- the product of {columns} columns", f"{seconds(partial(xp.matmul, *wider), 9) * 1e3:.2f} ms", "", "")
-    products = xp.matmul(left, right)
-    places_s = seconds(lambda: device._places_within(products, limit), 9)
-    lanes = products.reshape(-1, 32, 512)
-
-    def by_halves() -> Any:
-        some = lanes
-        while some.shape[1] > 1:
-            some = xp.minimum(some[:, ::2], some[:, 1::2])
-        return some
-
-    least_s = seconds(lambda: xp.min(lanes, axis=1), 9)
-    limit_s = max(8 * pairs / bytes_s, 2 * 26 * pairs / flops)
-    say("all of it, in pairs/s", quantity(pairs / spent_s), quantity(pairs / limit_s), f"{limit_s / spent_s:.2f}")
-    say(
-        "- the product", f"{product_s * 1e3:.2f} ms", f"{max(4 * pairs / bytes_s, 52 * pairs / flops) * 1e3:.2f} ms", ""
-    )
-    say("- what is within the limit", f"{places_s * 1e3:.2f} ms", f"{4 * pairs / bytes_s * 1e3:.2f} ms", "")
-    say("- - the least of 32", f"{least_s * 1e3:.2f} ms", "", "")
-    say("- - the same by halves", f"{seconds(by_halves, 9) * 1e3:.2f} ms", "", "")
+    some, within = np.round(np.random.default_rng(0).normal(0, 900, (n, 23))).astype(np.float32), 2_300.0
+    starts = np.arange(0, n + 1, 512)
+    left, right = (points.on_device(rows, xp) for rows in points.operands(some, starts, 512, within))
+    rows, columns = (xp.asarray(numbers.ravel()) for numbers in np.indices((n // 512, n // 512)))
+    square, x, y = points.near(left, right, rows, columns)
+    first = square < n // 512  # the first block with all
+    found = {(int(a), int(b)) for a, b in zip(x[first], square[first] * 512 + y[first], strict=True)}
+    apart = ((some[:512, None].astype(np.float64) - some[None]) ** 2).sum(axis=2)
+    exact = {(int(a), int(b)) for a, b in zip(*np.nonzero(apart <= within**2), strict=True)}
+    assert exact <= found, "a pair is missing"
+    pairs = n * n
+    say(f"filter, {quantity(pairs)} pairs a call, {len(square):,} found; {len(found)} for {len(exact)}", "", "", "")
+    whole_s = seconds(lambda: points.near(left, right, rows, columns), 9)
+    if NAME == "cupy":
+        bits = xp.empty((len(rows), 32, 64, 4), dtype=xp.uint32)
+        sizes = (len(rows), 1), (256,), (left, right, rows, columns, xp.int32(512), bits)
+        kernel_s = seconds(lambda: points._kernel(xp)(*sizes), 9)
+        limit_s = max(64 * pairs / flops, pairs / 8 / bytes_s)
+        say(
+            "- the kernel", quantity(pairs / kernel_s), "limit", f"{quantity(pairs / limit_s)} {limit_s / kernel_s:.2f}"
+        )
+    say("- with what is found, in pairs/s", quantity(pairs / whole_s), "", "")
 
 
 def compared(run: Path, **settings: Any) -> tuple[float, Any]:
@@ -213,7 +181,7 @@ def profiled(run: Path, orientations: str, bytes_s: float, flops: float) -> None
         profile.disable()
     finally:
         device._near_points = near
-    limit_s = max(8 * done[0] / bytes_s, 52 * done[0] / flops, 1e-9)
+    limit_s = max(done[0] / 8 / bytes_s, 64 * done[0] / flops, 1e-9)
     say(f"- one thread, profiled: {spent_s:.2f} s", f"{done[0]:.3g} products", f"{done[1]} calls", f"{done[2]:.2f} s")
     say("- its products, in pairs/s", quantity(done[0] / max(1e-9, done[2])), "limit", quantity(done[0] / limit_s))
     pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(16)
@@ -252,7 +220,7 @@ def main() -> None:
         card = xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
         print(f"{card}, cupy {xp.__version__}, numpy {np.__version__}, {os.cpu_count()} cores", flush=True)
     bytes_s, flops = limits()
-    print(f"it copies {bytes_s / 1e12:.2f} TB/s, read and written, and does {flops / 1e12:.1f} TFLOP/s in float32")
+    print(f"it copies {bytes_s / 1e12:.2f} TB/s, read and written, and does {flops / 1e12:.1f} TFLOP/s in float16")
     if NAME == "cupy":
         tried(kernels)
     tried(products, bytes_s, flops)

@@ -11,7 +11,7 @@ import dupegrid
 from dupegrid import Run
 from dupegrid.core import arrays
 from dupegrid.core.errors import UsageError
-from dupegrid.pairs import compare, device, kernel, resident
+from dupegrid.pairs import compare, device, kernel, points, resident
 from tests.helpers.images import KINDS, thumbs
 
 
@@ -99,26 +99,38 @@ class DeviceSuite:
             sse = arrays.on_host(kernel.exact_sse(x, arrays.turned(y, name)))
             np.testing.assert_array_equal(sse, kernel.exact_sse(a, arrays.turned(b, name)))
 
-    def test_places_within_a_limit_are_all_found(self, xp: Any) -> None:
-        values = np.random.default_rng(0).random((5, 64, 64)).astype(np.float32)
-        for limit in (-1.0, 0.001, 0.5, 2.0):
-            found = arrays.on_host(device._places_within(xp.asarray(values), limit))
-            assert sorted(found.tolist()) == np.flatnonzero(values <= np.float32(limit)).tolist()
+    def test_every_pair_of_points_within_a_distance_is_found(self, xp: Any) -> None:
+        """Points far from the origin and near each other are the worst case: their norms cancel."""
+        random = np.random.default_rng(0)
+        for scale in (0.5, 30.0, 3000.0):
+            centre = random.normal(0, 1, 23)
+            some = np.round(centre / np.linalg.norm(centre) * 31_000 + random.normal(0, scale, (150, 23)))
+            apart = np.sqrt(((some[:, None] - some[None]) ** 2).sum(axis=2))
+            within, starts = float(np.quantile(apart, 0.3)), np.array([0, 60, 60, 150])
+            both = points.operands(some.astype(np.float32), starts, 128, within)
+            left, right = (points.on_device(rows, xp) for rows in both)
+            rows, columns = (xp.asarray(numbers.ravel()) for numbers in np.indices((3, 3)))
+            square, x, y = (arrays.on_host(part) for part in points.near(left, right, rows, columns))
+            found = np.zeros(apart.shape, bool)
+            found[starts[square // 3] + x, starts[square % 3] + y] = True
+            assert found[apart <= within].all()
+            assert not found[apart**2 > (within + 50) ** 2 + 70_000].any()
+            assert len(square) == np.count_nonzero(found)  # each once, and nothing that fills a block up
 
     def test_a_device_that_rounds_products_is_refused(self, xp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """As tensor cores do that are told to: operands to 11 bits."""
 
         class Rounding:
-            __name__ = "rounding"
-            asarray = staticmethod(xp.asarray)
+            def __getattr__(self, name: str) -> Any:
+                return getattr(xp, name)
 
-            @staticmethod
-            def matmul(x: Any, y: Any) -> Any:
+            def matmul(self, x: Any, y: Any) -> Any:
                 rounded = (
-                    (arrays.on_host(some).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32) for some in (x, y)
+                    (arrays.on_host(some).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) for some in (x, y)
                 )
                 return xp.asarray(np.matmul(*rounded))
 
-        kernel.check_product(xp)
+        points.check(xp)
+        monkeypatch.setattr(points, "array_module", lambda _array: Rounding())
         with pytest.raises(UsageError, match="rounds float32 products here"):
-            kernel.check_product(Rounding())
+            points.check(xp)

@@ -125,6 +125,11 @@ def gpus() -> tuple[str, ...]:
     return tuple(named.split(",")[:count])
 
 
+def has_tensor_cores(xp: Any) -> bool:
+    """Whether the device of an array module multiplies float16 by tensor cores: NVIDIA's from Ampere on."""
+    return xp.__name__ == "cupy" and int(xp.cuda.Device().compute_capability) >= 80
+
+
 def free_bytes(xp: Any) -> int:
     """The memory that is free on the device of an array module; for one without a device, a little."""
     if xp.__name__ != "cupy":

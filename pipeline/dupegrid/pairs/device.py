@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from dupegrid.core.arrays import (
-    Array,
     Bools,
     Ints,
     array_module,
@@ -28,9 +27,9 @@ from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import near_limit, radius
 from dupegrid.pairs.canonical import as_found
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import check_product, float32_limit
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.resident import LANES, DeviceStrip, KeptThumbs, square_side, strip_on_device
+from dupegrid.pairs.points import check, near
+from dupegrid.pairs.resident import DeviceStrip, KeptThumbs, square_side, strip_on_device
 from dupegrid.pairs.steps import Pairs, Step, joined, least, through
 from dupegrid.pairs.strip import read_strip
 
@@ -135,7 +134,7 @@ def halving(work: Callable[[slice], T], count: int, at_once: int, give_back: Cal
 @cache
 def _opened(name: str) -> Any:
     xp = named_module(name)
-    check_product(xp)
+    check(xp)
     return xp
 
 
@@ -199,31 +198,16 @@ def _near_boxes(tile: _Tile, squares: _Squares) -> _Squares:
 
 def _near_points(tile: _Tile, squares: _Squares) -> Pairs:
     """The pairs whose product of the first cosines is within the radius; their `turn` is that of canonical forms."""
-    side, turns_begin = tile.first.side, tile.second.lows.shape[1]
+    turns_begin = tile.second.lows.shape[1]
     turn, square = np.nonzero(squares.near)
     rows, columns = squares.rows[square], squares.columns[square]
     xp = array_module(tile.first.left)
     rows, turn, blocks = (xp.asarray(some) for some in (rows, turn, columns + turn * turns_begin))
-    products = xp.matmul(xp.take(tile.first.left, rows, axis=0), xp.take(tile.second.right, blocks, axis=0))
-    places = _places_within(products, float32_limit(tile.within * tile.within))
-    square, x, y = places // side**2, places // side % side, places % side
+    square, x, y = near(tile.first.left, tile.second.right, rows, blocks)
     x = x + xp.take(xp.take(tile.first.starts, rows), square)
     y = xp.take(tile.second.rows, y + xp.take(xp.take(tile.second.starts, blocks), square))
     pairs = Pairs(x, y, xp.take(turn, square))
     return pairs.only(x < y) if tile.is_diagonal else pairs
-
-
-def _places_within(products: Array, limit: float) -> Array:
-    """The places of values at or under a limit, in the order of memory: float32 (k, side, side) -> int64 (places,).
-
-    The least of each `LANES` values of a column first: it takes one pass over the products, and little is left.
-    """
-    xp, side = array_module(products), products.shape[2]
-    lanes = xp.reshape(products, (products.shape[0] * side // LANES, LANES, side))
-    (found,) = xp.nonzero(xp.reshape(xp.min(lanes, axis=1) <= limit, (-1,)))
-    begin = found // side * (LANES * side) + found % side
-    places = xp.reshape(begin[:, None] + xp.arange(LANES)[None, :] * side, (-1,))
-    return places[xp.take(xp.reshape(products, (-1,)), places) <= limit]
 
 
 def _like_aspects(tile: _Tile, pairs: Pairs) -> Pairs:

@@ -5,12 +5,11 @@ is decided in integers, so the float product can only cost time, never a pair.
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from dupegrid.core.arrays import Array, array_module, on_host, turned
-from dupegrid.core.errors import UsageError
+from dupegrid.core.arrays import Array, array_module, turned
 
 UNIT_ROUNDOFF: Final = 2.0**-24  # of float32, rounding to nearest
 _COLUMNS_AT_ONCE: Final = 512  # so that products with 512 rows are still in the cache when they are looked through
@@ -65,21 +64,6 @@ def candidates(left: Array, right: Array, limit: float) -> tuple[Array, Array]:
 def float32_limit(limit: float) -> float:
     """The next float32 above a limit, which need not be one."""
     return float(np.nextafter(np.float32(limit), np.float32(np.inf)))
-
-
-def check_product(xp: Any) -> None:
-    """UsageError where products of an array module are coarser than `product_margin` says.
-
-    A library may be told, by one of many switches, to round float32 to fewer bits. Then of points that are near each
-    other and far from the origin some come out farther apart than they are.
-    """
-    points = np.random.default_rng(0).normal(100, 1, (256, 24)).astype(np.float32)
-    wide = points.astype(np.float64)
-    right = right_operand(points)
-    both = xp.asarray(left_operand(right)[None]), xp.asarray(np.ascontiguousarray(right.T)[None])
-    computed = on_host(xp.matmul(*both))[0]
-    if (computed > ((wide[:, None] - wide[None]) ** 2).sum(axis=2)).any():
-        raise UsageError(f"{xp.__name__} rounds float32 products here, and pairs would be missed: have it not do so")
 
 
 def exact_sse(x: Array, y: Array) -> Array:

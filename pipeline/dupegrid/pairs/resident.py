@@ -6,17 +6,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import CHANNELS, Array, Float32s, Ints, free_bytes, on_host, turned
+from dupegrid.core.arrays import CHANNELS, Array, Ints, free_bytes, on_host, turned
 from dupegrid.images.levels import prefixes
+from dupegrid.pairs.bounds import radius
 from dupegrid.pairs.canonical import turned_cosines
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import exact_sse, left_operand
+from dupegrid.pairs.kernel import exact_sse
+from dupegrid.pairs.points import STEP, WIDTH, on_device, operands
 from dupegrid.pairs.sort import checks
 from dupegrid.pairs.strip import Strip, read_strip
 from dupegrid.storage.arrays import Thumbs
 
-LANES: Final = 32  # rows of a square of which the nearest is looked at first
-_FAR: Final = 1e30  # squared, from anything: what fills a block up is near nothing
 _PAIRS_AT_ONCE: Final = 1 << 13  # whose SSE is reckoned: 0.6 GB of a device
 _READ_AT_ONCE: Final = 1 << 12  # thumbnails
 
@@ -29,8 +29,8 @@ class DeviceStrip:
     side: int
     rows: Array  # of the strip, of each orientation the ones it is needed of: int64 (rows,)
     starts: Array  # in these, of the blocks under each orientation: int64 (orientations * B,)
-    left: Array  # operands of the products, float32 (B, side, K + 2)
-    right: Array  # those of each orientation, turned over: (orientations * B, K + 2, side)
+    left: Array  # operands of the products, (B, side, 32)
+    right: Array  # those of each orientation, (orientations * B, side, 32)
     lows: Array  # corners of the boxes, float32 (orientations, B, K)
     highs: Array
     cosines: Array  # of each orientation: int16 (orientations * images, columns)
@@ -38,7 +38,7 @@ class DeviceStrip:
 
 def square_side(*strips: Strip) -> int:
     """The rows that blocks are filled up to."""
-    return max(-(-int(np.diff(strip.starts).max()) // LANES) * LANES for strip in strips)
+    return max(-(-int(np.diff(strip.starts).max()) // STEP) * STEP for strip in strips)
 
 
 def fills_squares(strip: Strip) -> bool:
@@ -52,37 +52,27 @@ def strip_on_device(job: Job, number: int, xp: Any, side: int) -> DeviceStrip:
     def put() -> DeviceStrip:
         return _put(job, read_strip(job, number), xp, side)
 
-    turns, (first, *_, count) = len(job.orientations), prefixes(job.side)
-    values = (turns + 1) * 2 * (first + 2) * 4 + turns * count * 2  # operands, filled up; cosines
+    turns, count = len(job.orientations), prefixes(job.side)[-1]
+    values = (turns + 1) * 2 * WIDTH * 4 + turns * count * 2  # operands, filled up; cosines
     images = max(1, job.grid.rows(number).stop - job.grid.rows(number).start)
     keep = max(3, free_bytes(xp) // 4 // (images * values))
     return job.run_dir.once(("device strip", (xp.__name__, number, side)), put, keep)
 
 
 def _put(job: Job, strip: Strip, xp: Any, side: int) -> DeviceStrip:
-    filled = [_filled(turned.operand, turned.starts, side) for turned in strip.turned]
-    left = left_operand(filled[0].reshape(-1, filled[0].shape[2])).reshape(filled[0].shape)
+    within, k = radius(job.limit, job.side), prefixes(job.side)[0]
+    both = [operands(turned.operand[:, :k], turned.starts, side, within) for turned in strip.turned]
     begins = np.cumsum([0, *(len(turned.rows) for turned in strip.turned[:-1])])
     arrays = (
         np.concatenate([turned.rows for turned in strip.turned]),
         np.concatenate([begin + turned.starts[:-1] for begin, turned in zip(begins, strip.turned, strict=True)]),
-        left,
-        np.ascontiguousarray(np.concatenate(filled).transpose(0, 2, 1)),
         np.stack([turned.lows for turned in strip.turned]),
         np.stack([turned.highs for turned in strip.turned]),
         np.concatenate([turned_cosines(strip.cosines, job.side, name) for name in job.orientations]),
     )
-    return DeviceStrip(strip, side, *map(xp.asarray, arrays))
-
-
-def _filled(operand: Float32s, starts: Ints, side: int) -> Float32s:
-    """Right operands, (n, K + 2), block by block: (B, side, K + 2)."""
-    sizes = np.diff(starts)
-    block = np.repeat(np.arange(len(sizes)), sizes)
-    out = np.zeros((len(sizes), side, operand.shape[1]), np.float32)
-    out[:, :, -2:] = 1, _FAR
-    out[block, np.arange(len(operand)) - starts[block]] = operand
-    return out
+    sides = on_device(both[0][0], xp), on_device(np.concatenate([right for _, right in both]), xp)
+    rows, starts, *others = map(xp.asarray, arrays)
+    return DeviceStrip(strip, side, rows, starts, *sides, *others)
 
 
 class KeptThumbs:

@@ -97,9 +97,9 @@ def kernels() -> None:
 def products(bytes_s: float, flops: float) -> None:
     """All pairs of points, as blocks are multiplied: how many a second, and the limits."""
     n = 65_536 if NAME == "cupy" else 4096
-    some, within = np.round(np.random.default_rng(0).normal(0, 900, (n, 23))).astype(np.float32), 2_300.0
+    some, within = np.round(np.random.default_rng(0).normal(0, 900, (n, 23))).astype(np.int16), 2_300.0
     starts = np.arange(0, n + 1, 512)
-    left, right = (points.on_device(rows, xp) for rows in points.operands(some, starts, 512, within))
+    left, right = points.operands(xp.asarray(some), starts, 512, within)
     rows, columns = (xp.asarray(numbers.ravel()) for numbers in np.indices((n // 512, n // 512)))
     square, x, y = points.near(left, right, rows, columns)
     first = square < n // 512  # the first block with all

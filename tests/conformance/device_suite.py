@@ -10,7 +10,6 @@ import pytest
 import dupegrid
 from dupegrid import Run
 from dupegrid.core import arrays
-from dupegrid.core.errors import UsageError
 from dupegrid.pairs import compare, device, kernel, points, resident
 from tests.helpers.images import KINDS, thumbs
 
@@ -107,8 +106,7 @@ class DeviceSuite:
             some = np.round(centre / np.linalg.norm(centre) * 31_000 + random.normal(0, scale, (150, 23)))
             apart = np.sqrt(((some[:, None] - some[None]) ** 2).sum(axis=2))
             within, starts = float(np.quantile(apart, 0.3)), np.array([0, 60, 60, 150])
-            both = points.operands(some.astype(np.float32), starts, 128, within)
-            left, right = (points.on_device(rows, xp) for rows in both)
+            left, right = points.operands(xp.asarray(some.astype(np.int16)), starts, 128, within)
             rows, columns = (xp.asarray(numbers.ravel()) for numbers in np.indices((3, 3)))
             square, x, y = (arrays.on_host(part) for part in points.near(left, right, rows, columns))
             found = np.zeros(apart.shape, bool)
@@ -116,21 +114,3 @@ class DeviceSuite:
             assert found[apart <= within].all()
             assert not found[apart**2 > (within + 50) ** 2 + 70_000].any()
             assert len(square) == np.count_nonzero(found)  # each once, and nothing that fills a block up
-
-    def test_a_device_that_rounds_products_is_refused(self, xp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As tensor cores do that are told to: operands to 11 bits."""
-
-        class Rounding:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(xp, name)
-
-            def matmul(self, x: Any, y: Any) -> Any:
-                rounded = (
-                    (arrays.on_host(some).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) for some in (x, y)
-                )
-                return xp.asarray(np.matmul(*rounded))
-
-        points.check(xp)
-        monkeypatch.setattr(points, "array_module", lambda _array: Rounding())
-        with pytest.raises(UsageError, match="rounds float32 products here"):
-            points.check(xp)

@@ -37,7 +37,7 @@ def test_rows_of_points_near_each_other_have_a_product_below_zero_with_room_for_
     some = np.round(centre * norm / np.linalg.norm(centre) + random.normal(0, spread, (count, components)))
     some[count // 2 :] = some[: count - count // 2] + np.round(random.uniform(-1, 1, components) * within / 5)
     apart = np.sqrt(((some[:, None] - some[None]) ** 2).sum(axis=2))
-    both = points.operands(some.astype(np.float32), np.array([0, count]), 64, within)
+    both = points.operands(some.astype(np.int16), np.array([0, count]), 64, within)
     for side in both:
         np.testing.assert_array_equal(side.astype(np.float16), side)
     left, right = (side[0].astype(np.float64) for side in both)
@@ -61,7 +61,7 @@ def on_cores(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 @pytest.mark.parametrize(("side", "threads"), [(64, 256), (192, 64)])
 def test_the_kernel_finds_what_the_products_find(side: int, threads: int, on_cores: Callable[..., Any]) -> None:
     random = np.random.default_rng(side)
-    some = np.round(random.normal(0, 300, (2 * side, 23))).astype(np.float32)
+    some = np.round(random.normal(0, 300, (2 * side, 23))).astype(np.int16)
     both = points.operands(some, np.array([0, side, side + 5, 2 * side]), side, 1_500.0)
     halves = [np.ascontiguousarray(rows.astype(np.float16)) for rows in both]
     bits = np.full((len(ROWS), side // 16, side // 8, 4), 0xA5A5A5A5, np.uint32)

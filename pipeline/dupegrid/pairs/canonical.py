@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Ints, composed, inverse
+from dupegrid.core.arrays import ORIENTATIONS, Array, Bools, Ints, array_module, composed, inverse
 from dupegrid.images.levels import Cosines, turning
 
 _ACROSS, _DOWN = 1, 2  # the columns of the two cosines, at every side
@@ -32,11 +32,13 @@ def canonical(cosines: Cosines, side: int, names: tuple[str, ...]) -> tuple[Cosi
     return out, home
 
 
-def turned_cosines(cosines: Cosines, side: int, name: str) -> Cosines:
-    """The cosines of turned pictures, of those of these: int16 (n, K)."""
-    columns, signs = turning(side, name)
-    turned: Cosines = cosines if name == ORIENTATIONS[0] else cosines.take(columns, axis=1) * signs
-    return turned
+def turned_cosines(cosines: Array, side: int, name: str) -> Array:
+    """The cosines of turned pictures, of those of these: int16 (n, K), on any device."""
+    if name == ORIENTATIONS[0]:
+        return cosines
+    xp = array_module(cosines)
+    columns, signs = map(xp.asarray, turning(side, name))
+    return xp.take(cosines, columns, axis=1) * signs
 
 
 def needed(cosines: Cosines, side: int, names: tuple[str, ...], within: float) -> Bools:

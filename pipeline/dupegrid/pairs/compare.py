@@ -38,7 +38,7 @@ from dupegrid.pairs.metric import FILTERED
 from dupegrid.pairs.resident import fills_squares
 from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
 from dupegrid.pairs.sort import sort_images
-from dupegrid.pairs.strip import pieces, read_piece, read_strip
+from dupegrid.pairs.strip import pieces, read_piece
 from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current
@@ -113,7 +113,7 @@ def compare_tile(job: Job, tile: Ints) -> int:
 
 def _filter_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
     by_hash = job.filters.same_hash != "any"  # then the images of a block are not asked for alike
-    if job.device and not by_hash and all(fills_squares(read_strip(job, number)) for number in {i, j}):
+    if job.device and not by_hash and all(fills_squares(job, number) for number in {i, j}):
         compare_on_device(job, i, j, tally, writer)
         return
     of_second = pieces(job, j)

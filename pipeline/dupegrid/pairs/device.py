@@ -31,7 +31,6 @@ from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.points import check, near
 from dupegrid.pairs.resident import DeviceStrip, KeptThumbs, square_side, strip_on_device
 from dupegrid.pairs.steps import Pairs, Step, joined, least, through
-from dupegrid.pairs.strip import read_strip
 
 _PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their product takes 1 GB
 _BYTES_A_PAIR: Final = 32  # of a call, with all that comes of it
@@ -139,7 +138,7 @@ def _opened(name: str) -> Any:
 
 
 def _tile(job: Job, i: int, j: int, xp: Any) -> _Tile:
-    side = square_side(read_strip(job, i), read_strip(job, j))
+    side = square_side(job, {i, j})
     first = strip_on_device(job, i, xp, side)
     second = first if i == j else strip_on_device(job, j, xp, side)
     return _Tile(job, first, second, radius(job.limit, job.side))

@@ -18,14 +18,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import Array, Float32s, Ints, array_module, has_tensor_cores, on_host
+from dupegrid.core.arrays import Array, Ints, array_module, has_tensor_cores, on_host
 from dupegrid.core.errors import UsageError
 
 STEP: Final = 64  # sides of blocks are multiples of it
 WIDTH: Final = 32  # values of a row
 _PARTS: Final = 3  # float16 whose sum is a norm
-_NORM: Final = slice(WIDTH - 2 * _PARTS, WIDTH - _PARTS)  # of the left; where the right has ones
-_OTHER_NORM: Final = slice(WIDTH - _PARTS, WIDTH)  # the other way round
 _SCALE: Final = 2.0**-8  # of coordinates, so that squared norms, of up to 32,000 units squared, are float16
 _SLACK: Final = 4 * WIDTH * 2.0**-22
 _SMALL: Final = 2.0**-12
@@ -34,32 +32,42 @@ _LANES: Final = 32  # rows of products of which the least is looked at first
 _THREADS: Final = 256
 
 
-def operands(points: Float32s, starts: Ints, side: int, within: float) -> tuple[Float32s, Float32s]:
+def operands(points: Array, starts: Ints, side: int, within: float) -> tuple[Array, Array]:
     """Blocks of points, filled up to `side` with points that are near nothing, on the left and the right of a product.
 
-    float32 (n, K), K at most 26, and the starts of B blocks and their end -> float32 (B, side, 32) twice, all values
-    float16's. `within` is how far apart near points are at most.
+    (n, K) whole numbers on any device, K at most 26, and the starts of B blocks and their end -> (B, side, 32) twice
+    there, float16 where it has tensor cores, else float32 with the same values. `within` is how far apart near points
+    are at most.
     """
-    exact = points.astype(np.float64) * _SCALE
-    rounded = exact.astype(np.float16).astype(np.float64)
-    off, reach = np.sqrt(np.square(exact - rounded).sum(axis=1)), within * _SCALE
-    squared, allowed = np.square(rounded).sum(axis=1), reach * reach / 2 + 2 * reach * off + 2 * off * off
+    xp, (count, columns) = array_module(points), points.shape
+    exact = xp.astype(points, xp.float64) * _SCALE
+    rounded = _float16s(exact)
+    off, reach = xp.sqrt(xp.sum((exact - rounded) ** 2, axis=1)), within * _SCALE
+    squared, allowed = xp.sum(rounded**2, axis=1), reach * reach / 2 + 2 * reach * off + 2 * off**2
+    norms = xp.concat([squared - allowed - _SLACK * (squared + allowed) - _SMALL, xp.asarray([_FAR])])
+    parts = []
+    for _ in range(_PARTS):
+        parts.append(_float16s(norms)[:, None])
+        norms = norms - parts[-1][:, 0]
+    rounded = xp.concat([rounded, xp.zeros((1, columns), dtype=xp.float64)])  # the last row is of what fills blocks up
+    blank = xp.zeros((count + 1, WIDTH - 2 * _PARTS - columns), dtype=xp.float64)
+    ones = xp.ones((count + 1, _PARTS), dtype=xp.float64)
+    kind = xp.float16 if has_tensor_cores(xp) else xp.float32
     block = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    places = block * side + np.arange(len(points)) - starts[block]
-    norms = np.full((len(starts) - 1) * side, _FAR)
-    norms[places] = squared - allowed - _SLACK * (squared + allowed) - _SMALL
-    left, right = (np.zeros((len(norms), WIDTH), np.float32) for _ in range(2))
-    left[places, : points.shape[1]], right[places, : points.shape[1]] = -2 * rounded, rounded
-    left[:, _OTHER_NORM] = right[:, _NORM] = 1
-    for part in range(_PARTS):
-        left[:, _NORM.start + part] = right[:, _OTHER_NORM.start + part] = some = norms.astype(np.float16)
-        norms = norms - some
-    return left.reshape(-1, side, WIDTH), right.reshape(-1, side, WIDTH)
+    rows = np.full((len(starts) - 1) * side, count)
+    rows[block * side + np.arange(count) - starts[block]] = np.arange(count)
+
+    def laid_out(*values: Array) -> Array:
+        all_rows = xp.astype(xp.concat(values, axis=1), kind)
+        return xp.reshape(xp.take(all_rows, xp.asarray(rows), axis=0), (-1, side, WIDTH))
+
+    return laid_out(-2 * rounded, blank, *parts, ones), laid_out(rounded, blank, ones, *parts)
 
 
-def on_device(rows: Float32s, xp: Any) -> Array:
-    """`operands` on the device of an array module: as tensor cores take them, where it has such."""
-    return xp.asarray(rows.astype(np.float16) if has_tensor_cores(xp) else rows)
+def _float16s(values: Array) -> Array:
+    """Values of at most 65,504 rounded to those of float16, as float64: Veltkamp's splitting, then no finer than it."""
+    large = values * (2.0**42 + 1)
+    return array_module(values).round((large - (large - values)) * 2.0**24) / 2.0**24
 
 
 def near(left: Array, right: Array, rows: Array, columns: Array) -> tuple[Array, Array, Array]:
@@ -87,12 +95,12 @@ def check(xp: Any) -> None:
     other and far from the origin some come out farther apart than they are.
     """
     random = np.random.default_rng(0)
-    points = np.round(random.normal(4000, 40, (8 * STEP, 24))).astype(np.float32)
+    points = np.round(random.normal(4000, 40, (8 * STEP, 24))).astype(np.int16)
     wide = points.astype(np.float64)
     apart = np.sqrt(((wide[:, None] - wide[None]) ** 2).sum(axis=2))
     within = float(np.median(apart))
     starts = np.arange(0, len(points) + 1, STEP)
-    left, right = (on_device(some, xp) for some in operands(points, starts, STEP, within))
+    left, right = operands(xp.asarray(points), starts, STEP, within)
     rows, columns = (xp.asarray(some.ravel()) for some in np.indices((8, 8)))
     square, x, y = (on_host(some) for some in near(left, right, rows, columns))
     found = np.zeros(apart.shape, bool)

@@ -1,6 +1,9 @@
 """What a process keeps on its device of a comparison: strips with their summaries, and thumbnails that were needed."""
 
+import os
 import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,13 +15,15 @@ from dupegrid.pairs.bounds import radius
 from dupegrid.pairs.canonical import turned_cosines
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
-from dupegrid.pairs.points import STEP, WIDTH, on_device, operands
+from dupegrid.pairs.points import STEP, WIDTH, operands
 from dupegrid.pairs.sort import checks
-from dupegrid.pairs.strip import Strip, read_strip
+from dupegrid.pairs.strip import Strip, read_strip, starts_in
 from dupegrid.storage.arrays import Thumbs
 
 _PAIRS_AT_ONCE: Final = 1 << 13  # whose SSE is reckoned: 0.6 GB of a device
 _READ_AT_ONCE: Final = 1 << 12  # thumbnails
+_MANY: Final = 64  # the part of a chunk's images for which all of it is read
+_READERS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,20 @@ class DeviceStrip:
     cosines: Array  # of each orientation: int16 (orientations * images, columns)
 
 
-def square_side(*strips: Strip) -> int:
-    """The rows that blocks are filled up to."""
-    return max(-(-int(np.diff(strip.starts).max()) // STEP) * STEP for strip in strips)
+def square_side(job: Job, numbers: Iterable[int]) -> int:
+    """The rows that the blocks of strips are filled up to."""
+    return max(-(-int(_sizes(job, number).max()) // STEP) * STEP for number in numbers)
 
 
-def fills_squares(strip: Strip) -> bool:
-    """Whether its blocks, filled up, take at most eight times the memory: not so where most groups are small."""
-    return 8 * len(strip.ids) >= (len(strip.starts) - 1) * square_side(strip)
+def fills_squares(job: Job, number: int) -> bool:
+    """Whether a strip's blocks, filled up, take at most eight times the memory: not so where most groups are small."""
+    sizes = _sizes(job, number)
+    return bool(8 * sizes.sum() >= len(sizes) * square_side(job, [number]))
+
+
+def _sizes(job: Job, number: int) -> Ints:
+    rows = job.grid.rows(number)
+    return np.diff(starts_in(job, rows), append=rows.stop)
 
 
 def strip_on_device(job: Job, number: int, xp: Any, side: int) -> DeviceStrip:
@@ -61,31 +72,37 @@ def strip_on_device(job: Job, number: int, xp: Any, side: int) -> DeviceStrip:
 
 def _put(job: Job, strip: Strip, xp: Any, side: int) -> DeviceStrip:
     within, k = radius(job.limit, job.side), prefixes(job.side)[0]
-    both = [operands(turned.operand[:, :k], turned.starts, side, within) for turned in strip.turned]
+    cosines = xp.asarray(strip.cosines)
+    all_cosines = [turned_cosines(cosines, job.side, name) for name in job.orientations]
+    rows = [xp.asarray(turned.rows) for turned in strip.turned]
+    both = [
+        operands(xp.take(some[:, :k], mine, axis=0), turned.starts, side, within)
+        for some, mine, turned in zip(all_cosines, rows, strip.turned, strict=True)
+    ]
     begins = np.cumsum([0, *(len(turned.rows) for turned in strip.turned[:-1])])
-    arrays = (
-        np.concatenate([turned.rows for turned in strip.turned]),
-        np.concatenate([begin + turned.starts[:-1] for begin, turned in zip(begins, strip.turned, strict=True)]),
-        np.stack([turned.lows for turned in strip.turned]),
-        np.stack([turned.highs for turned in strip.turned]),
-        np.concatenate([turned_cosines(strip.cosines, job.side, name) for name in job.orientations]),
-    )
-    sides = on_device(both[0][0], xp), on_device(np.concatenate([right for _, right in both]), xp)
-    rows, starts, *others = map(xp.asarray, arrays)
-    return DeviceStrip(strip, side, rows, starts, *sides, *others)
+    starts = np.concatenate([begin + turned.starts[:-1] for begin, turned in zip(begins, strip.turned, strict=True)])
+    lows, highs = (np.stack([getattr(turned, name) for turned in strip.turned]) for name in ("lows", "highs"))
+    starts, lows, highs = (xp.asarray(of_blocks) for of_blocks in (starts, lows, highs))
+    right = xp.concat([one for _, one in both])
+    return DeviceStrip(strip, side, xp.concat(rows), starts, both[0][0], right, lows, highs, xp.concat(all_cosines))
 
 
 class KeptThumbs:
-    """Thumbnails on a device, kept since they were first needed, while there is room. For several threads."""
+    """Thumbnails on a device, kept since they were first needed, while there is room. For several threads.
+
+    Where all have room they are read by whole chunks as soon as a call needs many of them: single rows take longer,
+    and as threads wait for each other at each of them.
+    """
 
     def __init__(self, job: Job, xp: Any) -> None:
         self._xp = xp
         self._store: Thumbs = job.run_dir.thumbs()
         self._sums = checks(job.run_dir)
         self._orientations = job.orientations
-        row_bytes = job.side * job.side * CHANNELS
-        self._room = max(2, min(len(self._store), free_bytes(xp) // 4 // row_bytes))
-        self._lock = threading.Lock()
+        row_bytes, images = job.side * job.side * CHANNELS, len(self._store)
+        self._all = images * row_bytes <= free_bytes(xp) // 2
+        self._room = images if self._all else max(2, min(images, free_bytes(xp) // 4 // row_bytes))
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         self._begin()
 
     def _begin(self) -> None:
@@ -98,6 +115,8 @@ class KeptThumbs:
         """The SSE of pairs of images a and b, ids, b under the orientation of that place: int64 (k,), in integers."""
         xp, out = self._xp, np.empty(len(a), np.int64)
         at_once = min(_PAIRS_AT_ONCE, self._room // 2)
+        if self._all:
+            self._read_chunks(np.concatenate([a, b]))
         for number, name in enumerate(self._orientations):
             mine = np.flatnonzero(turn == number)
             for start in range(0, len(mine), at_once):
@@ -106,6 +125,20 @@ class KeptThumbs:
                 x, y = (xp.take(rows, xp.asarray(half), axis=0) for half in np.split(places, 2))
                 out[part] = on_host(exact_sse(x, turned(y, name)))
         return out
+
+    def _read_chunks(self, ids: Ints) -> None:
+        """Read all of the chunks of which many images are needed and not there yet, by threads."""
+        with self._reading:  # others need them as well, and wait
+            missing = np.unique(ids[self._places[ids] < 0])
+            chunks, counts = np.unique(missing // self._store.chunk, return_counts=True)
+            many = chunks[counts > self._store.chunk // _MANY].tolist()
+            with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as pool:
+                list(pool.map(self._read_chunk, many))
+
+    def _read_chunk(self, number: int) -> None:
+        here = slice(number * self._store.chunk, (number + 1) * self._store.chunk)
+        compared = (self._sums[here] != 0) & (self._places[here] < 0)
+        self._add(here.start + np.flatnonzero(compared))
 
     def _at(self, ids: Ints) -> tuple[Array, Ints]:
         """Rows on the device, and the places of images among them; what is not there yet is read."""
@@ -122,9 +155,13 @@ class KeptThumbs:
                 self._add(missing[start : start + _READ_AT_ONCE])
 
     def _add(self, ids: Ints) -> None:
-        thumbs = self._store.take(ids, self._sums[ids])  # without the lock: reading takes most of the time
+        # Without the lock: reading and copying take most of the time.
+        thumbs = self._xp.asarray(self._store.take(ids, self._sums[ids]))
         with self._lock:
+            new = self._places[ids] < 0  # another thread may have added some
+            if not new.all():
+                ids, thumbs = ids[new], self._xp.take(thumbs, self._xp.asarray(np.flatnonzero(new)), axis=0)
             if self._used + len(ids) <= self._room:
-                self._rows[self._used : self._used + len(ids), ...] = self._xp.asarray(thumbs)
+                self._rows[self._used : self._used + len(ids), ...] = thumbs
                 self._places[ids] = np.arange(self._used, self._used + len(ids))
                 self._used += len(ids)

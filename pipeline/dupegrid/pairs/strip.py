@@ -1,6 +1,7 @@
 """Consecutive sorted images with their summaries, as sorted.zarr has them: a strip, or as much as memory holds."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
@@ -14,7 +15,7 @@ from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import right_operand
 from dupegrid.pairs.sort import ORDER
 
-_BYTES_PER_TURN: Final = 200  # of an image under one orientation: the operand of products, and what is made of it
+_BYTES_PER_TURN: Final = 250  # of an image under one orientation: its first cosines, and what is made of them
 _BYTES_PER_IMAGE: Final = 500  # its cosines, ids and the like
 _OF_A_TASK: Final = 4  # such pieces take the memory of a task: two that it compares, and room for what comes of them
 _KEPT: Final = 3  # pieces, at least
@@ -27,17 +28,26 @@ class Turned:
 
     rows: Ints  # of the strip, ascending
     starts: Ints  # of its blocks among them, and the end
-    operand: Float32s  # of the products of the first cosines
-    heads: Float32s
-    lows: Float32s
+    first: Cosines  # of these rows, turned
+    lows: Float32s  # of the boxes of the blocks
     highs: Float32s
 
     @classmethod
     def of(cls, rows: Ints, starts: Ints, first: Cosines) -> "Turned":
         """Of rows and the first cosines of these, turned; `starts` are those of the blocks of the strip."""
-        operand, starts = right_operand(first.astype(np.float32)), np.searchsorted(rows, starts)
-        points = operand[:, :-2]
-        return cls(rows, starts, operand, heads(points), *boxes(points, starts))
+        starts = np.searchsorted(rows, starts)
+        return cls(rows, starts, first, *boxes(first.astype(np.float32), starts))
+
+    @cached_property
+    def operand(self) -> Float32s:
+        """Of the products of the first cosines, on the cores."""
+        operand: Float32s = right_operand(self.first.astype(np.float32))
+        return operand
+
+    @cached_property
+    def heads(self) -> Float32s:
+        """The first cosines of all rows, float32 (8, n)."""
+        return heads(self.operand[:, :-2])
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,9 @@ def pieces(job: Job, number: int) -> list[slice]:
     rows, side = job.grid.rows(number), job.room.task_bytes() // _OF_A_TASK // _bytes_per_image(job)
     if rows.stop - rows.start <= side:
         return [rows]
-    starts = _starts(job, rows)
-    bounds = rows.start + strips(starts - rows.start, rows.stop - rows.start, max(1, side))
+    starts = starts_in(job, rows)
+    largest = int(np.diff(starts, append=rows.stop).max())  # the last block of a piece must fit as well
+    bounds = rows.start + strips(starts - rows.start, rows.stop - rows.start, max(1, side + 1 - largest))
     return [slice(start, stop) for start, stop in pairwise(bounds.tolist())]
 
 
@@ -80,14 +91,14 @@ def _bytes_per_image(job: Job) -> int:
     return _BYTES_PER_TURN * len(job.orientations) + _BYTES_PER_IMAGE
 
 
-def _starts(job: Job, rows: slice) -> Ints:
-    """The places of the blocks that begin among some images."""
+def starts_in(job: Job, rows: slice) -> Ints:
+    """The places of the blocks that begin among some sorted images, int64 (blocks,)."""
     starts = job.run_dir.once("starts", lambda: np.array(job.run_dir.order().fact("starts"), np.int64))
     return starts[np.searchsorted(starts, rows.start) : np.searchsorted(starts, rows.stop)]
 
 
 def _read(job: Job, rows: slice) -> Strip:
-    store, starts = job.run_dir.order(), np.append(_starts(job, rows), rows.stop) - rows.start
+    store, starts = job.run_dir.order(), np.append(starts_in(job, rows), rows.stop) - rows.start
     facts, cosines = store.rows(ORDER, rows), store.rows(COSINES, rows)
     first, turned = prefixes(job.side)[0], []
     masks = needed(cosines, job.side, job.orientations, radius(job.limit, job.side))

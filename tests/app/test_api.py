@@ -1,5 +1,6 @@
 """What `import dupegrid` offers."""
 
+import pydoc
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,13 @@ from dupegrid.core.errors import ConfigError, RunDirError, StoreError, UsageErro
 def test_exported_names() -> None:
     assert dupegrid.__all__ == sorted(dupegrid.__all__)
     assert all(hasattr(dupegrid, name) for name in dupegrid.__all__)
+
+
+def test_help_of_a_run_says_what_its_tables_are() -> None:
+    text = pydoc.render_doc(dupegrid.Run, renderer=pydoc.plaintext)
+    assert " object>" not in text
+    for name in ("images", "matches", "clusters", "relations", "thumbs", "mse"):
+        assert f" |  {name} = read when it is first asked for\n |      " in text, name
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
-"""Bars: in a notebook each stays in its place, and is drawn anew only so often."""
+"""What is said of progress: how many of how many; bars of a notebook, each in its place, drawn anew only so often."""
 
+import io
 import sys
 
 import IPython.display
@@ -58,3 +59,15 @@ def test_a_stage_of_unknown_length_that_is_short_says_nothing(places: list[Place
     with shown.stage("list", None, "files") as advance:
         advance(3)
     assert places == []
+
+
+@pytest.mark.parametrize(
+    ("total", "said"), [(7674, "26 %, 2,048 of 7,674,"), (None, "2,048 images,"), (8 << 30, "0 %, ")]
+)
+def test_lines_say_how_many_of_how_many(total: int | None, said: str) -> None:
+    stream = io.StringIO()
+    with terminal.Terminal(stream, line_every_s=0).stage("index", total, "images") as advance:
+        advance(2048)
+    line = stream.getvalue().partition("\n")[0]
+    assert line.startswith(f"index: {said}")
+    assert (" of " in line) is (total == 7674)

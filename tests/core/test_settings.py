@@ -53,6 +53,7 @@ def test_help_and_completion_know_every_setting_and_its_default() -> None:
         for name in settings_of(verb.__name__):
             field = Config.model_fields[name]
             assert parameters[name].default == (None if field.default_factory else field.default), (verb, name)
+            assert f"\n    {name}: {field.description}\n" in f"{inspect.getdoc(verb)}\n", (verb, name)
         assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
 

@@ -52,6 +52,15 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) < 150
 
 
+def test_what_the_readme_leaves_is_not_committed() -> None:
+    ignored = ROOT / ".gitignore"
+    if not ignored.is_file():
+        pytest.skip("no .gitignore here, as in an sdist")
+    left = set(re.findall(r"(?:--out|--to) ([\w.-]+)", "".join(blocks("sh"))))
+    assert len(left) >= 5
+    assert {f"/{name}" for name in left} <= {line.rstrip("/") for line in ignored.read_text().splitlines()}
+
+
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run(sandbox: Path) -> None:
     lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsInt
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.app.keywords import read_once
 from dupegrid.app.trust import codes_in
 from dupegrid.core.arrays import CHOICES, Ints, Pixels
 from dupegrid.core.config import Config
@@ -57,7 +57,7 @@ class Run:
         self.config = config
         self.run_dir = RunDir(path)
 
-    @cached_property
+    @read_once
     def images(self) -> pa.Table:
         """One row a file found; row number = id = row in `thumbs`."""
         path = self.existing("images.parquet", "index")
@@ -76,17 +76,17 @@ class Run:
         skipped = self.config.same_hash == "skip"
         return self.images.append_column("hash", self.hashes["hash"]) if skipped else self.images
 
-    @cached_property
+    @read_once
     def matches(self) -> pa.Table:
         """One row a pair at or under the cutoff, sorted by a and b; as far as comparing has come."""
         return self._read_matches()
 
-    @cached_property
+    @read_once
     def match_scores(self) -> pa.Table:
         """Of `matches` the columns a, b, mse, orientation and score, which take half of the memory."""
         return self._read_matches(["a", "b", "mse", "orientation", "score"])
 
-    @cached_property
+    @read_once
     def relations(self) -> pa.Table:
         """One row a match: what its two pictures are to each other at full resolution; where --relations made it."""
         return read_relations(self.run_dir, self.match_scores)
@@ -105,7 +105,7 @@ class Run:
             )
         return matches
 
-    @cached_property
+    @read_once
     def clusters(self) -> pa.Table:
         """One row an image in a cluster; cluster 0 is the largest, and a cluster's keeper comes first."""
         path = self.existing("clusters.parquet", "cluster")
@@ -205,7 +205,7 @@ class Run:
             return dd.read_parquet(str(path), filesystem=file_system(path.bucket.partition(":")[0]))
         return dd.read_parquet(path)
 
-    @cached_property
+    @read_once
     def thumbs(self) -> "da.Array":
         """The thumbnails, lazy: uint8 (n, S, S, 3). All zero where `images.status` is not 'ok'."""
         return lazy(self.stored_thumbs)
@@ -217,7 +217,7 @@ class Run:
         sums = row_checks(self.run_dir.levels().take(COSINES, ids))
         return self.stored_thumbs.take(ids, sums)
 
-    @cached_property
+    @read_once
     def mse(self) -> "da.Array":
         """The MSE of all pairs, lazy: float64 (n, n), exact, the least over the orientations; NaN where not read."""
         return self.mse_on("numpy")
@@ -259,7 +259,7 @@ class Run:
         scores = scores if told is None else scores.append_column("relation", told["relation"])
         return summary_of(self.path, self.config, self.images, scores, self.clusters, self.receipt)
 
-    @cached_property
+    @read_once
     def stored_thumbs(self) -> Thumbs:
         """thumbs.zarr; StoreError unless it is whole."""
         self.existing("thumbs.zarr", "index")

@@ -17,10 +17,12 @@ from dupegrid.core.text import quantity
 
 _WORTH_A_LINE_S = 2.0
 _REDRAWN_EVERY_S = 0.5
+_COUNTED_TO = 10_000_000
 _COLUMNS = (
     TextColumn("{task.description:<9}"),
     BarColumn(),
     TaskProgressColumn(),
+    TextColumn("{task.fields[of]}"),
     TextColumn("{task.fields[rate]}"),
     TimeRemainingColumn(elapsed_when_finished=True),
     TextColumn("{task.fields[left]}"),
@@ -94,7 +96,9 @@ class Terminal:
                     self.say(f"{name}: {quantity(count)} {unit}, {rate}")
                 else:
                     left = (total - done - count) * (now - start) / count
-                    self.say(f"{name}: {100 * (done + count) // max(1, total)} %, {rate}, {left:,.0f} s left")
+                    of = _of(done + count, total, unit)
+                    percent = f"{100 * (done + count) // max(1, total)} %"
+                    self.say(f"{name}: {', '.join(filter(None, (percent, of, rate)))}, {left:,.0f} s left")
 
         yield advance
         elapsed = time.monotonic() - start
@@ -115,7 +119,7 @@ class Terminal:
 @contextmanager
 def _counted(progress: Progress, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
     """A stage as a task of a bar; yields what to call with more units."""
-    task = progress.add_task(name, total=total, completed=done, rate="", left="left")
+    task = progress.add_task(name, total=total, completed=done, of=_of(done, total, unit), rate="", left="left")
     start, count = time.monotonic(), 0
 
     def advance(units: int) -> None:
@@ -123,7 +127,7 @@ def _counted(progress: Progress, name: str, total: int | None, unit: str, done: 
         count += units
         rate = _rate(count, time.monotonic() - start, unit)
         left = "left" if total is None or done + count < total else ""
-        progress.update(task, advance=units, rate=rate, left=left)
+        progress.update(task, advance=units, of=_of(done + count, total, unit), rate=rate, left=left)
 
     yield advance
     left = "" if count else "done earlier" if done else ""
@@ -164,6 +168,13 @@ class _Unfailing:
                 act()
         except (OSError, ValueError):  # gone, full; or closed
             self._is_open = False
+
+
+def _of(done: int, total: int | None, unit: str) -> str:
+    """How many of how many; of pairs, which are soon billions, the percentage says enough."""
+    if total is None:
+        return f"{quantity(done)} {unit}"
+    return f"{done:,} of {total:,}" if total < _COUNTED_TO else ""
 
 
 def _rate(count: int, elapsed_s: float, unit: str) -> str:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import dupegrid
 from dupegrid.app.cli import app
+from dupegrid.app.flags import GROUPS
 from dupegrid.core.config import Config, load_config, settings_of
 from dupegrid.core.errors import ConfigError
 from dupegrid.core.settings import CompareSettings, Settings
@@ -23,8 +24,8 @@ VERBS = {verb for taken in settings_of("run").values() for verb in taken.by}
 
 def told(verb: str) -> dict[str, str]:
     """flag -> what --help says of it, on one line."""
-    text = CliRunner().invoke(app, [verb, "--help"]).output
-    flags = re.split(r"\n  --", text.partition("Options:\n")[2].join(["\n", ""]))[1:]
+    text = CliRunner().invoke(app, [verb, "--help"]).output.partition("Options:\n")[2]
+    flags = re.split(r"\n  --", re.sub(r"\n\n\w.*:\n", "\n", f"\n{text}"))[1:]
     return {flag.split()[0]: " ".join(flag.split()[1:]) for flag in flags}
 
 
@@ -84,6 +85,17 @@ def test_help_says_what_a_flag_does_and_its_default() -> None:
     assert run["matrix"].endswith("too.")
     assert compare["threshold"].endswith("[default: RUN's]")
     assert compare["scheduler"].endswith("[default: RUN's, unless that is an address]")
+
+
+def test_flags_are_in_groups_as_documents_write_them() -> None:
+    text = CliRunner().invoke(app, ["run", "--help"]).output
+    sections = dict(re.findall(r"\n\n(\w[^\n]*):\n(.*?)(?=\n\n|$)", text, re.DOTALL))
+    assert list(sections) == ["Arguments", "Options", *GROUPS]
+    for group, names in GROUPS.items():
+        assert all(f"  --{name.replace('_', '-')} " in sections[group].replace("\n", " ") for name in names), group
+    assert max(map(len, text.splitlines())) <= 80
+    for verb in ("run", "explain", "plan", "export"):
+        assert not re.search("[<{]", CliRunner().invoke(app, [verb, "--help"]).output), verb
 
 
 def test_a_cutoff_that_is_not_given_is_the_threshold(tmp_path: Path) -> None:

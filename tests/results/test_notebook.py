@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -154,3 +155,39 @@ def test_paths_may_be_a_list_or_a_column(tmp_path: Path) -> None:
         assert (
             len(dupegrid.index(given, out=tmp_path / f"run-{type(given).__name__}", thumb=16, quiet=True).images) == 2
         )
+
+
+def test_a_cell_that_is_interrupted_says_what_was_kept_and_how_to_go_on(
+    image_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(run: dupegrid.Run) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dupegrid.app.api.write_page", interrupted)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        dupegrid.run(image_tree, out=tmp_path / "run", thumb=16, quiet=True)
+    (line,) = stopped.value.__notes__
+    pairs = dupegrid.open_run(tmp_path / "run").receipt.pairs["total"]
+    assert line == (
+        f"stopped at compare, {pairs} of {pairs} pairs; what was finished is kept in {tmp_path}/run: "
+        "run the same again to go on"
+    )
+    monkeypatch.undo()
+    assert dupegrid.run(image_tree, out=tmp_path / "run", thumb=16, quiet=True).is_clustered
+
+
+def test_the_matrix_has_paths_as_coordinates_and_is_lazy(run: dupegrid.Run) -> None:
+    pytest.importorskip("xarray", reason="xarray is not installed")
+    matrix = run.mse_xarray()
+    assert type(matrix.data) is type(run.mse)
+    for row in run.matches.to_pylist():
+        assert float(matrix.sel(a=row["path_a"], b=row["path_b"])) == row["mse"]
+    assert matrix["id_b"].values.tolist() == run.images["id"].to_pylist()
+    unread = run.images["path"].to_pylist()[run.images["status"].to_pylist().index("unidentified")]
+    assert bool(matrix.sel(a=unread).isnull().all())
+
+
+def test_without_xarray_the_matrix_says_what_to_install(run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(UsageError, match=r"needs xarray: pip install 'dupegrid\[notebooks\]'"):
+        run.mse_xarray()

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Annotated, Final, NoReturn
 
 from dupegrid.app import verbs_act, verbs_ask, verbs_find, verbs_hand_on, verbs_look, verbs_plan, verbs_review
-from dupegrid.app.flags import BadCall, Exit, app, option
+from dupegrid.app.flags import BadCall, Exit, Flags, app, option
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.start import without_pandas
 from dupegrid.core.text import printable
@@ -42,7 +42,7 @@ def verbs(
 
 for _group, _verbs in VERBS.items():
     for _verb in _verbs:
-        app.command(rich_help_panel=_group)(_verb)
+        app.command(cls=Flags, rich_help_panel=_group)(_verb)
 
 
 def main() -> NoReturn:

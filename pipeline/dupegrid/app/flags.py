@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Callable
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import typer
 import typer.core
@@ -27,22 +27,71 @@ class Grouped(typer.core.TyperGroup):
                 formatter.write_dl([(verb.name, verb.get_short_help_str(formatter.width)) for verb in of_group])
 
 
+class Flags(typer.core.TyperCommand):
+    """A verb, whose --help lists its flags by group: those of every verb first, as Options."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, then the flags, a section a group."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], **{name: [] for name in GROUPS}}
+        for parameter in self.get_params(ctx):
+            name, said = parameter.get_help_record(ctx) or ("", "")
+            if parameter.param_type_name == "argument":
+                sections["Arguments"].append((name.partition(" <")[0], said))
+            else:
+                sections[getattr(parameter, "rich_help_panel", None) or "Options"].append((name, said))
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the verb, as documents write them: RUN, not {RUN}."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
 app = typer.Typer(cls=Grouped, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 argument, option, Exit, BadCall = typer.Argument, typer.Option, typer.Exit, typer.exceptions.TyperException
 
+GROUPS: Final = {
+    "What counts as a duplicate": (
+        *("threshold", "cutoff", "orientations", "normalize", "colour", "trim", "looks", "thumb", "metric"),
+    ),
+    "Which pairs are compared": ("against", "scope", "same_size", "max_aspect", "hash", "same_hash"),
+    "Which picture is kept": ("keep", "protect", "only"),
+    "Which files are read, and how": (
+        *("files_from", "extensions", "ignore_name", "ignore_path", "follow_symlinks", "max_pixels", "file_timeout"),
+        *("exact_decode", "decode_again"),
+    ),
+    "Where the work is done": ("scheduler", "workers", "memory", "retries", "array", "allow_cpu"),
+    "What else is written": ("matrix", "relations"),
+}
+_GROUP_OF: Final = {name: group for group, names in GROUPS.items() for name in names}
+WORK, WRITTEN = _GROUP_OF["scheduler"], _GROUP_OF["matrix"]
+_METAVARS: Final = {int: "N", float: "NUMBER", str: "TEXT"}
+
 Paths = Annotated[list[str] | None, argument(metavar="PATH", help=Config.model_fields["paths"].description)]
 RunDir = Annotated[str, argument(metavar="RUN", help="A run directory.")]
-Image = Annotated[str, argument(help="An id, a path, or the end of one.")]
+ImageA = Annotated[str, argument(metavar="A", help="An image: its id, its path, or the end of that.")]
+ImageB = Annotated[str, argument(metavar="B", help="Another.")]
 Out = Annotated[str, option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
 File = Annotated[str | None, option("--config", metavar="FILE.yaml", help="Settings from a file; flags win.")]
 Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
 Decisions = Annotated[
     str | None, option("--decisions", metavar="FILE", help="Take the decisions of another run, or of a file, first.")
 ]
-Plots = Annotated[str | None, option("--plots", metavar="DIR", help="Save a plot of each matching pair there.")]
+Plots = Annotated[
+    str | None,
+    option("--plots", metavar="DIR", help="Save a plot of each matching pair there.", rich_help_panel=WRITTEN),
+]
 PlotsMost = Annotated[
     int | None,
-    option("--plots-most", metavar="N", help="Plots at most, the most alike first.  [default: 1000]", min=0),
+    option(
+        "--plots-most",
+        metavar="N",
+        help="Plots at most, the most alike first.  [default: 1000]",
+        min=0,
+        rich_help_panel=WRITTEN,
+    ),
 ]
 Verb = Callable[..., None]
 
@@ -78,7 +127,8 @@ def _flag(name: str, taken: Taken, of_run: bool) -> Any:
         _kind(field.annotation) | None,
         option(
             *(["--" + name.replace("_", "-")] if field.annotation is bool else []),  # else there is a --no-... too
-            metavar=taken.metavar or "|".join(choices) or None,
+            metavar=taken.metavar or "|".join(choices) or _METAVARS.get(_kind(field.annotation)),
+            rich_help_panel=_GROUP_OF[name],
             help=f"{field.description}  [default: {default}]" if default else field.description,
         ),
     ]

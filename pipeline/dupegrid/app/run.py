@@ -21,7 +21,7 @@ from dupegrid.core.values import StrPath, located
 from dupegrid.images.levels import COSINES, row_checks
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.matches import read_matches
-from dupegrid.pairs.matrix import lazy, mse_matrix
+from dupegrid.pairs.matrix import labelled, lazy, mse_matrix
 from dupegrid.pairs.relations import read_relations, relations_if_told
 from dupegrid.pairs.views import looks_at
 from dupegrid.plans.decisions import in_force
@@ -226,6 +226,10 @@ class Run:
         """`mse` in blocks of an array module, 'numpy' or 'cupy'. UsageError for cupy where there is no GPU."""
         ok = pc.equal(self.images["status"], "ok").to_numpy()
         return mse_matrix(self.stored_thumbs, ok, CHOICES[self.config.orientations], module)
+
+    def mse_xarray(self) -> Any:
+        """`mse` as an xarray.DataArray, lazy too, with paths as coordinates: `.sel(a=PATH, b=PATH)`. Needs xarray."""
+        return labelled(self.mse, self.images)
 
     def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:
         """A contact sheet of one cluster or several, which a notebook draws."""

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import dupegrid as api
 from dupegrid.app.answer_files import check_free, write_new
 from dupegrid.app.flags import (
+    WORK,
+    WRITTEN,
     Decisions,
     File,
     Json,
@@ -34,10 +36,17 @@ from dupegrid.app.plotter import plotter
 from dupegrid.core.text import counted, shown
 
 ListNew = Annotated[
-    str | None, option(metavar="FILE", help="Write the paths that have no match under --against to a new file.")
+    str | None,
+    option(
+        metavar="FILE",
+        help="Write the paths that have no match under --against to a new file.",
+        rich_help_panel=WRITTEN,
+    ),
 ]
 
-Detach = Annotated[bool, option("--detach", help="Go on in the background; see 'status RUN --watch'.")]
+Detach = Annotated[
+    bool, option("--detach", help="Go on in the background; see 'status RUN --watch'.", rich_help_panel=WORK)
+]
 
 
 @partial(takes_settings, list_new=ListNew, plots=Plots, plots_most=PlotsMost, decisions=Decisions, detach=Detach)

@@ -17,7 +17,9 @@ _To = Annotated[str, option(metavar="FILE|URL", help="A file, whose ending says 
         "columns": Annotated[str | None, option(metavar="A,B,...", help="Which columns, joined ones too.")],
         "filter": Annotated[str | None, option(metavar="FILE", help="A COCO JSON or YOLO list of yours to filter.")],
         "under": Annotated[str | None, option(metavar="FOLDER", help="The folder that names in a list are seen from.")],
-        "prefix": Annotated[str | None, option(help="What names of tables begin with.  [default: dupegrid_]")],
+        "prefix": Annotated[
+            str | None, option(metavar="TEXT", help="What names of tables begin with.  [default: dupegrid_]")
+        ],
         "replace": Annotated[bool | None, option("--replace", help="Write over a file that is there.")],
     }
 )

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Annotated
 
 import dupegrid as api
-from dupegrid.app.flags import Image, Json, Plots, PlotsMost, RunDir, option, say
+from dupegrid.app.flags import ImageA, ImageB, Json, Plots, PlotsMost, RunDir, option, say
 from dupegrid.app.lines import explain_lines, status_lines
 from dupegrid.app.plotter import plotter
 from dupegrid.storage.ours import check_picture
@@ -32,7 +32,7 @@ def status(
     say(state.as_dict(), status_lines(state), as_json, indent=None if watch else 2)
 
 
-def explain(run_dir: RunDir, a: Image, b: Image, as_json: Json = False) -> None:
+def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> None:
     """Why two images of RUN match or do not.
 
     Every number that decides, and a picture of where they differ.

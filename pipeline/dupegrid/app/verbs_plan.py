@@ -4,7 +4,7 @@ import sys
 from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.flags import Decisions, Image, Json, RunDir, argument, given, option, say, with_flags
+from dupegrid.app.flags import Decisions, ImageA, ImageB, Json, RunDir, argument, given, option, say, with_flags
 from dupegrid.app.lines_ask import rows_of
 from dupegrid.app.lines_plan import decide_lines, pair_lines, plan_lines, sample_lines
 from dupegrid.core.errors import UsageError
@@ -24,7 +24,9 @@ _ACTIONS = "|".join(action for action in ACTIONS if action != "keep")
             str | None, option(metavar="SQL", help="Only files that this is true for: columns of PLAN.")
         ],
         "folders": Annotated[str | None, option(metavar="'B in A'", help="Only files of B whose keepers are in A.")],
-        "threshold": Annotated[float | None, option(help="Of RUN from now on, up to its cutoff.  [default: RUN's]")],
+        "threshold": Annotated[
+            float | None, option(metavar="NUMBER", help="Of RUN from now on, up to its cutoff.  [default: RUN's]")
+        ],
         "keep_metadata": Annotated[
             bool | None, option("--keep-metadata", help="Keep what has metadata that its keeper lacks.")
         ],
@@ -36,7 +38,7 @@ def plan(
     sample: Annotated[
         int | None, option(metavar="N", help="First show N pairs of a rule, to approve or deny.", min=1)
     ] = None,
-    rule: Annotated[str | None, option(help="Of which rule.  [default: what decides most]")] = None,
+    rule: Annotated[str | None, option(metavar="RULE", help="Of which rule.  [default: what decides most]")] = None,
     *,
     as_json: Json = False,
     **flags: Any,
@@ -62,8 +64,8 @@ def plan(
 
 def decide(
     run_dir: RunDir,
-    a: Image,
-    b: Image,
+    a: ImageA,
+    b: ImageB,
     decision: Annotated[str, argument(metavar="same|not-same|variant|undecided")],
     keep: Annotated[str | None, option(metavar="A|B", help="Which of two that are the same is kept.")] = None,
     as_json: Json = False,

@@ -9,6 +9,7 @@ from dupegrid.app.opening import absolute
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.progress import Advance, Reporter
+from dupegrid.core.text import quantity, shown
 from dupegrid.core.values import StrPath
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.lock import while_held
@@ -25,6 +26,7 @@ class Noting:
 
     def __init__(self, reporter: Reporter, run_dir: RunDir) -> None:
         self._reporter, self._run_dir = reporter, run_dir
+        self.place = ""
         in_bucket = isinstance(run_dir.path, BucketPath)
         self._every_s = _NOTED_IN_A_BUCKET_EVERY_S if in_bucket else _NOTED_EVERY_S
 
@@ -35,20 +37,26 @@ class Noting:
 
         def advance(units: int) -> None:
             nonlocal done, noted_s
-            shown(units)
+            show_units(units)
             done += units
+            self._come_to(name, total, unit, done)
             if time.monotonic() - noted_s >= self._every_s:
                 noted_s = time.monotonic()
                 self._note(name, total, unit, done)
 
-        with self._reporter.stage(name, total, unit, done) as shown:
+        with self._reporter.stage(name, total, unit, done) as show_units:
             self._note(name, total, unit, done)
+            self._come_to(name, total, unit, done)
             yield advance
             self._note(name, total, unit, done)
 
     def say(self, line: str) -> None:
         """Show one line."""
         self._reporter.say(line)
+
+    def _come_to(self, name: str, total: int | None, unit: str, done: int) -> None:
+        of = "" if total is None else f" of {quantity(total)}"
+        self.place = f" at {name}, {quantity(done)}{of} {unit}"
 
     def _note(self, name: str, total: int | None, unit: str, done: int) -> None:
         with suppress(OSError, DupegridError):  # what nobody may read stops nothing
@@ -59,9 +67,17 @@ class Noting:
 
 @contextmanager
 def noting(reporter: Reporter, run_dir: RunDir) -> Iterator[Noting]:
-    """A reporter that notes what it shows for as long as the context lasts, in which the lock is held."""
+    """A reporter that notes what it shows for as long as the context lasts, in which the lock is held.
+
+    A cell or a script that is interrupted is told what was kept and how to go on, below its traceback.
+    """
+    noted = Noting(reporter, run_dir)
     try:
-        yield Noting(reporter, run_dir)
+        yield noted
+    except KeyboardInterrupt as interrupt:
+        kept = f"what was finished is kept in {shown(run_dir.path)}"
+        interrupt.add_note(f"stopped{noted.place}; {kept}: run the same again to go on")
+        raise
     finally:
         with suppress(OSError, DupegridError):
             run_dir.progress.unlink(missing_ok=True)

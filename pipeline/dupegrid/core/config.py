@@ -88,7 +88,7 @@ class Config(BaseModel):
         le=65025,
         description="Keep pairs up to this MSE, so that the threshold can be moved later.",
     )
-    keep: Annotated[Rules, Taken(_CLUSTERING, "RULE,...", unset="default")] = Field(
+    keep: Annotated[Rules, Taken(_CLUSTERING, "RULE,...", unset="default, the original")] = Field(
         (), description="Which picture of a cluster is kept, the first rule that tells decides."
     )
     protect: Annotated[LocationsOrNone, Taken(_CLUSTERING, "PATH")] = Field(

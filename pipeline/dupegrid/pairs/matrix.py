@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from dupegrid.core.arrays import CHANNELS, CHOICES, Bools, Ints, named_module, on_host
 from dupegrid.core.config import Config
@@ -71,6 +72,20 @@ def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...], module:
             concatenate=True,
             meta=named_module(module).empty((0, 0)),
         )
+
+
+def labelled(mse: "da.Array", images: pa.Table) -> Any:
+    """The matrix as an xarray.DataArray, as lazy as it is: rows `a` and columns `b` by path, their ids beside them.
+
+    UsageError where xarray is not installed.
+    """
+    try:
+        from xarray import DataArray
+    except ImportError:
+        raise UsageError("a DataArray needs xarray: pip install 'dupegrid[notebooks]'") from None
+    paths, ids = images["path"].to_numpy(), images["id"].to_numpy()
+    by_path = {"a": paths, "b": paths, "id_a": ("a", ids), "id_b": ("b", ids)}
+    return DataArray(mse, by_path, ("a", "b"), name="mse", attrs={"long_name": "mean squared error"})
 
 
 def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> None:

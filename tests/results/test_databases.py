@@ -126,14 +126,33 @@ def test_text_that_databases_read_otherwise(url: str, engine: Any) -> None:
         "\U0001f44d",
         "\\x41",
         "end ",
-    ]
+        "end\\",
+        "'",
+        "\\'",
+        "''" * 1000,  # long enough that MariaDB is sent several statements
+    ] * 40
     table = pa.table({"id": range(len(texts) + 1), "error": [*texts, "a\0b"], "raw": [b"\0\xff'"] * (len(texts) + 1)})
-    write_sql(url, "dupegrid_", {"images": selected("images", None, SimpleNamespace(images=table))})
-    with engine.connect() as connection:
-        read = connection.exec_driver_sql("SELECT error, raw FROM dupegrid_images ORDER BY id").fetchall()
-    assert [row[0] for row in read[:-1]] == texts
-    assert read[-1][0] in ("a\0b", "a\ufffdb")  # PostgreSQL has no NUL in a text
-    assert {bytes(row[1]) for row in read} == {b"\0\xff'"}
+    images = {"images": selected("images", None, SimpleNamespace(images=table))}
+    for _ in modes_of(engine):
+        write_sql(url, "dupegrid_", images)
+        with engine.connect() as connection:
+            read = connection.exec_driver_sql("SELECT error, raw FROM dupegrid_images ORDER BY id").fetchall()
+        assert [row[0] for row in read[:-1]] == texts
+        assert read[-1][0] in ("a\0b", "a\ufffdb")  # PostgreSQL has no NUL in a text
+        assert {bytes(row[1]) for row in read} == {b"\0\xff'"}
+
+
+def modes_of(engine: Any) -> Iterator[str]:
+    """The database in each mode that says what a backslash is: its own, and those of others."""
+    yield "its own"
+    if engine.dialect.name == "postgresql":
+        return
+    with engine.begin() as connection:
+        own = connection.exec_driver_sql("SELECT @@GLOBAL.sql_mode").scalar()
+        for mode in ("", "NO_BACKSLASH_ESCAPES,ANSI_QUOTES"):
+            connection.exec_driver_sql("SET GLOBAL sql_mode = %s", (mode,))
+            yield mode
+        connection.exec_driver_sql("SET GLOBAL sql_mode = %s", (own,))
 
 
 def test_urls_that_lead_nowhere(run: dupegrid.Run, tmp_path: Path) -> None:

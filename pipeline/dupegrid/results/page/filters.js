@@ -28,12 +28,12 @@ function pathTest() {
     || (acrossSlash && (lowerFolders[pictures.folder[p]] + lowered[p]).includes(text)));
 }
 
-// Least-alike and path: the other orders are the page's own, or by size.
+// What clusters are put in order by, the least first; else the order is that of the page.
 const ORDERS = {
-  size: (a, b) => data.clusters.size[b] - data.clusters.size[a],
-  least: (a, b) => farthest(b) - farthest(a),
-  most: (a, b) => farthest(a) - farthest(b),
-  path: (a, b) => (pathOf(first[a]) < pathOf(first[b]) ? -1 : 1),
+  size: (c) => -data.clusters.size[c],
+  least: (c) => -farthest(c),
+  most: farthest,
+  path: (c) => pathOf(first[c]),
 };
 
 function farthest(c) {
@@ -63,7 +63,11 @@ function filter() {
     duplicates += ofDuplicates;
     bridges += ofBridges;
   }
-  if (ORDERS[chosen.sort]) found.sort(ORDERS[chosen.sort]);
+  if (ORDERS[chosen.sort]) {
+    const keys = new Array(count);
+    for (const c of found) keys[c] = ORDERS[chosen.sort](c); // once each: a path is put together for it
+    found.sort((a, b) => (keys[a] < keys[b] ? -1 : Number(keys[a] > keys[b])));
+  }
   shown = Uint32Array.from(found);
   return { freed, duplicates, bridges };
 }

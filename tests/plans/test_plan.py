@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -14,8 +16,9 @@ from PIL import Image
 import dupegrid
 from dupegrid.core.errors import RunDirError, StoreError, UsageError
 from dupegrid.plans import decisions
+from dupegrid.plans.plan import lost_metadata
 from dupegrid.plans.sample import sample
-from dupegrid.storage.schemas import KEPT, PLAN
+from dupegrid.storage.schemas import IMAGES, KEPT, PLAN
 from tests.conftest import picture, save, tree_state
 from tests.helpers.forks import command
 
@@ -140,6 +143,14 @@ def test_only_what_is_chosen_goes(finished: dupegrid.Run) -> None:
     assert [path for path, fate in found.items() if fate == "quarantine"] == ["b/0.png"]
     assert found["b/6.png"] == "where"
     assert found["b/2.png"] == "keeper_name"
+
+
+def test_coordinates_that_say_no_place_are_not_lost() -> None:
+    """They cannot be written beside the keeper either, and do not stand in for those of a place."""
+    place, no_place = {"has_gps": True, "latitude": 0.0, "longitude": 0.0}, {"has_gps": True}
+    images = pa.Table.from_pylist([no_place, {"has_gps": False}, place, no_place], IMAGES)
+    lost = lost_metadata(images, np.array([0, 2, 2, 0]), np.array([1, 1, 3, 3]))
+    assert lost.to_pylist() == [None, "gps", "gps", None]
 
 
 @pytest.mark.parametrize("folders", ["c in a", "{photos}/c in {photos}/a", ("c", "a")])

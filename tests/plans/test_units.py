@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from dupegrid.plans.units import BESIDE, is_named_after, with_lost_sidecars, with_units
+from dupegrid.plans.units import BESIDE, is_named_after, is_sidecar, with_lost_sidecars, with_units
 from dupegrid.storage.schemas import IMAGES, PLAN
 
 
@@ -197,3 +199,10 @@ def test_a_sidecar_of_the_other_half_goes_with_the_unit() -> None:
     assert is_named_after(b"x.dng.xmp", b"x.jpg")
     assert not is_named_after(b"x.dng.xmp", b"y.jpg")
     assert not is_named_after(b"x.png.xmp", b"x.jpg")
+
+
+@given(st.text(alphabet=".ax/m\u00e9", max_size=9).map(os.fsencode), st.sampled_from([b".xmp", b".XMP", b"xmp", b"."]))
+@example(b"a/", b".xmp")  # a hidden file, which has no ending
+@example(b"a.b/c", b"xmp")
+def test_a_sidecar_is_known_by_the_ending_of_its_name(path: bytes, end: bytes) -> None:
+    assert is_sidecar(path + end) == (os.path.splitext(path + end)[1].lower() in (b".xmp", b".json", b".aae", b".thm"))

@@ -49,7 +49,7 @@ def test_every_rule_is_told_and_has_its_words() -> None:
         ("lossless", {"format": "PNG"}, {}, "lossless", "PNG over JPEG"),
         ("camera", {"camera": "M"}, {"width": 200}, "camera", "M over none"),
         ("date", {"taken_at": LAST}, {"width": 200}, "date", "yes over no"),
-        ("gps", {"has_gps": True}, {"width": 200, "has_gps": False}, "gps", "yes over no"),
+        ("gps", {"latitude": -0.0}, {"width": 200, "has_gps": True}, "gps", "yes over no"),
         ("icc", {"has_icc": True}, {"width": 200}, "icc", "yes over no"),
         ("name", {"path": "/p/x.jpg"}, {"path": "/p/a (1).jpg", "width": 200}, "name", None),
         (
@@ -63,7 +63,7 @@ def test_every_rule_is_told_and_has_its_words() -> None:
         ("paths", {"root": 0}, {"root": 1, "width": 200}, "paths", None),
         ("folder:*/best", {"path": "/p/best/a/x"}, {"path": "/p/worst/x", "width": 200}, "folder", None),
         ("folder:be?t", {"path": "/p/best/x"}, {"path": "/p/xbest/x", "width": 200}, "folder", None),
-        ("pixels unless gps", {"has_gps": True}, {"width": 200}, "gps", "yes over no"),
+        ("pixels unless gps", {"latitude": 48.1}, {"width": 200}, "gps", "yes over no"),
         ("pixels unless gps", {"width": 200}, {"size_bytes": 9}, "pixels", "200 x 100 over 100 x 100"),
         ("gps,icc,bytes", {"size_bytes": 9}, {"width": 200}, "bytes", "9 bytes over 5 bytes"),
         ("default", {"width": 200}, {"size_bytes": 9}, "pixels", "200 x 100 over 100 x 100"),

@@ -18,7 +18,7 @@ from dupegrid.storage.schemas import PLAN
 
 _OF_IMAGE: Final = ("path", "path_raw", *IDENTITY, "file_hash")
 # What a file may have that its keeper lacks. An earlier mtime is said, and stops nothing: copies often have one.
-_METADATA: Final = {"date": "taken_at", "gps": "has_gps", "icc": "has_icc", "camera": "camera", "rating": "rating"}
+_METADATA: Final = {"date": "taken_at", "gps": "latitude", "icc": "has_icc", "camera": "camera", "rating": "rating"}
 
 
 @dataclass(frozen=True)

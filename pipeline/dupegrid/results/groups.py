@@ -16,7 +16,7 @@ from dupegrid.storage.schemas import RULES
 # What is read of images.parquet: the million rows of a large run take a third of a second then.
 COLUMNS: Final = (
     *("id", "path_raw", "size_bytes", "mtime_ns", "device", "inode", "link_kind", "file_hash", "status"),
-    *("width", "height", "format", "camera", "taken_at", "has_gps", "has_icc"),
+    *("width", "height", "format", "camera", "taken_at", "latitude", "has_icc"),
 )
 OF_CLUSTERS: Final = ("cluster", "image", "role", "keeper", "mse_to_keeper", "reason", "rule", "compared")
 MOST: Final = 400  # pictures of a group that are sent at once, those that nobody has decided first
@@ -171,7 +171,7 @@ def members(groups: Groups, group: int, undecided: Bools) -> tuple[list[dict[str
 
 def _member(row: dict[str, Any], image: dict[str, Any], copies: int, relation: int) -> dict[str, Any]:
     head, _, tail = image["path_raw"].rpartition(b"/")
-    metadata = {"date": image["taken_at"] is not None, "gps": image["has_gps"], "icc": image["has_icc"]}
+    metadata = {"date": image["taken_at"] is not None, "gps": image["latitude"] is not None, "icc": image["has_icc"]}
     return {
         "id": row["image"],
         "name": shown_path(tail),

@@ -16,7 +16,7 @@ _CAMERA_FORMATS: Final = ("JPEG", "MPO", "HEIF", "TIFF")
 _LOSSLESS: Final = ("TIFF", "PNG", "BMP", "PPM", "TGA", "SGI", "QOI", "PCX", "DIB", "IM")
 COLUMNS: Final = (
     *("path", "path_raw", "root", "group", "link_kind", "width", "height", "size_bytes", "format", "has_icc", "camera"),
-    *("taken_at", "has_gps", "mtime_ns"),
+    *("taken_at", "latitude", "mtime_ns"),
 )
 _COPY: Final = "copy|kopie|copie|copia|cópia|kopia|kopi|kopya|kopio|копия|копія|コピー|副本|复制|複本|복사본"
 _EDIT: Final = "edited|edit|bearbeitet|modifié|modificado|modificato|bewerkt"
@@ -72,7 +72,7 @@ VALUES: Final[dict[str, Callable[[pa.Table], Ints]]] = {
     "lossless": lambda rows: 1 - _true(pc.is_in(rows["format"], pa.array(_LOSSLESS))),
     "icc": lambda rows: 1 - _true(rows["has_icc"]),
     "date": lambda rows: 1 - _true(pc.is_valid(rows["taken_at"])),
-    "gps": lambda rows: 1 - _true(rows["has_gps"]),
+    "gps": lambda rows: 1 - _true(pc.is_valid(rows["latitude"])),  # has_gps may be of coordinates that say no place
     "name": lambda rows: _true(pc.match_substring_regex(rows["path"], _MADE_FROM_ANOTHER)),
     "taken": lambda rows: _earliest(rows["taken_at"]),
     "older": lambda rows: _earliest(rows["mtime_ns"]),  # 0: the file system does not say
@@ -102,7 +102,7 @@ SHOWN: Final[dict[str, Callable[[pa.Table], pa.ChunkedArray]]] = {
     "lossless": lambda rows: rows["format"].fill_null("none"),
     "icc": lambda rows: _yes_or_no(rows["has_icc"]),
     "date": lambda rows: _yes_or_no(pc.is_valid(rows["taken_at"])),
-    "gps": lambda rows: _yes_or_no(rows["has_gps"]),
+    "gps": lambda rows: _yes_or_no(pc.is_valid(rows["latitude"])),
     "taken": lambda rows: _moment(rows, "taken_at", pa.timestamp("s")),
     "older": lambda rows: _moment(rows, "mtime_ns", pa.timestamp("ns")),
     "newer": lambda rows: _moment(rows, "mtime_ns", pa.timestamp("ns")),

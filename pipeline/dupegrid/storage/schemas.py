@@ -51,7 +51,7 @@ IMAGES = pa.schema(
         ("has_icc", pa.bool_()),  # an ICC colour profile
         ("camera", pa.string()),  # its make and model, by the EXIF of the file; null where that names none
         ("taken_at", pa.timestamp("s")),  # by the clock of the camera, which knows no zone; null where EXIF has none
-        ("has_gps", pa.bool_()),  # coordinates in the EXIF
+        ("has_gps", pa.bool_()),  # coordinates in the EXIF, which say a place where `latitude` is not null
         ("rating", pa.int32()),  # by its XMP or EXIF: 1 to 5, or -1 for what was rejected; null where nobody rated
         ("latitude", pa.float64()),  # by the EXIF, degrees, south and west below 0; null where it does not say
         ("longitude", pa.float64()),

@@ -162,8 +162,26 @@ def test_keys_decide_in_a_cell_and_names_are_text(cell: Any, run: dupegrid.Run) 
     for _ in range(12):
         cell.keyboard.press(" ")
     until(cell, lambda: cell.inner_text(".head").startswith("All groups"))
+    cell.wait_for_timeout(100)
+    assert "MSE" not in cell.inner_text(".dupegrid-review")  # of a pair that is shown no more
     cell.keyboard.press("a")  # there is nothing to decide any more
     cell.keyboard.press("z")
     until(cell, lambda: cell.is_visible(".pair"))
     assert len(decided(run)) == 1
     cell.evaluate("left()")
+
+
+def test_in_a_narrow_cell_the_facts_lie_below_the_pictures(cell: Any) -> None:
+    boxes = """() => [...document.querySelectorAll(".pair img, .pair table")].map((part) => {
+      const { x, y, width, height } = part.getBoundingClientRect();
+      return [x, y, width, height];
+    })"""
+    cell.add_style_tag(path=Path(str(dupegrid.__file__)).parent / "app/review_page/widget.css")
+    for width, is_narrow in ((380, True), (1200, False)):
+        cell.set_viewport_size({"width": width, "height": 900})
+        cell.wait_for_timeout(100)
+        left, right, facts = cell.evaluate(boxes)
+        assert left[1] == right[1], "the two are side by side"
+        assert (facts[1] >= left[1] + left[3]) is is_narrow
+        assert facts[2] >= 300
+        assert facts[0] + facts[2] <= width

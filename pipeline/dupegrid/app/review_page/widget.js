@@ -74,6 +74,7 @@ function say(text) {
   trouble.hidden = !text;
 }
 function showEnd() {
+  Object.assign(shown, { left: null, right: null }); // so that what was asked of them is not said here
   pairing.hidden = strip.hidden = true;
   ending.hidden = false;
   heading.textContent = total ? "All groups have been shown" : "There is nothing to decide";

@@ -100,8 +100,8 @@ def undo(
 ) -> Undone:
     """Put back what `apply` moved, threw into the trash or made a link of, with times and modes; all, or what is named.
 
-    `path` is a file as it was called, or a folder; `last` are the acts of the last apply of which some stand; `action`
-    is the id of an apply or of one act. Nothing that has come since is replaced.
+    `path` is a file, by its path before, or a folder; `last` is the last apply that is not undone in full; `action` is
+    the id of an apply or of one act. Nothing that has come since is replaced.
     """
     if sum((path is not None, last, action is not None)) > 1:
         raise UsageError("undo takes one of PATH, --last and --action: leave the others out")

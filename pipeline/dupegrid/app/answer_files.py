@@ -77,7 +77,7 @@ def write_leakage(run: "Run", folder: StrPath, found: "Leakage") -> Path:
 
 
 def as_csv(table: pa.Table) -> bytes:
-    """A table as CSV in UTF-8, without its columns of bytes, and with no text that a spreadsheet reckons with."""
+    """A table as CSV in UTF-8, without its columns of bytes, and with no text that is a formula to a spreadsheet."""
     out = io.BytesIO()
     text = table.drop_columns([field.name for field in table.schema if pa.types.is_binary(field.type)])
     pacsv.write_csv(formula_safe(text), out)

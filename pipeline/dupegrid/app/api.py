@@ -165,7 +165,7 @@ def cluster(
 ) -> Run:
     """Put the matches of a compared run into clusters: clusters.parquet. The threshold may be up to the cutoff.
 
-    The others are the settings that decide which image of a cluster is kept and which may be duplicates. What is not
+    `keep`, `protect` and `only` decide which image of a cluster is kept and which may be duplicates. What is not
     given stays as the run has it. `decisions` are those that people made elsewhere: another run directory, a file or a
     table. The report goes along, where there was one.
     """
@@ -206,7 +206,8 @@ def estimate(
 ) -> Estimate:
     """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing.
 
-    With `images` it is of so many like those there, or without a folder like usual photos; `gpus` would compare.
+    `images` asks for that many files, like those there, or where no folder is given like usual photos; `gpus` is how
+    many GPUs would compare.
     """
     return reckon(load_config(config, None, **with_paths(settings, folders)), images, gpus)
 

@@ -29,8 +29,8 @@ def decide(
 ) -> dict[str, Any]:
     """Say of two pictures that they are the 'same', 'not-same', a 'variant' (both are kept), or 'undecided' again.
 
-    They are named by ids, or paths as they are in images.parquet, or the ends of such; `keeper` is the one of two that
-    are the same that is kept, whatever the rules say. The decision is of what the files hold: it outlives their names,
+    Name each by its id, its path in images.parquet or the end of that path. `keeper` is the one to keep of two that are
+    the same, whatever the rules say. The decision is of what the files hold: it outlives their names,
     and later runs. It is on disk when this returns; clusters, plans and reports that are made from now on go by it.
     Returns what was decided. Raises UsageError where a picture is not known, or was not read.
     """

@@ -22,7 +22,7 @@ class Done(NamedTuple):
 
 
 def restoring(done: Done) -> Row:
-    """What puts in force again what was before a decision."""
+    """The row to append so that the decision before this one holds again, or none where there was none."""
     row = done.before or {**done.row, "decision": "undecided", "keeper": None}
     return {key: value for key, value in row.items() if key != "decided_at"}
 

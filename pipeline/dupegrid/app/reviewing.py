@@ -285,7 +285,7 @@ class Reviewing:
         return str(found)
 
     def _note(self, decisions: Iterable[tuple[int, Row]]) -> list[Done]:
-        """Have decisions of groups in force."""
+        """Take decisions into account, each with the number of its group; what each of them replaced."""
         done = []
         for group, row in decisions:
             pair = (row["hash_a"], row["hash_b"])

@@ -25,10 +25,10 @@ def apply(
         str | None, option(metavar="DIR", help="Move files there, by default into .dupegrid-quarantine in their PATH.")
     ] = None,
     delete_for_good: Annotated[
-        bool, option("--delete-for-good", help="Where the plan deletes: no undo brings that back.")
+        bool, option("--delete-for-good", help="Allow a plan that deletes: undo cannot bring files back.")
     ] = False,
     write_xmp: Annotated[
-        bool, option("--write-xmp", help="First write date, place and rating that a keeper lacks to a sidecar of it.")
+        bool, option("--write-xmp", help="First write date, place and rating that a keeper lacks into its sidecar.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -52,15 +52,19 @@ def apply(
 
 def undo(
     run_dir: RunDir,
-    path: Annotated[str | None, argument(metavar="PATH", help="Only this file, as it was called, or folder.")] = None,
+    path: Annotated[
+        str | None, argument(metavar="PATH", help="Only this file, by its path before, or this folder.")
+    ] = None,
     yes: Yes = False,
     last: Annotated[bool, option("--last", help="Only the last apply.")] = False,
-    action: Annotated[str | None, option(metavar="ID", help="Only this apply, or act, of the journal.")] = None,
+    action: Annotated[
+        str | None, option(metavar="ID", help="Only the apply or the act with this id; see 'journal'.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put back what apply did to files; nothing is replaced.
 
-    With times and modes, also after a crash. All of it, where nothing is named.
+    With times and modes, also after a crash. Everything, where nothing is named.
     """
     if not yes:
         done = sum(act["state"] == "done" for act in api.journal(run_dir))

@@ -48,7 +48,7 @@ def top(run_dir: RunDir, as_json: Json = False) -> None:
 
 MaxLeakage = Annotated[
     float | None,
-    option(metavar="PERCENT", help="Exit with 3 where more of a split of evaluation leaks.", min=0, max=100),
+    option(metavar="PERCENT", help="Exit with code 3 if more of an evaluation split leaks.", min=0, max=100),
 ]
 Tables = Annotated[str | None, option(metavar="FOLDER", help="Write all tables there, as parquet and CSV.")]
 
@@ -59,14 +59,16 @@ def leakage(
     split: Annotated[
         str,
         option(
-            metavar="folders|FILE|FILE:COLUMN|COLUMN", help="By folder, by a table (path, split), or by images.parquet."
+            metavar="folders|FILE|FILE:COLUMN|COLUMN",
+            help="Splits by folder, by a table (path, split), or by images.parquet.",
         ),
     ] = "folders",
     label: Annotated[
-        str | None, option(metavar="folders|FILE|COLUMN", help="Labels likewise; COLUMN is one of --split's table.")
+        str | None,
+        option(metavar="folders|FILE|COLUMN", help="Labels, likewise; COLUMN may be one of --split's table."),
     ] = None,
     keep: Annotated[
-        str, option(metavar="train|test|neither", help="Which of two near duplicates in two splits is kept.")
+        str, option(metavar="train|test|neither", help="Where a near duplicate stays that is in two splits.")
     ] = "train",
     *,
     as_json: Json = False,
@@ -74,7 +76,7 @@ def leakage(
 ) -> None:
     """Whether splits (train, test) of RUN share pictures.
 
-    A picture of a split of evaluation leaks if a near duplicate of it is in the split of training.
+    A picture of an evaluation split leaks if a near duplicate of it is in the training split.
     """
     run = api.open_run(run_dir)
     found = api.leakage(run, split, label, keep)

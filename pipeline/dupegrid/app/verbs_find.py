@@ -108,8 +108,8 @@ def cluster(run_dir: RunDir, decisions: Decisions = None, *, as_json: Json = Fal
 def estimate(
     paths: Paths = None,
     config: File = None,
-    images: Annotated[int | None, option(metavar="N", help="Of so many files, like those under the PATHs.")] = None,
-    gpus: Annotated[int, option(metavar="N", help="Compare on so many GPUs.")] = 0,
+    images: Annotated[int | None, option(metavar="N", help="Estimate for N files like those under the PATHs.")] = None,
+    gpus: Annotated[int, option(metavar="N", help="Estimate for comparing on N GPUs.")] = 0,
     *,
     as_json: Json = False,
     **flags: Any,

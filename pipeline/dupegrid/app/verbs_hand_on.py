@@ -13,12 +13,16 @@ _To = Annotated[str, option(metavar="FILE|URL", help="A file, whose ending says 
 @with_flags(
     {
         "format": Annotated[str | None, option(metavar="FORMAT", help=f"One of {_FORMATS}.")],
-        "table": Annotated[str | None, option(metavar="matches|clusters|images", help="Of which table.")],
-        "columns": Annotated[str | None, option(metavar="A,B,...", help="Which columns, joined ones too.")],
-        "filter": Annotated[str | None, option(metavar="FILE", help="A COCO JSON or YOLO list of yours to filter.")],
-        "under": Annotated[str | None, option(metavar="FOLDER", help="The folder that names in a list are seen from.")],
+        "table": Annotated[str | None, option(metavar="matches|clusters|images", help="The table to write.")],
+        "columns": Annotated[str | None, option(metavar="A,B,...", help="The columns to write, joined ones too.")],
+        "filter": Annotated[
+            str | None, option(metavar="FILE", help="Your COCO JSON or YOLO list, to write without duplicates.")
+        ],
+        "under": Annotated[
+            str | None, option(metavar="FOLDER", help="The folder that file names in a list start from.")
+        ],
         "prefix": Annotated[
-            str | None, option(metavar="TEXT", help="What names of tables begin with.  [default: dupegrid_]")
+            str | None, option(metavar="TEXT", help="What the names of the tables begin with.  [default: dupegrid_]")
         ],
         "replace": Annotated[bool | None, option("--replace", help="Write over a file that is there.")],
     }

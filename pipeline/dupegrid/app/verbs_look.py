@@ -13,12 +13,12 @@ from dupegrid.storage.tables import write_bytes
 
 def status(
     run_dir: RunDir,
-    watch: Annotated[bool, option("--watch", help="Show the run that is at it, until it ends.")] = False,
+    watch: Annotated[bool, option("--watch", help="Show the progress of the run at work, until it ends.")] = False,
     as_json: Json = False,
 ) -> None:
     """How far RUN is, and which of its files could not be read.
 
-    With --watch and --json a line for each step of the run that is at it, and the last one as without --watch.
+    With --watch and --json: a line for each step of the run at work, then the status as without --watch.
     """
     if watch:
         # Here, as it loads all that a run needs.

@@ -21,14 +21,15 @@ _ACTIONS = "|".join(action for action in ACTIONS if action != "keep")
     {
         "action": Annotated[str | None, option(metavar=_ACTIONS, help="What is to be done.  [default: quarantine]")],
         "where": Annotated[
-            str | None, option(metavar="SQL", help="Only files that this is true for: columns of PLAN.")
+            str | None, option(metavar="SQL", help="Only files for which this holds; it names columns of plan.parquet.")
         ],
         "folders": Annotated[str | None, option(metavar="'B in A'", help="Only files of B whose keepers are in A.")],
         "threshold": Annotated[
-            float | None, option(metavar="NUMBER", help="Of RUN from now on, up to its cutoff.  [default: RUN's]")
+            float | None,
+            option(metavar="NUMBER", help="Give RUN this threshold from now on, up to its cutoff.  [default: RUN's]"),
         ],
         "keep_metadata": Annotated[
-            bool | None, option("--keep-metadata", help="Keep what has metadata that its keeper lacks.")
+            bool | None, option("--keep-metadata", help="Keep files with metadata that their keepers lack.")
         ],
         "decisions": Decisions,
     }
@@ -36,9 +37,11 @@ _ACTIONS = "|".join(action for action in ACTIONS if action != "keep")
 def plan(
     run_dir: RunDir,
     sample: Annotated[
-        int | None, option(metavar="N", help="First show N pairs of a rule, to approve or deny.", min=1)
+        int | None, option(metavar="N", help="Show N pairs that a rule decided first, to approve or deny.", min=1)
     ] = None,
-    rule: Annotated[str | None, option(metavar="RULE", help="Of which rule.  [default: what decides most]")] = None,
+    rule: Annotated[
+        str | None, option(metavar="RULE", help="The rule to sample.  [default: the one that decides most]")
+    ] = None,
     *,
     as_json: Json = False,
     **flags: Any,
@@ -67,7 +70,7 @@ def decide(
     a: ImageA,
     b: ImageB,
     decision: Annotated[str, argument(metavar="same|not-same|variant|undecided")],
-    keep: Annotated[str | None, option(metavar="A|B", help="Which of two that are the same is kept.")] = None,
+    keep: Annotated[str | None, option(metavar="A|B", help="With 'same': which of the two is kept.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say of two pictures of RUN whether they are the same.

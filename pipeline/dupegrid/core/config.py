@@ -78,7 +78,7 @@ class Config(BaseModel):
         (), description="Folders of images, files, zip and tar archives, s3://, gs://, az:// and http(s):// addresses."
     )
     against: Annotated[Locations, Taken(_MAKING, "PATH")] = Field(
-        (), description="Compare with these PATHs only, no pair inside either side."
+        (), description="Say which pictures of PATH are under these PATHs too; no pair inside either side."
     )
     threshold: Annotated[float, Taken((*_COMPARING, "cluster"))] = Field(
         50.0, ge=0, le=65025, description="Pairs with an MSE at or under it are duplicates."
@@ -89,7 +89,7 @@ class Config(BaseModel):
         description="Keep pairs up to this MSE, so that the threshold can be moved later.",
     )
     keep: Annotated[Rules, Taken(_CLUSTERING, "RULE,...", unset="default, the original")] = Field(
-        (), description="Which picture of a cluster is kept, the first rule that tells decides."
+        (), description="Rules for the picture of a cluster to keep; the first that tells two apart decides."
     )
     protect: Annotated[LocationsOrNone, Taken(_CLUSTERING, "PATH")] = Field(
         (), description="Nothing under this PATH is ever a duplicate."
@@ -99,27 +99,31 @@ class Config(BaseModel):
     )
     thumb: Annotated[int, Taken(_TRYING)] = Field(64, ge=4, le=256, description="Side of the thumbnails, pixels.")
     normalize: Annotated[Normalize, Taken(_TRYING)] = Field(
-        "none", description="Compare without what edits change: the brightness (mean), or that and the contrast."
+        "none", description="Ignore what edits change: the brightness (mean), or brightness and contrast."
     )
     colour: Annotated[Colour, Taken(_TRYING)] = Field("rgb", description="Compare in colour, or in grey.")
     trim: Annotated[bool, Taken(_TRYING)] = Field(False, description="Cut plain borders off before comparing.")
     looks: Annotated[Looks, Taken(_TRYING, "full,centre95,...", unset="full")] = Field(
-        ("full",), description="Compare the middle of each picture too, so many percent of each side: finds crops."
+        ("full",), description="Compare the middle of each picture too, 95 or 90 % of each side: finds crops."
     )
     orientations: Annotated[Orientations, Taken((*_TRYING, "compare"))] = Field(
-        "rotations", description="Turns (and mirrors) that count as the same."
+        "rotations", description="Whether turned copies count as the same, or mirrored ones too."
     )
     scope: Annotated[Scope, Taken(_MAKING)] = Field(
-        "all", description="Pairs of all images, across PATHs only or within one PATH only."
+        "all", description="Compare all pairs, only those across two PATHs, or only those within one."
     )
     metric: Annotated[
         str, Taken(_COMPARING, "mse|mae|MODULE:FUNCTION", of_run="RUN's; code of yours has to be given again")
-    ] = Field("mse", pattern=r"^\w+$|^[\w.]+:\w+$", description="The measure; all but mse compare every pair in full.")
+    ] = Field(
+        "mse",
+        pattern=r"^\w+$|^[\w.]+:\w+$",
+        description="How far apart two pictures are; only mse can skip pairs that are far off.",
+    )
     same_size: Annotated[bool, Taken(_MAKING)] = Field(
-        False, description="Compare pictures of the same width and height only."
+        False, description="Compare only pictures of the same width and height."
     )
     max_aspect: Annotated[float | None, Taken(_MAKING, "F")] = Field(
-        None, ge=1, description="Compare pictures whose aspects differ by this factor at most."
+        None, ge=1, description="Compare only pictures whose shapes (width to height) differ by this factor at most."
     )
     hash: Annotated[
         str | None, Taken(_COMPARING, "shift:N|MODULE:FUNCTION", of_run="RUN's; code of yours has to be given again")
@@ -129,7 +133,7 @@ class Config(BaseModel):
         description="Keep a hash of each thumbnail too, in hashes.parquet.",
     )
     same_hash: Annotated[SameHash, Taken(_MAKING)] = Field(
-        "any", description="Compare all pairs, those with the same hash only, or skip these."
+        "any", description="Compare all pairs, only those with the same hash, or only the others."
     )
     files_from: Annotated[FilePath | None, Taken(_TRYING, "FILE")] = Field(
         None, description="Take the files named in this file too, one a line or ended by NUL."
@@ -139,16 +143,16 @@ class Config(BaseModel):
         False, description="Decode all of each picture, without shortcuts: slower."
     )
     decode_again: Annotated[bool, Taken(_MAKING)] = Field(
-        False, description="Decode again what other versions of the decoders decoded."
+        False, description="Decode again the pictures that other versions of the decoders read."
     )
     max_pixels: Annotated[int, Taken(_MAKING)] = Field(
-        250_000_000, ge=1, le=4_000_000_000, description="Larger pictures are not decoded."
+        250_000_000, ge=1, le=4_000_000_000, description="Pictures of more pixels than this are not decoded."
     )
     file_timeout: Annotated[float, Taken(_MAKING, "SECONDS")] = Field(
         60.0,
         gt=0,
         le=86_400,
-        description="Seconds a decoder may take for one file; while all is stopped none pass.",
+        description="Seconds a decoder may take for one file; while the run is stopped none pass.",
     )
     extensions: Annotated[Extensions | None, Taken(_TRYING, ".jpg,.png", unset="at every file")] = Field(
         None, description="Look at files with these endings only."
@@ -167,19 +171,19 @@ class Config(BaseModel):
         ),
     ] = Field(None, description="Where the work is done; also tls://HOST:PORT or a scheduler file.")
     allow_cpu: Annotated[bool, Taken(_COMPARING)] = Field(
-        False, description="For --scheduler gpu: where no GPU is, do the same on the cores."
+        False, description="With --scheduler gpu: where there is no GPU, do the same on the cores."
     )
     array: Annotated[Literal["numpy", "cupy"], Taken(_COMPARING)] = Field(
-        "numpy", description="cupy: the workers of your cluster have GPUs, and compare on them."
+        "numpy", description="cupy: the workers of your cluster compare on their GPUs."
     )
     workers: Annotated[int | None, Taken((*_TRYING, "compare"), unset="one a core")] = Field(
         None, ge=1, description="Threads or processes."
     )
     memory: Annotated[SizeBytes | None, Taken(_COMPARING, "4GB", unset="half of what it has")] = Field(
-        None, ge=1_000_000, description="Memory for comparing, of each process."
+        None, ge=1_000_000, description="Memory that each process may take for comparing."
     )
     retries: Annotated[int, Taken(_COMPARING)] = Field(
-        2, ge=0, le=100, description="More tries of what fails, before it is set aside and the rest finished."
+        2, ge=0, le=100, description="How often failed work is tried again before it is set aside."
     )
     matrix: Annotated[bool, Taken(("run", "compare"))] = Field(
         False, description="Store the whole all-to-all MSE matrix in mse.zarr too."

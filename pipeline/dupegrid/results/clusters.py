@@ -160,7 +160,7 @@ def _reasons(
 def _decided_reasons(
     reason: npt.NDArray[np.str_], pairs: tuple[Ints, Ints], known: Bools, decided: Decided
 ) -> npt.NDArray[np.str_]:
-    """The reasons after what people decided of the pairs (image, keeper), of which `known` says whose MSE is known."""
+    """The reasons, changed by what people decided of the pairs (image, keeper); `known` says whose MSE is known."""
     other = (pairs[0] != pairs[1]) & ~decided.are_equal(*pairs)
     apart = decided.are_apart(*pairs) | (decided.have_one_apart(*pairs) & ~decided.are_same(*pairs))
     looked_at = np.isin(reason, _LOOKED_AT) & known & decided.are_same(*pairs)

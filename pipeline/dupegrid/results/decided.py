@@ -58,7 +58,7 @@ class Decided:
         return np.isin(self._keys(x, y), self.same)
 
     def have_one_apart(self, x: Ints, keeper: Ints) -> Bools:
-        """Which images x, (k,), have the same keeper as one that was decided not to be the same.
+        """Whether each image x shares its keeper with an image that was decided not to be the same as x: bool (k,).
 
         At most one of such two is the same as their keeper, and nobody said which.
         """
@@ -83,7 +83,7 @@ class Decided:
 
 
 def _depths(winner: Ints, loser: Ints, n: int) -> Ints:
-    """How many were kept over each of `n`, in the longest row of such: int64 (n,)."""
+    """For each of `n` images the length of the longest chain of images kept one over the other above it: int64 (n,)."""
     depth = np.zeros(n, np.int64)
     for _ in range(_DEEPEST):
         before = depth.copy()

@@ -133,5 +133,5 @@ def _quoted(path: bytes) -> bytes:
 
 
 def said(counts: Mapping[str, int]) -> Counts:
-    """The counts without what was left out of nothing."""
+    """The counts; of those that say what was left out, only the ones that are not 0."""
     return {name: count for name, count in counts.items() if count or not name.startswith("left_out")}

@@ -51,7 +51,7 @@ def folders(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
 
 
 def _reaches(pairs: Near, tree: Tree, lie: tuple[Ints, Ints]) -> tuple[_Places, _Places]:
-    """Where the sets that are near something lie, and where what they are near lies; images (set, folder) lie where."""
+    """The folders of each set that has near duplicates, and the folders of these; `lie` has set and folder by image."""
     n, f = len(pairs.ok), len(tree.names)
     here, there, _ = pairs.both_ways()
     inner = np.flatnonzero(np.isfinite(pairs.inner))

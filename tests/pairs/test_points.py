@@ -48,12 +48,52 @@ def test_rows_of_points_near_each_other_have_a_product_below_zero_with_room_for_
     assert (products[:, count:] > 0).all()
 
 
+@pytest.mark.parametrize("norm", [100, 2_000, 31_000])
+@pytest.mark.parametrize(("bits", "block"), [(24, 8), (25, 16), (23, 4)])
+def test_what_tensor_cores_cut_off_loses_no_pair(bits: int, block: int, norm: int) -> None:
+    """Those of Ampere, of Hopper and later, and of Volta, the coarsest of all, as MMA-Sim has them (arXiv:2511.10909).
+
+    Points are float16 as they are, and all pairs as far apart as is near, so that no other room is left.
+    """
+    random, step, count = np.random.default_rng(bits), max(1, norm // 1_000), 3_000
+    some = random.normal(0, 1, (count, 24)) * 2.0 ** -random.integers(0, 9, (count, 24))
+    some = np.round(some / np.linalg.norm(some, axis=1, keepdims=True) * norm / step) * step
+    difference = random.integers(-3, 4, 24) * step
+    others = some + random.permuted(np.tile(difference, (count, 1)), axis=1)
+    within = float(np.linalg.norm(difference)) * (1 + 1e-12)
+    both = np.concatenate([some, others]).astype(np.int16)
+    (left, _), (_, right) = points.operands(both, np.array([0, count, 2 * count]), count, within)
+    order = random.permutation(points.WIDTH)
+    left, right = (side[:, order].astype(np.float64) for side in (left, right))
+    sums = by_tensor_cores(left, right, bits, block)
+    assert (sums < 0).all()
+    rounding = points.WIDTH / block * ((block + 1) * 2.0**-bits + 2.0**-23)
+    assert (abs(sums - (left * right).sum(axis=1)) <= rounding * abs(left * right).sum(axis=1)).all()
+    assert rounding < 32 * 2.0**-22  # half of what is granted
+
+
+def by_tensor_cores(left: Any, right: Any, bits: int, block: int) -> Any:
+    """Inner products of paired rows: exact, but so many at once, and the sum so far, are cut off below the largest."""
+    sums = np.zeros(len(left))
+    for start in range(0, points.WIDTH, block):
+        products = (left * right)[:, start : start + block]
+        terms = np.concatenate([products, sums[:, None]], axis=1)
+        sums = cut_off(terms, abs(terms).max(axis=1)[:, None], bits).sum(axis=1)
+        sums = cut_off(sums, sums, 23)
+    return sums
+
+
+def cut_off(values: Any, largest: Any, bits: int) -> Any:
+    unit = np.exp2(np.frexp(largest)[1] - 1.0 - bits)
+    return np.trunc(values / unit) * unit
+
+
 @pytest.fixture(scope="module")
 def on_cores(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     if shutil.which("g++") is None:
         pytest.skip("no g++")
     library = tmp_path_factory.mktemp("warp") / "warp.so"
-    source, options = ROOT / "tests/helpers/warp.cpp", ["-std=c++20", "-O1", "-shared", "-fPIC", "-pthread"]
+    source, options = ROOT / "tests/helpers/warp.cpp", ["-std=c++17", "-O1", "-shared", "-fPIC"]
     subprocess.run(["g++", *options, f'-DKERNEL="{KERNEL}"', "-o", library, source], check=True)
     return ctypes.CDLL(str(library)).on_cores
 

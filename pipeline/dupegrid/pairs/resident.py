@@ -5,13 +5,14 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
 from dupegrid.core.arrays import CHANNELS, Array, Ints, free_bytes, on_host, turned
 from dupegrid.images.levels import prefixes
-from dupegrid.pairs.bounds import radius
+from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.canonical import turned_cosines
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
@@ -21,7 +22,7 @@ from dupegrid.pairs.strip import Strip, read_strip, starts_in
 from dupegrid.storage.arrays import Thumbs
 
 _PAIRS_AT_ONCE: Final = 1 << 13  # whose SSE is reckoned: 0.6 GB of a device
-_READ_AT_ONCE: Final = 1 << 12  # thumbnails
+_READ_AT_ONCE: Final = 1 << 9  # thumbnails, by a thread, or somewhat more: whole chunks
 _MANY: Final = 64  # the part of a chunk's images for which all of it is read
 _READERS: Final = 8
 
@@ -90,8 +91,9 @@ def _put(job: Job, strip: Strip, xp: Any, side: int) -> DeviceStrip:
 class KeptThumbs:
     """Thumbnails on a device, kept since they were first needed, while there is room. For several threads.
 
-    Where all have room they are read by whole chunks as soon as a call needs many of them: single rows take longer,
-    and as threads wait for each other at each of them.
+    One at a time has what it lacks read, by threads that it starts: the others need much of the same, and where not all
+    have room, each would take from the others what they just read. Where all have, chunks of which many are needed are
+    read whole: single rows take longer.
     """
 
     def __init__(self, job: Job, xp: Any) -> None:
@@ -102,66 +104,52 @@ class KeptThumbs:
         row_bytes, images = job.side * job.side * CHANNELS, len(self._store)
         self._all = images * row_bytes <= free_bytes(xp) // 2
         self._room = images if self._all else max(2, min(images, free_bytes(xp) // 4 // row_bytes))
-        self._lock, self._reading = threading.Lock(), threading.Lock()
-        self._begin()
-
-    def _begin(self) -> None:
-        shape = (self._room, self._store.side, self._store.side, CHANNELS)
-        self._rows = self._xp.empty(shape, dtype=self._xp.uint8)
-        self._places = np.full(len(self._store), -1)
+        self._rows = xp.empty((self._room, job.side, job.side, CHANNELS), dtype=xp.uint8)
+        self._places = np.full(images, -1)  # in these, by id
         self._used = 0
+        self._lock = threading.Lock()
 
     def sse(self, a: Ints, b: Ints, turn: Ints) -> Ints:
         """The SSE of pairs of images a and b, ids, b under the orientation of that place: int64 (k,), in integers."""
-        xp, out = self._xp, np.empty(len(a), np.int64)
-        at_once = min(_PAIRS_AT_ONCE, self._room // 2)
+        out, at_once = np.empty(len(a), np.int64), min(_PAIRS_AT_ONCE, self._room // 2)
         if self._all:
-            self._read_chunks(np.concatenate([a, b]))
+            with self._lock:
+                self._read(self._in_chunks(np.concatenate([a, b])))
         for number, name in enumerate(self._orientations):
             mine = np.flatnonzero(turn == number)
             for start in range(0, len(mine), at_once):
                 part = mine[start : start + at_once]
-                rows, places = self._at(np.concatenate([a[part], b[part]]))
-                x, y = (xp.take(rows, xp.asarray(half), axis=0) for half in np.split(places, 2))
+                x, y = self._pairs(a[part], b[part])
                 out[part] = on_host(exact_sse(x, turned(y, name)))
         return out
 
-    def _read_chunks(self, ids: Ints) -> None:
-        """Read all of the chunks of which many images are needed and not there yet, by threads."""
-        with self._reading:  # others need them as well, and wait
-            missing = np.unique(ids[self._places[ids] < 0])
-            chunks, counts = np.unique(missing // self._store.chunk, return_counts=True)
-            many = chunks[counts > self._store.chunk // _MANY].tolist()
-            with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as pool:
-                list(pool.map(self._read_chunk, many))
-
-    def _read_chunk(self, number: int) -> None:
-        here = slice(number * self._store.chunk, (number + 1) * self._store.chunk)
-        compared = (self._sums[here] != 0) & (self._places[here] < 0)
-        self._add(here.start + np.flatnonzero(compared))
-
-    def _at(self, ids: Ints) -> tuple[Array, Ints]:
-        """Rows on the device, and the places of images among them; what is not there yet is read."""
-        wanted = np.unique(ids)
-        while True:
-            with self._lock:
-                missing = wanted[self._places[wanted] < 0]
-                if not len(missing):
-                    return self._rows, self._places[ids]
-                if self._used + len(missing) > self._room:
-                    self._begin()  # who still reckons with the old rows keeps them
-                    missing = wanted
-            for start in range(0, len(missing), _READ_AT_ONCE):
-                self._add(missing[start : start + _READ_AT_ONCE])
-
-    def _add(self, ids: Ints) -> None:
-        # Without the lock: reading and copying take most of the time.
-        thumbs = self._xp.asarray(self._store.take(ids, self._sums[ids]))
+    def _pairs(self, *ids: Ints) -> list[Array]:
+        """The thumbnails of images a and of images b: uint8 (k, S, S, 3) each."""
         with self._lock:
-            new = self._places[ids] < 0  # another thread may have added some
-            if not new.all():
-                ids, thumbs = ids[new], self._xp.take(thumbs, self._xp.asarray(np.flatnonzero(new)), axis=0)
-            if self._used + len(ids) <= self._room:
-                self._rows[self._used : self._used + len(ids), ...] = thumbs
-                self._places[ids] = np.arange(self._used, self._used + len(ids))
-                self._used += len(ids)
+            self._read(np.unique(np.concatenate(ids)))
+            return [self._xp.take(self._rows, self._xp.asarray(self._places[some]), axis=0) for some in ids]
+
+    def _in_chunks(self, ids: Ints) -> Ints:
+        """All images that are compared of the chunks in which many of these are missing, ascending."""
+        length = self._store.chunk
+        chunks, counts = np.unique(np.unique(ids[self._places[ids] < 0]) // length, return_counts=True)
+        ids = (chunks[counts > length // _MANY, None] * length + np.arange(length)).ravel()
+        ids = ids[ids < len(self._sums)]
+        return ids[self._sums[ids] != 0]
+
+    def _read(self, ids: Ints) -> None:
+        """Read what is not there of some images, ascending; where there is no room for it, all others go."""
+        missing = ids[self._places[ids] < 0]
+        if self._used + len(missing) > self._room:
+            self._places[:], self._used, missing = -1, 0, ids
+        begin, self._used = self._used, self._used + len(missing)  # before it is read, as that may end by an error
+
+        def read(piece: tuple[int, int]) -> None:
+            some = missing[slice(*piece)]
+            here = slice(begin + piece[0], begin + piece[1])
+            self._rows[here, ...] = self._xp.asarray(self._store.take(some, self._sums[some]))
+            self._places[some] = np.arange(here.start, here.stop)
+
+        chunks = np.flatnonzero(np.diff(missing // self._store.chunk, prepend=-1))
+        with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as pool:
+            list(pool.map(read, pairwise(strips(chunks, len(missing), _READ_AT_ONCE).tolist())))

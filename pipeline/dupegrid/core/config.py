@@ -114,11 +114,7 @@ class Config(BaseModel):
     )
     metric: Annotated[
         str, Taken(_COMPARING, "mse|mae|MODULE:FUNCTION", of_run="RUN's; code of yours has to be given again")
-    ] = Field(
-        "mse",
-        pattern=r"^\w+$|^[\w.]+:\w+$",
-        description="How far apart two pictures are; only mse can skip pairs that are far off.",
-    )
+    ] = Field("mse", pattern=r"^\w+$|^[\w.]+:\w+$", description="The distance; all but mse compare every pair in full.")
     same_size: Annotated[bool, Taken(_MAKING)] = Field(
         False, description="Compare only pictures of the same width and height."
     )

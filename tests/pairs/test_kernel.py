@@ -75,9 +75,10 @@ def test_the_limit_is_the_largest_sse_within_the_threshold(mse: float, values: i
     assert limit / values <= mse < (limit + 1) / values
 
 
-def test_a_card_that_rounds_products_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On an H100 CUPY_TF32=1 lost pairs that are within the limit."""
-    monkeypatch.setenv("CUPY_TF32", "1")
+@pytest.mark.parametrize("name", ["CUPY_TF32", "CUPY_CUDA_PER_THREAD_DEFAULT_STREAM"])
+def test_settings_by_which_pairs_are_missed_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an H100 CUPY_TF32=1 lost pairs that are within the limit; streams of threads do not wait for each other."""
+    monkeypatch.setenv(name, "1")
     with pytest.raises(UsageError, match="unset it"):
         arrays.array_module(object())
     assert arrays.array_module(np.zeros(1)) is np

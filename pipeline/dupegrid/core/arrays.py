@@ -78,13 +78,10 @@ def composed(first: str, then: str) -> str:
 
 
 def array_module(array: Array) -> Any:
-    """The array module an array comes from.
-
-    UsageError where cupy is told to round float32 products to 10 bits, by which pairs would be missed.
-    """
+    """The array module an array comes from. UsageError where cupy is told to do what pairs would be missed by."""
     if isinstance(array, np.ndarray):
         return np
-    _check_rounding()
+    _check_settings()
     if hasattr(array, "__array_namespace__"):  # numpy's and cupy's are known, and need no looking up
         return array.__array_namespace__()
     import cupy
@@ -98,7 +95,7 @@ def named_module(name: str) -> Any:
         return np
     if name != "cupy":
         raise UsageError(f"no array module {name!r}: take numpy or cupy")
-    _check_rounding()
+    _check_settings()
     if not gpus():
         raise UsageError(f"no GPU here ({socket.gethostname()}) that cupy can use: {_NO_GPU}")
     import cupy
@@ -144,6 +141,8 @@ def give_back_memory(xp: Any) -> None:
         xp.get_default_memory_pool().free_all_blocks()
 
 
-def _check_rounding() -> None:
-    if os.environ.get("CUPY_TF32", "0") != "0":
-        raise UsageError("CUPY_TF32 is set, and with its rounding pairs would be missed: unset it")
+def _check_settings() -> None:
+    # Products rounded to 10 bits; and threads that use what another's stream has not finished.
+    for name in ("CUPY_TF32", "CUPY_CUDA_PER_THREAD_DEFAULT_STREAM"):
+        if os.environ.get(name, "0") != "0":
+            raise UsageError(f"{name} is set, and with it pairs would be missed: unset it")

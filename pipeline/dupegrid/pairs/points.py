@@ -6,10 +6,12 @@ Tensor cores take float16, so a point x is rounded to x' first; e = |x - x'| is 
 
 a sum of what each knows alone, a_x + a_y. So with n = |x'|^2 - a, in three float16, the inner product of the rows
 (-2 x', n_x, 1) and (y', 1, n_y) is at or under zero. Its 32 terms are exact in float32, and their magnitudes sum to at
-most 2 (m_x + m_y), m = |x'|^2 + a. Tensor cores cut off what is below some 2^-24 of the largest term or sum (Fasi,
-Higham, Mikaitis and Pranesh, Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science 7:e330, 2021). Taken
-here is 2^-22 of all magnitudes for each of 32 terms and of 32 sums; float32 summed in any order loses less. So each n
-is made smaller by 128 m 2^-22, and by 2^-12 for parts of it that are no normal float16.
+most 2.01 (m_x + m_y), m = |x'|^2 + a. Tensor cores add 8 or 16 terms to the sum so far at once, cut each off below
+2^-24 of the largest (on Ampere; 2^-25 later), and the new sum to 24 bits (Fasi, Higham, Mikaitis and Pranesh, Numerical
+behavior of NVIDIA tensor cores, PeerJ Computer Science 7:e330, 2021; Xie, Wang, Yang and Yang, MMA-Sim,
+arXiv:2511.10909, 2025): in all by less than 11 2^-22 of the magnitudes. Taken here is 63 2^-22 of them, by which each n
+is made smaller: 128 m 2^-22; and by 2^-12 for parts of it that are no normal float16. float32 summed in any order loses
+less.
 """
 
 from functools import cache

@@ -133,9 +133,10 @@ class KeptThumbs:
         """All images that are compared of the chunks in which many of these are missing, ascending."""
         length = self._store.chunk
         chunks, counts = np.unique(np.unique(ids[self._places[ids] < 0]) // length, return_counts=True)
-        ids = (chunks[counts > length // _MANY, None] * length + np.arange(length)).ravel()
-        ids = ids[ids < len(self._sums)]
-        return ids[self._sums[ids] != 0]
+        whole: Ints = (chunks[counts > length // _MANY, None] * length + np.arange(length)).ravel()
+        whole = whole[whole < len(self._sums)]
+        whole = whole[self._sums[whole] != 0]
+        return whole
 
     def _read(self, ids: Ints) -> None:
         """Read what is not there of some images, ascending; where there is no room for it, all others go."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ class Reading:
     looks: tuple[str, ...] = (WHOLE,)  # one thumbnail for each
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """What is known of one file after opening it; fields as in images.parquet. `thumb` is (S, S, 3), or None.
 
     `crops` are the thumbnails of all looks but the first, (looks - 1, S, S, 3); `thumb_hash` is of these too.
@@ -70,13 +69,13 @@ def share_of(look: str) -> float:
 
 def is_flat(thumb: Pixels) -> bool:
     """Whether a thumbnail is one colour, or nearly: its MSE to its own mean colour is small."""
-    pixels, most = thumb.reshape(-1, 3), _FLAT_MSE * thumb.size
-    # Some pixels differ no more from their own mean colour than from that of all; as a rule they differ by too much.
-    return _squares(pixels[::_SOME]) <= most + 1 and _squares(pixels) <= most
-
-
-def _squares(pixels: Pixels) -> float:
-    """The squared distances of pixels, uint8 (n, 3), to their mean colour, summed."""
-    values = pixels.astype(np.float64)  # whole numbers, whose sums float64 holds exactly
+    most = _FLAT_MSE * thumb.size
+    # Some pixels differ no more from their own mean colour than from that of all, nor does one of their channels; as a
+    # rule they differ by too much.
+    some = thumb.ravel()[:: 3 * _SOME].astype(np.int64)
+    total = int(some.sum())
+    if int(np.dot(some, some)) * len(some) - total * total > (most + 1) * len(some):
+        return False
+    values = thumb.reshape(-1, 3).astype(np.float64)  # whole numbers, whose sums float64 holds exactly
     sums = np.ones(len(values)) @ values
-    return float(np.dot(values.ravel(), values.ravel()) - (sums**2).sum() / len(values))
+    return float(np.dot(values.ravel(), values.ravel()) - (sums**2).sum() / len(values)) <= most

@@ -1,5 +1,8 @@
 """The process that decodes: told of orders by its parent (sandbox.py), it answers until its input ends."""
 
+import gc
+import math
+import mmap
 import os
 import pickle
 import resource
@@ -8,7 +11,9 @@ import sys
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import IO, Final, NamedTuple
 
 from dupegrid.core.malloc import keep_memory
@@ -18,10 +23,14 @@ from dupegrid.images.recipe import decode_file, limit_decoders
 
 _AHEAD: Final = 4  # files opened before their turn, so that a slow disk reads while we decode
 _ANSWERS_AT_ONCE: Final = 16
+_ANSWER_BYTES: Final = 1 << 18  # written in one go, if it is no longer
 _ANSWER_WITHIN_S: Final = 0.1  # what was not answered when a process dies is decoded again
+_SLACK: Final = 1 / 16
 _BASE_BYTES: Final = 1 << 30  # address space of a process without pictures
 _KEPT_BYTES: Final = 1 << 27  # of memory between two pictures: as much as those of 12 megapixels need
 _BYTES_PER_PIXEL: Final = 16  # of the largest picture, with all copies that a decoder makes
+
+PLACE_BYTES: Final = 8  # at the beginning of what the process shares with its parent: which file it is at
 
 
 class File(NamedTuple):
@@ -48,17 +57,19 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent answers
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever its decoder is at
     keep_memory(_KEPT_BYTES)
+    gc.freeze()  # what was imported is not looked through again
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     shared = int(sys.argv[1])
-    answers = os.fdopen(os.dup(1), "wb")
+    place = mmap.mmap(shared, PLACE_BYTES)
+    answers = os.fdopen(os.dup(1), "wb", buffering=_ANSWER_BYTES)
     os.dup2(2, 1)  # no decoder gets between our answers
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     while size := os.read(0, 8):
-        order: Order = pickle.loads(os.pread(shared, int.from_bytes(size, "little"), 8))
+        order: Order = pickle.loads(os.pread(shared, int.from_bytes(size, "little"), PLACE_BYTES))
         limit_decoders(order.reading.max_pixels)
         most = _BASE_BYTES + _BYTES_PER_PIXEL * order.reading.max_pixels
         resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
-        _serve(order, shared, answers)
+        _serve(order, place, answers)
 
 
 def _end_with_parent(parent: int) -> None:
@@ -68,44 +79,91 @@ def _end_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _serve(order: Order, shared: int, answers: IO[bytes]) -> None:
+class _Limit:
+    """Ends this process when it computes for too long at one file, by a timer of the system, which is seldom set anew.
+
+    A file has its time, and up to `_SLACK` of it more.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s, self._slack_s = timeout_s, timeout_s * _SLACK
+        self._set_s = -math.inf
+
+    def begin(self) -> None:
+        """Another file begins."""
+        self._began_s = time.monotonic()
+        if self._began_s - self._set_s > self._slack_s:  # since then less than that was computed
+            signal.setitimer(signal.ITIMER_PROF, self._timeout_s + self._slack_s)
+            self._set_s, self._computed_s = self._began_s, time.thread_time()
+
+    def is_over(self) -> bool:
+        """Whether the file took too long, though the timer says nothing: it is no finer than the system's ticks."""
+        if time.monotonic() - self._began_s <= self._timeout_s:
+            return False
+        return time.thread_time() - self._computed_s > self._timeout_s + self._slack_s
+
+    def end(self) -> None:
+        """There is no other file."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _serve(order: Order, at: mmap.mmap, answers: IO[bytes]) -> None:
     waiting: list[tuple[int, Decoded]] = []
     answered_s = time.monotonic()
     opened: deque[OpenedFile] = deque()
+    limit = _Limit(order.timeout_s)
     for number, (place, file) in enumerate(order.files):
-        os.pwrite(shared, packed(place), 0)  # before its time runs, so that none dies without a place
-        began_s = time.thread_time()
-        signal.setitimer(signal.ITIMER_PROF, order.timeout_s)
+        at[:] = packed(place)  # before its time runs, so that none dies without a place
+        limit.begin()
         while len(opened) < _AHEAD and number + len(opened) < len(order.files):
             ahead, other = order.files[number + len(opened)]
-            os.pwrite(shared, packed(ahead), 0)  # to open it may take for ever
+            at[:] = packed(ahead)  # to open it may take for ever
             opened.append(OpenedFile(other.path_raw, order.reading.follow_symlinks))
-        os.pwrite(shared, packed(place), 0)
+        at[:] = packed(place)
         decoded = decode_file(opened.popleft(), file.size_bytes, file.mtime_ns, order.reading)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        if time.thread_time() - began_s > order.timeout_s:  # that timer is no finer than the ticks of the system
+        if limit.is_over():
             decoded = timed_out(order.timeout_s)
         noise = _noise()
         if decoded.status != "ok" and noise:
-            decoded = replace(decoded, error=f"{decoded.error} ({noise})")
+            decoded = decoded._replace(error=f"{decoded.error} ({noise})")
         waiting.append((place, decoded))
         late = time.monotonic() - answered_s > _ANSWER_WITHIN_S
         if late or order.reading.whole or len(waiting) == _ANSWERS_AT_ONCE or number == len(order.files) - 1:
-            data = pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL)
-            answers.write(packed(len(data)))
-            answers.write(data)
+            answers.writelines(sent(waiting))
             answers.flush()
             waiting, answered_s = [], time.monotonic()
+    limit.end()
 
 
 def _noise() -> str:
     """What decoders wrote to descriptor 2 since the last call: the first line of it."""
-    if not os.fstat(2).st_size:
+    if not os.lseek(2, 0, os.SEEK_CUR):
         return ""
     text = os.pread(2, 500, 0).decode(errors="replace").strip()
     os.ftruncate(2, 0)
     os.lseek(2, 0, os.SEEK_SET)
     return text.splitlines()[0] if text else ""
+
+
+def sent(answers: list[tuple[int, Decoded]]) -> Iterator[bytes | memoryview]:
+    """Answers as they travel: how long that is, then their pixels apart, so that these are not copied."""
+    arrays: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(answers, pickle.HIGHEST_PROTOCOL, buffer_callback=arrays.append)
+    pieces = [data, *(array.raw() for array in arrays)]
+    lengths = b"".join(packed(len(piece)) for piece in pieces)
+    yield packed(8 + len(lengths) + sum(map(len, pieces)))
+    yield packed(len(pieces))
+    yield lengths
+    yield from pieces
+
+
+def received(message: memoryview) -> list[tuple[int, Decoded]]:
+    """The answers that were sent; their pixels stay where the message is."""
+    count = int.from_bytes(message[:8], "little")
+    ends = list(accumulate(memoryview(message[8 : 8 + 8 * count]).cast("q"), initial=8 + 8 * count))
+    data, *arrays = (message[start:end] for start, end in pairwise(ends))
+    answers: list[tuple[int, Decoded]] = pickle.loads(data, buffers=arrays)
+    return answers
 
 
 def packed(place: int) -> bytes:

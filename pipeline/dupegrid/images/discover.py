@@ -197,7 +197,8 @@ class _Walk:
     def _wanted(self, path: bytes) -> bool:
         if not has_extension(path, self._config) or path in self._ignored_files:
             return False
-        return os.path.basename(path) not in self._names_at or _place_of(path) not in self._files_at
+        may_be_root = self._names_at and os.path.basename(path) in self._names_at
+        return not may_be_root or _place_of(path) not in self._files_at
 
 
 def _paths_in(file: str) -> Iterator[bytes]:

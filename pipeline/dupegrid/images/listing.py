@@ -7,6 +7,7 @@ import re
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -38,6 +39,8 @@ QUARANTINE = b".dupegrid-quarantine"
 ASIDE, COPY, LINK = (b".dupegrid-%s." + kind for kind in (b"aside", b"copy", b"link"))
 _ACT = rb"\d{8}-\d{6}-[0-9a-f]{6}-\d+"  # the id of one
 _ON_ITS_WAY = re.compile(b"|".join(re.escape(name).replace(b"%s", _ACT) for name in (ASIDE, COPY, LINK)))
+_ESCAPED = (b"http://", b"https://")
+_SIGNED, _UNSIGNED = ("size_bytes", "mtime_ns", "ctime_ns"), ("device", "inode")
 _SAMPLE = 8  # files of a device that are looked at twice
 _TOLD_EVERY = 1000  # files
 
@@ -48,30 +51,30 @@ class Rows:
     def __init__(self) -> None:
         self._paths: list[bytes] = []
         self._roots = array("i")
-        kinds = {"size_bytes": "q", "mtime_ns": "q", "ctime_ns": "q", "device": "Q", "inode": "Q"}
-        self._numbers = {name: array(kind) for name, kind in kinds.items()}
-        self._names = array("Q")  # of each file, by its own account
+        self._signed, self._unsigned = array("q"), array("Q")  # _SIGNED, _UNSIGNED and the names, by its own account
         self._over_link = array("b")
         self._order: list[int] = []
 
     def add(self, root: int, files: Iterator[Found], found: Callable[[int], None]) -> None:
         """Take the files of a root, to be listed by the bytes of their paths."""
-        start = len(self._paths)
-        sizes, modified, changed, devices, inodes = self._numbers.values()
+        start, paths = len(self._paths), self._paths
         for count, (path, status, over_link) in enumerate(files, 1):
-            self._paths.append(path)
-            self._roots.append(root)
-            sizes.append(clamped64(status.st_size))
-            modified.append(clamped64(status.st_mtime_ns or 0))
-            changed.append(clamped64(status.st_ctime_ns or 0))
-            devices.append(status.st_dev)
-            inodes.append(status.st_ino)
-            self._names.append(status.st_nlink)
+            paths.append(path)
+            signed = [status.st_size, status.st_mtime_ns or 0, status.st_ctime_ns or 0]
+            try:
+                self._signed.fromlist(signed)
+            except OverflowError:
+                self._signed.fromlist(list(map(clamped64, signed)))
+            self._unsigned.fromlist([status.st_dev, status.st_ino, status.st_nlink])
             self._over_link.append(over_link)
             if count % _TOLD_EVERY == 0:
                 found(_TOLD_EVERY)
-        found((len(self._paths) - start) % _TOLD_EVERY)
-        self._order += sorted(range(start, len(self._paths)), key=lambda row: plain(self._paths[row]))
+        count = len(paths) - start
+        found(count % _TOLD_EVERY)
+        self._roots.extend(repeat(root, count))
+        escaped = any(path.startswith(_ESCAPED) for path in paths[start:])
+        name = (lambda row: plain(paths[row])) if escaped else paths.__getitem__
+        self._order += sorted(range(start, len(paths)), key=name)
 
     def paths(self) -> set[bytes]:
         """The paths found so far."""
@@ -82,10 +85,12 @@ class Rows:
         order = np.array(self._order, np.int64)
         roots = np.array(self._roots, np.int64)[order]
         # Some file systems use all 64 bits of an inode: the same bits as int64.
-        numbers = {name: np.array(values).view(np.int64) for name, values in self._numbers.items()}
+        *unsigned, names = np.array(self._unsigned).view(np.int64).reshape(-1, len(_UNSIGNED) + 1).T.copy()
+        signed = np.array(self._signed).reshape(-1, len(_SIGNED)).T.copy()
+        numbers = dict(zip((*_SIGNED, *_UNSIGNED), (*signed, *unsigned), strict=True))
         for name in ("mtime_ns", "ctime_ns"):
             numbers[name][np.isin(numbers["device"], self._unsteady(name, numbers, config.follow_symlinks))] = 0
-        kinds = self._link_kinds(numbers, spelled=config.follow_symlinks or config.files_from is not None)
+        kinds = self._link_kinds(numbers, names, spelled=config.follow_symlinks or config.files_from is not None)
         columns = {
             "id": np.arange(len(order)),
             "path_raw": pa.array(self._paths, pa.binary()).take(pa.array(order)),
@@ -113,20 +118,23 @@ class Rows:
                 unsteady.append(device)
         return unsteady
 
-    def _link_kinds(self, numbers: dict[str, Ints], spelled: bool) -> list[str | None]:
+    def _link_kinds(self, numbers: dict[str, Ints], names: Ints, spelled: bool) -> list[str | None]:
         """Of each file the link_kind of images.parquet; `spelled` if one may have been found by several spellings."""
         kinds: list[str | None] = [None] * len(self._paths)
-        for kind, of in (("hard", np.array(self._names) > 1), ("symbolic", np.array(self._over_link, bool))):
+        for kind, of in (("hard", names > 1), ("symbolic", np.array(self._over_link, bool))):
             for row in np.flatnonzero(of).tolist():
                 kinds[row] = kind
         order = np.lexsort((numbers["inode"], numbers["device"]))
         apart = [np.diff(numbers[name][order]) != 0 for name in ("device", "inode")]
         cuts = np.concatenate([[0], np.flatnonzero(apart[0] | apart[1]) + 1, [len(order)]])
         for group in np.flatnonzero(np.diff(cuts) > 1).tolist():
-            self._tell_apart(order[cuts[group] : cuts[group + 1]].tolist(), kinds, spelled)
+            rows = order[cuts[group] : cuts[group + 1]]
+            self._tell_apart(rows.tolist(), names[rows].tolist(), kinds, spelled)
         return kinds
 
-    def _tell_apart(self, rows: Sequence[int], kinds: list[str | None], spelled: bool) -> None:
+    def _tell_apart(
+        self, rows: Sequence[int], names: Sequence[int], kinds: list[str | None], spelled: bool
+    ) -> None:
         """Of the paths of one inode, call spellings of another 'symbolic', and no more 'hard' than there are names.
 
         Where there are more, the inode is no proof: some file systems give the same to all files.
@@ -139,8 +147,8 @@ class Rows:
             same.sort(key=lambda row: (self._over_link[row], self._paths[row] != real, self._paths[row]))
             for row in same[1:]:
                 kinds[row] = "symbolic"
-        for row in rows:
-            if kinds[row] == "hard" and len(spellings) > self._names[row]:
+        for row, count in zip(rows, names, strict=True):
+            if kinds[row] == "hard" and len(spellings) > count:
                 kinds[row] = None
 
 
@@ -158,12 +166,12 @@ def stamps(place: bytes, name: bytes, size_bytes: int, mtime_ns: int, proof: Seq
 
 def plain(path: bytes) -> bytes:
     """A path as its names are: without the escapes of web addresses."""
-    return unquote_to_bytes(path) if path.startswith((b"http://", b"https://")) else path
+    return unquote_to_bytes(path) if path.startswith(_ESCAPED) else path
 
 
 def is_ours(name: bytes) -> bool:
     """Whether a file or folder of this name is one that `apply` put there: a quarantine, or a file on its way."""
-    return name == QUARANTINE or _ON_ITS_WAY.fullmatch(name) is not None
+    return name.startswith(b".dupegrid-") and (name == QUARANTINE or _ON_ITS_WAY.fullmatch(name) is not None)
 
 
 def names_below(folder: bytes, path: bytes) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Final
 from dupegrid.core.arrays import clamped64
 
 _READ_AHEAD_BYTES: Final = 1 << 24
+_UNKNOWN_BYTES: Final = 1 << 28  # at most, of a file that is said to be empty
 
 
 class NotRegularError(OSError):
@@ -19,15 +20,20 @@ def open_listed(path_raw: bytes, follow_symlinks: bool) -> int:
 
     OSError where the system refuses, NotRegularError where it is no file any more.
     """
+    return _opened(path_raw, follow_symlinks)[0]
+
+
+def _opened(path_raw: bytes, follow_symlinks: bool) -> tuple[int, os.stat_result]:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow_symlinks else os.O_NOFOLLOW)
     descriptor = os.open(path_raw, flags)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise NotRegularError("it is no regular file any more")
     except OSError:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, status
 
 
 class OpenedFile:
@@ -37,7 +43,7 @@ class OpenedFile:
         self.descriptor: int | None = None
         self.error: OSError | None = None
         try:
-            self.descriptor = open_listed(path_raw, follow_symlinks)
+            self.descriptor, self.status = _opened(path_raw, follow_symlinks)
         except OSError as error:
             self.error = error
             return
@@ -46,7 +52,21 @@ class OpenedFile:
                 os.posix_fadvise(self.descriptor, 0, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
-def stamps(descriptor: int, listed_ns: int) -> tuple[int, int]:
-    """The size in bytes and the mtime of an open file; 0 for the time where that of its listing says nothing."""
-    status = os.fstat(descriptor)
+def stamps(status: os.stat_result, listed_ns: int) -> tuple[int, int]:
+    """The size in bytes and the mtime of a file; 0 for the time where that of its listing says nothing."""
     return status.st_size, clamped64(status.st_mtime_ns) if listed_ns else 0
+
+
+def read_from(descriptor: int, size_bytes: int) -> bytes:
+    """What is left of an open file that was listed with so many bytes, and one byte more at most: it has grown then.
+
+    All of a file that was listed with none, as some file systems do not say how much they hold.
+    """
+    data = os.read(descriptor, size_bytes + 1)  # a file object would ask the system for ten things
+    if len(data) == size_bytes:  # the end was seen: less was read than was asked for
+        return data
+    pieces, left = [data], (size_bytes or _UNKNOWN_BYTES) + 1 - len(data)
+    while left > 0 and (data := os.read(descriptor, min(left, _READ_AHEAD_BYTES))):
+        pieces.append(data)
+        left -= len(data)
+    return b"".join(pieces)

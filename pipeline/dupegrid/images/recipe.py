@@ -7,9 +7,10 @@ square; orientation applied once; alpha over mid-grey.
 
 import hashlib
 import io
+import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 import PIL
@@ -23,7 +24,7 @@ from dupegrid.images.decoded import Decoded, Reading, is_flat, share_of
 from dupegrid.images.exif import exif_of, orientation_of, taking_of
 from dupegrid.images.formats import FORMATS, FRAMES_KNOWN, unidentified, without_text
 from dupegrid.images.frames import INT32_MAX, CountedBytes, frames_of
-from dupegrid.images.opening import NotRegularError, OpenedFile, stamps
+from dupegrid.images.opening import NotRegularError, OpenedFile, read_from, stamps
 from dupegrid.images.progressive import without_detail
 from dupegrid.images.tones import black_and_white, scaled_to_8_bits, toned
 from dupegrid.images.whole import whole_pixels
@@ -67,18 +68,20 @@ def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, reading: Rea
         return Decoded("unreadable", str(opened.error and opened.error.strerror))
     # No inode: some file systems give another each time. What has another change time by now is found by it next time.
     seen = (size_bytes, mtime_ns)
-    with open(opened.descriptor, "rb") as file:
-        try:
-            if stamps(opened.descriptor, mtime_ns) != seen:
-                return Decoded("changed", "the file is not the one that was listed")
-            # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
-            data = file.read() if size_bytes <= _READ_AT_ONCE_BYTES or _is_picture(file) else file.read(_HEAD_BYTES)
-            if stamps(opened.descriptor, mtime_ns) != seen:
-                return Decoded("changed", "the file changed while it was read")
-        except OSError as error:
-            return Decoded("unreadable", error.strerror)
-        except MemoryError:
-            return Decoded("too_large", "the file does not fit the memory for one")
+    try:
+        if stamps(opened.status, mtime_ns) != seen:
+            return Decoded("changed", "the file is not the one that was listed")
+        # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
+        whole = size_bytes <= _READ_AT_ONCE_BYTES or _is_picture(opened.descriptor)
+        data = read_from(opened.descriptor, size_bytes) if whole else os.pread(opened.descriptor, _HEAD_BYTES, 0)
+        if stamps(os.fstat(opened.descriptor), mtime_ns) != seen:
+            return Decoded("changed", "the file changed while it was read")
+    except OSError as error:
+        return Decoded("unreadable", error.strerror)
+    except MemoryError:
+        return Decoded("too_large", "the file does not fit the memory for one")
+    finally:
+        os.close(opened.descriptor)
     return decode(data, reading)
 
 
@@ -113,7 +116,7 @@ def decode(data: bytes, reading: Reading) -> Decoded:
         facts["file_hash"] = hashlib.blake2b(data, digest_size=16).hexdigest()
         if reading.whole:
             return Decoded("ok", pixels=pixels, **facts)
-        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+        digest = hashlib.blake2b(pixels.ravel(), digest_size=16).digest()
         crops = pixels[1:] if len(pixels) > 1 else None
         return Decoded("ok", thumb=pixels[0], crops=crops, thumb_hash=digest, **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files
@@ -151,7 +154,8 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         transparent = flat and image.has_transparency_data and _is_transparent(image)
         facts |= {"flat": flat, "transparent": transparent}
         facts["frames"] = frames_of(image, file)
-        return thumbs if flat else np.stack([toned(thumb, reading.normalize, reading.colour) for thumb in thumbs])
+        as_they_are = flat or (reading.normalize == "none" and reading.colour == "rgb")
+        return thumbs if as_they_are else np.stack([toned(it, reading.normalize, reading.colour) for it in thumbs])
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -169,16 +173,17 @@ def encode_jpeg(thumb: Pixels, quality: int = 90) -> bytes:
     return buffer.getvalue()
 
 
-def _is_picture(file: BinaryIO) -> bool:
-    """Whether some decoder takes the file for its own; leaves the file at its start."""
-    try:
-        Image.open(file, formats=FORMATS)
-    except UnidentifiedImageError:
-        return False
-    except Exception:
-        return True  # a picture, if a broken one: decode says what is wrong with it
-    finally:
-        file.seek(0)
+def _is_picture(descriptor: int) -> bool:
+    """Whether some decoder takes an open file for its own; leaves it at its start."""
+    with open(descriptor, "rb", closefd=False) as file:
+        try:
+            Image.open(file, formats=FORMATS)
+        except UnidentifiedImageError:
+            return False
+        except Exception:
+            return True  # a picture, if a broken one: decode says what is wrong with it
+        finally:
+            file.seek(0)
     return True
 
 
@@ -203,6 +208,8 @@ def _thumbnails(image: ImageFile.ImageFile, data: bytes, reading: Reading, orien
     image.load()
     looks = _squashed(_trimmed(image) if reading.trim else image, reading)
     thumbs = [_upright(np.ascontiguousarray(look), orientation) for look in looks]
+    if len(thumbs) == 1:
+        return thumbs[0][None]
     # A middle that is flat would match whatever is as plain.
     return np.stack([thumb if k == 0 or not is_flat(thumb) else thumbs[0] for k, thumb in enumerate(thumbs)])
 

@@ -25,7 +25,7 @@ from typing import IO, Final, NamedTuple
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.malloc import without_trimming
 from dupegrid.images.decoded import Decoded, Reading
-from dupegrid.images.decoder import File, Order, packed, timed_out
+from dupegrid.images.decoder import File, Order, packed, received, timed_out
 
 _TRIES: Final = 2  # of a file whose process dies: what killed it may have been something else
 _TICK_S: Final = 0.1  # of the parent's clock: one that took longer, as all was stopped, counts as one
@@ -59,7 +59,7 @@ def decode_files(files: Sequence[File], reading: Reading, timeout_s: float) -> I
 
     A file that takes longer than `timeout_s` has status 'timeout'; one whose decoder dies, 'decode_error'.
     """
-    left = {place: file._replace(path_raw=_absolute(file.path_raw)) for place, file in enumerate(files)}
+    left = dict(enumerate(map(_absolute, files)))
     deaths = dict.fromkeys(left, 0)
     while left:
         process = _taken()
@@ -92,8 +92,10 @@ def may_pass(status: str, error: str | None) -> bool:
     return status == "timeout" or (status == "decode_error" and (error or "").startswith(_DIED))
 
 
-def _absolute(path_raw: bytes) -> bytes:
-    return path_raw if os.path.isabs(path_raw) else os.path.join(os.getcwdb(), path_raw)
+def _absolute(file: File) -> File:
+    if file.path_raw.startswith(b"/"):
+        return file
+    return file._replace(path_raw=os.path.join(os.getcwdb(), file.path_raw))
 
 
 class _Process:
@@ -102,6 +104,7 @@ class _Process:
     def __init__(self) -> None:
         # Where the process says which file it is at and finds its order, and what decoders write to descriptor 2.
         self._shared, self._noise = _scratch("order"), _scratch("noise")
+        self._share(packed(-1))
         strangers = {name for name in os.environ if name.startswith("PYTHON")}
         own = {name: value for name, value in without_trimming().items() if name not in strangers}
         self._process = subprocess.Popen(
@@ -119,16 +122,13 @@ class _Process:
         self._readable.register(self._process.stdout, select.POLLIN)
         with contextlib.suppress(OSError, AttributeError):  # a system without, or no more memory for pipes
             fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._unread = bytearray()
         self._at, self._spent_s, self._late = -1, 0.0, False
         self.served = False
 
     def answers(self, order: Order) -> Iterator[tuple[int, Decoded]]:
         """Answers to an order until it is done, the process dies or a file takes it too long."""
-        data = pickle.dumps(order)
-        self._shared.seek(0)
-        self._shared.write(packed(-1) + data)
-        self._shared.flush()
+        data = pickle.dumps(order, pickle.HIGHEST_PROTOCOL)
+        self._share(packed(-1) + data)
         self._at, self._spent_s = -1, 0.0
         missing = len(order.files)
         try:
@@ -136,29 +136,30 @@ class _Process:
             self._process.stdin.write(packed(len(data)))
             while missing:
                 size = int.from_bytes(self._received(8, order.timeout_s), "little")
-                found = pickle.loads(self._received(size, order.timeout_s))
+                found = received(self._received(size, order.timeout_s))
                 self.served = True
                 missing -= len(found)
                 yield from found
         except (EOFError, OSError, pickle.UnpicklingError):
             return
 
-    def _received(self, size: int, timeout_s: float) -> bytes | bytearray:
+    def _share(self, data: bytes) -> None:
+        self._shared.seek(0)
+        self._shared.write(data)
+        self._shared.flush()
+
+    def _received(self, size: int, timeout_s: float) -> memoryview:
         """The next bytes that the process writes; EOFError when it does not."""
         assert self._process.stdout is not None
         source = self._process.stdout.fileno()
-        while len(self._unread) < size:
+        whole = left = memoryview(bytearray(size))
+        while left:
             self._wait(timeout_s)
-            data = os.read(source, 1 << 20)
-            if not data:
+            count = os.readv(source, [left])
+            if not count:
                 raise EOFError
-            self._unread += data
-        if len(self._unread) == size:  # as a rule: not copied, as all pixels of a picture are many
-            found, self._unread = self._unread, bytearray()
-            return found
-        found = self._unread[:size]
-        del self._unread[:size]
-        return found
+            left = left[count:]
+        return whole
 
     def _wait(self, timeout_s: float) -> None:
         """Wait until there is something to read; EOFError once the process has been at one file for too long."""

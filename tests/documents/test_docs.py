@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
@@ -194,6 +195,7 @@ def rooms() -> dict[str, dict[str, str]]:
     return found
 
 
+@cache
 def imports() -> list[tuple[str, str, bool]]:
     """(importing module, imported module, whether inside a function) for the whole package."""
     found = []

@@ -32,9 +32,7 @@ from dupegrid.images import sandbox
 from tests.helpers.warm import parsed_app
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(
-    ["tests.helpers.warm", "distributed.cli.dask_scheduler", "distributed.cli.dask_worker"]
-)
+_server.set_forkserver_preload(["tests.helpers.warm", "distributed.cli.dask_scheduler", "distributed.cli.dask_worker"])
 
 
 def in_fork(work: Callable[[], object]) -> int:

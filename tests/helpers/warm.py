@@ -6,7 +6,7 @@ Nothing here starts a thread.
 from typing import Any
 
 import dask.array
-import dask.bag
+import dask.bag  # noqa: F401
 import pandas  # noqa: F401
 import pyarrow.acero  # noqa: F401
 import typer

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
@@ -194,6 +195,7 @@ def rooms() -> dict[str, dict[str, str]]:
     return found
 
 
+@cache
 def imports() -> list[tuple[str, str, bool]]:
     """(importing module, imported module, whether inside a function) for the whole package."""
     found = []
@@ -251,6 +253,27 @@ def test_each_outside_library_has_one_door() -> None:
         late |= {"sqlalchemy", "IPython", "send2trash", "anywidget", "skimage", "xarray"}
         if not module.endswith("__init__"):
             assert not is_inside or library in late, f"{module} imports {imported} inside a function"
+
+
+# What has more than 6 parameters, and why.
+MANY_PARAMETERS = {
+    "app/fastdifpy.py: second_loop_iteration": "fast-diff-py has it so, and its callers pass them by place",
+    "app/verbs_act.py: apply": "each is a flag of the command, as typer reads them",
+}
+
+
+def test_files_and_functions_are_short_and_take_few_parameters() -> None:
+    many = set()
+    for file in PACKAGE.rglob("*.py"):
+        text, name = file.read_text(), str(file.relative_to(PACKAGE))
+        assert len(text.splitlines()) <= 300, name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno - node.lineno < 45, f"{name}: {node.name}"
+                taken = [it.arg for it in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                if len(set(taken) - {"self", "cls"}) > 6:
+                    many.add(f"{name}: {node.name}")
+    assert many == set(MANY_PARAMETERS)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.name)

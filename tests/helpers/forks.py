@@ -22,32 +22,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-# What a run imports when it comes to it, here once for all forks.
-import dask.array
-import dask.bag
-import pyarrow.acero  # noqa: F401
+import dask
 import pytest
-import zarr  # noqa: F401
 from distributed import utils as of_distributed
 
 from dupegrid.app import cli
 from dupegrid.core import spawned
-from dupegrid.images import decoder, sandbox  # noqa: F401  # the first for forks
+from dupegrid.images import sandbox
+from tests.helpers.warm import parsed_app
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(
-    [
-        "dask.array",
-        "dask.bag",
-        "distributed.cli.dask_scheduler",
-        "distributed.cli.dask_worker",
-        "dupegrid.app.cli",
-        "dupegrid.images.decoder",
-        "pandas",
-        "pyarrow.acero",
-        "zarr",
-    ]
-)
+_server.set_forkserver_preload(["tests.helpers.warm", "distributed.cli.dask_scheduler", "distributed.cli.dask_worker"])
 
 
 def in_fork(work: Callable[[], object]) -> int:
@@ -100,6 +85,7 @@ def command(*words: object, cwd: Path | None = None, limit_s: int = 120) -> subp
             sys.stdout, sys.stderr = out, err
             sys.argv, sys.path[:0] = ["dupegrid", *map(os.fsdecode, map(_text, words))], [os.getcwd()]
             code: object = 1
+            cli.app = parsed_app  # type: ignore[assignment]
             try:
                 cli.main()
             except SystemExit as ended:

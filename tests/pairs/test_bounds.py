@@ -111,15 +111,16 @@ def test_no_orientation_that_a_pair_needs_is_left_out(kind: str, side: int, seed
     images, names = thumbs(kind, 6, seed, side), arrays.CHOICES[choice]
     found, home = canonical.canonical(levels.cosines(images), side, names)
     back = canonical.as_found(names)
-    for i in range(6):
-        for j in range(6):
-            for number, name in enumerate(names):
-                exact = reference.sse(images[i], reference.turn(images[j], name))
-                mask = canonical.needed(found[j : j + 1], side, names, bounds.radius(exact, side))
+    for j in range(6):
+        turned = [reference.turn(images[j], name) for name in names]
+        others = [canonical.turned_cosines(found[j : j + 1], side, name)[0] for name in names]
+        for i in range(6):
+            for number in range(len(names)):
+                within = bounds.radius(reference.sse(images[i], turned[number]), side)
+                mask = canonical.needed(found[j : j + 1], side, names, within)
                 (turn,) = np.flatnonzero(back[home[i], :, home[j]] == number)
                 assert mask[turn, 0]
-                other = canonical.turned_cosines(found[j : j + 1], side, names[turn])[0]
-                assert np.linalg.norm(found[i].astype(float) - other) <= bounds.radius(exact, side)
+                assert np.linalg.norm(found[i].astype(float) - others[turn]) <= within
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40_000), st.sampled_from(["rotations", "all"]))

@@ -58,11 +58,10 @@ def run(
 ) -> Run:
     """Find the duplicates among the images under `folders`: index, compare, cluster and report, into the folder `out`.
 
-    On a folder that holds a run already it goes on where that stopped. `settings` are the fields of Config, which win
-    over those in the YAML file `config`. `client`, a Client or cluster of dask's, does the work in the place of the
-    scheduler, and stays open; where neither is given it is the current client, if there is one: not with client=False.
-    `decisions` are those that people made elsewhere: another run directory, a file or a table. Raises UsageError for
-    what the caller can put right.
+    It goes on where a run in `out` stopped. `settings` are the fields of Config, which win over those in the YAML file
+    `config`. `client`, a Client or cluster of dask's, does the work, and stays open; without it and a scheduler it is
+    the current client, if any: not with client=False. `decisions` are those that people made elsewhere: another run
+    directory, a file or a table. Raises UsageError for what the caller can put right.
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
@@ -73,8 +72,7 @@ def run(
         runtime_of(chosen.config, client, reporter.say) as workers,
     ):
         take_decisions(chosen.run_dir, decisions)
-        told = chosen.run_dir.relations.exists()
-        damaged: Counter[Path] = Counter()
+        told, tries = chosen.run_dir.relations.exists(), Counter[Path]()
         while True:
             try:
                 _index(chosen, listing, workers, noted)
@@ -88,8 +86,8 @@ def run(
                     raise unfinished
                 return chosen
             except DamagedError as error:
-                damaged[error.file] += 1
-                if damaged[error.file] > _TRIES:
+                tries[error.file] += 1
+                if tries[error.file] > _TRIES:
                     raise
                 reporter.say(f"{shown(error.file)} is damaged ({error.problem}): making it again")
                 remove(error.file)

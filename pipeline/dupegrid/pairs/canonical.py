@@ -44,11 +44,19 @@ def turned_cosines(cosines: Array, side: int, name: str) -> Array:
 def needed(cosines: Cosines, side: int, names: tuple[str, ...], within: float) -> Bools:
     """By (1), whether a canonical picture under each orientation can be that near another: bool (orientations, n)."""
     scores, keep = _scores(cosines, side, names), np.ones((len(names), len(cosines)), bool)
-    for number, name in enumerate(names):
-        for other, score in zip(names, scores, strict=True):
-            form = _WEIGHTS @ _turning(side, composed(inverse(name), other)) - _WEIGHTS
-            keep[number] &= score - scores[number] <= float(np.linalg.norm(form)) * within
+    for number, norms in enumerate(_norms(side, names)):
+        for score, norm in zip(scores, norms, strict=True):
+            keep[number] &= score - scores[number] <= norm * within
     return keep
+
+
+@cache
+def _norms(side: int, names: tuple[str, ...]) -> list[list[float]]:
+    """By (1), for an orientation and each other one: what a difference of pictures is multiplied by at most."""
+    return [
+        [float(np.linalg.norm(_WEIGHTS @ _turning(side, composed(inverse(name), other)) - _WEIGHTS)) for other in names]
+        for name in names
+    ]
 
 
 @cache

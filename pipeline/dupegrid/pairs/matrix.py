@@ -31,7 +31,7 @@ from dupegrid.storage.unfinished import check_finished
 if TYPE_CHECKING:
     import dask.array as da
 
-_SIDE: Final = 1024
+_SIDE: Final = 1024  # of a chunk, at most: fewer images are one chunk of their own size
 
 
 def lazy(thumbs: Thumbs) -> "da.Array":
@@ -105,10 +105,10 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
                 f"the whole matrix of {n:,} images takes {size_text(need)}, and the disk has {size_text(room)} left: "
                 "leave --matrix out; Run.mse computes any window of it"
             )
-        Matrix.create(path, n, _SIDE, made_of)
+        Matrix.create(path, n, max(1, min(n, _SIDE)), made_of)
     matrix = Matrix(path)
     done = matrix.done()
-    chunks = -(-n // _SIDE)
+    chunks = -(-n // matrix.side)
     pending = [(i, j) for i in range(chunks) for j in range(i, chunks) if not {(i, j), (j, i)} <= done]
     total = chunks * (chunks + 1) // 2
     with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
@@ -127,13 +127,13 @@ def _room_bytes(path: Path) -> float:
 def _store_chunk(run_dir: RunDir, token: str, orientations: tuple[str, ...], module: str, place: Ints) -> int:
     """One chunk of the matrix, by its place int64 (2,), and its mirror image, each written whole. Returns 1."""
     i, j = place.tolist()
-    thumbs, ok = run_dir.thumbs(), read_facts(run_dir).ok
-    a, b = (slice(k * _SIDE, min(len(thumbs), (k + 1) * _SIDE)) for k in (i, j))
+    thumbs, ok, matrix = run_dir.thumbs(), read_facts(run_dir).ok, Matrix(run_dir.matrix_zarr)
+    a, b = (slice(k * matrix.side, min(len(thumbs), (k + 1) * matrix.side)) for k in (i, j))
     block = on_host(_masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations, module))
-    matrix = Matrix(run_dir.matrix_zarr)
     with run_dir.writing_for(token):
         matrix.write(i, j, block)
-        matrix.write(j, i, block.T)
+        if i != j:
+            matrix.write(j, i, block.T)
     return 1
 
 

@@ -198,6 +198,7 @@ class Matrix:
 
     def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
         self._array = created or ChunkedArray(path)
+        self.side = self._array.chunks[0]
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":

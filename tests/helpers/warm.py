@@ -1,0 +1,32 @@
+"""What a command does once in a process, done at once: forks of a process that has imported this have it behind them.
+
+Nothing here starts a thread.
+"""
+
+from typing import Any
+
+import dask.array
+import dask.bag  # noqa: F401
+import pandas  # noqa: F401
+import pyarrow.acero  # noqa: F401
+import typer
+import zarr  # noqa: F401
+
+from dupegrid.app import cli
+from dupegrid.app.out import versions
+from dupegrid.core import blas
+from dupegrid.images import decoder, sandbox  # noqa: F401  # the first for forks
+from dupegrid.results import report
+
+PARSED = typer.main.get_command(cli.app)  # the flags of all verbs
+
+
+def parsed_app(**options: Any) -> Any:
+    """In the place of `cli.app`, which would put these flags together for each call."""
+    return PARSED(**options)
+
+
+blas._blas()
+versions()
+for _page in ("report.html.jinja", "cards.html.jinja"):
+    report._pages.get_template(_page)

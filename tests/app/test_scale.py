@@ -38,6 +38,30 @@ def test_it_says_what_was_counted(images: int, orientations: str, left: float, t
     assert model.compare_tasks == tiles
 
 
+_BYTES = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def seen() -> list[tuple[str, int, float]]:
+    """What docs/scale.md says was measured: the field of the model, images, and the value in bytes, pairs or seconds."""
+    page = (ROOT / "docs/scale.md").read_text()
+    table = page.partition("<!-- seen -->")[2].partition("<!-- end -->")[0]
+    rows = re.findall(r"^\| ([\d,]+) \| [^|]+ \| (\w+) \| ([\d.,]+) ?(\w*)", table, re.MULTILINE)
+    return [
+        (field, int(n.replace(",", "")), float(value.replace(",", "")) * (_BYTES | _UNITS).get(unit, 1))
+        for n, field, value, unit in rows
+    ]
+
+
+@pytest.mark.parametrize(("field", "images", "value"), seen())
+def test_it_says_what_was_seen(field: str, images: int, value: float) -> None:
+    model = getattr(scale(images, RATES, 1), field) * (3600 if field.endswith("_hours") else 1)
+    assert value / WITHIN <= model <= value * WITHIN
+
+
+def test_it_is_held_to_memory_and_seconds_that_were_seen() -> None:
+    assert {field for field, _, _ in seen()} >= {"client_bytes", "worker_bytes"}
+
+
 def test_there_are_runs_to_hold_it_to() -> None:
     assert {images for images, *_ in measured()} >= {60_000, 100_000, 1_000_000}
 

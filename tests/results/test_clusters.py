@@ -1,15 +1,21 @@
 """Clusters and keepers against a slow reading of the definition."""
 
+from dataclasses import fields
+from itertools import combinations, pairwise
 from random import Random
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+import pyarrow.compute as pc
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dupegrid.core.arrays import ORIENTATIONS
 from dupegrid.core.config import Config
 from dupegrid.pairs.ask import Filters
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.clusters import clusters, joined
+from dupegrid.results.through import joins
 from dupegrid.storage.schemas import IMAGES, MATCHES
 
 Edge = tuple[int, int, float]
@@ -139,6 +145,61 @@ def test_a_set_of_identical_thumbnails_goes_as_its_pairs_written_out(n: int, of:
     table = clusters(images_table(sizes, identical_to), matches_table(edges), 50, EVERY_PAIR).to_pylist()
     best = sorted(range(len(of)), key=lambda k: (-sizes[k][0], -k))
     assert {row["image"]: row["keeper"] for row in table} == stars(len(of), pairs, best)
+
+
+def in_batches(table: pa.Table, random: Random, window_bytes: int) -> Matches:
+    """The same matches in another order, in batches of one to some, some of them empty."""
+    rows = random.sample(range(len(table)), len(table))
+    cuts = sorted(random.choices(range(len(table) + 1), k=3))
+    parts = [rows[i:j] for i, j in zip([0, *cuts], [*cuts, len(rows)], strict=True)]
+    batches = [batch for part in parts for batch in Matches.of(table.take(pa.array(part, pa.int64())))]
+    return Matches(lambda: iter(batches), window_bytes)
+
+
+@st.composite
+def forests(draw: st.DrawFn) -> tuple[pa.Table, pa.Table]:
+    """Chains, crowds and what is drawn at random, beside and over each other, with sets of identical thumbnails."""
+    n = draw(st.integers(2, 40))
+    random = draw(st.randoms(use_true_random=False))
+    pairs = set[tuple[int, int]]()
+    for kind in draw(st.lists(st.sampled_from(["chain", "crowd", "star", "any"]), min_size=1, max_size=4)):
+        some = random.sample(range(n), random.randint(2, n))
+        pairs |= set(
+            {
+                "chain": pairwise(some),
+                "crowd": combinations(some[:8], 2),
+                "star": ((some[0], other) for other in some[1:]),
+                "any": (tuple(random.sample(range(n), 2)) for _ in some),
+            }[kind]
+        )
+    of = {k: random.randrange(k) for k in random.sample(range(1, n), random.randrange(n // 2 + 1))}
+    of = {k: first for k, first in of.items() if first not in of}
+    pairs |= {(first, k) for k, first in of.items() if random.random() < 0.8}
+    sizes = [(random.randint(1, 3), 1) for _ in range(n)]
+    edges = {(min(pair), max(pair)): random.choice([0.0, 20.0, 50.0, 80.0]) for pair in pairs}
+    turns = [random.choice([*ORIENTATIONS, None]) for _ in edges]
+    table = matches_table([(*pair, mse) for pair, mse in sorted(edges.items())])
+    place = table.column_names.index("orientation")
+    return images_table(sizes, of), table.set_column(place, "orientation", pa.array(turns, pa.string()))
+
+
+@settings(max_examples=25)
+@given(forests(), st.randoms(use_true_random=False), st.sampled_from([8, 64, 1 << 20]))
+def test_batches_and_windows_change_nothing(tables: tuple[pa.Table, pa.Table], random: Random, size: int) -> None:
+    images, matches = tables
+    at_once = clusters(images, matches, 50, EVERY_PAIR)
+    some = in_batches(matches, random, size)
+    assert clusters(images, some, 50, EVERY_PAIR).equals(at_once)
+    whole, parts = joins(images, matches, at_once, 50), joins(images, some, at_once, 50)
+    for field in fields(whole):
+        np.testing.assert_array_equal(getattr(parts, field.name), getattr(whole, field.name))
+    best = np.lexsort((-np.arange(len(images)), -images["width"].to_numpy())).tolist()
+    set_of = pc.coalesce(images["identical_to"], images["id"]).to_pylist()
+    if set_of == list(range(len(images))):
+        near = {frozenset((row["a"], row["b"])): row["mse"] for row in matches.to_pylist() if row["mse"] <= 50}
+        named = [k for k in best if any(k in pair for pair in near)]
+        keepers = dict(zip(at_once["image"].to_pylist(), at_once["keeper"].to_pylist(), strict=True))
+        assert keepers == stars(len(images), near, named)
 
 
 @given(st.data(), st.integers(1, 40))

@@ -273,7 +273,7 @@ def _relate(chosen: Run, workers: Runtime, reporter: Reporter) -> UnfinishedErro
 def _cluster(chosen: Run) -> None:
     config = chosen.config
     asked, key = (Filters.of(config), Keeping.of(config)), decided_key(chosen.run_dir)
-    table = find_clusters(chosen.hashed_images, chosen.match_scores, config.threshold, *asked, chosen.decided)
+    table = find_clusters(chosen.hashed_images, chosen.match_batches, config.threshold, *asked, chosen.decided)
     chosen.run_dir.discard_from("cluster")
     write_table(chosen.run_dir.clusters, table, {**chosen.clusters_key, "decided": key})
 

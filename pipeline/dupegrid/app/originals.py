@@ -2,6 +2,7 @@
 drawn anew by the processes that decode; or the reason why not.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -49,7 +50,7 @@ def original(image: Mapping[str, Any], config: Config) -> Original:
 def _bytes_of(path: bytes, image: Mapping[str, Any], follow_symlinks: bool) -> bytes | Original:
     with open(open_listed(path, follow_symlinks), "rb") as file:
         size_bytes = image["size_bytes"]
-        if stamps(file.fileno(), image["mtime_ns"]) != (size_bytes, image["mtime_ns"]):
+        if stamps(os.fstat(file.fileno()), image["mtime_ns"]) != (size_bytes, image["mtime_ns"]):
             return _none("the file has changed since it was indexed")
         if size_bytes > _LARGEST_BYTES:
             return _none(f"it has over {_LARGEST_BYTES // 1_000_000} MB")

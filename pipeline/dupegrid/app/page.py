@@ -22,8 +22,8 @@ def write_page(run: Run) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
     paths = run.images["path_raw"].take(run.clusters["image"].slice(0, _LOOKED_FOR)).to_pylist()
     files_here = any(os.path.exists(path) for path in paths)
-    told = relations_if_told(run.run_dir, run.match_scores)
-    found = Found(run.images, run.clusters, run.match_scores, told, run.config.threshold, files_here)
+    told = relations_if_told(run.run_dir, lambda: run.match_scores)
+    found = Found(run.images, run.clusters, run.match_batches, told, run.config.threshold, files_here)
     with writing_whole(run.run_dir.report) as file:
         for piece in report(found, run.thumbs_of, run.summary, about(run)):
             file.write(piece.encode("utf-8", "backslashreplace"))

@@ -88,7 +88,7 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
 
 def _planned(done: Run, action: str, options: PlanOptions) -> pa.Table:
     clusters = done.clusters
-    told = relations_if_told(done.run_dir, done.match_scores) if done.run_dir.relations.exists() else None
+    told = relations_if_told(done.run_dir, lambda: done.match_scores)
     table = plan_of(done.images, clusters, told, action, _here(done, clusters))
     if options.get("folders") is not None:
         inside, other = _two_folders(done, options["folders"])

@@ -70,7 +70,8 @@ class Reviewing:
         try:
             if len(self.groups) >= MOST_AT_ONCE:
                 self._is_looked_at.wait(_AFTER_S)
-            self._take(groups_of(images, clusters, freed, relations_if_told(self.run.run_dir, self.run.match_scores)))
+            told = relations_if_told(self.run.run_dir, lambda: self.run.match_scores)
+            self._take(groups_of(images, clusters, freed, told))
         except Exception as error:  # whoever waits for it is told
             self._trouble = error
         self._is_whole.set()

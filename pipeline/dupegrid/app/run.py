@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsInt
+from typing import TYPE_CHECKING, Any, SupportsInt, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,33 +20,35 @@ from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, located
 from dupegrid.images.levels import COSINES, row_checks
 from dupegrid.pairs.ask import Ask, Filters
+from dupegrid.pairs.batches import Matches, stored_matches
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import labelled, lazy, mse_matrix
 from dupegrid.pairs.relations import read_relations, relations_if_told
 from dupegrid.pairs.views import looks_at
 from dupegrid.plans.decisions import in_force
 from dupegrid.plans.decisions import read as read_decisions
-from dupegrid.results.answers import Receipt, Summary, summary_of
+from dupegrid.results.answers import Receipt, Summary, summary_of, with_relations
 from dupegrid.results.clusters import clusters
 from dupegrid.results.cut import Cut, number_of, sheet
 from dupegrid.results.decided import Decided
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.hashes import hashes_of, read_hashes
 from dupegrid.results.identical import identical
-from dupegrid.results.joined import TABLES
+from dupegrid.results.joined import TABLES, lazy_frame
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.notebook import Html, Pairs, table_html
 from dupegrid.results.report import Sheet
 from dupegrid.results.run_html import run_html
 from dupegrid.results.scores import second_scores
 from dupegrid.storage.arrays import Thumbs
-from dupegrid.storage.bucket import BucketPath, file_system
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES, MATCHES, MATCHES_BY_LOOKS
 from dupegrid.storage.tables import check_clusters, check_images, read_json, read_metadata, read_table, row_count
 
 if TYPE_CHECKING:
     import dask.array as da  # which takes a while to load
+
+T = TypeVar("T")
 
 
 class Run:
@@ -87,22 +89,31 @@ class Run:
         return self._read_matches(["a", "b", "mse", "orientation", "score"])
 
     @read_once
+    def match_batches(self) -> Matches:
+        """The same a batch at a time, for those who go through them: memory does not grow with them."""
+        return self._counted(*stored_matches(self.run_dir, *self._compared(), self.config.memory))
+
+    @read_once
     def relations(self) -> pa.Table:
         """One row a match: what its two pictures are to each other at full resolution; where --relations made it."""
         return read_relations(self.run_dir, self.match_scores)
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
+        matches = read_matches(self.run_dir, *self._compared(), columns)
+        return self._counted(matches, len(matches))
+
+    def _compared(self) -> tuple[str, pa.Schema]:
+        """The key of the comparison whose matches are there, and their schema. StoreError for one of other settings."""
         self.existing("matches.parquet", "compare")
         pairs, layout = self.run_dir.tiles_keys()
         if pairs != self.pairs_key:
             raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
-        schema = MATCHES_BY_LOOKS if self.config.looks[1:] else MATCHES
-        matches = read_matches(self.run_dir, fingerprint(pairs, layout), columns, schema)
-        if self.is_compared and len(matches) != self.receipt.matches:
-            raise StoreError(
-                f"{shown(self.path)} holds {len(matches):,} of {self.receipt.matches:,} matches: "
-                "run 'dupegrid run' again to make them"
-            )
+        return fingerprint(pairs, layout), MATCHES_BY_LOOKS if self.config.looks[1:] else MATCHES
+
+    def _counted(self, matches: T, count: int) -> T:
+        if self.is_compared and count != self.receipt.matches:
+            held = f"{shown(self.path)} holds {count:,} of {self.receipt.matches:,} matches"
+            raise StoreError(f"{held}: run 'dupegrid run' again to make them")
         return matches
 
     @read_once
@@ -140,10 +151,10 @@ class Run:
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
         ids = np.sort([self.id_of(a), self.id_of(b)])
-        rows = self.images.take(ids).to_pylist()
         thumbs = looks_at(self.run_dir, ids) if self.config.looks[1:] else self.thumbs_of(ids)[:, None]
-        told = relations_if_told(self.run_dir, self.match_scores)
-        return explain(rows[0], rows[1], thumbs, self.matches, told, self.config)
+        told = relations_if_told(self.run_dir, lambda: self.match_scores)
+        a_row, b_row = self.images.take(ids).to_pylist()
+        return explain(a_row, b_row, thumbs, self.matches, told, self.config)
 
     def scores(self, *names: str) -> pa.Table:
         """Second scores of the matches (schema SCORES), all or those named; ssim needs scikit-image."""
@@ -171,8 +182,7 @@ class Run:
     @property
     def is_compared(self) -> bool:
         """Whether every pair has been decided, with the settings of this run."""
-        receipt = self.run_dir.receipt
-        return receipt.is_file() and bool(read_json(receipt).get("fingerprint") == self.pairs_key)
+        return self.run_dir.receipt.is_file() and self.pairs_key == read_json(self.run_dir.receipt).get("fingerprint")
 
     @property
     def is_clustered(self) -> bool:
@@ -188,22 +198,14 @@ class Run:
     @property
     def clusters_key(self) -> dict[str, str]:
         """What clusters.parquet was made from, as its metadata says."""
-        config = self.config
-        roles = fingerprint(config.keep, config.protect, config.only)
-        return {"fingerprint": self.pairs_key, "threshold": repr(config.threshold), "roles": roles}
+        roles = fingerprint(self.config.keep, self.config.protect, self.config.only)
+        return {"fingerprint": self.pairs_key, "threshold": repr(self.config.threshold), "roles": roles}
 
     def frame(self, table: str) -> Any:
         """'images', 'matches' or 'clusters' as a lazy dask dataframe, for tables that outgrow memory. Needs pandas."""
         if table not in TABLES:
             raise UsageError(f"no table {table!r}: there are {', '.join(TABLES)}")
-        try:
-            import dask.dataframe as dd
-        except ImportError:
-            raise UsageError("a dask dataframe needs pandas: pip install 'dupegrid[notebooks]'") from None
-        path = self.existing(f"{table}.parquet", "run")
-        if isinstance(path, BucketPath):
-            return dd.read_parquet(str(path), filesystem=file_system(path.bucket.partition(":")[0]))
-        return dd.read_parquet(path)
+        return lazy_frame(self.existing(f"{table}.parquet", "run"))
 
     @read_once
     def thumbs(self) -> "da.Array":
@@ -259,9 +261,9 @@ class Run:
     @property
     def summary(self) -> Summary:
         """The run in a few numbers."""
-        scores, told = self.match_scores, relations_if_told(self.run_dir, self.match_scores)
-        scores = scores if told is None else scores.append_column("relation", told["relation"])
-        return summary_of(self.path, self.config, self.images, scores, self.clusters, self.receipt)
+        told = relations_if_told(self.run_dir, lambda: self.match_scores)
+        found = summary_of(self.path, self.config, self.images, self.match_batches, self.clusters, self.receipt)
+        return found if told is None else with_relations(found, self.match_scores, told)
 
     @read_once
     def stored_thumbs(self) -> Thumbs:
@@ -277,8 +279,7 @@ class Run:
     @property
     def saved(self) -> dict[str, Any]:
         """What run.json holds."""
-        saved: dict[str, Any] = read_json(self.run_dir.run_json)
-        return saved
+        return dict(read_json(self.run_dir.run_json))
 
     def existing(self, name: str, verb: str) -> Path:
         """The path of an artifact; StoreError, naming the verb that makes it, where it is missing."""

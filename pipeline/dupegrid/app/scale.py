@@ -20,8 +20,10 @@ _DEVICE_REFINED_S: Final = 12e-6  # the same beside a GPU
 _TILE_S: Final = 0.02
 _ROW_BYTES: Final = 300  # of a file in all tables
 _START_BYTES: Final = 120_000_000  # a process with all libraries
+_CLIENT_START_BYTES: Final = 200_000_000  # one with dask's, and what it reads of a run
 _TABLE_BYTES: Final = 500  # an image in memory: the listing, and the rows that clusters are made of
 _SORT_BYTES: Final = 250  # an image, beside a window of the sorted arrays
+_WORKER_START_BYTES: Final = 450_000_000  # with libraries, pieces of strips, and what a tile holds
 _WORKER_BYTES: Final = 160  # an image: facts 41, checksums 8, paths
 _TASK_BYTES: Final = 10_000  # in a scheduler
 _GOAL_BYTES: Final = 2_000_000_000
@@ -76,9 +78,9 @@ def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: 
         compare_s = (left / rates.device_pairs_per_s + images * _DEVICE_REFINED_S + tiles * _TILE_S) / gpus
     sorting_bytes = _SORT_BYTES * images + min(sorted_bytes, WINDOW_BYTES)
     sizes = {
-        "client": _START_BYTES + max(_TABLE_BYTES * images, sorting_bytes),
+        "client": _CLIENT_START_BYTES + max(_TABLE_BYTES * images, sorting_bytes),
         "scheduler": _START_BYTES + _TASK_BYTES * max(index_tasks, tiles),
-        "worker": 300_000_000 + _WORKER_BYTES * images,
+        "worker": _WORKER_START_BYTES + _WORKER_BYTES * images,
     }
     over = {f"memory of the {name}": size / _GOAL_BYTES for name, size in sizes.items()}
     over |= {"tasks of the index": index_tasks / _GOAL_TASKS, "tasks of comparing": tiles / _GOAL_TASKS}

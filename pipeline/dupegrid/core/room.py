@@ -12,6 +12,8 @@ from typing import Final
 # Where a container is told how much it may take; nothing there, or 'max', where it is not.
 _LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
+_WINDOW_BYTES: Final = 1 << 28
+
 _told: ContextVar[tuple[int, int] | None] = ContextVar("told", default=None)
 
 
@@ -43,6 +45,11 @@ class Room:
         """The memory that one task may take."""
         told = _told.get()
         return self.process_bytes() // max(1, told[1] if told else self.threads)
+
+
+def window_bytes(setting_bytes: int | None) -> int:
+    """How much of something that grows a command holds at a time: a quarter of a GB, or less where it has little."""
+    return min(_WINDOW_BYTES, Room(setting_bytes, 1, 1).process_bytes() // 8)
 
 
 @cache

@@ -149,7 +149,7 @@ def sent(answers: list[tuple[int, Decoded]]) -> Iterator[bytes | memoryview]:
     """Answers as they travel: how long that is, then their pixels apart, so that these are not copied."""
     arrays: list[pickle.PickleBuffer] = []
     data = pickle.dumps(answers, pickle.HIGHEST_PROTOCOL, buffer_callback=arrays.append)
-    pieces = [data, *(array.raw() for array in arrays)]
+    pieces: list[bytes | memoryview] = [data, *(array.raw() for array in arrays)]
     lengths = b"".join(packed(len(piece)) for piece in pieces)
     yield packed(8 + len(lengths) + sum(map(len, pieces)))
     yield packed(len(pieces))

@@ -132,9 +132,7 @@ class Rows:
             self._tell_apart(rows.tolist(), names[rows].tolist(), kinds, spelled)
         return kinds
 
-    def _tell_apart(
-        self, rows: Sequence[int], names: Sequence[int], kinds: list[str | None], spelled: bool
-    ) -> None:
+    def _tell_apart(self, rows: Sequence[int], names: Sequence[int], kinds: list[str | None], spelled: bool) -> None:
         """Of the paths of one inode, call spellings of another 'symbolic', and no more 'hard' than there are names.
 
         Where there are more, the inode is no proof: some file systems give the same to all files.

@@ -116,7 +116,7 @@ def decode(data: bytes, reading: Reading) -> Decoded:
         facts["file_hash"] = hashlib.blake2b(data, digest_size=16).hexdigest()
         if reading.whole:
             return Decoded("ok", pixels=pixels, **facts)
-        digest = hashlib.blake2b(pixels.ravel(), digest_size=16).digest()
+        digest = hashlib.blake2b(pixels.ravel().data, digest_size=16).digest()
         crops = pixels[1:] if len(pixels) > 1 else None
         return Decoded("ok", thumb=pixels[0], crops=crops, thumb_hash=digest, **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files

@@ -10,10 +10,10 @@ from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints
 from dupegrid.core.errors import DamagedError
 from dupegrid.pairs.job import Job
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.ours import remove
+from dupegrid.storage.ours import parts_in, remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
-from dupegrid.storage.tables import check_ids, read_metadata, read_table, write_table
+from dupegrid.storage.tables import check_ids, read_metadata, read_parts, read_table, write_table
 
 KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18
@@ -131,15 +131,20 @@ def remove_other_parts(run_dir: RunDir, key: str) -> None:
             remove(path)
 
 
-def read_matches(run_dir: RunDir, key: str, columns: list[str] | None = None, schema: pa.Schema = MATCHES) -> pa.Table:
+def match_files(run_dir: RunDir, key: str) -> list[Path]:
+    """The files with the matches so far of the comparison with this key. DamagedError if a part is of another one."""
+    for path in run_dir.match_parts():
+        if not is_part_of(path, key):
+            raise DamagedError(path, "it is of another comparison")
+    return parts_in(run_dir.matches)
+
+
+def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns: list[str] | None = None) -> pa.Table:
     """All matches so far of the comparison with this key, sorted by a and b.
 
     DamagedError if any column is damaged, asked for or not, or if a part is of another comparison.
     """
-    for path in run_dir.match_parts():
-        if not is_part_of(path, key):
-            raise DamagedError(path, "it is of another comparison")
-    table = read_table(run_dir.matches, schema, columns, whole=True)
+    table = read_parts(match_files(run_dir, key), schema, columns, whole=True)
     check_ids(run_dir.matches, table, ("a", "b"), run_dir.listed())
     return table.sort_by([("a", "ascending"), ("b", "ascending")])
 

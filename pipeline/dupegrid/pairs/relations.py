@@ -8,7 +8,7 @@ and writes its part whole: the mark. Files that are equal byte for byte are not 
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -142,10 +142,10 @@ def read_relations(run_dir: RunDir, matches: pa.Table) -> pa.Table:
     return table
 
 
-def relations_if_told(run_dir: RunDir, matches: pa.Table) -> pa.Table | None:
+def relations_if_told(run_dir: RunDir, matches: Callable[[], pa.Table]) -> pa.Table | None:
     """What `read_relations` gives; None where nobody has asked for them, or some are still to do."""
     try:
-        return read_relations(run_dir, matches) if run_dir.relations.exists() else None
+        return read_relations(run_dir, matches()) if run_dir.relations.exists() else None
     except DamagedError:
         raise
     except StoreError:
@@ -192,7 +192,7 @@ def _plan(run_dir: RunDir, comparison: str) -> Plan:
 
 
 def _planned(run_dir: RunDir, comparison: str) -> Plan:
-    matches = read_matches(run_dir, comparison, ["a", "b", "orientation"])
+    matches = read_matches(run_dir, comparison, columns=["a", "b", "orientation"])
     if not pc.all(pc.is_in(matches["orientation"], pa.array(ORIENTATIONS)), min_count=0).as_py():
         raise DamagedError(run_dir.matches, "it has orientations that there are not")
     images = run_dir.image_columns(IMAGES, ["width", "height", "file_hash"])

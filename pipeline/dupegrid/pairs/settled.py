@@ -5,6 +5,7 @@ compared.parquet says what a finished comparison was of. Before an old one is ta
 down for the next: settled.parquet and the rows beside it, both with the key of the next comparison.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,18 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.pairs.matches import PATHS, paths_of, read_matches
+from dupegrid.pairs.matches import PATHS, match_files, paths_of
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
-from dupegrid.storage.tables import read_metadata, read_table, write_table
+from dupegrid.storage.tables import (
+    check_ids,
+    group_count,
+    read_group,
+    read_metadata,
+    read_table,
+    write_table,
+    write_tables,
+)
 
 
 def write_compared(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> None:
@@ -75,22 +84,34 @@ def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pair
     try:
         compared = read_table(run_dir.compared, COMPARED)
         same = compared.join(_contents(run_dir, live, config), keys=COMPARED.names, join_type="inner")["id"].sort()
-        matches = read_matches(run_dir, fingerprint(before, layout))
-        whole = run_dir.counted_matches() == len(matches)
+        settled = np.zeros(max(run_dir.listed(), int(live.max(initial=-1)) + 1), bool)
+        settled[same.to_numpy()] = True
+        files = match_files(run_dir, fingerprint(before, layout))
     except (StoreError, OSError, ValueError, KeyError):
-        whole = False
-    if not whole:
         return False
-    a, b = matches["a"].to_numpy(), matches["b"].to_numpy()
-    settled = np.zeros(int(max(live.max(initial=-1), a.max(initial=-1), b.max(initial=-1))) + 1, bool)
-    settled[same.to_numpy()] = True
-    paths = run_dir.image_columns(IMAGES, PATHS)
-    rows = matches.filter(pa.array(settled[a] & settled[b]))
-    fresh = paths_of(paths, rows["a"], rows["b"])
-    rows = pa.table({name: fresh.get(name, rows[name]) for name in MATCHES.names}, schema=MATCHES)
-    write_table(run_dir.settled_matches, rows, {"pairs": pairs})
+    try:
+        write_tables(run_dir.settled_matches, MATCHES, _rows_among(settled, run_dir, files), {"pairs": pairs})
+    except (StoreError, ValueError, KeyError):  # no OSError: what cannot be written is no reason to compare all again
+        return False
     write_table(run_dir.settled, pa.table({"id": same}), {"pairs": pairs})
     return True
+
+
+def _rows_among(settled: Bools, run_dir: RunDir, files: Sequence[Path]) -> Iterator[pa.Table]:
+    """The matches in some files among settled images, a row group at a time, with paths as they are now.
+
+    StoreError where they are not all that an earlier comparison counted.
+    """
+    paths, count = run_dir.image_columns(IMAGES, PATHS), 0
+    groups = [(path, number) for path in files for number in range(group_count(path))]
+    for path, number in groups:
+        group = check_ids(path, read_group(path, number, MATCHES, MATCHES.names), ("a", "b"), len(settled))
+        count += len(group)
+        rows = group.filter(pa.array(settled[group["a"].to_numpy()] & settled[group["b"].to_numpy()]))
+        fresh = paths_of(paths, rows["a"], rows["b"])
+        yield pa.table({name: fresh.get(name, rows[name]) for name in MATCHES.names}, schema=MATCHES)
+    if count != run_dir.counted_matches():
+        raise StoreError(f"{count:,} matches are there, and an earlier comparison counted others")
 
 
 def _contents(run_dir: RunDir, live: Ints, config: Config) -> pa.Table:

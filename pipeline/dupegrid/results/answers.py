@@ -1,7 +1,7 @@
 """What a run says of itself, as records: how far it is, how its pairs were decided, what was found."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.config import Config
+from dupegrid.pairs.batches import Matches
 from dupegrid.pairs.relations import counted_relations
 from dupegrid.results.top import freed_by
 from dupegrid.storage.unfinished import Missing
@@ -148,15 +149,12 @@ def files_of(status: pa.ChunkedArray) -> Files:
 
 
 def summary_of(
-    path: Path, config: Config, images: pa.Table, scores: pa.Table, clusters: pa.Table, receipt: Receipt
+    path: Path, config: Config, images: pa.Table, matches: Matches, clusters: pa.Table, receipt: Receipt
 ) -> Summary:
-    """The summary of a run, from its tables; `scores` are the columns a, b and score of the matches.
-
-    And their `relation`, where all were looked at.
-    """
-    near, told = pc.less_equal(scores["score"], config.threshold), scores.column_names
+    """The summary of a run, from its tables, as if nobody had looked at relations."""
+    near = matches.near(config.threshold)
     duplicates = clusters["image"].filter(pc.equal(clusters["role"], "duplicate"))
-    of_path, there = _already_there(images, scores.filter(near)) if config.against else (None, None)
+    of_path, there = _already_there(images, near) if config.against else (None, None)
     return Summary(
         run=str(path),
         report=str(path / "report.html"),
@@ -168,16 +166,22 @@ def summary_of(
         links_left_alone=receipt.links_left_alone,
         pairs=receipt.pairs["total"],
         threshold=config.threshold,
-        matches=pc.sum(near).as_py() or 0,
+        matches=sum(len(batch.a) for batch in near),
         clusters=len(pc.unique(clusters["cluster"])),
         duplicates=len(duplicates),
         bridges=pc.sum(pc.equal(clusters["role"], "bridge")).as_py() or 0,
         duplicate_bytes=bytes_of(images, clusters),
         not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
-        relations=counted_relations(scores.filter(near)["relation"].to_pylist()) if "relation" in told else {},
+        relations={},
         pictures_of_path=of_path,
         already_there=there,
     )
+
+
+def with_relations(summary: Summary, scores: pa.Table, told: pa.Table) -> Summary:
+    """The same with the relations of its matches; `scores` has their column score, in the order of what was `told`."""
+    near = told["relation"].filter(pc.less_equal(scores["score"], summary.threshold))
+    return replace(summary, relations=counted_relations(near.to_pylist()))
 
 
 def bytes_of(images: pa.Table, clusters: pa.Table) -> int:
@@ -186,11 +190,12 @@ def bytes_of(images: pa.Table, clusters: pa.Table) -> int:
     return pc.sum(images["size_bytes"].take(freed)).as_py() or 0
 
 
-def _already_there(images: pa.Table, near: pa.Table) -> tuple[int, int]:
+def _already_there(images: pa.Table, near: Matches) -> tuple[int, int]:
     """Of an A-versus-B run: how many pictures of PATH there are, and how many have a match on the other side."""
     ok = pc.equal(images["status"], "ok").to_numpy()
     first = ok & pc.equal(images["group"], "a").to_numpy()
     matched = np.zeros(len(ok), bool)
-    matched[near["a"].to_numpy()] = matched[near["b"].to_numpy()] = True
+    for batch in near:
+        matched[batch.a] = matched[batch.b] = True
     stands_for = pc.fill_null(pc.coalesce(images["identical_to"], images["id"]), 0).to_numpy()
     return int(first.sum()), int((first & matched[stands_for]).sum())

@@ -1,5 +1,7 @@
 """Pairs -> clusters and their keepers. Pure: tables in, a table out."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -7,23 +9,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Bools, Float64s, Ints
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
 from dupegrid.pairs.ask import Facts, Filters, facts_of
+from dupegrid.pairs.batches import Matches, of_pairs
 from dupegrid.pairs.hashes import numbered
 from dupegrid.results.decided import Decided
 from dupegrid.results.keepers import Keeping, compared, criteria, ranked, rules
-from dupegrid.results.stars import keepers_of, matched
+from dupegrid.results.stars import Pairs, keepers_of, matched
 from dupegrid.storage.schemas import CLUSTERS
 
 DEFAULT: Final = Keeping()
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
 _LOOKED_AT: Final = ("chain", "transparent", "flat", "frames", "aspect")  # what who looked at the two knows better
-_QUARTER_TURNS: Final = ("rot90", "rot270", "flip_rot90", "flip_rot270")
+_QUARTER_TURNS: Final = [ORIENTATIONS.index(name) for name in ("rot90", "rot270", "flip_rot90", "flip_rot270")]
 
 
 def clusters(
     images: pa.Table,
-    matches: pa.Table,
+    matches: pa.Table | Matches,
     threshold: float,
     filters: Filters,
     keeping: Keeping = DEFAULT,
@@ -35,33 +38,45 @@ def clusters(
     these is a 'duplicate', unless the MSE of a square says little of the two or the image is protected; then it is a
     'bridge', as are images that match another one of the cluster only, and `reason` says why. `rule` says what put the
     keeper before each of the others. The largest cluster is number 0; ties go by the keeper's path, so the numbers do
-    not depend on ids. `images` is a table of schema IMAGES, `matches` has at least the columns a, b, mse, orientation
-    and score of schema MATCHES; `filters` are the pairs that were asked for, by a column `hash` of the images too.
+    not depend on ids. `images` is a table of schema IMAGES, `matches` are gone through in batches, or a table with at
+    least the columns a, b, mse, orientation and score of schema MATCHES; `filters` are the pairs that were asked for,
+    by a column `hash` of the images too.
     Of pairs that people `decided`, those that are not the same match nothing, those that are the same match up to the
     cutoff.
     """
-    a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
-    stands_for = _stands_for(images)
-    near = score <= threshold
-    if decided is not None:
-        near = (near | decided.are_same(a, b)) & ~decided.are_apart(a, b)
-    ids = matched(a[near], b[near], stands_for)
+    matches, stands_for = Matches.of(matches), _stands_for(images)
+    pairs = Pairs(_Near(matches, threshold, decided), matches.window_bytes)
+    ids = matched(pairs, stands_for)
     values = criteria(images, ids, keeping, None if decided is None else decided.after)
     rank = ranked(values)
-    keeper = keepers_of(ids, rank, (a[near], b[near], score[near]), stands_for)
+    keeper = keepers_of(ids, rank, pairs, stands_for)
     its_place = np.searchsorted(ids, keeper)
     place = np.lexsort((rank, rank[its_place]))  # the keeper leads its cluster
     image, keeper, its_place = ids[place], keeper[place], its_place[place]
     first = image == keeper
-    row = _rows_of(*_listed(image, keeper, stands_for), a, b, len(images))
-    distance = _values_of(row, first, matches["mse"].to_numpy())
-    close = _values_of(row, first, score) <= threshold
-    turned = matches["orientation"].take(pa.array(row, mask=row < 0))
-    reason = _reasons(images, (image, keeper), close, turned, filters, keeping.protected(images))
+    distance, score, turn = of_pairs(matches, *_listed(image, keeper, stands_for), len(images))
+    distance[first] = score[first] = 0.0
+    reason = _reasons(images, (image, keeper), score <= threshold, turn, filters, keeping.protected(images))
     if decided is not None:
         reason = _decided_reasons(reason, (image, keeper), np.isfinite(distance), decided)
     rule = rules(values, place, its_place)
     return _table(images, (image, keeper), distance, reason, rule, values["path"][place])
+
+
+@dataclass(frozen=True)
+class _Near:
+    """The pairs that are near enough, as `Pairs` has them: by their score, or as people decided."""
+
+    matches: Matches
+    threshold: float
+    decided: Decided | None
+
+    def __iter__(self) -> Iterator[tuple[Ints, Ints, Float64s]]:
+        for a, b, _, score, _ in self.matches:
+            near = score <= self.threshold
+            if self.decided is not None:
+                near = (near | self.decided.are_same(a, b)) & ~self.decided.are_apart(a, b)
+            yield a[near], b[near], score[near]
 
 
 def joined(n: int, a: Ints, b: Ints) -> Ints:
@@ -120,14 +135,14 @@ def _reasons(
     images: pa.Table,
     pairs: tuple[Ints, Ints],
     near: Bools,
-    orientation: pa.ChunkedArray,
+    turn: npt.NDArray[np.int8],
     filters: Filters,
     protected: Bools,
 ) -> npt.NDArray[np.str_]:
     """Why each image is no duplicate of its keeper, though in one cluster with it; '' for one that is.
 
-    `near` says which pairs (image, keeper) are at or under the threshold, `orientation` under which they are;
-    `protected` is by id.
+    `near` says which pairs (image, keeper) are at or under the threshold, `turn` under which orientation they are,
+    -1 where that is not known; `protected` is by id.
     """
     facts = facts_of(images)
     asked_for = filters.of_roots(facts, *pairs) & filters.of_sizes(facts, *pairs)
@@ -150,7 +165,7 @@ def _reasons(
             where(pc.or_kleene(*both("transparent"))),
             where(pc.or_kleene(*both("flat"))),
             where(pc.not_equal(*(frames.fill_null(1) for frames in both("frames")))),
-            ~_alike_in_aspect(facts, pairs, orientation, filters),
+            ~_alike_in_aspect(facts, pairs, turn, filters),
         ],
         ["", "not_asked_for", "chain", "protected", "", "transparent", "flat", "frames", "aspect"],
         "",
@@ -171,7 +186,7 @@ def _decided_reasons(
     )
 
 
-def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], orientation: pa.ChunkedArray, filters: Filters) -> Bools:
+def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], turn: npt.NDArray[np.int8], filters: Filters) -> Bools:
     """Whether the aspects of two images are near each other, one of them turned as the match says."""
     (width, its_width), (height, its_height) = (
         [sides[ids] for ids in pairs] for sides in (facts.widths, facts.heights)
@@ -182,9 +197,8 @@ def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], orientation: pa.Chu
         return np.maximum(a, b) <= most * np.minimum(a, b)
 
     upright, swapped = alike(width * its_height, its_width * height), alike(width * its_width, its_height * height)
-    unknown = pc.is_null(orientation).to_numpy()
-    turned = pc.is_in(orientation, pa.array(_QUARTER_TURNS)).to_numpy()
-    return np.where(unknown, upright | (swapped & filters.turning), np.where(turned, swapped, upright))
+    turned = np.isin(turn, _QUARTER_TURNS)
+    return np.where(turn < 0, upright | (swapped & filters.turning), np.where(turned, swapped, upright))
 
 
 def _table(
@@ -221,23 +235,3 @@ def numbers_by_size(first: Bools, path_rank: Ints) -> Ints:
     number = np.empty(len(sizes), np.int64)
     number[np.lexsort((path_rank[first], -sizes))] = np.arange(len(sizes))
     return np.repeat(number, sizes)
-
-
-def _rows_of(x: Ints, y: Ints, a: Ints, b: Ints, n: int) -> Ints:
-    """The row of the matches (a, b) that holds each pair (x, y), or -1 where it is not listed."""
-    if not len(a):
-        return np.full(len(x), -1, np.int64)
-    order = np.lexsort((b, a))
-    known = a[order] * n + b[order]
-    wanted = np.minimum(x, y) * n + np.maximum(x, y)
-    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[at] == wanted, order[at], -1)
-
-
-def _values_of(rows: Ints, same: Bools, values: Float64s) -> Float64s:
-    """The value in each row: 0 for an image and itself, infinite where there is no row."""
-    listed = rows >= 0
-    out = np.full(len(rows), np.inf)
-    out[listed] = values[rows[listed]]
-    out[same] = 0.0
-    return out

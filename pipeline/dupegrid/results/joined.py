@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
 from dupegrid.results.schemas import SCORES
+from dupegrid.storage.bucket import BucketPath, file_system
 
 TABLES: Final = ("images", "matches", "clusters")
 _ROWS_A_BATCH: Final = 1 << 16
@@ -144,3 +146,14 @@ def _hint(name: str, own: pa.Table) -> str:
         "images": "those of clusters, such as role, and keeper_path",
     }
     return f"there are {', '.join(own.column_names)}, and {joined[name]}"
+
+
+def lazy_frame(path: Path) -> Any:
+    """A table on disk or in a bucket as a lazy dask dataframe. UsageError without pandas."""
+    try:
+        import dask.dataframe as dd
+    except ImportError:
+        raise UsageError("a dask dataframe needs pandas: pip install 'dupegrid[notebooks]'") from None
+    if isinstance(path, BucketPath):
+        return dd.read_parquet(str(path), filesystem=file_system(path.bucket.partition(":")[0]))
+    return dd.read_parquet(path)

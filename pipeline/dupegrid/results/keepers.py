@@ -65,7 +65,7 @@ class Keeping:
 def criteria(images: pa.Table, ids: Ints, keeping: Keeping, after: Ints | None = None) -> dict[str, Ints]:
     """What decides which of two images is kept, the first thing first, the smaller value before the larger.
 
-    `images` is a table of schema IMAGES, `ids` int64 (n,) are some of it, and the values int64 (n,). No two images are
+    `images` is a table of schema IMAGES, `ids` int64 (n,) are some of it, the values integers (n,). No two images are
     equal in the last. `after` says by id how many of the images somebody kept over each.
     """
     rows = images.select(COLUMNS).take(pa.array(ids))
@@ -78,7 +78,15 @@ def criteria(images: pa.Table, ids: Ints, keeping: Keeping, after: Ints | None =
             values[rule] = np.zeros(len(ids), np.int64) if after is None else after[ids]
         else:
             values[rule] = in_folder(rows, glob) if name == "folder" else VALUES[name](rows)
+        values[rule] = _narrow(values[rule])
     return values
+
+
+def _narrow(values: Ints) -> Ints:
+    """The same in as few bytes as hold them: most are 0 and 1."""
+    low, high = values.min(initial=0), values.max(initial=0)
+    kinds = (np.iinfo(kind) for kind in (np.int8, np.int16, np.int32, np.int64))
+    return values.astype(next(kind.dtype for kind in kinds if kind.min <= low and high <= kind.max), copy=False)
 
 
 def ranked(values: Mapping[str, Ints]) -> Ints:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Ints
 from dupegrid.core.text import display_path, printable
 from dupegrid.core.values import BUCKETS, WEB
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.through import Joins, joins, rows_of_pairs
 from dupegrid.results.top import freed_of
 from dupegrid.storage.schemas import REASONS, RULES
@@ -40,7 +41,7 @@ class Found:
 
     images: pa.Table  # schema IMAGES
     clusters: pa.Table  # schema CLUSTERS
-    matches: pa.Table  # at least the columns a, b, mse, orientation and score of MATCHES
+    matches: pa.Table | Matches  # at least the columns a, b, mse, orientation and score of MATCHES
     relations: pa.Table | None  # columns a, b and relation, one of RELATIONS; None where nobody has looked
     threshold: float
     files_here: bool = True  # whether the pictures are where the page is made; where not, none is asked for

@@ -1,70 +1,132 @@
-"""Pairs -> stars: each image with the best image that it matches. Pure: arrays in, arrays out."""
+"""Pairs -> stars: each image with the best image that it matches. Pure: arrays in, arrays out.
+
+The pairs are gone through in batches, several times, and a window of them is held, so that memory grows with the images
+alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
 
+_WORDS = np.dtype("<i8"), np.dtype("<i4")  # two places of a pair in one number, and the same as two
 
-def matched(a: Ints, b: Ints, stands_for: Ints) -> Ints:
-    """The ids of all images that some pairs (a, b) are of, ascending: those named, and those that these stand for.
+
+Places = npt.NDArray[np.int32]  # of sets of equal images, the best first
+
+
+class Pairs(NamedTuple):
+    """Pairs that are near enough: batches (a, b, score), each (k,), in no order, as often as one goes through them."""
+
+    batches: Iterable[tuple[Ints, Ints, Float64s]]
+    window_bytes: int
+
+
+def matched(pairs: Pairs, stands_for: Ints) -> Ints:
+    """The ids of all images that some pairs are of, ascending: those named, and those that these stand for.
 
     `stands_for` is by id the representative of each image, which may be itself.
     """
     named = np.zeros(len(stands_for), bool)
-    named[a] = named[b] = True
+    for a, b, _ in pairs.batches:
+        named[a] = named[b] = True
     return np.flatnonzero(named | named[stands_for])
 
 
-def keepers_of(image: Ints, rank: Ints, pairs: tuple[Ints, Ints, Float64s], stands_for: Ints) -> Ints:
+def keepers_of(image: Ints, rank: Ints, pairs: Pairs, stands_for: Ints) -> Ints:
     """The keeper of each image: ids (k,) -> ids (k,).
 
-    `image` is ascending, `rank` the place of each among them as a keeper, and `pairs` are (a, b, score), those that are
-    near enough. The best image that is in no star yet becomes the keeper of those that it matches and that are in none:
-    the first maximal independent set in the order of the ranks. One that matches only images with other keepers goes
-    with the nearest of these, if there are several with the best.
+    `image` is ascending, `rank` the place of each among them as a keeper, and `pairs` are of these images. The best
+    image that is in no star yet becomes the keeper of those that it matches and that are in none: the first maximal
+    independent set in the order of the ranks. One that matches only images with other keepers goes with the nearest of
+    these, if there are several with the best.
     """
-    a, b, score = pairs
     nodes, node = np.unique(stands_for[image], return_inverse=True)
     best = np.lexsort((rank, node))[np.unique(np.sort(node), return_index=True)[1]]
-    x, y = (np.searchsorted(nodes, stands_for[ids]) for ids in (a, b))
-    inside = np.zeros(len(nodes), bool)  # the images of a set match each other: never some of them, see set_keys
-    inside[x[x == y]] = True
-    apart = x != y
-    x, y, score = np.concatenate([x[apart], y[apart]]), np.concatenate([y[apart], x[apart]]), np.tile(score[apart], 2)
-    centre = _centres(rank[best], inside, x, y)
-    keeper = centre[node]
+    order = np.argsort(rank[best])  # sets of equal images go by their places in this, the best first
+    best = best[order]
+    place = np.empty(len(nodes), np.int32)
+    place[order] = np.arange(len(nodes), dtype=np.int32)
+    place_of = np.full(len(stands_for), -1, np.int32)
+    place_of[image] = place = place[node]
+    inside, centre = _centres(len(nodes), place_of, pairs)
+    keeper = centre[place]
     # Of a set that is a centre and whose images do not match each other, only the best is its keeper's.
-    of_itself = (centre == np.arange(len(nodes)))[node] & ~inside[node] & (best[node] != np.arange(len(image)))
+    of_itself = (keeper == place) & ~inside[place] & (best[place] != np.arange(len(image)))
     alone = (keeper < 0) | of_itself
-    wanted = np.zeros(len(nodes), bool)
-    wanted[node[alone]] = True
-    rows = wanted[x] & (centre[y] >= 0)
-    keeper[alone] = centre[_nearest(rank[best], x[rows], y[rows], score[rows])][node[alone]]
+    if alone.any():
+        wanted = np.zeros(len(nodes), bool)
+        wanted[place[alone]] = True
+        keeper[alone] = centre[_nearest(wanted, centre >= 0, place_of, pairs)[place[alone]]]
     return image[best[keeper]]
 
 
-def _centres(rank: Ints, inside: Bools, x: Ints, y: Ints) -> Ints:
-    """The set whose best image is the keeper of each set, int64 (m,); -1 where all that it matches have another.
+def _centres(count: int, place_of: Places, pairs: Pairs) -> tuple[Bools, Places]:
+    """Which of so many sets match themselves, and the set whose best image is the keeper of each: (n,) each.
 
-    `rank` is that of the best image of each set, (x, y) both ways which sets match each other.
+    -1 where all that a set matches have another. Sets go by their places, and those that match themselves do so never
+    in part (see set_keys). A set is asked after all better ones, so only pairs with worse ones say anything of it then:
+    the pairs are taken by the place of the better one, window by window.
     """
-    order = np.argsort(x, kind="stable")
-    neighbours, ends = y[order], np.searchsorted(x[order], np.arange(len(rank) + 1))
-    centre = np.full(len(rank), -1, np.int64)
-    for node in np.argsort(rank).tolist():
-        if centre[node] >= 0:
-            continue
-        near = neighbours[ends[node] : ends[node + 1]]
-        near = near[centre[near] < 0]
-        if len(near) or inside[node]:
-            centre[near] = centre[node] = node
-    return centre
+    inside = np.zeros(count, bool)
+    worse = np.zeros(count, np.int64)  # how many it matches
+    for better, other in _places(place_of, pairs):
+        inside[better[better == other]] = True
+        np.add.at(worse, better[better != other], 1)
+    centre = np.full(count, -1, np.int32)
+    most = max(1, pairs.window_bytes // _WORDS[0].itemsize)
+    first = 0
+    while first < count:
+        before = np.cumsum(worse[first:])
+        last = first + max(1, int(np.searchsorted(before, most, side="right")))
+        held = np.empty(before[last - 1 - first], _WORDS[0])
+        filled = 0
+        for better, other in _places(place_of, pairs) if len(held) else ():
+            here = (better >= first) & (better < last) & (better != other)
+            some = better[here].astype(np.int64) << 32 | other[here]
+            held[filled : filled + len(some)] = some
+            filled += len(some)
+        held.sort()
+        _claim(held.view(_WORDS[1])[::2], np.append(0, np.cumsum(worse[first:last])), first, centre)
+        first = last
+    left = np.flatnonzero(inside & (centre < 0))
+    centre[left] = left
+    return inside, centre
 
 
-def _nearest(rank: Ints, x: Ints, y: Ints, score: Float64s) -> Ints:
-    """The set y that each set x is nearest to, the best of several, int64 (m,); itself where there is none."""
-    order = np.lexsort((rank[y], score, x))
-    first = order[np.flatnonzero(np.diff(x[order], prepend=-1))]
-    nearest = np.arange(len(rank))
-    nearest[x[first]] = y[first]
+def _claim(others: Places, ends: Ints, first: int, centre: Places) -> None:
+    """Make a centre of each set from `first` on that is in no star yet and matches one of the `others` in none.
+
+    Those of a set begin where those of the set before it end.
+    """
+    for place in (first + np.flatnonzero(np.diff(ends))).tolist():
+        if centre[place] < 0:
+            near = others[ends[place - first] : ends[place - first + 1]]
+            near = near[centre[near] < 0]
+            if len(near):
+                centre[near] = centre[place] = place
+
+
+def _places(place_of: Places, pairs: Pairs) -> Iterator[tuple[Ints, Ints]]:
+    """The places of the sets of each pair, the better one first, batch by batch."""
+    for a, b, _ in pairs.batches:
+        x, y = place_of[a], place_of[b]
+        yield np.minimum(x, y), np.maximum(x, y)
+
+
+def _nearest(wanted: Bools, has_keeper: Bools, place_of: Places, pairs: Pairs) -> Ints:
+    """The set that each wanted one is nearest to, of those that have a keeper, the best of several; else itself."""
+    least, nearest = np.full(len(wanted), np.inf), np.arange(len(wanted))
+    for a, b, score in pairs.batches:
+        x, y = np.concatenate([place_of[a], place_of[b]]), np.concatenate([place_of[b], place_of[a]])
+        rows = np.flatnonzero(wanted[x] & has_keeper[y] & (x != y))
+        x, y, near = x[rows], y[rows], score[rows % len(score)]
+        order = np.lexsort((y, near, x))
+        order = order[np.diff(x[order], prepend=-1) != 0]
+        x, y, near = x[order], y[order], near[order]
+        nearer = (near < least[x]) | ((near == least[x]) & (y < nearest[x]))
+        least[x[nearer]], nearest[x[nearer]] = near[nearer], y[nearer]
     return nearest

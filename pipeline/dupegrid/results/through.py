@@ -1,13 +1,14 @@
 """How the images of a cluster are joined: through which other one a bridge is, and how each lies beside its keeper."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Bools, Float64s, Ints, inverse
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, inverse
+from dupegrid.pairs.batches import Matches, of_pairs
 
 
 @dataclass(frozen=True)
@@ -20,22 +21,23 @@ class Joins:
     through_turn: list[str | None]  # what is done to the bridge so that it lies as that image does
 
 
-def joins(images: pa.Table, matches: pa.Table, clusters: pa.Table, threshold: float) -> Joins:
-    """Of tables of schema IMAGES and CLUSTERS, and the columns a, b, mse, orientation and score of MATCHES.
+def joins(images: pa.Table, matches: pa.Table | Matches, clusters: pa.Table, threshold: float) -> Joins:
+    """Of tables of schema IMAGES and CLUSTERS, and matches as `clusters` takes them.
 
     A bridge with a match of its own with the keeper is joined through none.
     """
     representative = images["identical_to"].fill_null(-1).to_numpy()
     stands_for = np.where(representative >= 0, representative, np.arange(len(images)))
     image, keeper = clusters["image"].to_numpy(), clusters["keeper"].to_numpy()
-    parent, mse = _ways(matches.filter(pc.less_equal(matches["score"], threshold)), clusters, stands_for)
+    matches = Matches.of(matches)
+    parent, mse = _ways(matches.near(threshold), clusters, stands_for)
     is_bridge = pc.equal(clusters["role"], "bridge").to_numpy()
     through = np.where(is_bridge & (image[parent] != keeper), parent, -1)
     return Joins(
-        turn=_turns(matches, stands_for[image], stands_for[keeper]),
+        turn=_turns(matches, stands_for[image], stands_for[keeper], len(images)),
         through=through,
         through_mse=np.where(through >= 0, mse, np.nan),
-        through_turn=_turns(matches, stands_for[image], np.where(through >= 0, stands_for[image[through]], -1)),
+        through_turn=_through_turns(matches, stands_for[image], through, len(images)),
     )
 
 
@@ -52,43 +54,61 @@ def rows_of_pairs(x: Ints, y: Ints, pairs: pa.Table) -> Ints:
     return np.where(keys[at] == wanted, at, -1)
 
 
-def _turns(matches: pa.Table, image: Ints, other: Ints) -> list[str | None]:
-    rows = rows_of_pairs(image, other, matches)
-    known = matches["orientation"].take(pa.array(rows, mask=rows < 0)).to_pylist()
+def _turns(matches: Matches, image: Ints, other: Ints, images: int) -> list[str | None]:
+    """What is done to each image so that it lies as the other does, ids (k,) of so many; None where nobody knows."""
+    known = of_pairs(matches, image, other, images)[2].tolist()
+    names = [ORIENTATIONS[turn] if turn >= 0 else None for turn in known]
     return [
-        inverse(turn) if turn is not None and first else turn for turn, first in zip(known, image < other, strict=True)
+        inverse(turn) if turn is not None and first else turn for turn, first in zip(names, image < other, strict=True)
     ]
 
 
-def _ways(near: pa.Table, clusters: pa.Table, stands_for: Ints) -> tuple[Ints, Float64s]:
+def _through_turns(matches: Matches, image: Ints, through: Ints, images: int) -> list[str | None]:
+    """The same of the images, by row, and those of the rows `through`, -1 for none."""
+    rows = np.flatnonzero(through >= 0)
+    turns: list[str | None] = [None] * len(through)
+    for row, turn in zip(rows.tolist(), _turns(matches, image[rows], image[through[rows]], images), strict=True):
+        turns[row] = turn
+    return turns
+
+
+def _ways(near: Matches, clusters: pa.Table, stands_for: Ints) -> tuple[Ints, Float64s]:
     """Of each row of `clusters` the one before it on a shortest way from its keeper, -1 for none, and their MSE.
 
-    Where several ways are as short, the step of the lowest MSE is taken. Only clusters with bridges are looked at.
+    Where several ways are as short, the step of the lowest MSE is taken, then of the lowest id. Only clusters with
+    bridges are looked at. The matches are gone through once for each step of the longest way.
     """
     row_of = np.full(len(stands_for), -1, np.int64)
     row_of[clusters["image"].to_numpy()] = np.arange(len(clusters))
-    label = clusters["cluster"].to_numpy()
-    with_bridges = np.isin(label, label[pc.equal(clusters["role"], "bridge").to_numpy()])
     copies = np.flatnonzero(stands_for != np.arange(len(stands_for)))  # of which only the first pair is listed
-    a, b, mse = _steps(row_of, near, {"a": stands_for[copies], "b": copies})
-    kept = (a >= 0) & (b >= 0)
-    kept[kept] = with_bridges[a[kept]] & (label[a[kept]] == label[b[kept]])
-    a, b, mse = a[kept], b[kept], mse[kept]
-    parent, length = np.full(len(clusters), -1, np.int64), np.zeros(len(clusters))
+    label = clusters["cluster"].to_numpy()
+    left: Bools = np.isin(label, label[pc.equal(clusters["role"], "bridge").to_numpy()])
+    left &= pc.not_equal(clusters["role"], "keep").to_numpy()
     seen: Bools = pc.equal(clusters["role"], "keep").to_numpy().copy()
-    while True:
-        here = np.flatnonzero(seen[a] & ~seen[b])
-        if not len(here):
-            return parent, length
-        here = here[np.lexsort((mse[here], b[here]))]
-        here = here[np.diff(b[here], prepend=-1) > 0]
-        parent[b[here]], length[b[here]], seen[b[here]] = a[here], mse[here], True
-        left = ~seen[b]
-        a, b, mse = a[left], b[left], mse[left]
+    parent, length = np.full(len(clusters), -1, np.int64), np.zeros(len(clusters))
+    image, found = clusters["image"].to_numpy(), True
+    while found and left.any():
+        new, least = np.full(len(clusters), -1, np.int64), np.full(len(clusters), np.inf)
+        for a, b, mse in _steps(near, stands_for[copies], copies):
+            x, y = np.concatenate([row_of[a], row_of[b]]), np.concatenate([row_of[b], row_of[a]])
+            rows = np.flatnonzero((x >= 0) & (y >= 0))
+            rows = rows[seen[x[rows]] & left[y[rows]] & (label[x[rows]] == label[y[rows]])]
+            x, y, step = x[rows], y[rows], mse[rows % len(mse)]
+            order = np.lexsort((image[x], step, y))
+            order = order[np.diff(y[order], prepend=-1) != 0]
+            x, y, step = x[order], y[order], step[order]
+            nearer = (step < least[y]) | ((step == least[y]) & (image[x] < image[new[y]]))
+            new[y[nearer]], least[y[nearer]] = x[nearer], step[nearer]
+        reached = new >= 0
+        found = bool(reached.any())
+        parent[reached], length[reached] = new[reached], least[reached]
+        seen |= reached
+        left &= ~reached
+    return parent, length
 
 
-def _steps(row_of: Ints, near: pa.Table, copies: Mapping[str, Ints]) -> tuple[Ints, Ints, Float64s]:
-    """The pairs as steps from row to row, each in both directions."""
-    a, b = (np.concatenate([row_of[near[name].to_numpy()], row_of[copies[name]]]) for name in "ab")
-    mse = np.concatenate([near["mse"].to_numpy(), np.zeros(len(copies["a"]))])
-    return np.concatenate([a, b]), np.concatenate([b, a]), np.concatenate([mse, mse])
+def _steps(near: Matches, first: Ints, copies: Ints) -> Iterator[tuple[Ints, Ints, Float64s]]:
+    """The pairs, and those of copies with the first of their set: ids and MSE, batch by batch."""
+    for batch in near:
+        yield batch.a, batch.b, batch.mse
+    yield first, copies, np.zeros(len(copies))

@@ -251,13 +251,25 @@ def read_metadata(path: Path) -> dict[str, str]:
     return facts if digest == fingerprint(facts) else {}
 
 
-def _read_part(path: Path, schema: pa.Schema, whole: bool) -> pa.Table:
+def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str], whole: bool = False) -> pa.Table:
+    """One row group of a parquet file, as `read_table` reads all of them."""
+    return _read_part(path, pa.schema([schema.field(name) for name in columns]), whole, number)
+
+
+def group_count(path: Path) -> int:
+    """How many row groups a parquet file has."""
+    with _opened(path) as file:
+        return int(pq.read_metadata(file).num_row_groups)
+
+
+def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> pa.Table:
     columns = None if whole else schema.names
     with _opened(path) as file:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         if parquet.metadata.num_rows > file.seek(0, os.SEEK_END):  # a row takes some bytes in all of our tables
             raise DamagedError(path, "it claims more rows than it can hold")
-        return parquet.read(columns=columns, use_threads=False).select(schema.names).cast(schema)
+        groups = range(parquet.num_row_groups) if group is None else [group]
+        return parquet.read_row_groups(groups, columns=columns, use_threads=False).select(schema.names).cast(schema)
 
 
 @contextmanager

@@ -1,0 +1,119 @@
+"""Matches, some at a time, as often as somebody goes through them: however many there are, little memory is taken."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
+from dupegrid.core.room import window_bytes
+from dupegrid.pairs.matches import match_files
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.tables import check_ids, group_count, read_group
+
+_COLUMNS: Final = ("a", "b", "mse", "orientation", "score")
+
+
+class Batch(NamedTuple):
+    """Some matches, (k,) each: a < b, which may be int32; `turn` is a number into ORIENTATIONS, -1 where not known."""
+
+    a: Ints
+    b: Ints
+    mse: Float64s
+    score: Float64s
+    turn: npt.NDArray[np.int8]
+
+    def rows(self, which: Bools | Ints) -> "Batch":
+        """Those of some rows."""
+        return Batch(self.a[which], self.b[which], self.mse[which], self.score[which], self.turn[which])
+
+
+class Matches:
+    """Matches in batches, in no order; so many bytes may be held at a time of what is made of them."""
+
+    def __init__(self, batches: Callable[[], Iterator[Batch]], window_bytes: int) -> None:
+        self.window_bytes = window_bytes
+        self._batches = batches
+
+    @classmethod
+    def of(cls, matches: "pa.Table | Matches") -> "Matches":
+        """The same; or those of a table with the columns a, b, mse, orientation and score of schema MATCHES."""
+        if isinstance(matches, Matches):
+            return matches
+        batch = _batch(matches)
+        return cls(lambda: iter([batch]), window_bytes(None))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._batches()
+
+    def near(self, threshold: float) -> "Matches":
+        """Those at or under a threshold."""
+        return Matches(lambda: (batch.rows(batch.score <= threshold) for batch in self), self.window_bytes)
+
+
+def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: int | None) -> tuple[Matches, int]:
+    """All matches so far of the comparison with this key, and how many they are; they are kept where they fit a window.
+
+    `memory_bytes` is the setting that this goes by. They are read once now. DamagedError if any column is damaged, or
+    if a part is of another comparison.
+    """
+    groups = [(path, number) for path in match_files(run_dir, key) for number in range(group_count(path))]
+    most_bytes, images = window_bytes(memory_bytes), run_dir.listed()
+    kept, rows, size_bytes = list[Batch](), 0, 0
+
+    def read(whole: bool) -> Iterator[Batch]:
+        return _read(groups, schema, images, whole)
+
+    for batch in read(whole=True):
+        rows, size_bytes = rows + len(batch.a), size_bytes + sum(column.nbytes for column in batch)
+        kept = [*kept, batch] if size_bytes <= most_bytes else []
+    if size_bytes <= most_bytes:
+        return Matches(lambda: iter(kept), most_bytes), rows
+    return Matches(lambda: read(whole=False), most_bytes), rows
+
+
+def of_pairs(matches: Matches, x: Ints, y: Ints, images: int) -> tuple[Float64s, Float64s, npt.NDArray[np.int8]]:
+    """What the matches say of some pairs, ids (k,) each of so many images: their MSE, score and `turn`.
+
+    Infinite and -1 where a pair is not listed. It takes the less time the fewer different y there are.
+    """
+    keys, place = np.unique(np.minimum(x, y) * images + np.maximum(x, y), return_inverse=True)
+    mse, score = np.full((2, len(keys)), np.inf)
+    turn = np.full(len(keys), -1, np.int8)
+    is_end = np.zeros(images, bool)
+    is_end[y] = True
+    for batch in matches if len(keys) else ():
+        some = batch.rows(np.flatnonzero(is_end[batch.a] | is_end[batch.b]))
+        key = some.a.astype(np.int64) * images + some.b
+        at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+        listed = keys[at] == key
+        at = at[listed]
+        mse[at], score[at], turn[at] = some.mse[listed], some.score[listed], some.turn[listed]
+    return mse[place], score[place], turn[place]
+
+
+def _read(groups: Sequence[tuple[Path, int]], schema: pa.Schema, images: int, whole: bool) -> Iterator[Batch]:
+    """Row groups of files, in threads; with `whole` the other columns are read too, so that damage in them shows."""
+
+    def read(group: tuple[Path, int]) -> Batch:
+        table = read_group(*group, schema, _COLUMNS, whole)
+        check_ids(group[0], table, ("a", "b"), images)
+        return _batch(table, np.int32 if images < 1 << 31 else np.int64)
+
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(groups), threads):  # map alone would read on while nobody takes what is read
+            yield from pool.map(read, groups[start : start + threads])
+
+
+def _batch(table: pa.Table, ids: npt.DTypeLike = np.int64) -> Batch:
+    a, b = (table[name].to_numpy().astype(ids, copy=False) for name in ("a", "b"))
+    mse, score = table["mse"].to_numpy(), table["score"].to_numpy()
+    turn = pc.index_in(table["orientation"], pa.array(ORIENTATIONS)).fill_null(-1).to_numpy().astype(np.int8)
+    return Batch(a, b, mse, mse if np.array_equal(mse, score) else score, turn)

@@ -1,0 +1,72 @@
+"""Matches in batches, beside the table of all of them."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import dupegrid
+from dupegrid.core.arrays import ORIENTATIONS
+from dupegrid.core.errors import DamagedError
+from dupegrid.core.keys import fingerprint
+from dupegrid.pairs.batches import Matches, of_pairs, stored_matches
+from dupegrid.storage.schemas import MATCHES
+from tests.conftest import picture
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    """A run with matches in several parts: a second collection was added to the first."""
+    folder = tmp_path_factory.mktemp("run")
+    for added in (range(12), range(12, 18)):
+        for k in added:
+            path = folder / "photos" / f"{k}.png"
+            path.parent.mkdir(exist_ok=True)
+            picture(k % 5, (40 + k, 30 + k)).rotate(90 * (k % 4), expand=True).save(path)
+        found = dupegrid.run(folder / "photos", out=folder / "run", orientations="all", cutoff=3000, tile=4, quiet=True)
+    return found
+
+
+def as_rows(matches: Matches) -> list[tuple[object, ...]]:
+    rows = [row for batch in matches for row in zip(*(column.tolist() for column in batch), strict=True)]
+    return sorted(rows)
+
+
+def rows_of(table: pa.Table) -> list[tuple[object, ...]]:
+    named = [table[name].to_pylist() for name in ("a", "b", "mse", "score")]
+    return sorted(zip(*named, map(ORIENTATIONS.index, table["orientation"].to_pylist()), strict=True))
+
+
+@pytest.mark.parametrize("memory_bytes", [None, 1])
+def test_those_that_are_kept_and_those_that_are_read_each_time(run: dupegrid.Run, memory_bytes: int | None) -> None:
+    key = fingerprint(*run.run_dir.tiles_keys())
+    matches, count = stored_matches(run.run_dir, key, MATCHES, memory_bytes)
+    assert count == len(run.matches) > 20
+    assert run.run_dir.adopted.exists()
+    assert as_rows(matches) == as_rows(matches) == rows_of(run.matches)
+    near = run.matches.filter(np.less_equal(run.matches["score"].to_numpy(), 50))
+    assert as_rows(matches.near(50)) == rows_of(near) != []
+    with pytest.raises(DamagedError):
+        stored_matches(run.run_dir, "another", MATCHES, memory_bytes)
+
+
+def test_what_they_say_of_pairs(run: dupegrid.Run) -> None:
+    n = len(run.images)
+    x, y = (some.ravel() for some in np.mgrid[:n, :n])
+    mse, score, turn = of_pairs(run.match_batches, x, y, n)
+    known = {(a, b): rest for a, b, *rest in rows_of(run.matches)}
+    for a, b, *found in zip(x.tolist(), y.tolist(), mse, score, turn.tolist(), strict=True):
+        assert found == known.get((min(a, b), max(a, b)), [np.inf, np.inf, -1])
+
+
+def test_damage_in_a_column_that_is_not_asked_for(run: dupegrid.Run) -> None:
+    part = next(path for path in run.run_dir.match_parts() if pq.read_metadata(path).num_rows)
+    whole = part.read_bytes()
+    column = pq.read_metadata(part).row_group(0).column(MATCHES.names.index("path_raw_b"))
+    place = (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 2
+    part.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    try:
+        with pytest.raises(DamagedError):
+            stored_matches(run.run_dir, fingerprint(*run.run_dir.tiles_keys()), MATCHES, None)
+    finally:
+        part.write_bytes(whole)

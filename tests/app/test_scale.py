@@ -42,7 +42,7 @@ _BYTES = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def seen() -> list[tuple[str, int, float]]:
-    """What docs/scale.md says was measured: the field of the model, images, and the value in bytes, pairs or seconds."""
+    """What docs/scale.md says was measured: the field of the model, images, the value in bytes, pairs or seconds."""
     page = (ROOT / "docs/scale.md").read_text()
     table = page.partition("<!-- seen -->")[2].partition("<!-- end -->")[0]
     rows = re.findall(r"^\| ([\d,]+) \| [^|]+ \| (\w+) \| ([\d.,]+) ?(\w*)", table, re.MULTILINE)

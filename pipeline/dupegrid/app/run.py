@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsInt, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import numpy as np
 import pyarrow as pa
@@ -48,8 +48,6 @@ from dupegrid.storage.tables import check_clusters, check_images, read_json, rea
 if TYPE_CHECKING:
     import dask.array as da  # which takes a while to load
 
-T = TypeVar("T")
-
 
 class Run:
     """A run directory: its tables, its thumbnails and the all-to-all matrix. Reads only; see `open_run`."""
@@ -91,7 +89,9 @@ class Run:
     @read_once
     def match_batches(self) -> Matches:
         """The same a batch at a time, for those who go through them: memory does not grow with them."""
-        return self._counted(*stored_matches(self.run_dir, *self._compared(), self.config.memory))
+        batches, count = stored_matches(self.run_dir, *self._compared(), self.config.memory)
+        self._check_count(count)
+        return batches
 
     @read_once
     def relations(self) -> pa.Table:
@@ -100,7 +100,8 @@ class Run:
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
         matches = read_matches(self.run_dir, *self._compared(), columns)
-        return self._counted(matches, len(matches))
+        self._check_count(len(matches))
+        return matches
 
     def _compared(self) -> tuple[str, pa.Schema]:
         """The key of the comparison whose matches are there, and their schema. StoreError for one of other settings."""
@@ -110,11 +111,10 @@ class Run:
             raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
         return fingerprint(pairs, layout), MATCHES_BY_LOOKS if self.config.looks[1:] else MATCHES
 
-    def _counted(self, matches: T, count: int) -> T:
+    def _check_count(self, count: int) -> None:
         if self.is_compared and count != self.receipt.matches:
             held = f"{shown(self.path)} holds {count:,} of {self.receipt.matches:,} matches"
             raise StoreError(f"{held}: run 'dupegrid run' again to make them")
-        return matches
 
     @read_once
     def clusters(self) -> pa.Table:
@@ -142,9 +142,8 @@ class Run:
     def identical(self, by: str = "file") -> pa.Table:
         """The sets of pictures that are equal (schema IDENTICAL), largest first, the one to keep first of its set.
 
-        By 'file': the bytes of the files. By 'pixels': all S x S x 3 values of the upright thumbnails, as they are
-        compared, so that pictures of other sizes and formats may be equal. By 'hash': the `hash` of the run. What could
-        not be read is in no set.
+        By 'file': the bytes of the files. By 'pixels': all S x S x 3 values of the upright thumbnails, of whatever size
+        and format the pictures are. By 'hash': the `hash` of the run. What could not be read is in no set.
         """
         return identical(self.images, hashes_of(self.images, self.run_dir, self.config, by), Keeping.of(self.config))
 

@@ -217,11 +217,8 @@ class Config(BaseModel):
         """The one of `roots` in which a folder lies, here or in a bucket: nothing is written beside the photos."""
         real = folder.resolve()
         for root in {*self.roots} - {self.files_from}:
-            if (
-                real.is_relative_to(Path(root).resolve())
-                if root.startswith("/")
-                else f"{folder}/".startswith(f"{root}/")
-            ):
+            here = root.startswith("/")
+            if real.is_relative_to(Path(root).resolve()) if here else f"{folder}/".startswith(f"{root}/"):
                 return root
         return None
 

@@ -1,17 +1,33 @@
 """What processes of ours do first: those of the command and of a pool, in which nobody else's code counts on pandas."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 
+_light = False  # whether this is such a process
+
 
 class _Hidden:
-    """Where Python looks for modules first: pandas is not found there, and not looked for any further."""
+    """Where Python looks for modules first: some are not found there, and not looked for any further."""
 
-    @staticmethod
-    def find_spec(name: str, *_: object) -> None:
-        if name == "pandas":
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name in self._names:
             raise ModuleNotFoundError(name)
+
+
+@contextmanager
+def _hiding(*names: str) -> Iterator[None]:
+    hidden = _Hidden(names)
+    sys.meta_path.insert(0, hidden)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(hidden)
 
 
 def without_pandas() -> None:
@@ -20,10 +36,19 @@ def without_pandas() -> None:
     pyarrow loads it at the first list that becomes a column, to see whether that is of pandas, and remembers. Whoever
     asks pyarrow for a dataframe gets one all the same.
     """
+    global _light
+    _light = True
     if "pandas" in sys.modules:
         return
-    sys.meta_path.insert(0, _Hidden)
-    try:
+    with _hiding("pandas"):
         pa.array([None])
-    finally:
-        sys.meta_path.remove(_Hidden)
+
+
+@contextmanager
+def lightly() -> Iterator[None]:
+    """Have dask.array, as it is loaded, take scipy and xarray for absent in such a process: 0.5 s and 0.6 s sooner."""
+    if not _light:
+        yield
+        return
+    with _hiding("scipy", "xarray"):
+        yield

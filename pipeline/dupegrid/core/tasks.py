@@ -17,6 +17,7 @@ import numpy as np
 
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DupegridError
+from dupegrid.core.start import lightly
 from dupegrid.core.text import printable
 
 if TYPE_CHECKING:
@@ -93,8 +94,9 @@ def collection(name: str, task: Task, items: Items) -> "db.Bag | da.Array":
     The items of a list are the partitions of a dask bag; the rows of a numpy array are the blocks of a dask array. A
     scheduler starts them in the order in which they are given; the parts' numbers, in that order, are `started`.
     """
-    import dask.array as da  # here, as it takes a while and workers do without
-    import dask.bag as db
+    with lightly():  # here, as it takes a while and workers do without
+        import dask.array as da
+        import dask.bag as db
 
     name = f"{name}-{uuid.uuid4().hex}"  # dask would look through all of the task to make one
     count = len(items)

@@ -7,7 +7,6 @@ but for the files in it that have not.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -79,7 +78,8 @@ def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s:
     missing = [place for place, decoded in enumerate(known) if decoded is None]
     listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
     wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
-    chunk[:, missing] = 0
+    if len(missing) < len(files):
+        chunk[:, missing] = 0
     looked_s = time.monotonic()
     with closing(fetched(wanted, sources)) as batches:
         for at, decoded in decoded_of(batches, reading, timeout_s):
@@ -222,8 +222,8 @@ def _is_same(file: dict[str, Any], old: dict[str, Any]) -> bool:
 def _rows(files: pa.Table, found: Sequence[Decoded]) -> pa.Table:
     columns = {name: files[name] for name in LISTED}
     columns["path"] = pa.array([display_path(path) for path in files["path_raw"].to_pylist()])
-    for name, values in zip(_FOUND, zip(*map(attrgetter(*_FOUND), found), strict=True), strict=True):
-        columns[name] = pa.array(values, IMAGE_PART.field(name).type)
+    of_all = dict(zip(Decoded._fields, zip(*found, strict=True), strict=True))
+    columns |= {name: pa.array(of_all[name], IMAGE_PART.field(name).type) for name in _FOUND}
     return pa.table({name: columns[name] for name in IMAGE_PART.names}, schema=IMAGE_PART)
 
 

@@ -41,6 +41,8 @@ class Sources(NamedTuple):
         """The archive, bucket or server that a path leads into; None for what is in a folder."""
         if is_address(path):
             return place_of(path)
+        if not self.archives:
+            return None
         return next((known for known in self.archives if (path + b"/").startswith(known + b"/")), None)
 
 

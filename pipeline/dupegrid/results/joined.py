@@ -1,4 +1,4 @@
-"""The tables of a run with columns of the others joined, in batches. Pure: tables in, tables out."""
+"""The tables of a run with columns of the others joined, in batches; and one of them as a lazy dask dataframe."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

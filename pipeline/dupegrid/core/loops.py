@@ -14,7 +14,7 @@ from dupegrid.core.arrays import Float32s, Ints, Pixels
 
 HEADS: Final = 8  # coordinates that boxes and the first part of a sum are of
 LEAF: Final = 32  # points beside each other that have a box; their bits make up a word
-_TURNS_TO_COUNT: Final = {"contract", "reassoc", "nnan"}  # sums in any order, fused or not, of what is a number
+_FAST: Final = {"contract", "reassoc", "nnan"}  # sums in any order, fused or not, of what is a number
 
 
 class Loops(NamedTuple):
@@ -27,17 +27,16 @@ class Loops(NamedTuple):
 
 @cache
 def compiled() -> Loops | None:
-    """The loops, compiled when they are first called and kept for other processes; None without numba."""
+    """The loops, compiled when they are first called and kept on disk; None without numba or a place to keep them."""
     try:
         from numba import njit
     except ImportError:
         return None
+    by = njit(nogil=True, cache=True, fastmath=_FAST)
     try:
-        by = njit(nogil=True, cache=True, fastmath=_TURNS_TO_COUNT)
         return Loops(by(near_columns), by(near_pairs), by(squares))
-    except RuntimeError:  # there is no place for the compiled ones: each process makes its own
-        by = njit(nogil=True, fastmath=_TURNS_TO_COUNT)
-        return Loops(by(near_columns), by(near_pairs), by(squares))
+    except RuntimeError:  # there is no place to keep them, and compiling takes longer than they gain
+        return None
 
 
 def near_columns(low: Float32s, high: Float32s, points: Float32s, columns: Ints, limit: Any) -> Ints:

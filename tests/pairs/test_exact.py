@@ -1,6 +1,7 @@
 """The last level: exact, whatever is decided together, and a thumbnail is read once where memory holds all."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,7 +51,8 @@ def test_pairs_are_decided_exactly_alone_and_by_products(
     x, y, turn = (random.integers(0, end, 40) for end in (6, 6, len(names)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact, "_CROWD", crowd)
-        found = exact._sse(images, x, y, turn, names, np.array([0, 30, 40]))
+        job = SimpleNamespace(orientations=names, loops=None)
+        found = exact._sse(job, images, x, y, turn, np.array([0, 30, 40]))
     of_pairs = zip(x, y, turn, strict=True)
     assert found.tolist() == [reference.sse(images[a], reference.turn(images[b], names[t])) for a, b, t in of_pairs]
 

@@ -23,6 +23,7 @@ from dupegrid.images.levels import Cosines, rounding, unit
 from dupegrid.pairs.kernel import UNIT_ROUNDOFF
 
 HEADS: Final = 8  # cosines that blocks are split by
+_LEAF: Final = 64  # images: what compiled loops (core/loops.py) leave out is smaller than a block
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
 
 
@@ -93,24 +94,27 @@ def median_splits(points: Float32s, keys: Ints, block: int) -> tuple[Ints, Ints]
     """An order of the images that puts like beside like, and the starts of its blocks of at most `block` images.
 
     Images are grouped by key, so that no block has two; each group is halved at the median of the widest of its first
-    cosines until a block is left. `points` are `heads`, float32 (k, n), `keys` int64 (n,). Returns int64 (n,), (B,).
+    cosines until a block is left, and this until leaves are. `points` are `heads`, float32 (k, n), `keys` int64 (n,).
+    Returns int64 (n,), (B,).
     """
     order = np.argsort(keys, kind="stable")
     points = points.take(order, axis=1)
     edges = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
-    pending = [(start, stop) for start, stop in pairwise(edges) if stop > start]
+    pending = [(start, stop, block) for start, stop in pairwise(edges) if stop > start]
     starts = []
     while pending:
-        start, stop = pending.pop()
-        if stop - start <= block:
+        start, stop, size = pending.pop()
+        if stop - start <= size and size == block:
             starts.append(start)
+            size = min(_LEAF, block)
+        if stop - start <= size:
             continue
         here = points[:, start:stop]
-        half = max(block, (stop - start) // 2 // block * block)
+        half = max(size, (stop - start) // 2 // size * size)
         sides = here[int(here.var(axis=1).argmax())].argpartition(half)
         points[:, start:stop] = here.take(sides, axis=1)
         order[start:stop] = order[start:stop][sides]
-        pending += [(start, start + half), (start + half, stop)]
+        pending += [(start, start + half, size), (start + half, stop, size)]
     return order, np.array(sorted(starts), np.int64)
 
 

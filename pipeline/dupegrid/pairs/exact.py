@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Ints, Pixels, turned
+from dupegrid.core.loops import Loops
 from dupegrid.images.levels import turned_columns
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import sse_block
@@ -34,7 +35,7 @@ def distances(job: Job, first: Ints, second: Ints, pairs: Pairs) -> Ints:
         ids = np.concatenate([first[pairs.x[part]], second[pairs.y[part]]])
         ids, places = np.unique(ids, return_inverse=True)
         x, y = np.split(places, 2)
-        sse[part] = _sse(thumbs.take(ids, sums[ids]), x, y, pairs.turn[part], job.orientations, some - some[0])
+        sse[part] = _sse(job, thumbs.take(ids, sums[ids]), x, y, pairs.turn[part], some - some[0])
     return sse
 
 
@@ -59,15 +60,15 @@ def together(squares: Ints, images: int) -> Iterator[Ints]:
             yield squares[start : stop + 1]
 
 
-def _sse(images: Pixels, x: Ints, y: Ints, turn: Ints, orientations: tuple[str, ...], squares: Ints) -> Ints:
+def _sse(job: Job, images: Pixels, x: Ints, y: Ints, turn: Ints, squares: Ints) -> Ints:
     """The SSE of pairs of images by their places, y under an orientation by its place: int64 (k,)."""
     sse = np.full(len(x), -1)
     for crowd in np.flatnonzero(np.diff(squares) >= _CROWD):
         here = slice(squares[crowd], squares[crowd + 1])
-        sse[here] = _by_products(images, x[here], y[here], turn[here], orientations)
-    for number, name in enumerate(orientations):
+        sse[here] = _by_products(images, x[here], y[here], turn[here], job.orientations)
+    for number, name in enumerate(job.orientations):
         alone = np.flatnonzero((sse < 0) & (turn == number))
-        sse[alone] = _one_by_one(images, x[alone], y[alone], name)
+        sse[alone] = _one_by_one(images, x[alone], y[alone], name, job.loops)
     return sse
 
 
@@ -82,13 +83,15 @@ def _by_products(images: Pixels, x: Ints, y: Ints, turn: Ints, orientations: tup
     return sse
 
 
-def _one_by_one(images: Pixels, x: Ints, y: Ints, orientation: str) -> Ints:
+def _one_by_one(images: Pixels, x: Ints, y: Ints, orientation: str, loops: Loops | None = None) -> Ints:
     """The SSE of paired images by their places: int64 (k,), exact.
 
     256 squares of bytes sum to at most 256 * 255^2 < 2^24: float32 holds every such sum, in whatever order it is made.
     """
     flat, out = images.reshape(len(images), -1), np.empty(len(x), np.int64)
     columns = None if orientation == ORIENTATIONS[0] else turned_columns(images.shape[1], orientation)
+    if loops:
+        return loops.squares(flat, x, y, x[:0] if columns is None else columns)
     terms = next(count for count in range(_TERMS, 0, -1) if flat.shape[1] % count == 0)
     for start in range(0, len(x), _PAIRS_AT_ONCE):
         part = slice(start, start + _PAIRS_AT_ONCE)

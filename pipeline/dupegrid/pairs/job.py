@@ -4,13 +4,16 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from dupegrid.core.loops import HEADS, Loops, compiled
 from dupegrid.core.room import Room
+from dupegrid.images.levels import prefixes
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.grid import Grid
 from dupegrid.storage.run_dir import RunDir
 
 # How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
 DECIDED: Final = ("other_group", "filter", "box", "product", "cosines", "exact")
+_MANY: Final = 200_000  # images, for which compiled loops are worth waiting for
 COUNTS: Final = (*DECIDED, "matches", "parts", "comparison")  # the last is the number of the comparison's key
 
 
@@ -35,3 +38,8 @@ class Job:
     key: str = ""  # of the comparison: its parts and marks carry it
     device: str = ""  # the array module whose device tiles are compared on; empty: none
     token: str = ""  # of the run that has the run directory (hold.py)
+
+    @property
+    def loops(self) -> Loops | None:
+        """The compiled loops, where they are to be had and worth it."""
+        return compiled() if self.grid.bounds[-1] >= _MANY and prefixes(self.side)[0] >= HEADS else None

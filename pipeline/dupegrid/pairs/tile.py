@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from dupegrid.core.arrays import Bools, Ints
+from dupegrid.core.arrays import Bools, Float32s, Ints
 from dupegrid.images.levels import Cosines, prefixes
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import near_limit, point_gaps, radius, squared_distances, squared_gaps
@@ -20,10 +20,10 @@ from dupegrid.pairs.canonical import as_found, turned_cosines
 from dupegrid.pairs.exact import distances
 from dupegrid.pairs.hashes import asked_by_hash, numbers_of, partners
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import candidates, left_operand
+from dupegrid.pairs.kernel import candidates, float32_limit, left_operand
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.steps import Pairs, Step, batches, joined, least, through
-from dupegrid.pairs.strip import Strip
+from dupegrid.pairs.strip import Strip, Turned
 
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
 _COLUMNS_AT_ONCE: Final = 4096  # multiplied with a block: bounds the memory of a tile whatever it holds
@@ -156,7 +156,7 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
         columns = np.flatnonzero(blocks) + turned.starts[skipped]
         if left.partners is not None:
             columns = columns[left.partners[turned.rows[columns] - begin] > 0]
-        near.append(columns[point_gaps(low, high, turned.heads, columns) <= near_enough])
+        near.append(_near_columns(job, (low, high), turned, columns, near_enough))
         reached[turned.rows[near[-1]] - begin] = True
     others = slice(int(sizes[0]) if second is first else 0, None)
     count = int(reached[others].sum()) * (stop - start)
@@ -166,6 +166,13 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
         count += int(left.pairs[0])
     parts = _parts(near, [turned.rows[columns] for turned, columns in zip(second.turned, near, strict=True)])
     return _Spread([_Part(start, stop, part, 0 if k else count) for k, part in enumerate(parts)], count)
+
+
+def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, columns: Ints, limit: float) -> Ints:
+    """Those of the columns whose first cosines are near a box."""
+    if loops := job.loops:
+        return loops.near_columns(*box, turned.operand, columns, np.float32(float32_limit(limit)))
+    return columns[point_gaps(*box, turned.heads, columns) <= limit]
 
 
 def _parts(columns: list[Ints], images: list[Ints]) -> Iterator[list[Ints]]:
@@ -181,9 +188,14 @@ def _parts(columns: list[Ints], images: list[Ints]) -> Iterator[list[Ints]]:
 
 def _near_points(job: Job, first: Strip, second: Strip, within: float, left: _Part) -> Pairs:
     """The pairs whose product of the first cosines is within the radius."""
-    operand, found = left_operand(first.turned[0].operand[left.start : left.stop]), []
+    points, found, loops = first.turned[0].operand[left.start : left.stop], [], job.loops
+    terms = points.shape[1] - 2
+    limit, operand = np.float32(float32_limit(near_limit(within, terms))), None if loops else left_operand(points)
     for turn, (turned, columns) in enumerate(zip(second.turned, left.columns, strict=True)):
-        x, y = candidates(operand, turned.operand.take(columns, axis=0), within * within)
+        if loops:
+            x, y = loops.near_pairs(points, turned.operand, columns, terms, limit)
+        else:
+            x, y = candidates(operand, turned.operand.take(columns, axis=0), within * within)
         found.append(Pairs(x + left.start, turned.rows[columns[y]], np.full(len(x), turn)))
     pairs = joined(found)
     if second is first:

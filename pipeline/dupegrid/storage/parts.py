@@ -61,7 +61,8 @@ def read_rows(
         descriptor = os.open(f"{folder}/{name}", TO_READ)
         try:
             with suppress(OSError):  # a file system that cannot
-                for offset in offsets:  # all are on their way while the first is waited for
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # no more than a row is read for it
+                for offset in offsets[1:]:  # all are on their way while the first is waited for
                     os.posix_fadvise(descriptor, offset * size, size, os.POSIX_FADV_WILLNEED)
             for offset, place in zip(offsets, places, strict=True):
                 if os.preadv(descriptor, [out[place]], offset * size) != size:

@@ -1,0 +1,69 @@
+"""Compiled loops, and the same ones plain, find what brute force finds: where numba is there, both are tested."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dupegrid.core import loops
+from dupegrid.images.levels import turned_columns
+from dupegrid.pairs.bounds import near_limit
+from dupegrid.pairs.kernel import float32_limit
+from tests.helpers import reference
+
+WAYS = [loops, pytest.param("compiled", marks=pytest.mark.skipif(not loops.compiled(), reason="numba is not there"))]
+
+
+def of(way: object) -> SimpleNamespace:
+    return loops.compiled() if way == "compiled" else way
+
+
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=20)
+@given(
+    m=st.integers(1, 40),
+    n=st.integers(0, 6),
+    terms=st.sampled_from([8, 9, 23]),
+    spread=st.sampled_from([1, 30, 32_000]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_pair_is_lost_and_none_far_is_found(way: object, m: int, n: int, terms: int, spread: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    points = random.integers(-spread, spread + 1, (m + n, terms)).astype(np.float32)
+    padded = np.concatenate([points, random.normal(size=(m + n, 2)).astype(np.float32)], axis=1)
+    left, right, columns = padded[:m], padded[m:], random.permutation(n)
+    wide = points.astype(np.float64)
+    apart = ((wide[:m, None] - wide[None, m:][:, columns]) ** 2).sum(axis=2)
+    within = float(np.sqrt(random.choice(apart.ravel()))) if n else 0.0
+    limit = np.float32(float32_limit(near_limit(within, terms)))
+    x, y = of(way).near_pairs(left, right, columns, terms, limit)
+    found = set(zip(x.tolist(), y.tolist(), strict=True))
+    assert len(found) == len(x)
+    assert found >= set(zip(*(some.tolist() for some in np.nonzero(apart <= within**2)), strict=True))
+    assert all(apart[pair] <= within**2 * 1.0001 for pair in found)
+    low, high = points[:m].min(axis=0), points[:m].max(axis=0)
+    near = of(way).near_columns(low, high, right, columns, limit)
+    assert {columns[place] for _, place in found} <= set(near.tolist())
+    gaps = np.maximum(np.maximum(low - wide[m:], wide[m:] - high), 0)[:, :8]
+    assert set(near.tolist()) <= set(np.flatnonzero((gaps**2).sum(axis=1) <= within**2 * 1.0001).tolist())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_more_pairs_than_there_was_room_for_are_all_found(way: object) -> None:
+    points = np.zeros((34, 8), np.float32)
+    x, y = of(way).near_pairs(points, points, np.arange(34), 8, np.float32(0))
+    assert sorted(zip(x.tolist(), y.tolist(), strict=True)) == [(i, j) for i in range(34) for j in range(34)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["identity", "rot90"])
+def test_squares_are_summed_exactly(way: object, name: str) -> None:
+    images = np.random.default_rng(0).choice([0, 1, 254, 255], (4, 9, 9, 3)).astype(np.uint8)
+    images[0], images[1] = 0, 255
+    x, y = np.array([0, 0, 1, 2]), np.array([1, 2, 3, 3])
+    columns = turned_columns(9, name)[: None if name == "rot90" else 0]
+    found = of(way).squares(images.reshape(4, -1), x, y, columns)
+    of_pairs = zip(x, y, strict=True)
+    assert found.tolist() == [reference.sse(images[a], reference.turn(images[b], name)) for a, b in of_pairs]

@@ -41,16 +41,10 @@ _PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of lar
 
 pillow_heif.register_heif_opener()
 
-# EXIF orientation -> what to do to the stored pixels so that the picture stands upright.
-_UPRIGHT: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# What to do to the stored pixels so that the picture stands upright, by EXIF orientation; nothing at 1.
+_T: Final = Image.Transpose
+_TURNS: Final = (_T.ROTATE_180, _T.FLIP_TOP_BOTTOM, _T.TRANSPOSE, _T.ROTATE_270, _T.TRANSVERSE, _T.ROTATE_90)
+_UPRIGHT: Final = dict(enumerate((_T.FLIP_LEFT_RIGHT, *_TURNS), start=2))
 
 
 def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, reading: Reading) -> Decoded:

@@ -7,12 +7,15 @@ error, never zeros. Chunks are uncompressed and end with a crc32c, so that rows 
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import zarr
 from zarr import AsyncArray, AsyncGroup
 from zarr.abc.store import ByteRequest
 from zarr.api import asynchronous
@@ -34,6 +37,10 @@ from dupegrid.storage.tables import DIGEST, read_bytes, read_error, writing_whol
 ABOUT: Final = "zarr.json"  # the file in which zarr describes an array or a group
 _KEYS: Final = DefaultChunkKeyEncoding(separator=".")  # of folders, each chunk would need several
 _CONFIG: Final = ArrayConfig(order="C", write_empty_chunks=True)  # also chunks of nothing but the fill value
+_ZARR_SETTINGS: Final = {
+    "codec_pipeline.batch_size": 64,  # what is given to be decoded together is, see chunked.py
+}
+_opening: Final = threading.RLock()  # zarr's settings are those of all threads
 ZarrArray = AsyncArray[Any]
 ZarrGroup = AsyncGroup
 T = TypeVar("T")
@@ -128,34 +135,28 @@ def encoded(array: ZarrArray, values: npt.NDArray[Any]) -> Encoded:
     if values.shape != array.chunks:
         chunk = np.full(array.chunks, metadata.fill_value, array.dtype)
         chunk[tuple(map(slice, values.shape))] = values
-    data: Any = prototype.nd_buffer.from_numpy_array(chunk)
-    for codec in metadata.codecs:
-        data = _at_once(codec._encode_single(data, _form(array)))
+    (data,) = now(array.codec_pipeline.encode([(prototype.nd_buffer.from_numpy_array(chunk), _form(array))]))
+    assert data is not None, "chunks of nothing but the fill value are chunks too"
     return Encoded(data, data[-CHECKSUM_BYTES:].to_bytes().hex())
 
 
 def read_chunks(folder: Folder | Bucket, array: ZarrArray, keys: Sequence[str]) -> list[npt.NDArray[Any]]:
     """Whole chunks of an array by their names. DamagedError, naming a chunk, where one is missing or damaged."""
-    metadata: Any = array.metadata
-    form, chunks = _form(array), []
-    for key, found in zip(keys, now(folder.get_all(keys)), strict=True):
-        data: Any = found
-        try:
-            for codec in reversed(metadata.codecs):
-                data = _at_once(codec._decode_single(data, form))
-        except ValueError:
-            raise DamagedError(folder.root / key, "its checksum does not match") from None
-        chunks.append(np.asarray(data.as_numpy_array()))
-    return chunks
 
+    async def read(keys: Sequence[str]) -> list[npt.NDArray[Any]]:
+        data = await folder.get_all(keys)
+        chunks = await array.codec_pipeline.decode(zip(data, repeat(_form(array)), strict=False))
+        return [np.asarray(chunk.as_numpy_array()) for chunk in chunks if chunk is not None]
 
-def _at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of a codec of ours, of which none waits; zarr's pipeline makes two tasks of each chunk."""
     try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("a codec that waits")
+        return now(read(keys))
+    except ValueError:
+        for key in keys:
+            try:
+                now(read([key]))
+            except ValueError:
+                raise DamagedError(folder.root / key, "its checksum does not match") from None
+        raise
 
 
 def put(folder: Folder | Bucket, key: str, chunk: Encoded) -> None:
@@ -190,8 +191,9 @@ def create_array(
         attributes=_sealed({**facts, "length": shape[0]}, about),
         config=_CONFIG,
     )
-    made: Any = now(_described(folder, memory, creation))
-    return AsyncArray(made.metadata, StorePath(folder), _CONFIG)
+    with _opening, zarr.config.set(_ZARR_SETTINGS):
+        made: Any = now(_described(folder, memory, creation))
+        return AsyncArray(made.metadata, StorePath(folder), _CONFIG)
 
 
 def create_group(folder: Folder | Bucket, facts: Mapping[str, Any]) -> AsyncGroup:
@@ -262,8 +264,9 @@ def say(node: Any, facts: Mapping[str, Any]) -> Any:
 def _opened(folder: Folder | Bucket, how: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
     """What is in a folder, opened by one of zarr's ways."""
     try:
-        node = now(how(store=folder, mode="r+", zarr_format=3))
-        return AsyncArray(node.metadata, node.store_path, _CONFIG) if isinstance(node, AsyncArray) else node
+        with _opening, zarr.config.set(_ZARR_SETTINGS):
+            node = now(how(store=folder, mode="r+", zarr_format=3))
+            return AsyncArray(node.metadata, node.store_path, _CONFIG) if isinstance(node, AsyncArray) else node
     except DupegridError:
         raise
     except Exception:  # whatever zarr raises of what somebody made up

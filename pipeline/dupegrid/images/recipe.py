@@ -116,9 +116,8 @@ def decode(data: bytes, reading: Reading) -> Decoded:
         facts["file_hash"] = hashlib.blake2b(data, digest_size=16).hexdigest()
         if reading.whole:
             return Decoded("ok", pixels=pixels, **facts)
-        digest = hashlib.blake2b(pixels.ravel().data, digest_size=16).digest()
-        crops = pixels[1:] if len(pixels) > 1 else None
-        return Decoded("ok", thumb=pixels[0], crops=crops, thumb_hash=digest, **facts)
+        facts["thumb_hash"] = hashlib.blake2b(pixels.ravel().data, digest_size=16).digest()
+        return Decoded("ok", thumb=pixels[0], crops=pixels[1:] if len(pixels) > 1 else None, **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files
         status, reason = _failure(error, data)
         return Decoded(status, reason, **facts)
@@ -154,8 +153,8 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         transparent = flat and image.has_transparency_data and _is_transparent(image)
         facts |= {"flat": flat, "transparent": transparent}
         facts["frames"] = frames_of(image, file)
-        as_it_is = flat or (reading.normalize, reading.colour) == ("none", "rgb")
-        return thumbs if as_it_is else np.stack([toned(it, reading.normalize, reading.colour) for it in thumbs])
+        tones = reading.normalize, reading.colour
+        return thumbs if flat or tones == ("none", "rgb") else np.stack([toned(it, *tones) for it in thumbs])
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -175,14 +174,12 @@ def encode_jpeg(thumb: Pixels, quality: int = 90) -> bytes:
 
 def _is_picture(descriptor: int) -> bool:
     """Whether some decoder takes an open file for its own; leaves it at its start."""
-    with open(descriptor, "rb", closefd=False) as file:
-        try:
-            Image.open(file, formats=FORMATS)
-        except Exception as error:  # a picture, if a broken one: decode says what is wrong with it
-            return not isinstance(error, UnidentifiedImageError)
-        finally:
-            file.seek(0)
-            os.lseek(descriptor, 0, os.SEEK_SET)  # within what it has read ahead it does not ask the system
+    try:
+        Image.open(open(descriptor, "rb", buffering=0, closefd=False), formats=FORMATS)  # noqa: SIM115
+    except Exception as error:  # a picture, if a broken one: decode says what is wrong with it
+        return not isinstance(error, UnidentifiedImageError)
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
     return True
 
 
@@ -207,7 +204,7 @@ def _thumbnails(image: ImageFile.ImageFile, data: bytes, reading: Reading, orien
     image.load()
     looks = _squashed(_trimmed(image) if reading.trim else image, reading)
     thumbs = [_upright(np.ascontiguousarray(look), orientation) for look in looks]
-    # A middle that is flat would match whatever is as plain. To stack one takes as long as five calls of numpy.
+    # A middle that is flat would match whatever is as plain.
     kept = [thumb if k == 0 or not is_flat(thumb) else thumbs[0] for k, thumb in enumerate(thumbs)]
     return np.stack(kept) if len(kept) > 1 else kept[0][None]
 

@@ -36,6 +36,7 @@ MID_GREY: Final = (128, 128, 128)
 _READ_AT_ONCE_BYTES: Final = 1 << 24
 _HEAD_BYTES: Final = 1 << 12
 _BORDERS_SEEN_IN: Final = 512  # pixels a side, at least, where the picture has as many
+_ANOTHER: Final = "the file is not the one that was listed"
 _IS_TURBO: Final = features.check_feature("libjpeg_turbo")
 _PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
 
@@ -55,16 +56,15 @@ def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, reading: Rea
     holds; files that are no picture are not read to the end and have none.
     """
     if opened.descriptor is None:
-        if isinstance(opened.error, FileNotFoundError):
-            return Decoded("changed", "the file is gone")
-        if isinstance(opened.error, NotRegularError):
-            return Decoded("changed", "the file is not the one that was listed")
+        if isinstance(opened.error, FileNotFoundError | NotRegularError):
+            return Decoded("changed", _ANOTHER if isinstance(opened.error, NotRegularError) else "the file is gone")
         return Decoded("unreadable", str(opened.error and opened.error.strerror))
     # No inode: some file systems give another each time. What has another change time by now is found by it next time.
     seen = (size_bytes, mtime_ns)
+    if stamps(opened.status, mtime_ns) != seen:
+        os.close(opened.descriptor)
+        return Decoded("changed", _ANOTHER)
     try:
-        if stamps(opened.status, mtime_ns) != seen:
-            return Decoded("changed", "the file is not the one that was listed")
         # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
         whole = size_bytes <= _READ_AT_ONCE_BYTES or _is_picture(opened.descriptor)
         data = read_from(opened.descriptor, size_bytes) if whole else os.pread(opened.descriptor, _HEAD_BYTES, 0)
@@ -110,9 +110,8 @@ def decode(data: bytes, reading: Reading) -> Decoded:
         facts["file_hash"] = hashlib.blake2b(data, digest_size=16).hexdigest()
         if reading.whole:
             return Decoded("ok", pixels=pixels, **facts)
-        digest = hashlib.blake2b(pixels.ravel().data, digest_size=16).digest()
-        crops = pixels[1:] if len(pixels) > 1 else None
-        return Decoded("ok", thumb=pixels[0], crops=crops, thumb_hash=digest, **facts)
+        facts["thumb_hash"] = hashlib.blake2b(pixels.ravel().data, digest_size=16).digest()
+        return Decoded("ok", thumb=pixels[0], crops=pixels[1:] if len(pixels) > 1 else None, **facts)
     except Exception as error:  # decoders raise nine kinds of exception on broken files
         status, reason = _failure(error, data)
         return Decoded(status, reason, **facts)
@@ -148,8 +147,8 @@ def _picture(data: bytes, reading: Reading, facts: dict[str, Any]) -> Pixels:
         transparent = flat and image.has_transparency_data and _is_transparent(image)
         facts |= {"flat": flat, "transparent": transparent}
         facts["frames"] = frames_of(image, file)
-        as_they_are = flat or (reading.normalize == "none" and reading.colour == "rgb")
-        return thumbs if as_they_are else np.stack([toned(it, reading.normalize, reading.colour) for it in thumbs])
+        tones = reading.normalize, reading.colour
+        return thumbs if flat or tones == ("none", "rgb") else np.stack([toned(it, *tones) for it in thumbs])
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -169,15 +168,12 @@ def encode_jpeg(thumb: Pixels, quality: int = 90) -> bytes:
 
 def _is_picture(descriptor: int) -> bool:
     """Whether some decoder takes an open file for its own; leaves it at its start."""
-    with open(descriptor, "rb", closefd=False) as file:
-        try:
-            Image.open(file, formats=FORMATS)
-        except UnidentifiedImageError:
-            return False
-        except Exception:
-            return True  # a picture, if a broken one: decode says what is wrong with it
-        finally:
-            file.seek(0)
+    try:
+        Image.open(open(descriptor, "rb", buffering=0, closefd=False), formats=FORMATS)  # noqa: SIM115
+    except Exception as error:  # a picture, if a broken one: decode says what is wrong with it
+        return not isinstance(error, UnidentifiedImageError)
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
     return True
 
 
@@ -202,10 +198,9 @@ def _thumbnails(image: ImageFile.ImageFile, data: bytes, reading: Reading, orien
     image.load()
     looks = _squashed(_trimmed(image) if reading.trim else image, reading)
     thumbs = [_upright(np.ascontiguousarray(look), orientation) for look in looks]
-    if len(thumbs) == 1:
-        return thumbs[0][None]
     # A middle that is flat would match whatever is as plain.
-    return np.stack([thumb if k == 0 or not is_flat(thumb) else thumbs[0] for k, thumb in enumerate(thumbs)])
+    kept = [thumb if k == 0 or not is_flat(thumb) else thumbs[0] for k, thumb in enumerate(thumbs)]
+    return np.stack(kept) if len(kept) > 1 else kept[0][None]
 
 
 def _trimmed(image: Image.Image) -> Image.Image:

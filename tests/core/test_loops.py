@@ -1,5 +1,6 @@
 """Compiled loops, and the same ones plain, find what brute force finds: where numba is there, both are tested."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -67,3 +68,25 @@ def test_squares_are_summed_exactly(way: object, name: str) -> None:
     found = of(way).squares(images.reshape(4, -1), x, y, columns)
     of_pairs = zip(x, y, strict=True)
     assert found.tolist() == [reference.sse(images[a], reference.turn(images[b], name)) for a, b in of_pairs]
+
+
+@pytest.mark.skipif(not loops.compiled(), reason="numba is not there")
+def test_nobody_who_filled_the_working_directory_says_where_code_is_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".numba_config.yaml").write_text(f"cache_dir: {tmp_path}/code\n")
+    monkeypatch.chdir(tmp_path)
+    assert loops.compiled.__wrapped__() is None
+
+
+@pytest.mark.skipif(not loops.compiled(), reason="numba is not there")
+def test_loops_that_cannot_be_had_are_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
+    index = Path(numba.njit(cache=True)(loops.near_columns)._cache._cache_file._index_path)
+    index.write_bytes(b"")  # as a machine that stopped may leave it
+    assert loops.compiled.__wrapped__() is None
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert loops.compiled.__wrapped__() is None

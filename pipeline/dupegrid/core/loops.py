@@ -4,6 +4,7 @@ They hold no lock, stop a sum early where it can only grow, and skip whole leave
 numbers below 2^24 differences are exact, so that sums are as near as bounds.near_limit says, in whatever order.
 """
 
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -14,6 +15,7 @@ from dupegrid.core.arrays import Float32s, Ints, Pixels
 
 HEADS: Final = 8  # coordinates that boxes and the first part of a sum are of
 LEAF: Final = 32  # points beside each other that have a box; their bits make up a word
+_SETTINGS: Final = ".numba_config.yaml"  # in the working directory: numba would load its code from where that says
 _FAST: Final = {"contract", "reassoc", "nnan"}  # sums in any order, fused or not, of what is a number
 
 
@@ -27,16 +29,31 @@ class Loops(NamedTuple):
 
 @cache
 def compiled() -> Loops | None:
-    """The loops, compiled when they are first called and kept on disk; None without numba or a place to keep them."""
-    try:
-        from numba import njit
-    except ImportError:
+    """The loops, compiled and kept on disk; None without numba, or where it cannot compile or keep them.
+
+    None also where whoever filled the working directory says in it what numba is to do.
+    """
+    if os.path.lexists(_SETTINGS):
         return None
-    by = njit(nogil=True, cache=True, fastmath=_FAST)
     try:
-        return Loops(by(near_columns), by(near_pairs), by(squares))
-    except RuntimeError:  # there is no place to keep them, and compiling takes longer than they gain
-        return None
+        from numba import config, njit
+
+        by = njit(nogil=True, cache=True, fastmath=_FAST)
+        loops = Loops(by(near_columns), by(near_pairs), by(squares))
+        if not config.DISABLE_JIT:
+            _call(loops)
+            return loops
+    except Exception:  # such as no place to keep them, one that is full, or what is there is damaged: numpy does it
+        pass
+    return None
+
+
+def _call(loops: Loops) -> None:
+    """Have all compiled or loaded, for arrays as they are called with: what goes wrong does so here."""
+    points, places = np.zeros((1, HEADS), np.float32), np.zeros(1, np.int64)
+    loops.near_columns(points[0], points[0], points, places, np.float32(0))
+    loops.near_pairs(points, points, places, HEADS, np.float32(0))
+    loops.squares(points.view(np.uint8), places, places, places[:0])
 
 
 def near_columns(low: Float32s, high: Float32s, points: Float32s, columns: Ints, limit: Any) -> Ints:

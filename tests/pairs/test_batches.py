@@ -10,7 +10,9 @@ from dupegrid.core.arrays import ORIENTATIONS
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
 from dupegrid.pairs.batches import Matches, of_pairs, stored_matches
+from dupegrid.pairs.matches import KEY
 from dupegrid.storage.schemas import MATCHES
+from dupegrid.storage.tables import read_metadata, read_table, write_table
 from tests.conftest import picture
 
 
@@ -48,6 +50,26 @@ def test_those_that_are_kept_and_those_that_are_read_each_time(run: dupegrid.Run
     assert as_rows(matches.near(50)) == rows_of(near) != []
     with pytest.raises(DamagedError):
         stored_matches(run.run_dir, "another", MATCHES, memory_bytes)
+
+
+def test_a_part_that_is_another_one_by_the_second_time(run: dupegrid.Run) -> None:
+    """Another comparison in the same folder, say: what was counted the first time is not there any more."""
+    key = fingerprint(*run.run_dir.tiles_keys())
+    matches, _ = stored_matches(run.run_dir, key, MATCHES, 1)
+    part = next(path for path in run.run_dir.match_parts() if pq.read_metadata(path).num_rows)
+    whole, facts = part.read_bytes(), read_metadata(part)
+    rows = read_table(part, MATCHES)
+    try:
+        for others, said in ((rows.slice(1), facts), (rows, {KEY: "another"})):
+            write_table(part, others, said)
+            with pytest.raises(DamagedError):
+                list(matches)
+        no_score = rows.set_column(MATCHES.names.index("score"), "score", pa.nulls(len(rows), pa.float64()))
+        write_table(part, no_score, facts)
+        with pytest.raises(DamagedError):
+            stored_matches(run.run_dir, key, MATCHES, None)
+    finally:
+        part.write_bytes(whole)
 
 
 def test_what_they_say_of_pairs(run: dupegrid.Run) -> None:

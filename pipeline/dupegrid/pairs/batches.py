@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
+from dupegrid.core.errors import DamagedError
 from dupegrid.core.room import window_bytes
 from dupegrid.pairs.matches import match_files
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.tables import check_ids, group_count, read_group
+from dupegrid.storage.tables import check_ids, group_count, read_group, read_metadata
 
 _COLUMNS: Final = ("a", "b", "mse", "orientation", "score")
 
@@ -61,21 +62,27 @@ def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: i
     """All matches so far of the comparison with this key, and how many they are; they are kept where they fit a window.
 
     `memory_bytes` is the setting that this goes by. They are read once now. DamagedError if any column is damaged, or
-    if a part is of another comparison.
+    if a part is of another comparison; later too, when a part is not what it was.
     """
     groups = [(path, number) for path in match_files(run_dir, key) for number in range(group_count(path))]
     most_bytes, images = window_bytes(memory_bytes), run_dir.listed()
-    kept, rows, size_bytes = list[Batch](), 0, 0
+    facts = {path: read_metadata(path) for path, _ in groups}
+    kept, counts, size_bytes = list[Batch](), list[int](), 0
 
-    def read(whole: bool) -> Iterator[Batch]:
-        return _read(groups, schema, images, whole)
+    def again() -> Iterator[Batch]:
+        batches = _read(groups, schema, images, whole=False)
+        for (path, _), count, batch in zip(groups, counts, batches, strict=True):
+            if len(batch.a) != count or read_metadata(path) != facts[path]:
+                raise DamagedError(path, "it was changed while it was read")
+            yield batch
 
-    for batch in read(whole=True):
-        rows, size_bytes = rows + len(batch.a), size_bytes + sum(column.nbytes for column in batch)
+    for batch in _read(groups, schema, images, whole=True):
+        counts.append(len(batch.a))
+        size_bytes += sum(column.nbytes for column in batch)
         kept = [*kept, batch] if size_bytes <= most_bytes else []
     if size_bytes <= most_bytes:
-        return Matches(lambda: iter(kept), most_bytes), rows
-    return Matches(lambda: read(whole=False), most_bytes), rows
+        return Matches(lambda: iter(kept), most_bytes), sum(counts)
+    return Matches(again, most_bytes), sum(counts)
 
 
 def of_pairs(matches: Matches, x: Ints, y: Ints, images: int) -> tuple[Float64s, Float64s, npt.NDArray[np.int8]]:
@@ -104,6 +111,8 @@ def _read(groups: Sequence[tuple[Path, int]], schema: pa.Schema, images: int, wh
     def read(group: tuple[Path, int]) -> Batch:
         table = read_group(*group, schema, _COLUMNS, whole)
         check_ids(group[0], table, ("a", "b"), images)
+        if any(table[name].null_count for name in ("a", "b", "mse", "score")):
+            raise DamagedError(group[0], "it has rows without an image or a score")
         return _batch(table, np.int32 if images < 1 << 31 else np.int64)
 
     threads = os.cpu_count() or 1

@@ -142,6 +142,36 @@ def test_text_that_databases_read_otherwise(url: str, engine: Any) -> None:
         assert {bytes(row[1]) for row in read} == {b"\0\xff'"}
 
 
+def test_whatever_a_connection_takes_for_the_encoding(url: str, engine: Any) -> None:
+    table = pa.table({"id": [0], "error": ["\u00e4\u4e2d\U0001f44d"]})
+    images = {"images": selected("images", None, SimpleNamespace(images=table))}
+    word = "client_encoding" if engine.dialect.name == "postgresql" else "charset"
+    write_sql(f"{url}&{word}=latin1", "100%s_", images)
+    name = engine.dialect.identifier_preparer.quote("100%s_images").replace("%%", "%")
+    with engine.begin() as connection:
+        assert connection.execute(sa.text(f"SELECT error FROM {name}")).scalar() == table["error"][0].as_py()
+        connection.execute(sa.text(f"DROP TABLE {name}"))
+
+
+def test_what_does_not_fit_is_an_error_whatever_the_mode(url: str, engine: Any) -> None:
+    table = pa.table({"id": [0], "error": ["x" * (1 << 24)]})
+    images = {"images": selected("images", None, SimpleNamespace(images=table))}
+    if engine.dialect.name == "postgresql":
+        return
+    with engine.begin() as connection:
+        own = connection.exec_driver_sql("SELECT @@GLOBAL.sql_mode").scalar()
+        most = connection.exec_driver_sql("SELECT @@GLOBAL.max_allowed_packet").scalar()
+        connection.exec_driver_sql("SET GLOBAL sql_mode = ''")
+        connection.exec_driver_sql("SET GLOBAL max_allowed_packet = 1 << 26")
+    try:
+        with pytest.raises(DupegridError, match="too long"):
+            write_sql(url, "dupegrid_", images)
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SET GLOBAL sql_mode = %s", (own,))
+            connection.exec_driver_sql(f"SET GLOBAL max_allowed_packet = {most}")
+
+
 def modes_of(engine: Any) -> Iterator[str]:
     """The database in each mode that says what a backslash is: its own, and those of others."""
     yield "its own"
@@ -149,7 +179,7 @@ def modes_of(engine: Any) -> Iterator[str]:
         return
     with engine.begin() as connection:
         own = connection.exec_driver_sql("SELECT @@GLOBAL.sql_mode").scalar()
-        for mode in ("", "NO_BACKSLASH_ESCAPES,ANSI_QUOTES"):
+        for mode in ("", "NO_BACKSLASH_ESCAPES,ANSI_QUOTES", "EMPTY_STRING_IS_NULL,PAD_CHAR_TO_FULL_LENGTH"):
             connection.exec_driver_sql("SET GLOBAL sql_mode = %s", (mode,))
             yield mode
         connection.exec_driver_sql("SET GLOBAL sql_mode = %s", (own,))

@@ -72,7 +72,8 @@ def _engine(url: str) -> "tuple[Engine, str]":
 
 def _with_driver(url: "URL") -> "URL":
     driver = _DRIVERS.get(url.drivername)
-    return url.set(drivername=f"{url.drivername}+{driver}") if driver else url
+    url = url.set(drivername=f"{url.drivername}+{driver}") if driver else url
+    return url.update_query_dict({"charset": "utf8mb4"}) if "charset" in url.query else url  # others lack characters
 
 
 def _table(metadata: Any, name: str, schema: pa.Schema) -> "Table":
@@ -133,15 +134,17 @@ def _prepare(connection: "Connection", tables: "Sequence[Table]", shown: str) ->
 def _insert(connection: "Connection", table: "Table", rows: Selection) -> None:
     """Insert rows, past SQLAlchemy's look at each value where that takes most of the time (decision 0019)."""
     dialect, cursor = connection.dialect, connection.connection.cursor()
-    name = dialect.identifier_preparer.format_table(table)
+    name = dialect.identifier_preparer.format_table(table).replace("%%", "%")  # doubled for statements with parameters
     if dialect.driver == "psycopg":
-        with cursor.copy(f"COPY {name} FROM STDIN (FORMAT csv)") as copy:  # psycopg's own
+        with cursor.copy(f"COPY {name} FROM STDIN (FORMAT csv, ENCODING 'UTF8')") as copy:  # psycopg's own
             for batch in rows.batches():
                 copy.write(_as_csv(batch))
         return
     if dialect.driver == "pymysql":
-        # So that a quote is all that ends a text: else a backslash is one more, unless the server says otherwise.
-        cursor.execute("SET SESSION sql_mode = CONCAT_WS(',', @@SESSION.sql_mode, 'NO_BACKSLASH_ESCAPES')")
+        # So that a quote is all that ends a text: else a backslash is one more, unless the server says otherwise. And
+        # so that what does not fit is an error, and an empty text is no NULL.
+        own = "REPLACE(@@SESSION.sql_mode, 'EMPTY_STRING_IS_NULL', '')"
+        cursor.execute(f"SET SESSION sql_mode = CONCAT_WS(',', {own}, 'STRICT_ALL_TABLES', 'NO_BACKSLASH_ESCAPES')")
         for batch in rows.batches():
             for values in _as_values(batch):
                 cursor.execute(f"INSERT INTO {name} VALUES {values}")

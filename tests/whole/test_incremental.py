@@ -173,6 +173,17 @@ def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, opened: li
     assert len(dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS).matches) == 1
 
 
+def test_no_thumbnail_is_left_of_pictures_that_broke(tmp_path: Path) -> None:
+    """All of a chunk, whose thumbnails were read for those that are as they were."""
+    photos = [save(tmp_path / f"photos/{seed}.png", seed) for seed in range(3)]
+    dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    for photo in photos:
+        photo.write_bytes(photo.read_bytes()[:60])
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    assert run.images["status"].to_pylist() == ["truncated"] * 3
+    assert not run.run_dir.thumbs().rows(slice(0, 3)).any()
+
+
 @pytest.mark.parametrize("place", [-1, -6])
 def test_what_is_known_of_removed_files_survives_damage(tmp_path: Path, place: int) -> None:
     """To the rows of its chunk, which cannot be made again."""

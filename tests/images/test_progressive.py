@@ -58,7 +58,7 @@ def plainly(data: bytes, reading: Reading) -> Decoded:
 
 def check_alike(data: bytes, side: int = SIDE) -> None:
     reading = Reading(side)
-    ours, plain = (vars(way(data, reading)) for way in (recipe.decode, plainly))
+    ours, plain = (way(data, reading)._asdict() for way in (recipe.decode, plainly))
     assert np.array_equal(ours.pop("thumb"), plain.pop("thumb"))
     assert ours == plain
 

@@ -127,7 +127,9 @@ def test_a_decoder_does_not_inherit_what_makes_it_give_memory_back(monkeypatch: 
     monkeypatch.setenv(TRIM_VARIABLE, "65536")
     monkeypatch.setenv("OF_THE_USER", "1")
     decoder = sandbox._Process()
-    found = psutil.Process(decoder._process.pid).environ()
+    process = psutil.Process(decoder._process.pid)
+    wait_until(lambda: bool(process.environ()))  # it is started before it has one
+    found = process.environ()
     decoder.close()
     assert TRIM_VARIABLE not in found
     assert found["OF_THE_USER"] == "1"

@@ -78,7 +78,7 @@ def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s:
     missing = [place for place, decoded in enumerate(known) if decoded is None]
     listed = files.select(File._fields).take(pa.array(missing, pa.int64())).to_pydict()
     wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
-    if len(missing) < len(files):
+    if before:  # else it is all zeros
         chunk[:, missing] = 0
     looked_s = time.monotonic()
     with closing(fetched(wanted, sources)) as batches:

@@ -60,13 +60,16 @@ def stamps(status: os.stat_result, listed_ns: int) -> tuple[int, int]:
 def read_from(descriptor: int, size_bytes: int) -> bytes:
     """What is left of an open file that was listed with so many bytes, and one byte more at most: it has grown then.
 
-    All of a file that was listed with none, as some file systems do not say how much they hold.
+    All of a file that was listed with none, as some file systems do not say how much they hold; MemoryError where that
+    is over `_UNKNOWN_BYTES`.
     """
-    data = os.read(descriptor, size_bytes + 1)  # a file object would ask the system for ten things
-    if len(data) == size_bytes:  # the end was seen: less was read than was asked for
-        return data
-    pieces, left = [data], (size_bytes or _UNKNOWN_BYTES) + 1 - len(data)
-    while left > 0 and (data := os.read(descriptor, min(left, _READ_AHEAD_BYTES))):
-        pieces.append(data)
-        left -= len(data)
-    return b"".join(pieces)
+    data = b""
+    if size_bytes < _READ_AHEAD_BYTES:
+        data = os.read(descriptor, size_bytes + 1)  # a file object would ask the system for ten things
+        if len(data) == size_bytes:  # the end was seen: less was read than was asked for
+            return data
+    with open(descriptor, "rb", closefd=False) as file:  # for more than one read gives, into one place
+        data += file.read((size_bytes or _UNKNOWN_BYTES) + 1 - len(data))
+    if not size_bytes and len(data) > _UNKNOWN_BYTES:
+        raise MemoryError
+    return data

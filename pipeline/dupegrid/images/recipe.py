@@ -68,7 +68,7 @@ def decode_file(opened: OpenedFile, size_bytes: int, mtime_ns: int, reading: Rea
         # Decoders get bytes, not the file: libtiff closes descriptors that are not its own.
         whole = size_bytes <= _READ_AT_ONCE_BYTES or _is_picture(opened.descriptor)
         data = read_from(opened.descriptor, size_bytes) if whole else os.pread(opened.descriptor, _HEAD_BYTES, 0)
-        if stamps(os.fstat(opened.descriptor), mtime_ns) != seen:
+        if stamps(os.fstat(opened.descriptor), mtime_ns) != seen or len(data) > size_bytes > 0:
             return Decoded("changed", "the file changed while it was read")
     except OSError as error:
         return Decoded("unreadable", error.strerror)

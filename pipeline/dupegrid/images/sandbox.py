@@ -22,10 +22,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO, Final, NamedTuple
 
+import numpy as np
+
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.malloc import without_trimming
 from dupegrid.images.decoded import Decoded, Reading
-from dupegrid.images.decoder import File, Order, packed, received, timed_out
+from dupegrid.images.decoder import File, Order, most_memory, packed, received, timed_out
 
 _TRIES: Final = 2  # of a file whose process dies: what killed it may have been something else
 _TICK_S: Final = 0.1  # of the parent's clock: one that took longer, as all was stopped, counts as one
@@ -122,26 +124,37 @@ class _Process:
         self._readable.register(self._process.stdout, select.POLLIN)
         with contextlib.suppress(OSError, AttributeError):  # a system without, or no more memory for pipes
             fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._at, self._spent_s, self._late = -1, 0.0, False
+        self._at, self._spent_s, self._late, self._nonsense = -1, 0.0, False, ""
         self.served = False
 
     def answers(self, order: Order) -> Iterator[tuple[int, Decoded]]:
-        """Answers to an order until it is done, the process dies or a file takes it too long."""
+        """Answers to an order until it is done, the process dies or talks nonsense, or a file takes it too long."""
         data = pickle.dumps(order, pickle.HIGHEST_PROTOCOL)
         self._share(packed(-1) + data)
         self._at, self._spent_s = -1, 0.0
-        missing = len(order.files)
+        missing = {place for place, _ in order.files}
         try:
             assert self._process.stdin is not None
             self._process.stdin.write(packed(len(data)))
             while missing:
-                size = int.from_bytes(self._received(8, order.timeout_s), "little")
-                found = received(self._received(size, order.timeout_s))
+                found = self._found(order)
+                places = {place for place, _ in found}
+                if not places or len(places) < len(found) or not places <= missing:
+                    raise ValueError(f"no answer of a decoder: it is of files {sorted(places)}")
                 self.served = True
-                missing -= len(found)
+                missing -= places
                 yield from found
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError):
             return
+        except (MemoryError, ValueError) as error:
+            self._nonsense = str(error)
+            self._process.kill()
+
+    def _found(self, order: Order) -> list[tuple[int, Decoded]]:
+        size = int.from_bytes(self._received(8, order.timeout_s), "little")
+        if size > most_memory(order.reading):
+            raise ValueError(f"no answer of a decoder: it would be {size} bytes long")
+        return received(self._received(size, order.timeout_s))
 
     def _share(self, data: bytes) -> None:
         self._shared.seek(0)
@@ -152,7 +165,7 @@ class _Process:
         """The next bytes that the process writes; EOFError when it does not."""
         assert self._process.stdout is not None
         source = self._process.stdout.fileno()
-        whole = left = memoryview(bytearray(size))
+        whole = left = np.empty(size, np.uint8).data  # whose memory is taken as it is filled
         while left:
             self._wait(timeout_s)
             count = os.readv(source, [left])
@@ -188,7 +201,7 @@ class _Process:
         self._noise.seek(0)
         lines = self._noise.read().decode(errors="replace").strip().splitlines()
         self.close()
-        reason = lines[-1] if lines else _name(how)
+        reason = self._nonsense or (lines[-1] if lines else _name(how))
         if place < 0 and not self.served and (self._late or how > 0):
             reason = f"nothing was heard of it for {_START_WITHIN_S:g} s" if self._late else reason
             raise DupegridError(f"the process that decodes does not start: {reason}")

@@ -20,7 +20,7 @@ from dupegrid.images import chunk as chunk_module
 from tests.helpers.forks import forked_workers
 
 ROOT = Path(__file__).parent.parent
-EVERY = 1 if os.environ.get("DUPEGRID_LONG") else 5  # moments at which runs are stopped: all in `make test-crash`
+EVERY = 1 if os.environ.get("DUPEGRID_LONG") else 8  # moments at which runs are stopped: all in `make test-crash`
 SHARED = ROOT.parent / "shared"
 MEMORY = "/dev/shm"  # a file system in memory, on Linux
 CHROMIUM = shutil.which("chromium")

@@ -13,7 +13,7 @@ import numpy as np
 
 from dupegrid.core.arrays import Float32s, Ints, Pixels
 
-HEADS: Final = 8  # coordinates that boxes and the first part of a sum are of
+HEADS: Final = 8  # coordinates that blocks are split by, and that boxes and the first part of a sum are of
 LEAF: Final = 32  # points beside each other that have a box; their bits make up a word
 _SETTINGS: Final = ".numba_config.yaml"  # in the working directory: numba would load its code from where that says
 _FAST: Final = {"contract", "reassoc", "nnan"}  # sums in any order, fused or not, of what is a number

@@ -79,7 +79,9 @@ def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: i
     for batch in _read(groups, schema, images, whole=True):
         counts.append(len(batch.a))
         size_bytes += sum(column.nbytes for column in batch)
-        kept = [*kept, batch] if size_bytes <= most_bytes else []
+        kept.append(batch)
+        if size_bytes > most_bytes:
+            kept.clear()
     if size_bytes <= most_bytes:
         return Matches(lambda: iter(kept), most_bytes), sum(counts)
     return Matches(again, most_bytes), sum(counts)

@@ -19,10 +19,10 @@ from typing import Final
 import numpy as np
 
 from dupegrid.core.arrays import Float32s, Ints
+from dupegrid.core.loops import HEADS
 from dupegrid.images.levels import Cosines, rounding, unit
 from dupegrid.pairs.kernel import UNIT_ROUNDOFF
 
-HEADS: Final = 8  # cosines that blocks are split by
 _LEAF: Final = 64  # images: what compiled loops (core/loops.py) leave out is smaller than a block
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
 

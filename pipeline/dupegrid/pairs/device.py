@@ -32,7 +32,7 @@ from dupegrid.pairs.points import check, near
 from dupegrid.pairs.resident import DeviceStrip, KeptThumbs, square_side, strip_on_device
 from dupegrid.pairs.steps import Pairs, Step, joined, least, through
 
-_PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their product takes 1 GB
+_PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their bits take 34 MB, or their product 1 GB
 _BYTES_A_PAIR: Final = 32  # of a call, with all that comes of it
 _COSINES_AT_ONCE: Final = 1 << 19  # pairs whose cosines are compared: 1.2 GB
 

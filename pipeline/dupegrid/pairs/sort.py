@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from dupegrid.core.arrays import Float32s, Ints
 from dupegrid.core.keys import fingerprint
+from dupegrid.core.loops import HEADS
 from dupegrid.images.levels import COSINES, Checks, Cosines, Shapes, bytes_of, prefixes, row_checks
 from dupegrid.pairs.ask import read_facts
-from dupegrid.pairs.bounds import HEADS, heads, median_splits
+from dupegrid.pairs.bounds import heads, median_splits
 from dupegrid.pairs.canonical import canonical
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.storage.arrays import Arrays, stored_key

@@ -44,6 +44,13 @@ class Flags(typer.core.TyperCommand):
                 with formatter.section(title):
                     formatter.write_dl(rows)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Do what the verb does. Only then is loaded what --help does without."""
+        from dupegrid.core.start import without_pandas
+
+        without_pandas()
+        return super().invoke(ctx)
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words after the verb, as documents write them: RUN, not {RUN}."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]

@@ -4,7 +4,6 @@ import sys
 from typing import Annotated
 
 import dupegrid as api
-from dupegrid.app.act import plan_totals
 from dupegrid.app.flags import Json, RunDir, argument, confirmed, option, say
 from dupegrid.app.lines_act import apply_lines, journal_lines, totals_lines, undo_lines
 from dupegrid.core.errors import UsageError
@@ -37,6 +36,8 @@ def apply(
     What is not as it was is left alone, with the reason. `dupegrid undo` puts back.
     """
     if not (yes or dry_run):
+        from dupegrid.app.act import plan_totals  # here, as what acts takes a while to load, and --help does without
+
         _ask(totals_lines(plan_totals(run_dir)), "apply", as_json)
     found = api.apply(
         run_dir,

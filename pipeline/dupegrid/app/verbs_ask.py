@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Final
 
 import dupegrid as api
-from dupegrid.app.answer_files import write_leakage, write_list
 from dupegrid.app.flags import Exit, Json, RunDir, argument, option, say, with_flags
 from dupegrid.app.lines_ask import evaluate_lines, folders_lines, leakage_lines, rows_of, top_lines, unique_lines
 
@@ -36,6 +35,8 @@ def unique(
     table = api.unique(run, of or None)
     lines = unique_lines(table, run.config.roots)
     if to_list is not None:
+        from dupegrid.app.answer_files import write_list  # here, as it takes a while, and --help does without
+
         lines.append(f"list        {write_list(run, to_list, table['path_raw'], null)}")
     say({"unique": rows_of(table) if as_json else []}, lines, as_json)
 
@@ -82,6 +83,8 @@ def leakage(
     found = api.leakage(run, split, label, keep)
     lines, out, most = leakage_lines(found), flags["out"], flags["max_leakage"]
     if out is not None:
+        from dupegrid.app.answer_files import write_leakage  # here, as it takes a while
+
         lines.append(f"tables      {write_leakage(run, out, found)}")
     say(found.as_dict(), lines, as_json)
     if most is not None and found.worst_percent > most:

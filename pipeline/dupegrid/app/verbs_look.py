@@ -7,8 +7,6 @@ import dupegrid as api
 from dupegrid.app.flags import ImageA, ImageB, Json, Plots, PlotsMost, RunDir, option, say
 from dupegrid.app.lines import explain_lines, status_lines
 from dupegrid.app.plotter import plotter
-from dupegrid.storage.ours import check_picture
-from dupegrid.storage.tables import write_bytes
 
 
 def status(
@@ -37,6 +35,9 @@ def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> Non
 
     Every number that decides, and a picture of where they differ.
     """
+    from dupegrid.storage.ours import check_picture  # here, as it takes a while, and --help does without
+    from dupegrid.storage.tables import write_bytes
+
     done = api.open_run(run_dir)
     found = done.explain(a, b)
     picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"

@@ -9,9 +9,7 @@ from dupegrid.app.lines_ask import rows_of
 from dupegrid.app.lines_plan import decide_lines, pair_lines, plan_lines, sample_lines
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
-from dupegrid.plans.decisions import append, decided_row
-from dupegrid.plans.sample import sample as sample_of
-from dupegrid.storage.schemas import ACTIONS
+from dupegrid.storage.words import ACTIONS
 
 _ANSWERS = {"a": "same", "d": "not-same"}
 _ACTIONS = "|".join(action for action in ACTIONS if action != "keep")
@@ -56,6 +54,8 @@ def plan(
     if sample is None:
         say(made.as_dict(), plan_lines(made), as_json)
         return
+    from dupegrid.plans.sample import sample as sample_of  # here, as it takes a while, and --help does without
+
     of_rule, pairs = sample_of(made.table, sample, rule)
     if as_json:
         say({"rule": of_rule, "pairs": rows_of(pairs)}, [], as_json)
@@ -83,6 +83,8 @@ def decide(
 
 def _looked_at(run_dir: str, pairs: list[dict[str, Any]]) -> tuple[int, int]:
     """Ask of each pair whether it is one, and keep the answers: how many were approved, and how many there are."""
+    from dupegrid.plans.decisions import append, decided_row  # here, as it takes a while, and --help does without
+
     run_dir_ = api.open_run(run_dir).run_dir
     approved = asked = 0
     for number, row in enumerate(pairs, 1):

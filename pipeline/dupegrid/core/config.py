@@ -10,9 +10,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from dupegrid.core.arrays import CHANNELS
 from dupegrid.core.errors import ConfigError
-from dupegrid.core.settings_file import read_yaml
 from dupegrid.core.values import (
     QUEUES,
     SCHEDULERS_HERE,
@@ -225,6 +223,8 @@ class Config(BaseModel):
     @property
     def values_per_thumb(self) -> int:
         """Number of values in one thumbnail: side x side x 3."""
+        from dupegrid.core.arrays import CHANNELS  # here, as numpy takes a while, and --help does without
+
         return self.thumb * self.thumb * CHANNELS
 
 
@@ -262,7 +262,11 @@ def load_config(file: str | os.PathLike[str] | None = None, before: Config | Non
 def given_settings(file: StrPath | None, flags: Mapping[str, Any]) -> dict[str, Any]:
     """What a YAML file and flags give, which win. ConfigError where the file cannot be read."""
     known = Config.model_fields
-    values = {} if file is None else read_yaml(Path(file))
+    values: dict[str, Any] = {}
+    if file is not None:
+        from dupegrid.core.settings_file import read_yaml  # here, as it takes a while, and most runs do without
+
+        values = read_yaml(Path(file))
     values = {key: value for key, value in values.items() if value is not None or key not in known}
     return values | {key: value for key, value in flags.items() if value is not None}
 

@@ -17,8 +17,7 @@ from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.room import Room
-from dupegrid.core.runtime import Runtime
-from dupegrid.core.tasks import SetAside
+from dupegrid.core.tasks import Runtime, SetAside
 from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of

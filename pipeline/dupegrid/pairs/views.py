@@ -17,7 +17,7 @@ from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Ints, Pixels
 from dupegrid.core.config import Config
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
-from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import Runtime
 from dupegrid.images.levels import CROPS, looks_of, of_look
 from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.compare import compare

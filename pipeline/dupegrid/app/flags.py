@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable
+from importlib import import_module
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -46,9 +47,7 @@ class Flags(typer.core.TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Do what the verb does. Only then is loaded what --help does without."""
-        from dupegrid.core.start import without_pandas
-
-        without_pandas()
+        import_module("dupegrid.core.start").without_pandas()
         return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:

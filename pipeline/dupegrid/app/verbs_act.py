@@ -1,6 +1,7 @@
 """The verbs that act on files: apply, undo, journal."""
 
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import dupegrid as api
@@ -36,9 +37,7 @@ def apply(
     What is not as it was is left alone, with the reason. `dupegrid undo` puts back.
     """
     if not (yes or dry_run):
-        from dupegrid.app.act import plan_totals  # here, as what acts takes a while to load, and --help does without
-
-        _ask(totals_lines(plan_totals(run_dir)), "apply", as_json)
+        _ask(totals_lines(import_module("dupegrid.app.act").plan_totals(run_dir)), "apply", as_json)
     found = api.apply(
         run_dir,
         dry_run=dry_run,

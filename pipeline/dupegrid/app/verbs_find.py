@@ -56,7 +56,7 @@ def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = F
     """
     list_new = flags.pop("list_new")
     if list_new is not None:
-        files = import_module("dupegrid.app.answer_files")  # here, as it takes a while, and --help does without
+        files = import_module("dupegrid.app.answer_files")
         files.check_free(list_new)
     draw = plotter(flags.pop("plots"), flags.pop("plots_most"))
     if flags.pop("detach"):

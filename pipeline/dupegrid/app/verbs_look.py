@@ -35,14 +35,11 @@ def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> Non
 
     Every number that decides, and a picture of where they differ.
     """
-    from dupegrid.storage.ours import check_picture  # here, as it takes a while, and --help does without
-    from dupegrid.storage.tables import write_bytes
-
     done = api.open_run(run_dir)
     found = done.explain(a, b)
     picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"
-    check_picture(picture)
-    write_bytes(picture, found.picture)
+    import_module("dupegrid.storage.ours").check_picture(picture)
+    import_module("dupegrid.storage.tables").write_bytes(picture, found.picture)
     threshold = done.config.threshold if done.config.metric == "mse" else None  # which is by another measure
     lines = [*explain_lines(found, threshold), f"picture     {picture}"]
     say({**found.as_dict(), "picture": str(picture)}, lines, as_json)

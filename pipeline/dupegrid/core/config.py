@@ -5,6 +5,7 @@ A setting comes from the defaults, then a YAML file, then flags or keyword argum
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -220,13 +221,6 @@ class Config(BaseModel):
                 return root
         return None
 
-    @property
-    def values_per_thumb(self) -> int:
-        """Number of values in one thumbnail: side x side x 3."""
-        from dupegrid.core.arrays import CHANNELS  # here, as numpy takes a while, and --help does without
-
-        return self.thumb * self.thumb * CHANNELS
-
 
 def settings_of(verb: str) -> dict[str, Taken]:
     """The settings that a verb takes, by name, and how."""
@@ -264,9 +258,7 @@ def given_settings(file: StrPath | None, flags: Mapping[str, Any]) -> dict[str, 
     known = Config.model_fields
     values: dict[str, Any] = {}
     if file is not None:
-        from dupegrid.core.settings_file import read_yaml  # here, as it takes a while, and most runs do without
-
-        values = read_yaml(Path(file))
+        values = import_module("dupegrid.core.settings_file").read_yaml(Path(file))  # which most runs do without
     values = {key: value for key, value in values.items() if value is not None or key not in known}
     return values | {key: value for key, value in flags.items() if value is not None}
 

@@ -254,8 +254,7 @@ def _verdicts(job: Job, pairs: list[tuple[int, int, str]]) -> Iterator[tuple[int
         for place in places[image]:
             a, b, orientation = pairs[place]
             if a in arrived and b in arrived:
-                verdict, status = _verdict([pictures[a], pictures[b]], [arrived[a], arrived[b]], orientation)
-                yield place, verdict, status
+                yield place, *_verdict([pictures[a], pictures[b]], [arrived[a], arrived[b]], orientation)
                 for done in (a, b):
                     left[done] -= 1
                     if not left[done]:

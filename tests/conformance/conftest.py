@@ -8,7 +8,7 @@ import pytest
 from distributed import Client
 
 import dupegrid
-from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import Runtime
 from tests.helpers.clusters import dask_scheduler, dask_worker
 
 pytest.register_assert_rewrite(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dupegrid.core.errors import ConfigError
-from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import Runtime
 from tests.helpers.tasks import blas_threads, waited_until
 
 WORKERS = 3

@@ -26,7 +26,8 @@ from dupegrid.app.estimate import _product_rate
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.core.malloc import TRIM_VARIABLE
-from dupegrid.core.runtime import Runtime, runtime
+from dupegrid.core.runtime import runtime
+from dupegrid.core.tasks import Runtime
 from dupegrid.storage.ours import LOCK
 from tests.conftest import save
 from tests.helpers.clusters import dask_scheduler, dask_worker

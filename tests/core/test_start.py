@@ -11,10 +11,11 @@ from tests.conftest import save
 COMMAND = """
 import sys
 from dupegrid.app.cli import main
+others = sys.argv.pop(1).split()
 try:
     main()
 finally:
-    print(*sorted({"pandas", "distributed"} & set(sys.modules)))
+    print(*sorted({"pandas", "distributed", *others} & set(sys.modules)))
 """
 DATAFRAMES = """
 from dupegrid.core.start import without_pandas
@@ -26,12 +27,18 @@ assert pyarrow.array(pandas.Series([1, None])).to_pylist() == [1, None]
 """
 
 
+def loaded(others: str, *words: object) -> str:
+    """Which of pandas, distributed and `others` the command loads."""
+    command = [sys.executable, "-c", COMMAND, others, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+
+
 def test_a_command_loads_no_library_that_it_does_without(tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     save(tmp_path / "photos/a.png", 1)
-    words = ["run", tmp_path / "photos", "--out", tmp_path / "run"]
-    done = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == ""
+    assert loaded("", "run", tmp_path / "photos", "--out", tmp_path / "run") == ""
+    assert loaded("dask jinja2 rich", "status", tmp_path / "run") == ""
+    assert loaded("dask jinja2 numpy pyarrow zarr PIL typer", "run", "--help") == "typer"
 
 
 def test_dataframes_are_there_for_who_asks_for_them() -> None:

@@ -29,4 +29,4 @@ def parsed_app(**options: Any) -> Any:
 blas._blas()
 versions()
 for _page in ("report.html.jinja", "cards.html.jinja"):
-    report._pages.get_template(_page)
+    report.pages().get_template(_page)

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 import dupegrid
 from dupegrid.images.opening import OpenedFile, open_listed
 from dupegrid.images.recipe import MID_GREY, Decoded, Reading, decode, decode_file, is_flat
-from dupegrid.storage.schemas import STATUSES
+from dupegrid.storage.words import STATUSES
 from tests.conftest import picture, save
 
 SIDE = 32

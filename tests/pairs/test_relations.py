@@ -26,7 +26,7 @@ from dupegrid.images.decoded import Reading
 from dupegrid.pairs import relations as stage
 from dupegrid.pairs.relation import difference, relation
 from dupegrid.results.explain import Relation
-from dupegrid.storage.schemas import RELATIONS
+from dupegrid.storage.words import RELATIONS
 from tests.whole.test_trust import forge
 
 SETTINGS: dict[str, Any] = {"quiet": True, "thumb": 16, "cutoff": 600.0, "orientations": "all", "relations": True}

@@ -16,7 +16,8 @@ import dupegrid
 from dupegrid.core.errors import RunDirError, StoreError, UsageError
 from dupegrid.plans import decisions
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import DECISIONS, VERDICTS
+from dupegrid.storage.schemas import DECISIONS
+from dupegrid.storage.words import VERDICTS
 from tests.conftest import save
 
 HASHES = [f"{k:032x}" for k in range(4)]

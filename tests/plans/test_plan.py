@@ -18,7 +18,8 @@ from dupegrid.core.errors import RunDirError, StoreError, UsageError
 from dupegrid.plans import decisions
 from dupegrid.plans.plan import lost_metadata
 from dupegrid.plans.sample import sample
-from dupegrid.storage.schemas import IMAGES, KEPT, PLAN
+from dupegrid.storage.schemas import IMAGES, PLAN
+from dupegrid.storage.words import KEPT
 from tests.conftest import picture, save, tree_state
 from tests.helpers.forks import command
 

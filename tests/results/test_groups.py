@@ -14,7 +14,8 @@ from dupegrid.results.differences import boxes, difference
 from dupegrid.results.groups import MOST, Filter, Groups, chosen, counts, groups_of, members, rows_of_first
 from dupegrid.results.page import RELATIONS, Found
 from dupegrid.results.top import freed_of
-from dupegrid.storage.schemas import RELATIONS_TABLE, RULES
+from dupegrid.storage.schemas import RELATIONS_TABLE
+from dupegrid.storage.words import RULES
 from tests.helpers.tables import found
 
 

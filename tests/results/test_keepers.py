@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid.storage.schemas import RULES
+from dupegrid.storage.words import RULES
 from tests.conftest import picture
 
 ORIGINAL = "IMG_1234.jpg"

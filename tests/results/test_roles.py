@@ -14,7 +14,8 @@ from dupegrid.core.config import Config
 from dupegrid.images.recipe import Reading, decode
 from dupegrid.pairs.ask import Filters
 from dupegrid.results.clusters import clusters
-from dupegrid.storage.schemas import CLUSTERS, IMAGES, MATCHES, REASONS
+from dupegrid.storage.schemas import CLUSTERS, IMAGES, MATCHES
+from dupegrid.storage.words import REASONS
 from tests.conftest import picture, save
 from tests.helpers.pages import Page
 from tests.images.test_thumbnail import encoded

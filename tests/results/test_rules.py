@@ -14,7 +14,8 @@ from dupegrid.pairs.ask import Filters
 from dupegrid.results.clusters import clusters
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.rules import SHOWN, VALUES
-from dupegrid.storage.schemas import IMAGES, MATCHES, REASONS, RULES
+from dupegrid.storage.schemas import IMAGES, MATCHES
+from dupegrid.storage.words import REASONS, RULES
 
 COMMON = {"status": "ok", "root": 0, "size_bytes": 5, "width": 100, "height": 100, "frames": 1, "format": "JPEG"}
 FIRST, LAST = datetime(2001, 1, 1), datetime(2022, 2, 2)

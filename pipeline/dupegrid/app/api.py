@@ -19,9 +19,10 @@ from dupegrid.app.watching import noting
 from dupegrid.core.config import changed, load_config, settings_of
 from dupegrid.core.errors import DamagedError, StoreError, UnfinishedError, UsageError
 from dupegrid.core.progress import Reporter
-from dupegrid.core.runtime import Runtime, comparing, runtime_of
+from dupegrid.core.runtime import comparing, runtime_of
 from dupegrid.core.settings import CompareSettings, Settings
 from dupegrid.core.spawned import end_probe
+from dupegrid.core.tasks import Runtime
 from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, StrPaths, Texts
 from dupegrid.images.discover import Listing, discover, samples_of

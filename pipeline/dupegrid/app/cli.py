@@ -13,7 +13,6 @@ from typing import Annotated, Final, NoReturn
 from dupegrid.app import verbs_act, verbs_ask, verbs_find, verbs_hand_on, verbs_look, verbs_plan, verbs_review
 from dupegrid.app.flags import BadCall, Exit, Flags, app, option
 from dupegrid.core.errors import DupegridError
-from dupegrid.core.start import without_pandas
 from dupegrid.core.text import printable
 
 VERBS: Final = {
@@ -47,7 +46,6 @@ for _group, _verbs in VERBS.items():
 
 def main() -> NoReturn:
     """The entry point: exit codes and one-line errors as the README lists them."""
-    without_pandas()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

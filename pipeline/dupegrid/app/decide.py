@@ -15,8 +15,9 @@ from dupegrid.core.values import StrPath
 from dupegrid.plans import decisions
 from dupegrid.storage.given import given_table
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import DECISIONS, VERDICTS
+from dupegrid.storage.schemas import DECISIONS
 from dupegrid.storage.tables import read_metadata
+from dupegrid.storage.words import VERDICTS
 
 
 def decide(

@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable
+from importlib import import_module
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -43,6 +44,11 @@ class Flags(typer.core.TyperCommand):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Do what the verb does. Only then is loaded what --help does without."""
+        import_module("dupegrid.core.start").without_pandas()
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words after the verb, as documents write them: RUN, not {RUN}."""

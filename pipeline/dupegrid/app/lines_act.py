@@ -1,11 +1,13 @@
 """The results of the verbs that act, as lines for people."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dupegrid.core.text import counted, size_text
-from dupegrid.plans.actions import Applied, AskedFor, Row, Undone
-from dupegrid.storage.schemas import ACTIONS
+from dupegrid.storage.words import ACTIONS
+
+if TYPE_CHECKING:
+    from dupegrid.plans.actions import Applied, AskedFor, Row, Undone
 
 _SHOWN: Final = 20  # rows with a reason; --json has all
 _FREE_ONCE: Final = {
@@ -23,12 +25,12 @@ _WORDS: Final = {
 }
 
 
-def totals_lines(found: AskedFor) -> list[str]:
+def totals_lines(found: "AskedFor") -> list[str]:
     lines = [f"{action:<11} {counted(count, 'file')}: {ACTIONS[action]}" for action, count in found.files.items()]
     return [*(lines or ["plan        nothing to do"]), f"size        {size_text(found.freed_bytes)}"]
 
 
-def apply_lines(found: Applied) -> list[str]:
+def apply_lines(found: "Applied") -> list[str]:
     lines = [row.command or row.path for row in found.rows if row.outcome == "would"]
     lines += _counts(found.counts)
     if not found.dry_run:
@@ -42,7 +44,7 @@ def apply_lines(found: Applied) -> list[str]:
     return lines + _left(found.rows)
 
 
-def undo_lines(found: Undone) -> list[str]:
+def undo_lines(found: "Undone") -> list[str]:
     return _counts(found.counts) + _left(found.rows)
 
 
@@ -59,7 +61,7 @@ def _counts(counts: dict[str, int]) -> list[str]:
     return lines or ["done        nothing"]
 
 
-def _left(rows: Sequence[Row]) -> list[str]:
+def _left(rows: "Sequence[Row]") -> list[str]:
     """The files of which there is something to say."""
     told = [row for row in rows if row.reason is not None and row.outcome != "before"]
     lines = [f"{_WORDS[row.outcome]:<11} {row.path}: {row.reason}" for row in told[:_SHOWN]]

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from dupegrid.core.text import counted, size_text
-from dupegrid.storage.schemas import ACTIONS, KEPT, RULES, VERDICTS
+from dupegrid.storage.words import ACTIONS, KEPT, RULES, VERDICTS
 
 if TYPE_CHECKING:
     from dupegrid.app.plan import Plan

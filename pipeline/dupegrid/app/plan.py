@@ -28,8 +28,8 @@ from dupegrid.plans.plan import Totals, between_folders, kept, loses_metadata, p
 from dupegrid.plans.units import with_lost_sidecars, with_units
 from dupegrid.plans.where import chosen
 from dupegrid.results.keepers import Keeping
-from dupegrid.storage.schemas import ACTIONS
 from dupegrid.storage.tables import write_table
+from dupegrid.storage.words import ACTIONS
 
 _IN: Final = " in "
 _PATIENCE_S: Final = 60.0  # for a file that is read for its hash

@@ -33,7 +33,7 @@ from dupegrid.results.groups import (
     rows_of_first,
 )
 from dupegrid.results.top import freed_of
-from dupegrid.storage.schemas import VERDICTS
+from dupegrid.storage.words import VERDICTS
 
 MOST_AT_ONCE: Final = 50  # groups of one answer
 FIRST: Final = 1000  # clusters that are looked into at once: those of a large run take seconds

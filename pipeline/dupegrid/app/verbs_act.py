@@ -1,10 +1,10 @@
 """The verbs that act on files: apply, undo, journal."""
 
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import dupegrid as api
-from dupegrid.app.act import plan_totals
 from dupegrid.app.flags import Json, RunDir, argument, confirmed, option, say
 from dupegrid.app.lines_act import apply_lines, journal_lines, totals_lines, undo_lines
 from dupegrid.core.errors import UsageError
@@ -37,7 +37,7 @@ def apply(
     What is not as it was is left alone, with the reason. `dupegrid undo` puts back.
     """
     if not (yes or dry_run):
-        _ask(totals_lines(plan_totals(run_dir)), "apply", as_json)
+        _ask(totals_lines(import_module("dupegrid.app.act").plan_totals(run_dir)), "apply", as_json)
     found = api.apply(
         run_dir,
         dry_run=dry_run,

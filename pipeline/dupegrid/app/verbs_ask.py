@@ -1,9 +1,9 @@
 """The verbs that ask: folders, unique, top, leakage, evaluate."""
 
+from importlib import import_module
 from typing import Annotated, Any, Final
 
 import dupegrid as api
-from dupegrid.app.answer_files import write_leakage, write_list
 from dupegrid.app.flags import Exit, Json, RunDir, argument, option, say, with_flags
 from dupegrid.app.lines_ask import evaluate_lines, folders_lines, leakage_lines, rows_of, top_lines, unique_lines
 
@@ -36,7 +36,7 @@ def unique(
     table = api.unique(run, of or None)
     lines = unique_lines(table, run.config.roots)
     if to_list is not None:
-        lines.append(f"list        {write_list(run, to_list, table['path_raw'], null)}")
+        lines.append(f"list        {_files().write_list(run, to_list, table['path_raw'], null)}")
     say({"unique": rows_of(table) if as_json else []}, lines, as_json)
 
 
@@ -82,7 +82,7 @@ def leakage(
     found = api.leakage(run, split, label, keep)
     lines, out, most = leakage_lines(found), flags["out"], flags["max_leakage"]
     if out is not None:
-        lines.append(f"tables      {write_leakage(run, out, found)}")
+        lines.append(f"tables      {_files().write_leakage(run, out, found)}")
     say(found.as_dict(), lines, as_json)
     if most is not None and found.worst_percent > most:
         raise Exit(LEAKS)
@@ -100,3 +100,7 @@ def evaluate(
     run = api.open_run(run_dir)
     table = api.evaluate(run, truth)
     say({"evaluation": rows_of(table)}, evaluate_lines(table, run.config.threshold), as_json)
+
+
+def _files() -> Any:
+    return import_module("dupegrid.app.answer_files")  # here, as --help does without what it loads

@@ -6,7 +6,6 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.answer_files import check_free, write_new
 from dupegrid.app.flags import (
     WORK,
     WRITTEN,
@@ -57,7 +56,8 @@ def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = F
     """
     list_new = flags.pop("list_new")
     if list_new is not None:
-        check_free(list_new)
+        files = import_module("dupegrid.app.answer_files")
+        files.check_free(list_new)
     draw = plotter(flags.pop("plots"), flags.pop("plots_most"))
     if flags.pop("detach"):
         del flags["decisions"]  # the one in the background reads them
@@ -68,7 +68,7 @@ def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = F
     done = api.run(*(paths or []), out=out, config=config, **given(flags))
     lines = summary_lines(done.summary)
     if list_new is not None:
-        count, file = write_new(done, list_new)
+        count, file = files.write_new(done, list_new)
         lines.append(f"new         {counted(count, 'picture')} of PATH, listed in {shown(file)}")
     drawn, drawn_lines = draw(done)
     say({**done.summary.as_dict(), **drawn}, [*lines, *drawn_lines], as_json)

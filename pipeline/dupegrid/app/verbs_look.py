@@ -7,8 +7,6 @@ import dupegrid as api
 from dupegrid.app.flags import ImageA, ImageB, Json, Plots, PlotsMost, RunDir, option, say
 from dupegrid.app.lines import explain_lines, status_lines
 from dupegrid.app.plotter import plotter
-from dupegrid.storage.ours import check_picture
-from dupegrid.storage.tables import write_bytes
 
 
 def status(
@@ -40,8 +38,8 @@ def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> Non
     done = api.open_run(run_dir)
     found = done.explain(a, b)
     picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"
-    check_picture(picture)
-    write_bytes(picture, found.picture)
+    import_module("dupegrid.storage.ours").check_picture(picture)
+    import_module("dupegrid.storage.tables").write_bytes(picture, found.picture)
     threshold = done.config.threshold if done.config.metric == "mse" else None  # which is by another measure
     lines = [*explain_lines(found, threshold), f"picture     {picture}"]
     say({**found.as_dict(), "picture": str(picture)}, lines, as_json)

@@ -1,6 +1,7 @@
 """The verbs that decide what may be done: plan, decide."""
 
 import sys
+from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
@@ -9,9 +10,7 @@ from dupegrid.app.lines_ask import rows_of
 from dupegrid.app.lines_plan import decide_lines, pair_lines, plan_lines, sample_lines
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
-from dupegrid.plans.decisions import append, decided_row
-from dupegrid.plans.sample import sample as sample_of
-from dupegrid.storage.schemas import ACTIONS
+from dupegrid.storage.words import ACTIONS
 
 _ANSWERS = {"a": "same", "d": "not-same"}
 _ACTIONS = "|".join(action for action in ACTIONS if action != "keep")
@@ -56,7 +55,7 @@ def plan(
     if sample is None:
         say(made.as_dict(), plan_lines(made), as_json)
         return
-    of_rule, pairs = sample_of(made.table, sample, rule)
+    of_rule, pairs = import_module("dupegrid.plans.sample").sample(made.table, sample, rule)
     if as_json:
         say({"rule": of_rule, "pairs": rows_of(pairs)}, [], as_json)
         return
@@ -84,6 +83,7 @@ def decide(
 def _looked_at(run_dir: str, pairs: list[dict[str, Any]]) -> tuple[int, int]:
     """Ask of each pair whether it is one, and keep the answers: how many were approved, and how many there are."""
     run_dir_ = api.open_run(run_dir).run_dir
+    decisions = import_module("dupegrid.plans.decisions")  # here, as --help does without what it loads
     approved = asked = 0
     for number, row in enumerate(pairs, 1):
         for line in pair_lines(row, number, len(pairs)):
@@ -95,7 +95,7 @@ def _looked_at(run_dir: str, pairs: list[dict[str, Any]]) -> tuple[int, int]:
             continue
         pair = row["file_hash"], row["keeper_file_hash"]
         keeper = row["keeper_file_hash"] if answer == "a" else None
-        append(run_dir_, [decided_row(*pair, _ANSWERS[answer], keeper, "sample")])
+        decisions.append(run_dir_, [decisions.decided_row(*pair, _ANSWERS[answer], keeper, "sample")])
         approved, asked = approved + (answer == "a"), asked + 1
     return approved, asked
 

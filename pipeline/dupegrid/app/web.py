@@ -29,7 +29,7 @@ from dupegrid.app.reviewing import Reviewing
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable
 from dupegrid.results.page import RELATIONS
-from dupegrid.storage.schemas import REASONS, RULES
+from dupegrid.storage.words import REASONS, RULES
 
 LOOPBACK: Final = "127.0.0.1"
 MOST_BYTES: Final = 1 << 15  # of what is sent here

@@ -10,7 +10,7 @@ from dupegrid.app.review_calls import answer_call
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.app.run import Run
 from dupegrid.core.errors import DupegridError, UsageError
-from dupegrid.storage.schemas import REASONS, RELATIONS, RULES
+from dupegrid.storage.words import REASONS, RELATIONS, RULES
 
 _PAGE: Final = Path(__file__).parent / "review_page"
 _SCRIPTS: Final = (

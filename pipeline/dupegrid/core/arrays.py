@@ -48,6 +48,11 @@ def signed64(number: int) -> int:
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
+def values_of(side: int) -> int:
+    """How many values a thumbnail of this side has: S x S x 3."""
+    return side * side * CHANNELS
+
+
 def turned(thumbs: Array, orientation: str) -> Array:
     """What an orientation does to images: arrays of shape (n, S, S, 3) -> the same shape, a view.
 

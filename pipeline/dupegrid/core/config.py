@@ -5,14 +5,13 @@ A setting comes from the defaults, then a YAML file, then flags or keyword argum
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from dupegrid.core.arrays import CHANNELS
 from dupegrid.core.errors import ConfigError
-from dupegrid.core.settings_file import read_yaml
 from dupegrid.core.values import (
     QUEUES,
     SCHEDULERS_HERE,
@@ -222,11 +221,6 @@ class Config(BaseModel):
                 return root
         return None
 
-    @property
-    def values_per_thumb(self) -> int:
-        """Number of values in one thumbnail: side x side x 3."""
-        return self.thumb * self.thumb * CHANNELS
-
 
 def settings_of(verb: str) -> dict[str, Taken]:
     """The settings that a verb takes, by name, and how."""
@@ -262,7 +256,9 @@ def load_config(file: str | os.PathLike[str] | None = None, before: Config | Non
 def given_settings(file: StrPath | None, flags: Mapping[str, Any]) -> dict[str, Any]:
     """What a YAML file and flags give, which win. ConfigError where the file cannot be read."""
     known = Config.model_fields
-    values = {} if file is None else read_yaml(Path(file))
+    values: dict[str, Any] = {}
+    if file is not None:
+        values = import_module("dupegrid.core.settings_file").read_yaml(Path(file))  # which most runs do without
     values = {key: value for key, value in values.items() if value is not None or key not in known}
     return values | {key: value for key, value in flags.items() if value is not None}
 

@@ -5,7 +5,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import dask
 import dask.multiprocessing
@@ -24,7 +24,7 @@ from dupegrid.core.malloc import keep_memory
 from dupegrid.core.room import Room
 from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
 from dupegrid.core.start import without_pandas
-from dupegrid.core.tasks import Answers, Items, OnDone, SetAside, Task, attempted, collection, started
+from dupegrid.core.tasks import Answers, Items, OnDone, Runtime, SetAside, Task, attempted, collection, started
 from dupegrid.core.values import QUEUES
 
 # Tasks at work are waited for so long after one of them has failed, and after a signal.
@@ -35,28 +35,6 @@ _DASKS_NAMES: Final = {
     "threading": "threads",
     "multiprocessing": "processes",
 }
-
-
-class Runtime(Protocol):
-    """Does a task for each of many items on its workers, by dask."""
-
-    def room(self, setting_bytes: int | None) -> Room:
-        """The memory of tasks: threads share that of their process, and processes that of the machine."""
-        ...
-
-    def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
-        """ConfigError where a worker does not see what this process sees: the lock of a run, `samples` of each root."""
-        ...
-
-    def each(self, task: Task, items: Items, on_done: OnDone) -> list[SetAside]:
-        """Call `task(item)` on a worker for every item, and `on_done(result)` in this thread as each one is finished.
-
-        They are started in the order in which they are given, as many at once as there are workers. An item whose task
-        raises, or kills its workers, at the first try and at `retries` more is set aside: returned, with the problem,
-        when all others are finished. Errors of ours (DupegridError), MemoryError, a full disk, an interrupt and the
-        loss of a cluster say nothing of an item, and are raised at once.
-        """
-        ...
 
 
 def runtime_of(config: Config, client: Any = None, say: Say = str) -> AbstractContextManager[Runtime]:

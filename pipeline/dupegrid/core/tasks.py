@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DupegridError
+from dupegrid.core.room import Room
 from dupegrid.core.start import lightly
 from dupegrid.core.text import printable
 
@@ -40,6 +41,28 @@ class SetAside:
 
     item: Any
     problem: str
+
+
+class Runtime(Protocol):
+    """Does a task for each of many items on its workers, by dask."""
+
+    def room(self, setting_bytes: int | None) -> Room:
+        """The memory of tasks: threads share that of their process, and processes that of the machine."""
+        ...
+
+    def check(self, lock: Path, samples: tuple[tuple[bytes, ...], ...] = ()) -> None:
+        """ConfigError where a worker does not see what this process sees: the lock of a run, `samples` of each root."""
+        ...
+
+    def each(self, task: Task, items: Items, on_done: OnDone) -> list[SetAside]:
+        """Call `task(item)` on a worker for every item, and `on_done(result)` in this thread as each one is finished.
+
+        They are started in the order in which they are given, as many at once as there are workers. An item whose task
+        raises, or kills its workers, at the first try and at `retries` more is set aside: returned, with the problem,
+        when all others are finished. Errors of ours (DupegridError), MemoryError, a full disk, an interrupt and the
+        loss of a cluster say nothing of an item, and are raised at once.
+        """
+        ...
 
 
 class Answers:
@@ -69,7 +92,8 @@ def attempted(task: Task, retries: int, item: Any) -> Any:
     What says nothing of the item is raised at once: errors of ours, and what the machine lacks.
     """
     for tried in range(retries + 1):
-        time.sleep(tried * _PAUSE_S)
+        if tried:
+            time.sleep(tried * _PAUSE_S)
         try:
             return task(item)
         except (DupegridError, MemoryError):

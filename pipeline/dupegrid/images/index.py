@@ -18,7 +18,7 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
-from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import Runtime
 from dupegrid.images.archives import forget_archives
 from dupegrid.images.chunk import create_levels, create_stores, index_chunk, stored_seal
 from dupegrid.images.decoder import File

@@ -11,14 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints
+from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints, values_of
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.room import Room
-from dupegrid.core.runtime import Runtime
-from dupegrid.core.tasks import SetAside
+from dupegrid.core.tasks import Runtime, SetAside
 from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of
@@ -145,7 +144,7 @@ def tiles_done(run_dir: RunDir, pairs: str) -> tuple[set[tuple[int, int]], Tiles
 def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bools) -> Job:
     """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids."""
     facts, filters, orientations = read_facts(run_dir), Filters.of(config), CHOICES[ask.orientations]
-    live, limit = len(facts.live), sse_limit(ask.cutoff, config.values_per_thumb)
+    live, limit = len(facts.live), sse_limit(ask.cutoff, values_of(config.thumb))
     order_key, near_share = "", 0.0
     if ask.metric == FILTERED:
         groups = filters.keys(facts, facts.live)

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Ints, Pixels, turned
+from dupegrid.core.arrays import ORIENTATIONS, Ints, Pixels, turned, values_of
 from dupegrid.core.loops import Loops
 from dupegrid.images.levels import turned_columns
 from dupegrid.pairs.job import Job
@@ -30,7 +30,7 @@ def distances(job: Job, first: Ints, second: Ints, pairs: Pairs) -> Ints:
     """The SSE of pairs of the images first[x] and second[y], ids, by the pairs' x and y: int64 (k,)."""
     thumbs, sums, sse = job.run_dir.thumbs(), checks(job.run_dir), np.empty(len(pairs.x), np.int64)
     order, squares = by_square(pairs.x, pairs.y)
-    for some in together(squares, _READ_AT_ONCE_BYTES // (job.side * job.side * CHANNELS)):
+    for some in together(squares, _READ_AT_ONCE_BYTES // values_of(job.side)):
         part = order[some[0] : some[-1]]
         ids = np.concatenate([first[pairs.x[part]], second[pairs.y[part]]])
         ids, places = np.unique(ids, return_inverse=True)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import CHOICES, Bools, Ints, Pixels, turned
 from dupegrid.core.errors import ConfigError, DamagedError
 from dupegrid.core.progress import Reporter
-from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import Runtime
 from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.metric import code_of, load_function, said
 from dupegrid.storage.run_dir import THUMBS, RunDir

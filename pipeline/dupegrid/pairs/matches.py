@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints
+from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, values_of
 from dupegrid.core.errors import DamagedError
 from dupegrid.pairs.job import Job
 from dupegrid.storage.hold import check_hold
@@ -36,7 +36,7 @@ class PartWriter:
     def __init__(self, job: Job, i: int, j: int) -> None:
         self.rows = 0
         self._job, self._tile = job, (i, j)
-        self._values = job.side * job.side * CHANNELS
+        self._values = values_of(job.side)
         self._waiting: list[tuple[Ints, Ints, Ints, Ints, Float64s]] = []
         self._waiting_rows = 0
         self._parts = 0
@@ -110,7 +110,9 @@ def write_collapsed(job: Job, columns: tuple[Ints, Ints, Ints, Ints, Float64s]) 
 
     Without any it is an empty table, so that matches.parquet has its columns for every reader.
     """
-    rows = match_rows(columns, _paths(job.run_dir), job.side * job.side * CHANNELS)
+    rows = MATCHES.empty_table()
+    if len(columns[0]):
+        rows = match_rows(columns, _paths(job.run_dir), values_of(job.side))
     write_table(job.run_dir.collapsed, rows, {KEY: job.key})
 
 

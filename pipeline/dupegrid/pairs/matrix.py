@@ -16,7 +16,7 @@ from dupegrid.core.arrays import CHANNELS, CHOICES, Bools, Ints, named_module, o
 from dupegrid.core.config import Config
 from dupegrid.core.errors import UsageError
 from dupegrid.core.progress import Reporter
-from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import Runtime
 from dupegrid.core.text import size_text
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.device import device_of

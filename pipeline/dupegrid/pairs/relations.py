@@ -24,7 +24,7 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
-from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import Runtime
 from dupegrid.core.text import shown
 from dupegrid.images.archives import forget_archives
 from dupegrid.images.chunk import decoded_of
@@ -39,9 +39,10 @@ from dupegrid.pairs.relation import RULES, Verdict, relation
 from dupegrid.storage.hold import check_hold, current
 from dupegrid.storage.ours import parts_in, remove
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import IMAGES, RELATIONS, RELATIONS_TABLE
+from dupegrid.storage.schemas import IMAGES, RELATIONS_TABLE
 from dupegrid.storage.tables import read_metadata, read_table, write_table
 from dupegrid.storage.unfinished import check_finished
+from dupegrid.storage.words import RELATIONS
 
 _MOST_PIXELS: Final = 100_000_000  # of a picture; one takes 300 to 400 MB
 _BLOCK_PIXELS: Final = 40_000_000  # of the pictures of a block, unless it is of one
@@ -253,8 +254,7 @@ def _verdicts(job: Job, pairs: list[tuple[int, int, str]]) -> Iterator[tuple[int
         for place in places[image]:
             a, b, orientation = pairs[place]
             if a in arrived and b in arrived:
-                verdict, status = _verdict([pictures[a], pictures[b]], [arrived[a], arrived[b]], orientation)
-                yield place, verdict, status
+                yield place, *_verdict([pictures[a], pictures[b]], [arrived[a], arrived[b]], orientation)
                 for done in (a, b):
                     left[done] -= 1
                     if not left[done]:

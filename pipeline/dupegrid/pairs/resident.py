@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import CHANNELS, Array, Ints, free_bytes, on_host, turned
+from dupegrid.core.arrays import CHANNELS, Array, Ints, free_bytes, on_host, turned, values_of
 from dupegrid.images.levels import prefixes
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.canonical import turned_cosines
@@ -101,7 +101,7 @@ class KeptThumbs:
         self._store: Thumbs = job.run_dir.thumbs()
         self._sums = checks(job.run_dir)
         self._orientations = job.orientations
-        row_bytes, images = job.side * job.side * CHANNELS, len(self._store)
+        row_bytes, images = values_of(job.side), len(self._store)
         self._all = images * row_bytes <= free_bytes(xp) // 2
         self._room = images if self._all else max(2, min(images, free_bytes(xp) // 4 // row_bytes))
         self._rows = xp.empty((self._room, job.side, job.side, CHANNELS), dtype=xp.uint8)

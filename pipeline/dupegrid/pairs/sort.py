@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, TypeVar
 
@@ -28,6 +28,7 @@ _CHUNK: Final = 8192
 _SAMPLE: Final = 512
 _SLAB: Final = 1 << 14  # rows read at a time by a thread: 6 MB
 _THREADS: Final = 4  # at most, so that what they hold stays little
+_KEPT_BYTES: Final = 1 << 26  # cosines of so many images are kept and not read twice: a tenth of the time of 60,000
 WINDOW_BYTES: Final = 1 << 29  # written at a time: those of a million images, and all are read once for each
 
 T = TypeVar("T")
@@ -89,19 +90,25 @@ class _Slabs:
     side: int
     orientations: tuple[str, ...]
     pool: Executor
+    kept: dict[tuple[int, int], tuple[Cosines, Ints, Checks]] = field(default_factory=dict)
 
     def each(self, work: Callable[[slice, Cosines, Ints, Checks], None]) -> None:
         """Do some work with every slab: its places in `ids`, the canonical cosines, how these are turned, checksums."""
         cuts = np.flatnonzero(np.diff(self.ids // _SLAB, prepend=-1, append=-1)).tolist()
 
         def one(here: tuple[int, int]) -> None:
-            ids = self.ids[slice(*here)]
-            rows = self.run_dir.levels().rows(COSINES, slice(int(ids[0]), int(ids[-1]) + 1))
-            rows = rows if len(rows) == len(ids) else rows[ids - ids[0]]
-            cosines, home = canonical(rows[:, : prefixes(self.side)[-1]], self.side, self.orientations)
-            work(slice(*here), cosines, home, row_checks(rows))
+            slab = self.kept.get(here) or self._read(self.ids[slice(*here)])
+            if len(self.ids) * slab[0].itemsize * slab[0].shape[1] <= _KEPT_BYTES:
+                self.kept[here] = slab
+            work(slice(*here), *slab)
 
         self.in_threads(one, pairwise(cuts))
+
+    def _read(self, ids: Ints) -> tuple[Cosines, Ints, Checks]:
+        rows = self.run_dir.levels().rows(COSINES, slice(int(ids[0]), int(ids[-1]) + 1))
+        rows = rows if len(rows) == len(ids) else rows[ids - ids[0]]
+        cosines, home = canonical(rows[:, : prefixes(self.side)[-1]], self.side, self.orientations)
+        return cosines, home, row_checks(rows)
 
     def in_threads(self, work: Callable[[T], None], items: Iterable[T]) -> None:
         """Do some work with each item; what it writes goes to the hold of this thread only (hold.py)."""
@@ -110,7 +117,7 @@ class _Slabs:
 
 
 def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> Arrays:
-    """A slab of images is read at a time: once for the order, then once for each window of it.
+    """A slab of images is read at a time: once for the order, then once for each window of it unless all are kept.
 
     So some 250 bytes an image are held, and one window, however many images there are.
     """

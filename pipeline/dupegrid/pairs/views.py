@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Ints, Pixels
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Ints, Pixels, values_of
 from dupegrid.core.config import Config
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
-from dupegrid.core.runtime import Runtime
+from dupegrid.core.tasks import Runtime
 from dupegrid.images.levels import CROPS, looks_of, of_look
 from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.compare import compare
@@ -158,7 +158,7 @@ def compare_looks(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, r
         return compare(ask, config, run_dir, runtime, reporter)
     views = Views(run_dir)
     counts = compare(ask, config, views, runtime, reporter)
-    return counts | {"matches": fold(views, config.values_per_thumb, counts["matches"])}
+    return counts | {"matches": fold(views, values_of(config.thumb), counts["matches"])}
 
 
 def fold(views: Views, values: int, matching: int) -> int:

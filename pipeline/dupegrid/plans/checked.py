@@ -20,8 +20,9 @@ from dupegrid.images.sources import Sources
 from dupegrid.plans.actions import LINKS
 from dupegrid.plans.units import is_named_after, is_sidecar
 from dupegrid.results.keepers import Keeping
-from dupegrid.storage.schemas import ACTIONS, PLAN
+from dupegrid.storage.schemas import PLAN
 from dupegrid.storage.tables import read_table
+from dupegrid.storage.words import ACTIONS
 
 _STAMPS: Final = (*IDENTITY, "file_hash")
 _IMAGES: Final = ("path_raw", "status", "link_kind", *_STAMPS)

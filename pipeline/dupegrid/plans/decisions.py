@@ -22,8 +22,9 @@ from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageErr
 from dupegrid.core.text import printable
 from dupegrid.storage.ours import parts_in
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import DECISIONS, VERDICTS
+from dupegrid.storage.schemas import DECISIONS
 from dupegrid.storage.tables import flush_folder, read_table, write_table
+from dupegrid.storage.words import VERDICTS
 
 _MANY: Final = 64  # parts, that are put together
 _TRIES: Final = 20  # what is listed may be gone when it is read, as another has put it together with others

@@ -11,7 +11,7 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.results.page import RELATIONS, ROLES, order_of, shown_path
 from dupegrid.results.through import rows_of_pairs
-from dupegrid.storage.schemas import RULES
+from dupegrid.storage.words import RULES
 
 # What is read of images.parquet: the million rows of a large run take a third of a second then.
 COLUMNS: Final = (

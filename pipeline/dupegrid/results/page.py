@@ -17,7 +17,7 @@ from dupegrid.core.values import BUCKETS, WEB
 from dupegrid.pairs.batches import Matches
 from dupegrid.results.through import Joins, joins, rows_of_pairs
 from dupegrid.results.top import freed_of
-from dupegrid.storage.schemas import REASONS, RULES
+from dupegrid.storage.words import REASONS, RULES
 
 ROLES: Final = ("keep", "bridge", "duplicate")  # in this order on a card, so that bridges are never below a crowd
 MAX_PICTURES: Final = 1_000_000  # a page of more would take a browser some 100 MB of JSON, and minutes

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +22,10 @@ from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
 from dupegrid.results.page import PER_BLOCK, ROLES, Found, as_json, failures, page_of, path_href, shown_path
 from dupegrid.results.reading import ThumbsOf
-from dupegrid.storage.schemas import REASONS, RULES
+from dupegrid.storage.words import REASONS, RULES
+
+if TYPE_CHECKING:
+    import jinja2
 
 MAX_PICTURES: Final = 40  # of a cluster on a contact sheet
 MAX_THUMBS_BYTES: Final = 200_000_000  # on a page: some 120,000 pictures; more are shown from their files
@@ -39,14 +41,21 @@ _SCRIPTS: Final = (
     *("stage.js", "compare.js", "keys.js", "main.js"),
 )
 
-_pages = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_PAGE),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
-_pages.filters |= {"quantity": quantity, "counted": counted, "bytes": size_text}
+
+@cache
+def pages() -> "jinja2.Environment":
+    """The templates of the pages."""
+    import jinja2  # here, as it takes a tenth of a second, and most verbs draw no page
+
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PAGE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    found.filters |= {"quantity": quantity, "counted": counted, "bytes": size_text}
+    return found
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class Sheet:
 
     def __init__(self, cards: Sequence[Card]) -> None:
         style = _inlined("cards.css")[0]
-        self.html: str = f"<style>\n{style}</style>\n" + _pages.get_template("cards.html.jinja").render(cards=cards)
+        self.html: str = f"<style>\n{style}</style>\n" + pages().get_template("cards.html.jinja").render(cards=cards)
 
     def _repr_html_(self) -> str:
         return self.html
@@ -120,23 +129,31 @@ def report(found: Found, thumbs_of: ThumbsOf, summary: Summary, about: Mapping[s
     failed, not_pictures = failures(found.images)
     style, style_hash = _inlined(*_STYLES)
     script, script_hash = _inlined(*_SCRIPTS)
-    return _pages.get_template("report.html.jinja").generate(
-        data=as_json(page.data),
-        failures_data=as_json(failed),
-        blocks=_blocks(page.pictures, thumbs_of),
-        cards=cards(
-            found.clusters, found.images, thumbs_of, page.data["clusters"]["number"][:_FIRST_CLUSTERS], _FIRST_PICTURES
-        ),
-        clusters_left_out=page.clusters_left_out,
-        failures=failed,
-        first_failures=_FIRST_FAILURES,
-        not_pictures=not_pictures,
-        summary=summary,
-        about=about,
-        style=style,
-        style_hash=style_hash,
-        script=script,
-        script_hash=script_hash,
+    return (
+        pages()
+        .get_template("report.html.jinja")
+        .generate(
+            data=as_json(page.data),
+            failures_data=as_json(failed),
+            blocks=_blocks(page.pictures, thumbs_of),
+            cards=cards(
+                found.clusters,
+                found.images,
+                thumbs_of,
+                page.data["clusters"]["number"][:_FIRST_CLUSTERS],
+                _FIRST_PICTURES,
+            ),
+            clusters_left_out=page.clusters_left_out,
+            failures=failed,
+            first_failures=_FIRST_FAILURES,
+            not_pictures=not_pictures,
+            summary=summary,
+            about=about,
+            style=style,
+            style_hash=style_hash,
+            script=script,
+            script_hash=script_hash,
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""Every table of a run directory on one page: its columns, and the words that stand in them."""
+"""Every table of a run directory on one page: its columns. The words that stand in them are in words.py."""
 
 import pyarrow as pa
 
@@ -95,17 +95,6 @@ RELATIONS_TABLE = pa.schema(
     ]
 )
 
-# What the two pictures of a match are to each other, and the words for it; the first that holds.
-RELATIONS = {
-    "same_bytes": "the same file, byte for byte",
-    "same_pixels": "every pixel the same",  # upright, at full resolution, with alpha, depth and colour profile
-    "turned": "turned or mirrored",  # and otherwise as the next two, or the same
-    "resized": "another size",
-    "recompressed": "saved again",  # of one size
-    "edited": "changed",  # text, parts, colours, brightness, sharpness, cut, stretched, other frames
-    "unknown": "could not be looked at",
-}
-
 # Internal to the compare stage: the images whose pairs are all decided, and what of them decided that.
 COMPARED = pa.schema(
     [
@@ -150,19 +139,6 @@ HASHES = pa.schema(
     ]
 )
 
-# Why an image in a cluster is no duplicate of the keeper, and the words for it.
-REASONS = {
-    "not_asked_for": "not compared with the one to keep",  # --against, --scope, --same-size, --max-aspect, --same-hash
-    "chain": "joined through another only",
-    "protected": "protected",  # by --protect, or not under --only
-    "not-same": "decided not to be the same picture",  # as the one to keep
-    "variant": "decided to be kept beside another",
-    "transparent": "transparent throughout",  # it or the keeper
-    "flat": "one colour, or nearly",  # it or the keeper
-    "frames": "another number of frames",
-    "aspect": "other proportions",  # by a factor over 1.1, or over --max-aspect
-}
-
 # What may be done with the duplicates of a run: a row a file that would go, and a row a file that stays though it is in
 # a cluster and not its keeper (`action` is 'keep', `reason` says why). 'plan' writes it, 'apply' acts on it.
 PLAN = pa.schema(
@@ -197,31 +173,6 @@ PLAN = pa.schema(
     ]
 )
 
-# What may be done with a file, and the words for it.
-ACTIONS = {
-    "keep": "kept",
-    "quarantine": "moved aside, on the same volume",
-    "trash": "moved to the trash",
-    "delete": "deleted for good",
-    "hardlink": "replaced by a hard link to its keeper",  # the next three: files that are equal byte for byte
-    "symlink": "replaced by a symbolic link to its keeper",
-    "reflink": "made to share its blocks with its keeper",
-}
-
-# Why a file is kept that is in a cluster and not its keeper, or belongs to one that is; the first that holds.
-KEPT = {
-    **REASONS,
-    "elsewhere": "it or its keeper is no file in a folder",  # but in an archive, a bucket, on a server
-    "link": "reached over a symbolic link",
-    "keeper_name": "another name of a file that is kept",
-    "not_equal": "not equal to its keeper byte for byte",  # and a link is asked for
-    "folders": "not of the folders that were asked for",
-    "where": "not chosen by --where",
-    "metadata": "has metadata that its keeper lacks",  # with --keep-metadata
-    "unit": "belongs together with a file that is kept",  # RAW + JPEG, HEIC + MOV
-    "shared": "belongs to another picture too, which is kept",  # a sidecar
-}
-
 # What people decided of pairs of pictures, by what these hold: it outlives renames and runs. Rows are only ever added;
 # of a pair the last one counts.
 DECISIONS = pa.schema(
@@ -233,50 +184,4 @@ DECISIONS = pa.schema(
         ("decided_at", pa.timestamp("us", tz="UTC")),
         ("by", pa.string()),  # 'decide', 'review', 'sample', or what another tool calls itself
     ]
-)
-
-VERDICTS = {
-    "same": "the same picture",
-    "not-same": "not the same picture",
-    "variant": "the same, and both are kept",
-    "undecided": "taken back",
-}
-
-# What decides which picture of a cluster is kept, the first thing first: the one to keep ...
-RULES = {
-    "link": "is no symbolic link",
-    "protected": "is protected",
-    "archive": "is of the archive",
-    "decided": "was decided to be kept",
-    "camera": "is from a camera",  # its EXIF names one
-    "pixels": "has more pixels",
-    "format": "has the format of a camera",  # where the pixels are as many
-    "lossless": "has a lossless format",
-    "date": "says when it was taken",
-    "gps": "says where it was taken",
-    "icc": "has a colour profile",
-    "name": "has no name of a copy",  # such as 'Photo (1).jpg', 'Copy of Photo.jpg', 'Photo-edited.jpg'
-    "taken": "was taken first",
-    "older": "is older",
-    "newer": "is newer",
-    "bytes": "has more bytes",
-    "paths": "is under the PATH that was named first",
-    "folder": "is in a folder that is preferred",
-    "shortest": "has the shorter path",
-    "path": "has the first path",
-}
-
-# status in images.parquet; all but 'ok' are never compared
-STATUSES = (
-    "ok",
-    "empty",
-    "unidentified",
-    "unsupported",
-    "truncated",
-    "too_large",
-    "timeout",
-    "unreadable",
-    "changed",
-    "decode_error",
-    "removed",
 )

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupegrid.core import loops
-from dupegrid.images.levels import turned_columns
-from dupegrid.pairs.bounds import near_limit
+from dupegrid.images.levels import turned_columns, turning
+from dupegrid.pairs.bounds import boxes, heads, near_limit
 from dupegrid.pairs.kernel import float32_limit
 from tests.helpers import reference
 
@@ -32,29 +32,42 @@ def of(way: object) -> SimpleNamespace:
 )
 def test_no_pair_is_lost_and_none_far_is_found(way: object, m: int, n: int, terms: int, spread: int, seed: int) -> None:
     random = np.random.default_rng(seed)
-    points = random.integers(-spread, spread + 1, (m + n, terms)).astype(np.float32)
-    padded = np.concatenate([points, random.normal(size=(m + n, 2)).astype(np.float32)], axis=1)
-    left, right, columns = padded[:m], padded[m:], random.permutation(n)
+    points = random.integers(-spread, spread + 1, (m + n, terms)).astype(np.int16)
+    left, right, columns = points[:m], points[m:], random.permutation(n)
     wide = points.astype(np.float64)
     apart = ((wide[:m, None] - wide[None, m:][:, columns]) ** 2).sum(axis=2)
     within = float(np.sqrt(random.choice(apart.ravel()))) if n else 0.0
     limit = np.float32(float32_limit(near_limit(within, terms)))
-    x, y = of(way).near_pairs(left, right, columns, terms, limit)
+    x, y = of(way).near_pairs(left, of(way).leaves(left), right, columns, limit)
     found = set(zip(x.tolist(), y.tolist(), strict=True))
     assert len(found) == len(x)
     assert found >= set(zip(*(some.tolist() for some in np.nonzero(apart <= within**2)), strict=True))
     assert all(apart[pair] <= within**2 * 1.0001 for pair in found)
-    low, high = points[:m].min(axis=0), points[:m].max(axis=0)
-    near = of(way).near_columns(low, high, right, columns, limit)
-    assert {columns[place] for _, place in found} <= set(near.tolist())
-    gaps = np.maximum(np.maximum(low - wide[m:], wide[m:] - high), 0)[:, :8]
+    floats = points.astype(np.float32)
+    low, high, starts = floats[:m].min(axis=0), floats[:m].max(axis=0), np.array([0, n // 2, n // 2, n])
+    others, asked = boxes(floats[m:], starts), np.array([True, True, bool(seed % 2)])
+    near = of(way).near_columns((low, high), others, starts, asked, heads(floats[m:]), limit)
+    assert {c for c in columns[[place for _, place in found]].tolist() if c < n // 2 or asked[2]} <= set(near.tolist())
+    gaps = np.maximum(np.maximum(low - wide[m:], wide[m:] - high), 0)[: None if asked[2] else n // 2, :8]
     assert set(near.tolist()) <= set(np.flatnonzero((gaps**2).sum(axis=1) <= within**2 * 1.0001).tolist())
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["identity", "rot90"])
+def test_rows_are_near_by_all_of_their_values_turned(way: object, name: str) -> None:
+    rows = np.random.default_rng(1).integers(-30, 30, (20, 191)).astype(np.int16)
+    x, y = np.divmod(np.arange(400), 20)
+    columns, signs = turning(64, name)
+    apart = ((rows[x].astype(np.float64) - rows[y][:, columns] * signs) ** 2).sum(axis=1)
+    for limit in (float(np.median(apart)), 0.0):
+        near = of(way).near_rows(rows, rows, (x, y), (columns, signs), 96, np.float32(limit))
+        assert near.tolist() == (apart <= limit).tolist()
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_more_pairs_than_there_was_room_for_are_all_found(way: object) -> None:
-    points = np.zeros((34, 8), np.float32)
-    x, y = of(way).near_pairs(points, points, np.arange(34), 8, np.float32(0))
+    points = np.zeros((34, 8), np.int16)
+    x, y = of(way).near_pairs(points, of(way).leaves(points), points, np.arange(34), np.float32(0))
     assert sorted(zip(x.tolist(), y.tolist(), strict=True)) == [(i, j) for i in range(34) for j in range(34)]
 
 

@@ -211,7 +211,7 @@ def test_boxes_and_products_lose_no_pair(tmp_path: Path, kind: str, choice: str)
 @pytest.mark.parametrize("kind", ["near", "smooth"])
 def test_loops_lose_no_pair(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain, where numba is not there."""
-    plain = loops.Loops(loops.near_columns, loops.near_pairs, loops.squares)
+    plain = loops.Loops(*(getattr(loops, name) for name in loops.Loops._fields))
     monkeypatch.setattr(jobs, "_MANY", 0)
     monkeypatch.setattr(jobs, "compiled", lambda: loops.compiled() or plain)
     images = thumbs(kind, 20, 5, 16)

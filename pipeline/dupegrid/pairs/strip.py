@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from dupegrid.core.arrays import Float32s, Ints
+from dupegrid.core.loops import HEADS
 from dupegrid.images.levels import COSINES, Cosines, prefixes
 from dupegrid.pairs.bounds import boxes, heads, radius, strips
 from dupegrid.pairs.canonical import needed, turned_cosines
@@ -47,7 +48,7 @@ class Turned:
     @cached_property
     def heads(self) -> Float32s:
         """The first cosines of all rows, float32 (8, n)."""
-        return heads(self.operand[:, :-2])
+        return heads(self.first[:, :HEADS].astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -104,5 +105,5 @@ def _read(job: Job, rows: slice) -> Strip:
     masks = needed(cosines, job.side, job.orientations, radius(job.limit, job.side))
     for name, mask in zip(job.orientations, masks, strict=True):
         some = np.flatnonzero(mask)
-        turned.append(Turned.of(some, starts, turned_cosines(cosines[some], job.side, name)[:, :first]))
+        turned.append(Turned.of(some, starts, turned_cosines(cosines[some, :first], job.side, name)))
     return Strip(facts[:, 0].copy(), facts[:, 1].copy(), starts, cosines, turned)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from dupegrid.core.arrays import Bools, Float32s, Ints
-from dupegrid.images.levels import Cosines, prefixes
+from dupegrid.images.levels import Cosines, prefixes, turning
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import near_limit, point_gaps, radius, squared_distances, squared_gaps
 from dupegrid.pairs.canonical import as_found, turned_cosines
@@ -147,16 +147,13 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
     start, stop = first.starts[left.block : left.block + 2].tolist()
     skipped = len(second.starts) - 1 - len(left.pairs)
     begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
-    near_enough = near_limit(within, first.turned[0].lows.shape[1])
-    low, high = first.turned[0].lows[left.block], first.turned[0].highs[left.block]
+    box, asked = (first.turned[0].lows[left.block], first.turned[0].highs[left.block]), left.pairs > 0
     reached, near = np.zeros(len(second.ids) - begin, bool), []
     for turned in second.turned:
-        gaps = squared_gaps(low, high, turned.lows[skipped:], turned.highs[skipped:])
-        blocks = np.repeat((left.pairs > 0) & (gaps <= near_enough), np.diff(turned.starts[skipped:]))
-        columns = np.flatnonzero(blocks) + turned.starts[skipped]
+        columns = _near_columns(job, box, turned, asked, within)
         if left.partners is not None:
             columns = columns[left.partners[turned.rows[columns] - begin] > 0]
-        near.append(_near_columns(job, (low, high), turned, columns, near_enough))
+        near.append(columns)
         reached[turned.rows[near[-1]] - begin] = True
     others = slice(int(sizes[0]) if second is first else 0, None)
     count = int(reached[others].sum()) * (stop - start)
@@ -168,10 +165,14 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
     return _Spread([_Part(start, stop, part, 0 if k else count) for k, part in enumerate(parts)], count)
 
 
-def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, columns: Ints, limit: float) -> Ints:
-    """Those of the columns whose first cosines are near a box."""
+def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, asked: Bools, within: float) -> Ints:
+    """The points whose first cosines are near a box, in those of the last blocks that are asked for and so near it."""
+    skipped, limit = len(turned.starts) - 1 - len(asked), near_limit(within, turned.first.shape[1])
+    lows, highs, starts = turned.lows[skipped:], turned.highs[skipped:], turned.starts[skipped:]
     if loops := job.loops:
-        return loops.near_columns(*box, turned.operand, columns, np.float32(float32_limit(limit)))
+        return loops.near_columns(box, (lows, highs), starts, asked, turned.heads, np.float32(float32_limit(limit)))
+    blocks = np.repeat(asked & (squared_gaps(*box, lows, highs) <= limit), np.diff(starts))
+    columns = np.flatnonzero(blocks) + starts[0]
     return columns[point_gaps(*box, turned.heads, columns) <= limit]
 
 
@@ -188,14 +189,15 @@ def _parts(columns: list[Ints], images: list[Ints]) -> Iterator[list[Ints]]:
 
 def _near_points(job: Job, first: Strip, second: Strip, within: float, left: _Part) -> Pairs:
     """The pairs whose product of the first cosines is within the radius."""
-    points, found, loops = first.turned[0].operand[left.start : left.stop], [], job.loops
-    terms = points.shape[1] - 2
-    limit, operand = np.float32(float32_limit(near_limit(within, terms))), None if loops else left_operand(points)
+    here, found, loops = slice(left.start, left.stop), [], job.loops
+    points = first.turned[0].first[here]
+    limit = np.float32(float32_limit(near_limit(within, points.shape[1])))
+    made = loops.leaves(points) if loops else left_operand(first.turned[0].operand[here])
     for turn, (turned, columns) in enumerate(zip(second.turned, left.columns, strict=True)):
         if loops:
-            x, y = loops.near_pairs(points, turned.operand, columns, terms, limit)
+            x, y = loops.near_pairs(points, made, turned.first, columns, limit)
         else:
-            x, y = candidates(operand, turned.operand.take(columns, axis=0), within * within)
+            x, y = candidates(made, turned.operand.take(columns, axis=0), within * within)
         found.append(Pairs(x + left.start, turned.rows[columns[y]], np.full(len(x), turn)))
     pairs = joined(found)
     if second is first:
@@ -217,10 +219,17 @@ def _near_by_cosines(job: Job, first: Strip, second: Strip, left: Pairs) -> Pair
     keep, at_once = np.zeros(len(left.x), bool), _COSINES_AT_ONCE // prefixes(job.side)[-1]
     for number, name in enumerate(job.orientations):
         mine = np.flatnonzero(left.turn == number)
+        x, y = left.x[mine], left.y[mine]
+        if loops := job.loops:
+            _, begun, count = prefixes(job.side)
+            limit = np.float32(float32_limit(near_limit(radius(job.limit, job.side), count)))
+            turn = turning(job.side, name)
+            keep[mine] = loops.near_rows(first.cosines, second.cosines, (x, y), turn, begun, limit)
+            continue
         for start in range(0, len(mine), at_once):
-            part = mine[start : start + at_once]
-            others = turned_cosines(second.cosines.take(left.y[part], axis=0), job.side, name)
-            keep[part] = _are_near(job, first.cosines.take(left.x[part], axis=0), others)
+            part = slice(start, start + at_once)
+            others = turned_cosines(second.cosines.take(y[part], axis=0), job.side, name)
+            keep[mine[part]] = _are_near(job, first.cosines.take(x[part], axis=0), others)
     near = left.only(keep)
     return Pairs(near.x, near.y, as_found(job.orientations)[first.home[near.x], near.turn, second.home[near.y]])
 

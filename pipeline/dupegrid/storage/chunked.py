@@ -161,13 +161,16 @@ class ChunkedArray:
         numbers, offsets = np.divmod(rows[order], length)
         cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)] if len(order) else []
         many = 0 if sums is None else length * flat.shape[1] // _ROW_COSTS_BYTES
+        alone, number_of, places, offset_of = [], numbers.tolist(), order.tolist(), offsets.tolist()
         for begin, end in pairwise(cuts):
-            number, places = int(numbers[begin]), order[begin:end]
+            number = number_of[begin]
             if end - begin > many:
                 (chunk,) = self.read([(number,)])
-                out[places] = chunk[offsets[begin:end]]
+                out[order[begin:end]] = chunk[offsets[begin:end]]
             else:
-                read_rows(self.path, self.key(number), offsets[begin:end].tolist(), places.tolist(), flat)
+                alone.append((self.key(number), offset_of[begin:end], places[begin:end]))
+        if alone:
+            read_rows(self.path, alone, flat)
         if sums is not None:
             wrong = np.flatnonzero(row_sums(out) != sums)
             if len(wrong):

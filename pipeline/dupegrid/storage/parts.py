@@ -1,7 +1,7 @@
 """Files that hold chunks, and parts of them: rows that are read alone, the checksum at the end, what is there."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -42,32 +42,51 @@ def end_of(folder: Path, name: str, start: int) -> bytes:
         return b""
 
 
-def read_rows(
-    folder: Path, name: str, offsets: Sequence[int], places: Sequence[int], out: npt.NDArray[np.uint8]
-) -> None:
-    """Rows of a file of rows: those numbered `offsets`, each to its place in `out`, uint8 (n, bytes of a row).
+def read_rows(folder: Path, rows: Iterable[tuple[str, list[int], list[int]]], out: npt.NDArray[np.uint8]) -> None:
+    """Rows of files of rows: by its name, of each file those so numbered, to their places in `out`, uint8 (n, bytes).
 
-    DamagedError where it ends before.
+    DamagedError where a file is missing or ends before.
     """
-    size = out.shape[1]
+    name = ""
+    if isinstance(folder, BucketPath):
+        for name, offsets, places in rows:
+            _read_parts(folder / name, offsets, places, out)
+        return
     try:
-        if isinstance(folder, BucketPath):
-            rows = (folder / name).read_parts([offset * size for offset in offsets], size)
-            for place, row in zip(places, rows, strict=True):
-                if len(row) != size:
-                    raise DamagedError(folder / name, "it is short")
-                out[place] = np.frombuffer(row, np.uint8)
-            return
-        descriptor = os.open(f"{folder}/{name}", TO_READ)
+        descriptor = os.open(folder, TO_READ | os.O_DIRECTORY)
         try:
-            with suppress(OSError):  # a file system that cannot
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # no more than a row is read for it
-                for offset in offsets[1:]:  # all are on their way while the first is waited for
-                    os.posix_fadvise(descriptor, offset * size, size, os.POSIX_FADV_WILLNEED)
-            for offset, place in zip(offsets, places, strict=True):
-                if os.preadv(descriptor, [out[place]], offset * size) != size:
-                    raise DamagedError(folder / name, "it is short")
+            for name, offsets, places in rows:
+                _read_alone(os.open(name, TO_READ, dir_fd=descriptor), offsets, places, out)
         finally:
             os.close(descriptor)
+    except EOFError:
+        raise DamagedError(folder / name, "it is short") from None
     except OSError as error:
         raise read_error(folder / name, error) from None
+
+
+def _read_parts(path: BucketPath, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
+    size = out.shape[1]
+    try:
+        rows = path.read_parts([offset * size for offset in offsets], size)
+    except OSError as error:
+        raise read_error(path, error) from None
+    for place, row in zip(places, rows, strict=True):
+        if len(row) != size:
+            raise DamagedError(path, "it is short")
+        out[place] = np.frombuffer(row, np.uint8)
+
+
+def _read_alone(descriptor: int, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
+    """The same of an open file, which is closed. EOFError where it ends before."""
+    size = out.shape[1]
+    try:
+        with suppress(OSError):  # a file system that cannot
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # no more than a row is read for it
+            for offset in offsets[1:]:  # all are on their way while the first is waited for
+                os.posix_fadvise(descriptor, offset * size, size, os.POSIX_FADV_WILLNEED)
+        for offset, place in zip(offsets, places, strict=True):
+            if os.preadv(descriptor, [out[place]], offset * size) != size:
+                raise EOFError
+    finally:
+        os.close(descriptor)

@@ -276,6 +276,11 @@ def test_the_largest_savings_add_up_to_the_summary(run: dupegrid.Run, tmp_path: 
     # One of the two names of a file is kept; both names of another file are duplicates, which is one file.
     counts = [(row["images"], row["duplicates"], row["freed_files"]) for row in dupegrid.top(linked).to_pylist()]
     assert sorted(counts) == [(2, 1, 1), (3, 2, 1), (3, 2, 1)]
+    # What stays under a name that is protected is not freed by its other name.
+    bridge = dupegrid.cluster(linked.path, keep="lossless", protect=[photos / "link.jpg", photos / "0.png"])
+    found = {row["path"]: row for row in dupegrid.top(bridge).to_pylist()}[str(photos / "0.png")]
+    assert (found["duplicates"], found["bridges"], found["freed_files"], found["freed_bytes"]) == (1, 1, 0, 0)
+    assert sum(dupegrid.top(bridge)["freed_bytes"].to_pylist()) == bridge.summary.duplicate_bytes
 
 
 def test_evaluate_takes_ids_and_paths_of_a_run_and_of_a_table(run: dupegrid.Run) -> None:

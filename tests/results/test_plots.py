@@ -119,6 +119,15 @@ def test_the_curve_is_what_a_cut_says_at_each_threshold(run: dupegrid.Run) -> No
     assert steps(0, 0).tolist() == [0]
 
 
+def test_the_curve_goes_by_what_people_decided(tmp_path: Path) -> None:
+    a, b = (save(tmp_path / "photos" / name, 1, quality=quality) for name, quality in (("a.jpg", 90), ("b.jpg", 60)))
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=16, quiet=True, scheduler="sync")
+    assert run.summary.duplicates == 1
+    dupegrid.decide(run, a, b, "not-same")
+    ax = plots.thresholds(dupegrid.cluster(run.path), subplots())
+    assert {str(line.get_label()): line.get_ydata()[-1] for line in ax.get_lines()}["duplicates"] == 0
+
+
 def test_a_window_is_that_of_the_matrix(run: dupegrid.Run) -> None:
     for images in (slice(None), [5, 0, 3]):
         ax = plots.window(run, images, subplots())

@@ -12,6 +12,7 @@ from dupegrid.core.config import Config
 from dupegrid.pairs.ask import Filters
 from dupegrid.results.answers import bytes_of
 from dupegrid.results.clusters import clusters
+from dupegrid.results.decided import Decided
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.schemas import CURVE
 
@@ -19,15 +20,18 @@ _STEPS: Final = 24
 _LEAST_SHARE: Final = 1e-3  # of the cutoff; under it copies differ by rounding alone
 
 
-def curve(images: pa.Table, scores: pa.Table, config: Config, thresholds: Iterable[float]) -> pa.Table:
+def curve(
+    images: pa.Table, scores: pa.Table, config: Config, thresholds: Iterable[float], decided: Decided | None = None
+) -> pa.Table:
     """What a run with these settings would find at each threshold, one row each, in their order (schema CURVE).
 
     `images` is a table of schema IMAGES, as `clusters` takes it; `scores` has the columns a, b, mse, orientation and
-    score of schema MATCHES, and holds no pairs over the cutoff, so that no threshold above it says anything.
+    score of schema MATCHES, and holds no pairs over the cutoff, so that no threshold above it says anything. What
+    people `decided` of pairs holds at each.
     """
     rows = []
     for threshold in thresholds:
-        found = clusters(images, scores, threshold, Filters.of(config), Keeping.of(config))
+        found = clusters(images, scores, threshold, Filters.of(config), Keeping.of(config), decided)
         rows.append(
             {
                 "threshold": float(threshold),

@@ -77,7 +77,7 @@ def thresholds(run: Results, ax: Axes | None = None) -> Axes:
     These are in duplicates, and have an axis of their own, at the right.
     """
     ax, threshold = new_axes(ax), run.config.threshold
-    found = curve(run.hashed_images, run.match_scores, run.config, steps(threshold, run.config.cutoff))
+    found = curve(run.hashed_images, run.match_scores, run.config, steps(threshold, run.config.cutoff), run.decided)
     x = found["threshold"].to_numpy()
     for name, colour in (("bridges", "#b26a00"), ("clusters", "#2b6cb0"), ("duplicates", _NEAR)):
         ax.step(x, found[name].to_numpy(), where="post", color=colour, label=name)

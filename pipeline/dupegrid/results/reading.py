@@ -9,6 +9,7 @@ import pyarrow as pa
 from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.config import Config
 from dupegrid.results.answers import Receipt
+from dupegrid.results.decided import Decided
 from dupegrid.storage.run_dir import RunDir
 
 ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
@@ -33,6 +34,8 @@ class Results(Protocol):
     def match_scores(self) -> pa.Table: ...
     @property
     def clusters(self) -> pa.Table: ...
+    @property
+    def decided(self) -> Decided | None: ...
     @property
     def receipt(self) -> Receipt: ...
     def thumbs_of(self, ids: Ints) -> Pixels: ...

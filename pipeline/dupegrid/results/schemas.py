@@ -81,7 +81,7 @@ TOP = pa.schema(  # a row a cluster, the one that would give back most bytes fir
         ("images", pa.int64()),
         ("duplicates", pa.int64()),
         ("bridges", pa.int64()),
-        ("freed_files", pa.int64()),  # of the duplicates, a file under several names once, none that a keeper is
+        ("freed_files", pa.int64()),  # of the duplicates, a file under several names once, none of which a name stays
         ("freed_bytes", pa.int64()),
     ]
 )

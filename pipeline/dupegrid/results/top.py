@@ -12,8 +12,8 @@ from dupegrid.results.schemas import TOP
 def top(images: pa.Table, clusters: pa.Table) -> pa.Table:
     """Clusters by the bytes that are free when their duplicates are gone, the most first (schema TOP).
 
-    A file under several names counts once, and not if one of its names is a keeper: so the sum is the
-    `duplicate_bytes` of the run's summary. `images` and `clusters` are tables of schema IMAGES and CLUSTERS.
+    A file under several names counts once, and not if one of its names stays: so the sum is the `duplicate_bytes` of
+    the run's summary. `images` and `clusters` are tables of schema IMAGES and CLUSTERS.
     """
     number = clusters["cluster"].to_numpy()
     count = int(number.max()) + 1 if len(number) else 0
@@ -57,12 +57,15 @@ def freed_of(images: pa.Table, clusters: pa.Table) -> Ints:
 def freed_by(images: pa.Table, clusters: pa.Table) -> Ints:
     """The rows of `clusters` whose files are gone when all duplicates are: int64 (k,), each file once.
 
-    A file under several names is not gone if one of them is a keeper.
+    A file under several names is not gone while one of them stays, as a keeper, a bridge or in no cluster. A symbolic
+    link holds nothing.
     """
     name = file_names(images)[0]
     name = np.where(name >= 0, name, np.arange(len(name)))
-    rows = np.flatnonzero(pc.equal(clusters["role"], "duplicate").to_numpy())
-    files = name[clusters["image"].to_numpy()[rows]]
-    _, first = np.unique(files, return_index=True)
-    kept = np.isin(files[first], name[clusters["keeper"].to_numpy()])
-    return rows[np.sort(first[~kept])]
+    is_file = pc.not_equal(images["link_kind"], "symbolic").fill_null(True).to_numpy()
+    image = clusters["image"].to_numpy()
+    rows = np.flatnonzero(pc.equal(clusters["role"], "duplicate").to_numpy() & is_file[image])
+    files, first = np.unique(name[image[rows]], return_index=True)
+    stays = is_file.copy()
+    stays[image[rows]] = False
+    return rows[np.sort(first[~np.isin(files, name[stays])])]

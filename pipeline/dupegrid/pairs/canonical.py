@@ -33,11 +33,11 @@ def canonical(cosines: Cosines, side: int, names: tuple[str, ...]) -> tuple[Cosi
 
 
 def turned_cosines(cosines: Array, side: int, name: str) -> Array:
-    """The cosines of turned pictures, of those of these: int16 (n, K), on any device."""
+    """The cosines of turned pictures, of those of these: int16 (n, K), or (n, a prefix of these); on any device."""
     if name == ORIENTATIONS[0]:
         return cosines
     xp = array_module(cosines)
-    columns, signs = map(xp.asarray, turning(side, name))
+    columns, signs = (xp.asarray(some[: cosines.shape[1]]) for some in turning(side, name))
     return xp.take(cosines, columns, axis=1) * signs
 
 

@@ -104,5 +104,5 @@ def _read(job: Job, rows: slice) -> Strip:
     masks = needed(cosines, job.side, job.orientations, radius(job.limit, job.side))
     for name, mask in zip(job.orientations, masks, strict=True):
         some = np.flatnonzero(mask)
-        turned.append(Turned.of(some, starts, turned_cosines(cosines[some], job.side, name)[:, :first]))
+        turned.append(Turned.of(some, starts, turned_cosines(cosines[some, :first], job.side, name)))
     return Strip(facts[:, 0].copy(), facts[:, 1].copy(), starts, cosines, turned)

@@ -149,23 +149,32 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
     begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
     near_enough = near_limit(within, first.turned[0].lows.shape[1])
     low, high = first.turned[0].lows[left.block], first.turned[0].highs[left.block]
-    reached, near = np.zeros(len(second.ids) - begin, bool), []
+    of_blocks = []
     for turned in second.turned:
         gaps = squared_gaps(low, high, turned.lows[skipped:], turned.highs[skipped:])
-        blocks = np.repeat((left.pairs > 0) & (gaps <= near_enough), np.diff(turned.starts[skipped:]))
-        columns = np.flatnonzero(blocks) + turned.starts[skipped]
+        of_blocks.append(_columns(turned, np.flatnonzero((left.pairs > 0) & (gaps <= near_enough)) + skipped))
+    if not any(map(len, of_blocks)):
+        return _Spread([], 0)
+    reached, near = np.zeros(len(second.ids) - begin, bool), []
+    for turned, columns in zip(second.turned, of_blocks, strict=True):
         if left.partners is not None:
             columns = columns[left.partners[turned.rows[columns] - begin] > 0]
         near.append(_near_columns(job, (low, high), turned, columns, near_enough))
         reached[turned.rows[near[-1]] - begin] = True
     others = slice(int(sizes[0]) if second is first else 0, None)
-    count = int(reached[others].sum()) * (stop - start)
+    count = int(np.count_nonzero(reached[others])) * (stop - start)
     if left.partners is not None:
         count = int(left.partners[others][reached[others]].sum())
     if second is first:  # an image is near the box of its own block, so all of that block is reached
         count += int(left.pairs[0])
     parts = _parts(near, [turned.rows[columns] for turned, columns in zip(second.turned, near, strict=True)])
     return _Spread([_Part(start, stop, part, 0 if k else count) for k, part in enumerate(parts)], count)
+
+
+def _columns(turned: Turned, blocks: Ints) -> Ints:
+    """The images of some blocks, ascending: int64 (k,). Of few blocks that is quicker than to look at all images."""
+    begin, sizes = turned.starts[blocks], turned.starts[blocks + 1] - turned.starts[blocks]
+    return np.arange(sizes.sum()) + np.repeat(begin - np.cumsum(sizes) + sizes, sizes)
 
 
 def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, columns: Ints, limit: float) -> Ints:

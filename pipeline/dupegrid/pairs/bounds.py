@@ -14,9 +14,10 @@ only when a bound, less what rounding can have added, is over the limit.
 
 import math
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from dupegrid.core.arrays import Float32s, Ints
 from dupegrid.core.loops import HEADS
@@ -24,7 +25,10 @@ from dupegrid.images.levels import Cosines, rounding, unit
 from dupegrid.pairs.kernel import UNIT_ROUNDOFF
 
 _LEAF: Final = 64  # images: what compiled loops (core/loops.py) leave out is smaller than a block
+_SPREAD_OF: Final = 1 << 16  # images, at most, of which it is looked which cosine differs most
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
+
+Number = TypeVar("Number", np.int16, np.float32)
 
 
 def radius(limit: int, side: int) -> float:
@@ -74,7 +78,7 @@ def squared_gaps(low: Float32s, high: Float32s, lows: Float32s, highs: Float32s)
     return sums
 
 
-def heads(points: Float32s) -> Float32s:
+def heads(points: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """The first cosines of each image, which hold most of its distance: (n, K) -> (8 or K, n), for `point_gaps`."""
     return np.ascontiguousarray(points[:, :HEADS].T)
 
@@ -90,11 +94,11 @@ def point_gaps(low: Float32s, high: Float32s, points: Float32s, columns: Ints) -
     return sums
 
 
-def median_splits(points: Float32s, keys: Ints, block: int) -> tuple[Ints, Ints]:
+def median_splits(points: Cosines, keys: Ints, block: int) -> tuple[Ints, Ints]:
     """An order of the images that puts like beside like, and the starts of its blocks of at most `block` images.
 
     Images are grouped by key, so that no block has two; each group is halved at the median of the widest of its first
-    cosines until a block is left, and this until leaves are. `points` are `heads`, float32 (k, n), `keys` int64 (n,).
+    cosines until a block is left, and this until leaves are. `points` are `heads`, int16 (k, n), `keys` int64 (n,).
     Returns int64 (n,), (B,).
     """
     order = np.argsort(keys, kind="stable")
@@ -111,7 +115,8 @@ def median_splits(points: Float32s, keys: Ints, block: int) -> tuple[Ints, Ints]
             continue
         here = points[:, start:stop]
         half = max(size, (stop - start) // 2 // size * size)
-        sides = here[int(here.var(axis=1).argmax())].argpartition(half)
+        some = here[:, :: -(-(stop - start) // _SPREAD_OF)].astype(np.float32)
+        sides = here[int(some.var(axis=1).argmax())].argpartition(half)
         points[:, start:stop] = here.take(sides, axis=1)
         order[start:stop] = order[start:stop][sides]
         pending += [(start, start + half, size), (start + half, stop, size)]

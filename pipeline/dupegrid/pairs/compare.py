@@ -34,9 +34,10 @@ from dupegrid.pairs.matches import (
 )
 from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
+from dupegrid.pairs.outer import apart
 from dupegrid.pairs.resident import fills_squares
 from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
-from dupegrid.pairs.sort import sort_images
+from dupegrid.pairs.sort import Order, sort_images
 from dupegrid.pairs.strip import pieces, read_piece
 from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
@@ -58,19 +59,22 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     if ask.metric == FILTERED:
         settled = settle(run_dir, facts.live, config, alike, pairs)
     with reporter.stage("sort", len(facts.live), "images") as advance:
-        job = _laid_out(ask, config, run_dir, runtime.room(config.memory), settled)
+        job, decided = _laid_out(ask, config, run_dir, runtime.room(config.memory), settled)
         advance(len(facts.live))
     layout = fingerprint(job.grid.bounds, job.grid.settled_from, job.order_key)
     job = replace(job, key=fingerprint(pairs, layout), token=current().token)
     tiles = _opened_or_new(job, pairs, layout)
     done = _done(run_dir, tiles, job.key)
     pending = [(i, j) for i, j in job.grid.tiles().tolist() if (i, j) not in done]
+    total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
     # Tiles on the diagonal hold most of the work and start first, so that no core waits for one at the end; the others
     # go row by row, as tiles of a row share a strip, to and fro, as the last strips of a row are still in memory.
     pending.sort(key=lambda tile: (tile[0] != tile[1], tile[0], tile[1] if tile[0] % 2 else -tile[1]))
-    total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
+    near = [tile for tile in pending if not decided[tile]]
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
-        aside = runtime.each(partial(compare_tile, job), np.array(pending, np.int64), advance)
+        for i, j in set(pending).difference(near):
+            advance(_mark(job, i, j, {"box": job.grid.pairs(i, j)}))
+        aside = runtime.each(partial(compare_tile, job), np.array(near, np.int64), advance)
     if job.device:
         run_dir.renew()  # what is kept on a device here would be kept as long as the run
     _check_finished(job, aside)
@@ -104,9 +108,13 @@ def compare_tile(job: Job, tile: Ints) -> int:
             _filter_tile(job, i, j, tally, writer)
         else:
             measure_tile(job, i, j, tally, writer)
-        tally |= {"parts": writer.close(), "matches": writer.rows, "comparison": number_of(job.key)}
-        counts = np.array([tally[name] for name in COUNTS], np.int64)
-        job.run_dir.tiles().mark(i, j, counts)
+        return _mark(job, i, j, tally | {"parts": writer.close(), "matches": writer.rows})
+
+
+def _mark(job: Job, i: int, j: int, tally: dict[str, int]) -> int:
+    """Say that a tile is done, and what was counted in it. Returns how many pairs it stands for."""
+    tally = tally | {"comparison": number_of(job.key)}
+    job.run_dir.tiles().mark(i, j, np.array([tally.get(name, 0) for name in COUNTS], np.int64))
     return job.grid.pairs(i, j)
 
 
@@ -141,18 +149,20 @@ def tiles_done(run_dir: RunDir, pairs: str) -> tuple[set[tuple[int, int]], Tiles
     return _done(run_dir, tiles, fingerprint(pairs, layout)), tiles
 
 
-def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bools) -> Job:
-    """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids."""
+def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bools) -> tuple[Job, Bools]:
+    """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids.
+
+    And which of its tiles need no look at their images, bool (strips, strips).
+    """
     facts, filters, orientations = read_facts(run_dir), Filters.of(config), CHOICES[ask.orientations]
     live, limit = len(facts.live), sse_limit(ask.cutoff, values_of(config.thumb))
-    order_key, near_share = "", 0.0
+    order: Order | None = None
     if ask.metric == FILTERED:
         groups = filters.keys(facts, facts.live)
         groups = groups + settled * (groups.max(initial=0) + 1)  # those that are not settled come first
         block = min(_BLOCK, config.tile or _BLOCK)
         order = sort_images(run_dir, config.thumb, groups, orientations, block, run_dir.images_key())
-        order_key, starts = order.key, order.starts
-        near_share = order.near_share(radius(limit, config.thumb))
+        starts, near_share = order.starts, order.near_share(radius(limit, config.thumb))
     else:
         starts, near_share = np.arange(live), 1.0
     side = config.tile or strip_side(live, near_share)
@@ -161,19 +171,9 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bo
         *strips(starts[starts < new], new, side),
         *(new + strips(starts[starts >= new] - new, live - new, side)[1:]),
     ]
-    grid = Grid(tuple(map(int, bounds)), new)
-    return Job(
-        run_dir,
-        ask,
-        grid,
-        config.thumb,
-        limit,
-        orientations,
-        filters,
-        room,
-        order_key,
-        device=device_of(config),
-    )
+    grid, key = Grid(tuple(map(int, bounds)), new), order.key if order else ""
+    job = Job(run_dir, ask, grid, config.thumb, limit, orientations, filters, room, key, device=device_of(config))
+    return job, apart(job, order) if order else np.zeros((grid.strips, grid.strips), bool)
 
 
 def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:

@@ -24,6 +24,7 @@ from dupegrid.storage.arrays import Arrays, stored_key
 from dupegrid.storage.run_dir import RunDir
 
 ORDER: Final = "order"  # in sorted.zarr: of each image its id, how it was turned and its `row_checks`, all as int64
+_BOXES: Final = "boxes"  # a fact of it: by chunk the least and the largest of the first cosines of its images
 _CHUNK: Final = 8192
 _SAMPLE: Final = 512
 _SLAB: Final = 1 << 14  # rows read at a time by a thread: 6 MB
@@ -32,18 +33,23 @@ _KEPT_BYTES: Final = 1 << 26  # cosines of so many images are kept and not read 
 WINDOW_BYTES: Final = 1 << 29  # written at a time: those of a million images, and all are read once for each
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
 class Order:
     """The sorted images: `starts` of the blocks in them, and the first cosines of some.
 
-    `key` is equal for equal orders of the same.
+    `key` is equal for equal orders of the same. `lows` and `highs`, float32 (chunks, K), are the corners of boxes
+    around the first cosines of every `chunk` images.
     """
 
     key: str
     starts: Ints
     sample: Float32s
+    chunk: int
+    lows: Float32s
+    highs: Float32s
 
     def near_share(self, within: float) -> float:
         """Which share of the pairs of the sample are within a distance of each other."""
@@ -69,7 +75,7 @@ def sort_images(
 
     `groups` is int64 (live images,).
     """
-    made_from = fingerprint(images_key, orientations, block, hashlib.blake2b(groups.tobytes()).hexdigest())
+    made_from = fingerprint(images_key, orientations, block, _BOXES, hashlib.blake2b(groups).hexdigest())
     ids = read_facts(run_dir).live
     if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order()):
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
@@ -78,7 +84,9 @@ def sort_images(
     stored = run_dir.order()
     sample = stored.take(COSINES, np.arange(0, len(ids), max(1, len(ids) // _SAMPLE)))
     starts, first = np.array(stored.fact("starts"), np.int64), prefixes(side)[0]
-    return Order(fingerprint(made_from, stored.fact("order")), starts, sample[:, :first].astype(np.float32))
+    corners = np.array(stored.fact(_BOXES), np.float32).reshape(-1, 2, first)
+    key, sample = fingerprint(made_from, stored.fact("order")), sample[:, :first].astype(np.float32)
+    return Order(key, starts, sample, stored.chunk(COSINES), corners[:, 0], corners[:, 1])
 
 
 @dataclass(frozen=True)
@@ -110,16 +118,16 @@ class _Slabs:
         cosines, home = canonical(rows[:, : prefixes(self.side)[-1]], self.side, self.orientations)
         return cosines, home, row_checks(rows)
 
-    def in_threads(self, work: Callable[[T], None], items: Iterable[T]) -> None:
-        """Do some work with each item; what it writes goes to the hold of this thread only (hold.py)."""
+    def in_threads(self, work: Callable[[T], U], items: Iterable[T]) -> list[U]:
+        """What some work with each item gives; what it writes goes to the hold of this thread only (hold.py)."""
         with_contexts = [(copy_context(), item) for item in items]
-        list(self.pool.map(lambda one: one[0].run(work, one[1]), with_contexts))
+        return list(self.pool.map(lambda one: one[0].run(work, one[1]), with_contexts))
 
 
 def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> Arrays:
     """A slab of images is read at a time: once for the order, then once for each window of it unless all are kept.
 
-    So some 250 bytes an image are held, and one window, however many images there are.
+    So some BYTES bytes an image are held, and one window, however many images there are.
     """
     ids, shapes = slabs.ids, sorted_shapes(len(slabs.ids), slabs.side)
     order, starts = median_splits(_heads(slabs), groups, block)
@@ -127,26 +135,30 @@ def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
     store = Arrays.create(run_dir.sorted_zarr, shapes, chunk)
     window = max(1, WINDOW_BYTES // bytes_of(sorted_shapes(1, slabs.side)) // chunk) * chunk
+    corners: list[list[list[int]]] = []
     for start in range(0, len(order), window):
-        _write_window(store, start, slabs, order[start : start + window])
+        corners += _write_window(store, start, slabs, order[start : start + window])
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
-    store.sign(made_from, starts=starts.tolist(), order=digest, chunks=_checksums(store))
+    store.sign(made_from, starts=starts.tolist(), order=digest, chunks=_checksums(store), boxes=corners)
     return store
 
 
-def _heads(slabs: _Slabs) -> Float32s:
-    """The `heads` of all images, float32 (8, n)."""
-    out = np.empty((HEADS, len(slabs.ids)), np.float32)
+def _heads(slabs: _Slabs) -> Cosines:
+    """The `heads` of all images, int16 (8, n)."""
+    out = np.empty((HEADS, len(slabs.ids)), np.int16)
 
     def put(places: slice, cosines: Cosines, _home: Ints, _sums: Checks) -> None:
-        out[:, places] = heads(cosines[:, :HEADS].astype(np.float32))
+        out[:, places] = heads(cosines)
 
     slabs.each(put)
     return out
 
 
-def _write_window(store: Arrays, start: int, slabs: _Slabs, places: Ints) -> None:
-    """Write the rows of the images at these places in `ids`, int64 (k,), in that order from row `start` on."""
+def _write_window(store: Arrays, start: int, slabs: _Slabs, places: Ints) -> list[list[list[int]]]:
+    """Write the rows of the images at these places in `ids`, int64 (k,), in that order from row `start` on.
+
+    Returns the two corners of the box of each chunk.
+    """
     shapes = sorted_shapes(len(places), slabs.side)
     out: dict[str, npt.NDArray[Any]] = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
     ascending = np.argsort(places, kind="stable")
@@ -162,11 +174,13 @@ def _write_window(store: Arrays, start: int, slabs: _Slabs, places: Ints) -> Non
     slabs.each(put)
     chunk = store.chunk(ORDER)
 
-    def write(begin: int) -> None:
+    def write(begin: int) -> list[list[int]]:
         for name, array in out.items():
             store.write(name, start + begin, array[begin : begin + chunk])
+        first = out[COSINES][begin : begin + chunk, : prefixes(slabs.side)[0]]
+        return [first.min(axis=0).tolist(), first.max(axis=0).tolist()]
 
-    slabs.in_threads(write, range(0, len(places), chunk))
+    return slabs.in_threads(write, range(0, len(places), chunk))
 
 
 def _checksums(store: Arrays) -> str:

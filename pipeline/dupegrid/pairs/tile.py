@@ -148,15 +148,17 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
     skipped = len(second.starts) - 1 - len(left.pairs)
     begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
     box, asked = (first.turned[0].lows[left.block], first.turned[0].highs[left.block]), left.pairs > 0
+    found = [_near_columns(job, box, turned, asked, within) for turned in second.turned]
+    if not any(map(len, found)):
+        return _Spread([], 0)
     reached, near = np.zeros(len(second.ids) - begin, bool), []
-    for turned in second.turned:
-        columns = _near_columns(job, box, turned, asked, within)
+    for turned, columns in zip(second.turned, found, strict=True):
         if left.partners is not None:
             columns = columns[left.partners[turned.rows[columns] - begin] > 0]
         near.append(columns)
         reached[turned.rows[near[-1]] - begin] = True
     others = slice(int(sizes[0]) if second is first else 0, None)
-    count = int(reached[others].sum()) * (stop - start)
+    count = int(np.count_nonzero(reached[others])) * (stop - start)
     if left.partners is not None:
         count = int(left.partners[others][reached[others]].sum())
     if second is first:  # an image is near the box of its own block, so all of that block is reached
@@ -165,14 +167,19 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
     return _Spread([_Part(start, stop, part, 0 if k else count) for k, part in enumerate(parts)], count)
 
 
+def _columns(turned: Turned, blocks: Ints) -> Ints:
+    """The images of some blocks, ascending: int64 (k,). Of few blocks that is quicker than to look at all images."""
+    begin, sizes = turned.starts[blocks], turned.starts[blocks + 1] - turned.starts[blocks]
+    return np.arange(sizes.sum()) + np.repeat(begin - np.cumsum(sizes) + sizes, sizes)
+
+
 def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, asked: Bools, within: float) -> Ints:
     """The points whose first cosines are near a box, in those of the last blocks that are asked for and so near it."""
     skipped, limit = len(turned.starts) - 1 - len(asked), near_limit(within, turned.first.shape[1])
     lows, highs, starts = turned.lows[skipped:], turned.highs[skipped:], turned.starts[skipped:]
     if loops := job.loops:
         return loops.near_columns(box, (lows, highs), starts, asked, turned.heads, np.float32(float32_limit(limit)))
-    blocks = np.repeat(asked & (squared_gaps(*box, lows, highs) <= limit), np.diff(starts))
-    columns = np.flatnonzero(blocks) + starts[0]
+    columns = _columns(turned, np.flatnonzero(asked & (squared_gaps(*box, lows, highs) <= limit)) + skipped)
     return columns[point_gaps(*box, turned.heads, columns) <= limit]
 
 

@@ -1,0 +1,40 @@
+"""Tiles whose strips lie apart are never a task, and what a run says is what it says where each of them is one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dupegrid
+from dupegrid.core.runtime import _Local
+from dupegrid.pairs import compare, sort
+from tests.benchmarks import collection
+
+
+@pytest.mark.parametrize("orientations", ["none", "all"])
+def test_strips_that_are_apart_are_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orientations: str) -> None:
+    few = collection.sources()[:3] if collection.sources.cache_info().currsize else collection.sources(3)
+    monkeypatch.setattr(collection, "sources", lambda: few)
+    monkeypatch.setattr(sort, "_CHUNK", 20)  # so that the edges of strips lie within chunks
+    run, tasks, each = collection.make_run(tmp_path / "run", 300, thumb=16, tile=24), [], _Local.each
+
+    def counted(*arguments: object) -> object:
+        tasks.append(len(arguments[2]))  # type: ignore[arg-type]
+        return each(*arguments)  # type: ignore[arg-type]
+
+    def compared() -> dupegrid.Run:
+        return dupegrid.compare(run, quiet=True, scheduler="sync", threshold=60, cutoff=60, orientations=orientations)
+
+    monkeypatch.setattr(_Local, "each", counted)
+    done = compared()
+    matches, receipt, tiles = done.matches, done.receipt, done.receipt.tiles
+    assert len(matches)
+    assert 0 < tasks[0] < tiles
+    assert compared().receipt == receipt
+    assert tasks[1] == 0
+    (run / "tiles.zarr" / "zarr.json").unlink()
+    monkeypatch.setattr(compare, "apart", lambda job, _order: np.zeros((job.grid.strips,) * 2, bool))
+    again = compared()
+    assert tasks[2] == tiles
+    assert again.matches == matches
+    assert again.receipt == receipt

@@ -23,7 +23,7 @@ from dupegrid.plans.journal import writing
 from dupegrid.storage.schemas import PLAN
 from tests.conftest import EVERY, elsewhere, picture, save
 from tests.helpers.forks import command
-from tests.helpers.plans import Faults, file_hash, plan_rows, planned, sidecar, state, write_plan
+from tests.helpers.plans import Faults, file_hash, plan_rows, planned, sidecar, state, trash_in, write_plan
 
 ACTIONS = ("quarantine", "trash", "delete", "hardlink", "symlink")
 QUIET = {"quiet": True}
@@ -54,22 +54,14 @@ def made(drawn: Path, folder: Path) -> dupegrid.Run:
 
 @pytest.fixture
 def run(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dupegrid.Run:
-    _trash_in(tmp_path, monkeypatch)
+    trash_in(tmp_path, monkeypatch)
     return made(drawn, tmp_path)
-
-
-def _trash_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the trash of the user in a folder."""
-    other = pytest.importorskip("send2trash.plat_other")
-    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "share"))
-    monkeypatch.setattr(other, "XDG_DATA_HOME", os.fsencode(folder / "share"))
-    monkeypatch.setattr(other, "HOMETRASH_B", os.fsencode(folder / "share/Trash"))
 
 
 @pytest.fixture(params=["disk", "memory"])
 def somewhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the disk, and one on a tmpfs."""
-    _trash_in(tmp_path, monkeypatch)
+    trash_in(tmp_path, monkeypatch)
     if request.param == "disk":
         yield tmp_path
         return
@@ -466,7 +458,7 @@ def test_what_the_trash_refuses_stays_and_what_it_took_is_found_without_a_list(
     run: dupegrid.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is deleted in its place."""
-    _trash_in(tmp_path, monkeypatch)
+    trash_in(tmp_path, monkeypatch)
     before, count = state(photos(run)), len(planned(run, "trash"))
     with monkeypatch.context() as patch:
         patch.setattr("importlib.util.find_spec", lambda _: None)

@@ -20,6 +20,7 @@ from dupegrid.plans import copies, deeds, places, trash
 from dupegrid.plans.actions import Placing, acts_of
 from dupegrid.plans.apply import Care, apply_acts
 from dupegrid.plans.journal import writing
+from dupegrid.plans.looks import facts_of
 from dupegrid.storage.schemas import PLAN
 from tests.conftest import EVERY, elsewhere, picture, save
 from tests.helpers.forks import command
@@ -515,6 +516,34 @@ def test_a_journal_that_was_cut_off_goes_on_and_a_damaged_one_is_named(run: dupe
                 verb(run, **QUIET)
     path.write_bytes(data)
     assert dupegrid.undo(run, **QUIET).counts == {"back": count}
+
+
+@pytest.mark.parametrize("what", ["a file from elsewhere", "a quarantine of no apply", "a trash", "an id with a path"])
+def test_no_journal_has_a_file_moved_from_where_no_apply_put_it(run: dupegrid.Run, tmp_path: Path, what: str) -> None:
+    """One that somebody else made, with its digests, and a file of the user's named as what was set aside."""
+    secret = tmp_path / "home/.ssh/key"
+    secret.parent.mkdir(parents=True)
+    secret.write_bytes(b"secret")
+    shared, home = os.fsencode(tmp_path / "shared"), os.fsencode(secret.parent)
+    facts = {**facts_of(secret.stat()), "hash": file_hash(secret)}
+    meant = {"path": shared + b"/key", "root": shared, "was": facts, "keeper": b"/x/y", "keeper_root": b"/x"}
+    meant |= {"action": "quarantine", "keeper_ino": 1, "copied": False}
+    id, after = "20260101-000000-aaaaaa-1", {"to": os.fsencode(secret), "to_root": home}
+    if what == "a quarantine of no apply":
+        after["to"] = home + b"/.dupegrid-quarantine/20260101-000000-aaaaaa/../../key"
+    if what == "a trash":
+        meant["action"] = "trash"
+    if what == "an id with a path":
+        id, after, meant["action"] = "/../../home/.ssh/key", {}, "delete"
+    (tmp_path / "shared").mkdir()
+    with writing(run.path) as journal, suppress(StoreError):
+        journal.note("meant", id, **meant)
+        journal.note("done", id, **after)
+    for verb in (dupegrid.undo, dupegrid.journal):
+        with pytest.raises(StoreError, match=r"journal\.jsonl is damaged in line"):
+            verb(run)
+    assert secret.read_bytes() == b"secret"
+    assert not (tmp_path / "shared/key").exists()
 
 
 @pytest.mark.slow

@@ -84,6 +84,14 @@ def file_hash(path: bytes | Path) -> str:
     return hashlib.blake2b(Path(os.fsdecode(path)).read_bytes(), digest_size=16).hexdigest()
 
 
+def trash_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have the trash of the user in a folder."""
+    other = pytest.importorskip("send2trash.plat_other")
+    patch.setenv("XDG_DATA_HOME", str(folder / "share"))
+    patch.setattr(other, "XDG_DATA_HOME", os.fsencode(folder / "share"))
+    patch.setattr(other, "HOMETRASH_B", os.fsencode(folder / "share/Trash"))
+
+
 class KilledError(BaseException):
     """The process is gone: nothing that it would have done after this happens."""
 
@@ -98,6 +106,7 @@ class Faults:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.calls, self.at, self.kind, self.dead = 0, -1, "", False
+        self.made = 0  # calls by the work that was done last
         for name in self.NAMES:
             patch.setattr(os, name, self._wrapped(getattr(os, name), name))
         patch.setattr(places, "renameat2", self._wrapped(places.renameat2, "renameat2"))
@@ -114,6 +123,7 @@ class Faults:
         except KilledError:
             return True
         finally:
+            self.made = self.calls
             self.set()
         return False
 
@@ -124,6 +134,7 @@ class Faults:
         """
         for number in itertools.count(0, step):
             if not self.at_call(number, work, "after" if number % 2 else "before"):
+                assert self.made <= number, f"it went on over call {number} of {self.made}"
                 return
             yield number
 
@@ -137,10 +148,11 @@ class Faults:
                 raise KilledError
             if self.kind == "refused" and 0 <= self.at <= number and name not in ("unlink", "ftruncate", "rmdir"):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            found = function(*arguments, **options)
-            if number == self.at and self.kind == "after":
-                self.dead = True
-                raise KilledError
-            return found
+            try:
+                return function(*arguments, **options)
+            finally:  # also after a call that is refused: the name was taken, or gone
+                if number == self.at and self.kind == "after":
+                    self.dead = True
+                    raise KilledError
 
         return called

@@ -20,10 +20,11 @@ from dupegrid.plans import copies, deeds, places, trash
 from dupegrid.plans.actions import Placing, acts_of
 from dupegrid.plans.apply import Care, apply_acts
 from dupegrid.plans.journal import writing
+from dupegrid.plans.looks import facts_of
 from dupegrid.storage.schemas import PLAN
 from tests.conftest import EVERY, elsewhere, picture, save
 from tests.helpers.forks import command
-from tests.helpers.plans import Faults, file_hash, plan_rows, planned, sidecar, state, write_plan
+from tests.helpers.plans import Faults, file_hash, plan_rows, planned, sidecar, state, trash_in, write_plan
 
 ACTIONS = ("quarantine", "trash", "delete", "hardlink", "symlink")
 QUIET = {"quiet": True}
@@ -54,22 +55,14 @@ def made(drawn: Path, folder: Path) -> dupegrid.Run:
 
 @pytest.fixture
 def run(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dupegrid.Run:
-    _trash_in(tmp_path, monkeypatch)
+    trash_in(tmp_path, monkeypatch)
     return made(drawn, tmp_path)
-
-
-def _trash_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the trash of the user in a folder."""
-    other = pytest.importorskip("send2trash.plat_other")
-    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "share"))
-    monkeypatch.setattr(other, "XDG_DATA_HOME", os.fsencode(folder / "share"))
-    monkeypatch.setattr(other, "HOMETRASH_B", os.fsencode(folder / "share/Trash"))
 
 
 @pytest.fixture(params=["disk", "memory"])
 def somewhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the disk, and one on a tmpfs."""
-    _trash_in(tmp_path, monkeypatch)
+    trash_in(tmp_path, monkeypatch)
     if request.param == "disk":
         yield tmp_path
         return
@@ -466,7 +459,7 @@ def test_what_the_trash_refuses_stays_and_what_it_took_is_found_without_a_list(
     run: dupegrid.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is deleted in its place."""
-    _trash_in(tmp_path, monkeypatch)
+    trash_in(tmp_path, monkeypatch)
     before, count = state(photos(run)), len(planned(run, "trash"))
     with monkeypatch.context() as patch:
         patch.setattr("importlib.util.find_spec", lambda _: None)
@@ -523,6 +516,34 @@ def test_a_journal_that_was_cut_off_goes_on_and_a_damaged_one_is_named(run: dupe
                 verb(run, **QUIET)
     path.write_bytes(data)
     assert dupegrid.undo(run, **QUIET).counts == {"back": count}
+
+
+@pytest.mark.parametrize("what", ["a file from elsewhere", "a quarantine of no apply", "a trash", "an id with a path"])
+def test_no_journal_has_a_file_moved_from_where_no_apply_put_it(run: dupegrid.Run, tmp_path: Path, what: str) -> None:
+    """One that somebody else made, with its digests, and a file of the user's named as what was set aside."""
+    secret = tmp_path / "home/.ssh/key"
+    secret.parent.mkdir(parents=True)
+    secret.write_bytes(b"secret")
+    shared, home = os.fsencode(tmp_path / "shared"), os.fsencode(secret.parent)
+    facts = {**facts_of(secret.stat()), "hash": file_hash(secret)}
+    meant = {"path": shared + b"/key", "root": shared, "was": facts, "keeper": b"/x/y", "keeper_root": b"/x"}
+    meant |= {"action": "quarantine", "keeper_ino": 1, "copied": False}
+    id, after = "20260101-000000-aaaaaa-1", {"to": os.fsencode(secret), "to_root": home}
+    if what == "a quarantine of no apply":
+        after["to"] = home + b"/.dupegrid-quarantine/20260101-000000-aaaaaa/../../key"
+    if what == "a trash":
+        meant["action"] = "trash"
+    if what == "an id with a path":
+        id, after, meant["action"] = "/../../home/.ssh/key", {}, "delete"
+    (tmp_path / "shared").mkdir()
+    with writing(run.path) as journal, suppress(StoreError):
+        journal.note("meant", id, **meant)
+        journal.note("done", id, **after)
+    for verb in (dupegrid.undo, dupegrid.journal):
+        with pytest.raises(StoreError, match=r"journal\.jsonl is damaged in line"):
+            verb(run)
+    assert secret.read_bytes() == b"secret"
+    assert not (tmp_path / "shared/key").exists()
 
 
 @pytest.mark.slow

@@ -6,14 +6,17 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 import dupegrid
-from tests.conftest import noise
+from tests.conftest import elsewhere, noise
 from tests.helpers.forks import fork_decoders
-from tests.helpers.plans import Faults, file_hash, plan_rows, planned, state, write_plan
+from tests.helpers.plans import Faults, file_hash, plan_rows, planned, state, trash_in, write_plan
 
 LONG = bool(os.environ.get("DUPEGRID_LONG"))
 KILLS = int(os.environ.get("DUPEGRID_KILLS", "100")) if LONG else 2
@@ -47,32 +50,52 @@ def check_keepers(rows: list[dict[str, object]]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not LONG, reason="minutes: in make test-apply")
-@pytest.mark.parametrize("action", ["quarantine", "hardlink", "symlink", "delete"])
+@pytest.mark.parametrize("action", ["quarantine", "copy", "trash", "hardlink", "symlink", "delete"])
 def test_killed_at_every_call_of_forty_files(action: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apply at each of its calls, then undo at each of its own; 'copy' is a quarantine on another volume."""
     run = collection(tmp_path, 8, 5)
-    photos, journal = tmp_path / "photos", run.path / "journal.jsonl"
+    trash_in(tmp_path, monkeypatch)
+    photos, journal, every = tmp_path / "photos", run.path / "journal.jsonl", int(os.environ.get("DUPEGRID_EVERY", "1"))
     before, faults = state(photos), Faults(monkeypatch)
-    rows = planned(run, action)
+    rows = planned(run, "quarantine" if action == "copy" else action)
     assert len(rows) == 40
-    every = int(os.environ.get("DUPEGRID_EVERY", "1"))
+    with ExitStack() as stack:
+        other = TemporaryDirectory(dir=elsewhere(tmp_path)) if action == "copy" else None
+        aside = {} if other is None else {"quarantine": stack.enter_context(other)}
+        apply = partial(dupegrid.apply, run, delete_for_good=True, **aside, **QUIET)
 
-    def anew() -> None:
-        journal.unlink(missing_ok=True)
-        dupegrid.apply(run, delete_for_good=True, **QUIET)
+        def applied() -> None:
+            found = apply()
+            assert sum(found.counts.get(name, 0) for name in ("done", "before")) == 40
+            check_keepers(rows)
 
-    for number in faults.at_calls(every, anew):
-        check_keepers(rows)
-        found = dupegrid.apply(run, delete_for_good=True, **QUIET)
-        assert sum(found.counts.get(name, 0) for name in ("done", "before")) == 40, number
-        if action == "delete":
-            assert not any(os.path.lexists(row["path_raw"]) for row in rows)
-            for row in rows:
-                shutil.copyfile(row["keeper_path_raw"], row["path_raw"])
-                os.utime(row["path_raw"], ns=(row["mtime_ns"], row["mtime_ns"]))
-        else:
-            assert dupegrid.undo(run, **QUIET).counts == {"back": 40}
-        assert state(photos) == before, number
-    print(f"{action}: killed at {number // every + 1} of {number + every} calls")
+        def taken_back() -> None:
+            if action == "delete":
+                assert not any(os.path.lexists(row["path_raw"]) for row in rows)
+                for row in rows:
+                    shutil.copyfile(row["keeper_path_raw"], row["path_raw"])
+                    os.utime(row["path_raw"], ns=(row["mtime_ns"], row["mtime_ns"]))
+            else:
+                dupegrid.undo(run, **QUIET)
+                assert {act["state"] for act in dupegrid.journal(run)} <= {"undone", "taken back"}
+            assert state(photos) == before
+            journal.unlink()
+
+        kills = []
+        for number in faults.at_calls(every, apply):
+            check_keepers(rows)
+            applied()
+            taken_back()
+            kills.append(number)
+        print(f"{action}: apply killed at {len(kills)} of {faults.made} calls", flush=True)
+        applied()
+        for number in faults.at_calls(every, partial(dupegrid.undo, run, **QUIET)) if action != "delete" else ():
+            check_keepers(rows)
+            taken_back()
+            applied()
+            kills.append(number)
+        print(f"{action}: with undo {len(kills)} kills; undo makes {faults.made} calls", flush=True)
+    assert len(kills) >= 100 // every, "a plan of 40 files makes more calls"
 
 
 def killed(work: Callable[[], object], after_s: float) -> bool:

@@ -27,7 +27,7 @@ from dupegrid.plans.journal import reading, writing
 from dupegrid.plans.undo import undo_acts
 from dupegrid.storage.schemas import MATCHES
 from tests.conftest import picture
-from tests.helpers.plans import Faults, KilledError, state
+from tests.helpers.plans import Faults, KilledError, state, trash_in
 
 LONG = bool(os.environ.get("DUPEGRID_LONG"))
 RUNS, STEPS = (int(os.environ.get("DUPEGRID_MODELS", "1000")), 50) if LONG else (6, 20)
@@ -57,10 +57,7 @@ class Collection(RuleBasedStateMachine):
         for folder in (self.photos / "x", self.photos / "y", self.run, self.share):
             folder.mkdir(parents=True)
         self.away = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
-        other = pytest.importorskip("send2trash.plat_other")
-        self.patch.setenv("XDG_DATA_HOME", str(self.share))
-        self.patch.setattr(other, "XDG_DATA_HOME", os.fsencode(self.share))
-        self.patch.setattr(other, "HOMETRASH_B", os.fsencode(self.share / "Trash"))
+        trash_in(self.base, self.patch)
         self.faults = Faults(self.patch)
         self.acts: list[Act] = []
         self.origin: dict[str, tuple[object, ...]] = {}  # by the id of an act: what was there before

@@ -1,5 +1,6 @@
 """The results of the verbs that act, as lines for people."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,7 @@ def totals_lines(found: "AskedFor") -> list[str]:
 def apply_lines(found: "Applied") -> list[str]:
     lines = [row.command or row.path for row in found.rows if row.outcome == "would"]
     lines += _counts(found.counts)
-    if not found.dry_run:
+    if "done" in found.counts:
         later = next((_FREE_ONCE[row.action] for row in found.rows if row.action in _FREE_ONCE), None)
         size = (
             f"set aside   {size_text(found.bytes)}, free once {later}"
@@ -42,6 +43,13 @@ def apply_lines(found: "Applied") -> list[str]:
         )
         lines += [size, f"id          {found.id}"]
     return lines + _left(found.rows)
+
+
+def asked_lines(found: Sequence[dict[str, Any]]) -> list[str]:
+    """What an undo may put back, and where: the journal says so, which may be somebody else's."""
+    paths = [act["path"] for act in found if act["state"] == "done"]
+    place = [f"in          {os.path.commonpath(map(os.path.dirname, paths))}"] if paths else []
+    return [f"undo        up to {counted(len(paths), 'file')}", *place]
 
 
 def undo_lines(found: "Undone") -> list[str]:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import dupegrid as api
 from dupegrid.app.flags import Json, RunDir, argument, confirmed, option, say
-from dupegrid.app.lines_act import apply_lines, journal_lines, totals_lines, undo_lines
+from dupegrid.app.lines_act import apply_lines, asked_lines, journal_lines, totals_lines, undo_lines
 from dupegrid.core.errors import UsageError
-from dupegrid.core.text import counted, printable
+from dupegrid.core.text import printable
 
 Yes = Annotated[bool, option("--yes", help="Do not ask.")]
 
@@ -67,8 +67,7 @@ def undo(
     With times and modes, also after a crash. Everything, where nothing is named.
     """
     if not yes:
-        done = sum(act["state"] == "done" for act in api.journal(run_dir))
-        _ask([f"undo        up to {counted(done, 'file')}"], "undo", as_json)
+        _ask(asked_lines(api.journal(run_dir)), "undo", as_json)
     found = api.undo(run_dir, path, last=last, action=action)
     say(found.as_dict(), undo_lines(found), as_json)
 

@@ -6,6 +6,7 @@ not count: nothing was done yet, or what was done is seen on the disk. Any other
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,9 @@ from typing import Any, Final
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
+from dupegrid.images.listing import ASIDE, QUARANTINE
+from dupegrid.plans import trash
+from dupegrid.plans.actions import Placing
 from dupegrid.plans.places import write_all
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import MADE_BY, opened
@@ -24,6 +28,7 @@ from dupegrid.storage.tables import flush_folder
 
 JOURNAL: Final = "journal.jsonl"
 _CHECK: Final = "check"
+_ID: Final = re.compile(r"[0-9A-Za-z-]+")
 _PATHS: Final = ("path", "root", "keeper", "keeper_root", "to", "to_root", "aside")
 
 
@@ -109,6 +114,8 @@ class Journal:
                 self.acts[id].undo = "done" if event == "undone" else None
             else:
                 raise ValueError
+            if not _is_of_apply(self.acts[id]):
+                raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise StoreError(
                 f"{shown(self.path)} is damaged in line {self._lines + 1}: put back a copy of it, "
@@ -127,6 +134,22 @@ def reading(run_dir: Path) -> Journal:
         return Journal(path, b"")
     except OSError as error:
         raise RunDirError(f"cannot read {shown(path)}: {error.strerror}") from None
+
+
+def _is_of_apply(done: Done) -> bool:
+    """Whether an act names only places that apply chooses: no file is put back from another, whoever wrote it."""
+    to, to_root, root = done.value("to"), done.value("to_root"), done.meant["root"]
+    if _ID.fullmatch(done.id) is None or not done.path.startswith(b"/"):
+        return False
+    if to is None:
+        return True
+    if to == os.path.join(os.path.dirname(done.path), ASIDE % done.id.encode()):
+        return bool(to_root == root)
+    if done.meant["action"] == "trash":
+        return trash.is_in_one(to, to_root, done.path)
+    below = to[len(os.path.join(to_root, QUARANTINE, b"")) :]
+    apply_id = below.partition(b"/")[0].decode("ascii")
+    return (to, to_root) in [Placing((), apply_id, aside).set_aside(done.path, root) for aside in (None, to_root)]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain, count
@@ -12,6 +13,7 @@ from dupegrid.core.text import printable
 from dupegrid.plans.looks import Identity, identity
 from dupegrid.plans.places import Place, Roots, SkippedError
 
+_FILES: Final = re.compile(rb"/(Trash|\.Trash/\d+|\.Trash-\d+)/files\Z")
 _STEM: Final = 200  # bytes of a name that stay when the trash gives it a number
 
 
@@ -61,6 +63,13 @@ def _alike(path: bytes, files: bytes) -> Iterator[bytes]:
     """What is there and begins alike: a desktop has numbers of its own."""
     stem = os.path.splitext(os.path.basename(path))[0][:_STEM]
     yield from sorted(name for name in os.listdir(files) if name.startswith(stem))
+
+
+def is_in_one(to: bytes, files: bytes, path: bytes) -> bool:
+    """Whether a path is one that a trash gives a file, in its folder `files`."""
+    folder, name = os.path.split(to)
+    stem = os.path.splitext(os.path.basename(path))[0][:_STEM]
+    return folder == files and _FILES.search(files) is not None and name.startswith(stem)
 
 
 def info_of(to: bytes) -> tuple[bytes, bytes]:

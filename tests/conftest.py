@@ -20,14 +20,15 @@ from dupegrid.images import chunk as chunk_module
 from tests.helpers.forks import forked_workers
 
 ROOT = Path(__file__).parent.parent
-EVERY = 1 if os.environ.get("DUPEGRID_LONG") else 8  # moments at which runs are stopped: all in `make test-crash`
+LONG = bool(os.environ.get("DUPEGRID_LONG"))  # as in `make test-crash`
+EVERY = 1 if LONG else 8  # moments at which runs are stopped: all in `make test-crash`
 SHARED = ROOT.parent / "shared"
 MEMORY = "/dev/shm"  # a file system in memory, on Linux
 CHROMIUM = shutil.which("chromium")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
 CHROMIUM_FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
-settings.register_profile("default", deadline=None, max_examples=60 if EVERY == 1 else 30)
+settings.register_profile("default", deadline=None, max_examples=60 if LONG else 30)
 settings.load_profile("default")
 
 
@@ -39,7 +40,7 @@ def pytest_configure() -> None:
     Small files cost half of the time on a disk that is not even flushed; see decisions/0012.
     """
     gc.disable()
-    room = os.statvfs(MEMORY) if EVERY > 1 and os.access(MEMORY, os.W_OK) else None
+    room = os.statvfs(MEMORY) if not LONG and os.access(MEMORY, os.W_OK) else None
     if room is not None and room.f_bavail * room.f_frsize > 3 << 30 and not room.f_flag & os.ST_NOEXEC:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 

@@ -17,7 +17,7 @@ class StoreSuite:
 
     def test_what_is_written_is_read(self, place: Path) -> None:
         data = np.random.default_rng(0).integers(0, 60_000, (100, 5)).astype(np.uint16)
-        array = ChunkedArray.create(place / "thumbs.zarr", (100, 5), (32, 5), np.uint16, facts={"key": "x"})
+        array = ChunkedArray.describe(place / "thumbs.zarr", (100, 5), (32, 5), np.uint16, facts={"key": "x"})
         for number in range(4):
             array.write((number,), data[number * 32 : (number + 1) * 32])
         again = ChunkedArray(place / "thumbs.zarr")
@@ -31,21 +31,21 @@ class StoreSuite:
             assert again.checksum(number) == again.encoded(data[number * 32 : (number + 1) * 32]).checksum != ""
 
     def test_a_chunk_of_zeros_exists(self, place: Path) -> None:
-        array = ChunkedArray.create(place / "thumbs.zarr", (8, 3), (4, 3), np.uint8)
+        array = ChunkedArray.describe(place / "thumbs.zarr", (8, 3), (4, 3), np.uint8)
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda number: array.write((number,), np.zeros((4, 3), np.uint8)), range(2)))
         assert len(ChunkedArray(place / "thumbs.zarr").done()) == 2
 
     def test_a_missing_chunk_is_an_error_that_names_it(self, place: Path) -> None:
         thumbs = Thumbs.create(place / "thumbs.zarr", 8, 4, 4, "key")
-        thumbs.write_chunk(0, thumbs.encoded(np.ones((4, 4, 4, 3), np.uint8)))
+        thumbs.put((0,), thumbs.encoded(np.ones((4, 4, 4, 3), np.uint8)))
         with pytest.raises(StoreError, match="lacks 1 of 2"):
             thumbs.check_whole()
         with pytest.raises(DamagedError, match=r"thumbs\.zarr/c\.1\.0\.0\.0"):
             thumbs.rows(slice(0, 8))
         with pytest.raises(DamagedError, match=r"thumbs\.zarr/c\.1\.0\.0\.0"):
             thumbs.take(np.array([5]), np.zeros(1, np.uint64))
-        thumbs.unmark(0)
+        thumbs.delete(0)
         assert thumbs.done() == set()
         assert thumbs.checksum(0) == ""
 
@@ -53,7 +53,7 @@ class StoreSuite:
     def test_a_damaged_chunk_is_an_error_that_names_it(self, place: Path, damage: str) -> None:
         thumbs = Thumbs.create(place / "thumbs.zarr", 40, 8, 32, "key")
         for number, count in ((0, 32), (1, 8)):
-            thumbs.write_chunk(number, thumbs.encoded(np.full((count, 8, 8, 3), 9, np.uint8)))
+            thumbs.put((number,), thumbs.encoded(np.full((count, 8, 8, 3), 9, np.uint8)))
         sums = row_sums(np.full((40, 8, 8, 3), 9, np.uint8))
         assert (thumbs.take(np.array([31, 0]), sums[:2]) == 9).all()
         file = place / "thumbs.zarr/c.0.0.0.0"
@@ -89,14 +89,14 @@ class StoreSuite:
         tiles = Tiles.create(place / "tiles.zarr", 3, 2, facts)
         tiles.mark(0, 2, np.array([0, 7]))
         again = Tiles(place / "tiles.zarr")
-        assert {tile: counts.tolist() for tile, counts in again.done().items()} == {(0, 2): [0, 7]}
+        assert {tile: counts.tolist() for tile, counts in again.counts().items()} == {(0, 2): [0, 7]}
         assert facts.items() <= stored_facts(place / "tiles.zarr").items()
         assert again.total == 6
 
     def test_what_is_removed_is_not_there(self, place: Path) -> None:
         for _ in range(2):
             thumbs = Thumbs.create(place / "thumbs.zarr", 8, 4, 4, "key")
-            thumbs.write_chunk(0, thumbs.encoded(np.ones((4, 4, 4, 3), np.uint8)))
+            thumbs.put((0,), thumbs.encoded(np.ones((4, 4, 4, 3), np.uint8)))
             remove(place / "thumbs.zarr")
             with pytest.raises(StoreError, match="not there"):
                 Thumbs(place / "thumbs.zarr")

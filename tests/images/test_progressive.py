@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, JpegImagePlugin
 from dupegrid.images import recipe
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.progressive import without_detail
-from tests.conftest import EVERY, picture
+from tests.conftest import LONG, picture
 
 SIDE = 8  # of thumbnails: pictures of 256 px are decoded at an eighth
 KINDS = {
@@ -84,7 +84,7 @@ def test_pixels_are_those_of_all_scans(kind: str, mode: str) -> None:
     st.integers(1, 100),
     st.integers(0, 40),
 )
-@settings(max_examples=60 if EVERY == 1 else 12)
+@settings(max_examples=60 if LONG else 12)
 def test_pixels_of_any_size_and_quality(
     size: tuple[int, int], mode: str, subsampling: int, quality: int, restarts: int
 ) -> None:
@@ -142,7 +142,7 @@ def damaged(random: Random) -> bytes:
 
 def test_damaged_files_end_the_same() -> None:
     random, taken = Random(0), 0
-    for _ in range(5000 if EVERY == 1 else 200):
+    for _ in range(5000 if LONG else 200):
         data = damaged(random)
         taken += without_detail(data) is not None
         check_alike(data)
@@ -216,7 +216,7 @@ def test_its_bytes_are_what_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_real_photos(data) -> None:
-    for number, photo in enumerate(sorted((data / "large").iterdir())[:: 1 if EVERY == 1 else 3]):
+    for number, photo in enumerate(sorted((data / "large").iterdir())[:: 1 if LONG else 3]):
         with Image.open(photo) as image:
             image.draft(None, (500, 500))  # less to encode; what counts is detail
             buffer = io.BytesIO()

@@ -131,11 +131,11 @@ def test_the_stored_matrix(pictures: Path, tmp_path: Path, monkeypatch: pytest.M
     written = []
     write = Matrix.write
 
-    def failing(matrix: Matrix, i: int, j: int, block: np.ndarray) -> None:
-        written.append((i, j))
+    def failing(matrix: Matrix, number: tuple[int, int], block: np.ndarray) -> None:
+        written.append(number)
         if len(written) == 4:
             raise DupegridError("stop")
-        write(matrix, i, j, block)
+        write(matrix, number, block)
 
     settings = {"out": tmp_path / "run", "matrix": True, "thumb": 16, "scheduler": "sync", "quiet": True}
     monkeypatch.setattr(Matrix, "write", failing)

@@ -25,8 +25,8 @@ def pictures() -> Any:
 @pytest.fixture
 def store(pictures: Any, tmp_path: Path) -> Thumbs:
     store = Thumbs.create(tmp_path / "thumbs.zarr", IMAGES, SIDE, CHUNK, "key")
-    for number in range(store.chunks):
-        store.write_chunk(number, store.encoded(pictures[number * CHUNK : (number + 1) * CHUNK]))
+    for number in range(store.count):
+        store.put((number,), store.encoded(pictures[number * CHUNK : (number + 1) * CHUNK]))
     return store
 
 

@@ -22,7 +22,7 @@ from dupegrid.plans.apply import Care, apply_acts
 from dupegrid.plans.journal import writing
 from dupegrid.plans.looks import facts_of
 from dupegrid.storage.schemas import PLAN
-from tests.conftest import EVERY, elsewhere, picture, save
+from tests.conftest import LONG, elsewhere, picture, save
 from tests.helpers.forks import command
 from tests.helpers.plans import Faults, file_hash, plan_rows, planned, sidecar, state, trash_in, write_plan
 
@@ -555,7 +555,7 @@ def test_killed_at_every_call_it_goes_on_and_is_undone(
     links = action in ("hardlink", "symlink")
     rows = [row for row in plan_rows(run, action) if _equal(row) or not links][:2]
     write_plan(run, rows)
-    step = 1 if EVERY == 1 else 7
+    step = 1 if LONG else 7
     for number in faults.at_calls(step, partial(dupegrid.apply, run, delete_for_good=True, **QUIET)):
         for row in rows:
             assert file_hash(row["keeper_path_raw"]) == row["keeper_file_hash"]

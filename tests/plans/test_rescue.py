@@ -11,13 +11,13 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.plans.journal import writing
-from tests.conftest import picture
+from tests.conftest import LONG, picture
 from tests.helpers.forks import command
 from tests.helpers.plans import Faults, state
 from tests.images.test_xmp import EXIF, XMP, degrees, parsed
 
 QUIET = {"quiet": True}
-EVERY = 1 if os.environ.get("DUPEGRID_LONG") else 11
+EVERY = 1 if LONG else 11
 
 
 def drawn(path: Path, size: tuple[int, int], date: str = "", rating: int = 0, place: bool = False) -> Path:

@@ -158,6 +158,8 @@ def test_what_does_not_fit_is_an_error_whatever_the_mode(url: str, engine: Any) 
     images = {"images": selected("images", None, SimpleNamespace(images=table))}
     if engine.dialect.name == "postgresql":
         pytest.skip("a text of PostgreSQL has no such limit, and it has no modes")
+    with pytest.raises(DupegridError, match="max_allowed_packet"):
+        write_sql(url, "dupegrid_", images)
     with engine.begin() as connection:
         own = connection.exec_driver_sql("SELECT @@GLOBAL.sql_mode").scalar()
         most = connection.exec_driver_sql("SELECT @@GLOBAL.max_allowed_packet").scalar()

@@ -21,9 +21,9 @@ def test_thumbs_are_plain_zarr(tmp_path: Path, images: int) -> None:
     data = np.random.default_rng(images).integers(0, 256, (images, 8, 8, 3)).astype(np.uint8)
     data[: images // 2] = 0  # a chunk of the fill value exists too
     thumbs = Thumbs.create(tmp_path / "thumbs.zarr", images, 8, 32, "mark")
-    for number in range(thumbs.chunks):
-        assert thumbs.done() == set(range(number))
-        thumbs.write_chunk(number, thumbs.encoded(data[number * 32 : number * 32 + 32]))
+    for number in range(thumbs.count):
+        assert thumbs.done() == {(k, 0, 0, 0) for k in range(number)}
+        thumbs.put((number,), thumbs.encoded(data[number * 32 : number * 32 + 32]))
     thumbs.check_whole()
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "thumbs.zarr", mode="r")[:], data)
     np.testing.assert_array_equal(lazy(thumbs).compute(), data)
@@ -59,7 +59,7 @@ def test_rows_are_those_asked_for(
 
 
 def test_chunks_of_zeros_exist_whatever_zarr_is_set_to_and_however_many_open_at_once(tmp_path: Path) -> None:
-    ChunkedArray.create(tmp_path / "a", (64, 3), (1, 3), np.uint8)
+    ChunkedArray.describe(tmp_path / "a", (64, 3), (1, 3), np.uint8)
 
     def write(number: int) -> None:
         with zarr.config.set({"array.write_empty_chunks": False}):
@@ -80,14 +80,14 @@ def test_marks_and_matrix_are_plain_zarr(tmp_path: Path) -> None:
     tiles.mark(0, 2, np.array([0, 7]))
     assert zarr.open_array(tmp_path / "tiles.zarr", mode="r")[0].tolist() == [[-1, -1], [-1, -1], [0, 7]]
     matrix = Matrix.create(tmp_path / "mse.zarr", 5, 4, {"images": "x"})
-    matrix.write(0, 1, np.arange(4.0).reshape(4, 1))
+    matrix.write((0, 1), np.arange(4.0).reshape(4, 1))
     assert matrix.done() == {(0, 1)}
     assert zarr.open_array(tmp_path / "mse.zarr", mode="r")[:4, 4].tolist() == [0, 1, 2, 3]
 
 
 def test_arrays_are_read_and_written_where_a_loop_runs_as_in_a_notebook(tmp_path: Path) -> None:
     async def cell() -> int:
-        array = ChunkedArray.create(tmp_path / "a", (4, 3), (4, 3), np.uint8)
+        array = ChunkedArray.describe(tmp_path / "a", (4, 3), (4, 3), np.uint8)
         array.write((0,), np.full((4, 3), 7, np.uint8))
         return int(ChunkedArray(tmp_path / "a").rows().sum())
 

@@ -11,14 +11,14 @@ import pytest
 import dupegrid
 from dupegrid.images import index as index_module
 from dupegrid.images import sandbox
-from tests.conftest import EVERY, picture, refuse_listing, save
+from tests.conftest import LONG, picture, refuse_listing, save
 from tests.helpers import reference
 from tests.helpers.forks import FORKING
 from tests.helpers.pages import Page
 from tests.images.test_sandbox import MISBEHAVING
 from tests.whole.test_resume import by_path
 
-ROUNDS = 6 if EVERY == 1 else 4  # of changes; all of them in `make test-crash`
+ROUNDS = 6 if LONG else 4  # of changes; all of them in `make test-crash`
 SETTINGS = {"scheduler": "sync", "quiet": True, "cutoff": 400.0}
 
 

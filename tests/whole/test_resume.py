@@ -40,7 +40,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
         return call
 
-    monkeypatch.setattr(Thumbs, "write_chunk", watched("chunks", Thumbs.write_chunk))
+    monkeypatch.setattr(Thumbs, "put", watched("chunks", Thumbs.put))
     monkeypatch.setattr(Tiles, "mark", watched("marks", Tiles.mark))
     return state
 
@@ -197,11 +197,11 @@ def test_rows_come_before_marks(
     """When the mark of a chunk or tile is about to be written, its rows are already under their final name."""
     seen = []
 
-    def chunk_is_ready(thumbs: Thumbs, number: int, _data: object) -> None:
-        seen.append((tmp_path / f"run/index/part-{number:06d}.parquet").exists())
+    def chunk_is_ready(thumbs: Thumbs, number: tuple[int], _data: object) -> None:
+        seen.append((tmp_path / f"run/index/part-{number[0]:06d}.parquet").exists())
         raise InjectedError
 
-    monkeypatch.setattr(Thumbs, "write_chunk", chunk_is_ready)
+    monkeypatch.setattr(Thumbs, "put", chunk_is_ready)
     with pytest.raises(InjectedError):
         dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
     monkeypatch.undo()

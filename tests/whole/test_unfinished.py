@@ -62,7 +62,7 @@ def test_a_chunk_that_fails_is_set_aside(
         ) as raised:
             dupegrid.run(photos, out=out, scheduler=scheduler, **SETTINGS)
     assert "\n" not in str(raised.value)
-    chunks = dupegrid.open_run(whole.path).stored_thumbs.chunks
+    chunks = dupegrid.open_run(whole.path).stored_thumbs.count
     assert sorted(done) == [k for k in range(chunks) if k not in (1, 3)]
     state = dupegrid.status(out)
     assert [(piece.what, piece.count, piece.unit) for piece in state.missing] == [

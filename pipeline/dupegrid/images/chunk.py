@@ -112,13 +112,13 @@ def write_chunk(
     thumbs: Thumbs, levels: Arrays, number: int, chunk: Pixels, rows: Callable[[str], None] = lambda _: None
 ) -> None:
     """Write a chunk of thumbnails, (looks, n, S, S, 3), what is reckoned from them first; before the mark, `rows`."""
-    thumbs.unmark(number)
+    thumbs.delete(number)
     for look, of_it in zip(looks_of(levels), chunk, strict=True):
         for name, values in stored_levels(of_it, look).items():
             levels.write(name, number * thumbs.chunk, values)
     encoded = thumbs.encoded(chunk[0])
     rows(_seal(encoded.checksum, levels, number))
-    thumbs.write_chunk(number, encoded)
+    thumbs.put((number,), encoded)
 
 
 def stored_seal(thumbs: Thumbs, levels: Arrays, number: int) -> str:

@@ -72,7 +72,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     missing = [(f"chunk {it.item}", thumbs.images_in(it.item), it.problem) for it in aside]
     check_finished(run_dir, "index", "pictures", missing)
     forget_archives()
-    parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.chunks)]
+    parts = [read_metadata(run_dir.part(k)) for k in range(thumbs.count)]
     _say_of_other_decoders(parts, reporter)
     keys = [_rows_key(run_dir, k, facts) for k, facts in enumerate(parts)]
     key = fingerprint(_thumbs_key(config), COLLAPSE_OVER, set_keys(config), keys)
@@ -88,8 +88,8 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
 def _rows(run_dir: RunDir, thumbs: Thumbs, columns: list[str] | None) -> Iterator[pa.Table]:
     """The rows of all chunks, some chunks at a time."""
     at_once = max(1, _ROWS_AT_ONCE // thumbs.chunk)
-    for start in range(0, thumbs.chunks, at_once):
-        numbers = range(start, min(start + at_once, thumbs.chunks))
+    for start in range(0, thumbs.count, at_once):
+        numbers = range(start, min(start + at_once, thumbs.count))
         yield read_parts([run_dir.part(number) for number in numbers], IMAGE_PART, columns)
 
 
@@ -215,9 +215,9 @@ def _pending(run_dir: RunDir, files: pa.Table, thumbs: Thumbs, config: Config, a
     levels = run_dir.levels()
     if len(thumbs) > len(files):
         raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {len(files):,} are listed")
-    whole = thumbs.done()
+    whole = {number[0] for number in thumbs.done()}
     if not whole:
-        return list(range(thumbs.chunks))
+        return list(range(thumbs.count))
     listings = listing_digests(files, thumbs.chunk)
     if again:
         whole -= set((_unproven(files) // thumbs.chunk).tolist())
@@ -227,7 +227,7 @@ def _pending(run_dir: RunDir, files: pa.Table, thumbs: Thumbs, config: Config, a
         current = is_current(facts, listings[number], config, again)
         return current and facts.get("seal") == stored_seal(thumbs, levels, number)
 
-    return [number for number in range(thumbs.chunks) if not is_done(number)]
+    return [number for number in range(thumbs.count) if not is_done(number)]
 
 
 def _unproven(files: pa.Table) -> Ints:

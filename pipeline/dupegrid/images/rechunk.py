@@ -73,14 +73,14 @@ def _make(run_dir: RunDir, aside: RunDir, known: pa.Table, chunk: int) -> None:
     """Raises StoreError or ValueError where the old stores are not whole."""
     old = run_dir.thumbs()
     rows = read_table(run_dir.parts, IMAGE_PART)
-    old_facts = [read_metadata(run_dir.part(number)) for number in range(old.chunks)]
+    old_facts = [read_metadata(run_dir.part(number)) for number in range(old.count)]
     old_stores = old, run_dir.levels()
     if rows["id"].to_pylist() != list(range(len(old))) or not all(old_facts):
         raise ValueError("rows are missing")
     if any(facts["seal"] != stored_seal(*old_stores, number) for number, facts in enumerate(old_facts)):
         raise ValueError("thumbnails are of another moment")
     thumbs, levels = create_stores(aside, len(old), old.side, chunk, old.key, looks_of(old_stores[1]))
-    for number in range(thumbs.chunks):
+    for number in range(thumbs.count):
         here = slice(number * chunk, (number + 1) * chunk)
         table = rows.slice(here.start, chunk)
         of_old = old_facts[here.start // old.chunk : -(-here.stop // old.chunk)]

@@ -218,12 +218,12 @@ def _done(run_dir: RunDir, tiles: Tiles, key: str) -> set[tuple[int, int]]:
             return False
         return all(is_part_of(run_dir.match_part(i, j, part), key) for part in range(int(counts[parts])))
 
-    return {(i, j) for (i, j), counts in tiles.done().items() if is_whole(i, j, counts)}
+    return {(i, j) for (i, j), counts in tiles.counts().items() if is_whole(i, j, counts)}
 
 
 def _counts(job: Job, pairs: str, tiles: Tiles, facts: Facts, settled: Ints) -> dict[str, Any]:
     """How all pairs of readable images were decided: what the tiles counted, and the images that others stand for."""
-    done = tiles.done()
+    done = tiles.counts()
     counted = np.zeros(len(COUNTS), np.int64)
     for i, j in job.grid.tiles().tolist():
         if (i, j) not in done:

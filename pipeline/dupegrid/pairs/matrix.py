@@ -108,7 +108,7 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
         Matrix.create(path, n, max(1, min(n, _SIDE)), made_of)
     matrix = Matrix(path)
     done = matrix.done()
-    chunks = -(-n // matrix.side)
+    chunks = matrix.count
     pending = [(i, j) for i in range(chunks) for j in range(i, chunks) if not {(i, j), (j, i)} <= done]
     total = chunks * (chunks + 1) // 2
     with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
@@ -128,12 +128,12 @@ def _store_chunk(run_dir: RunDir, token: str, orientations: tuple[str, ...], mod
     """One chunk of the matrix, by its place int64 (2,), and its mirror image, each written whole. Returns 1."""
     i, j = place.tolist()
     thumbs, ok, matrix = run_dir.thumbs(), read_facts(run_dir).ok, Matrix(run_dir.matrix_zarr)
-    a, b = (slice(k * matrix.side, min(len(thumbs), (k + 1) * matrix.side)) for k in (i, j))
+    a, b = (slice(k * matrix.chunks[0], min(len(thumbs), (k + 1) * matrix.chunks[0])) for k in (i, j))
     block = on_host(_masked_mse(thumbs.rows(a), thumbs.rows(b), ok[a], ok[b], orientations, module))
     with run_dir.writing_for(token):
-        matrix.write(i, j, block)
+        matrix.write((i, j), block)
         if i != j:
-            matrix.write(j, i, block.T)
+            matrix.write((j, i), block.T)
     return 1
 
 

@@ -141,6 +141,8 @@ class KeptThumbs:
     def _read(self, ids: Ints) -> None:
         """Read what is not there of some images, ascending; where there is no room for it, all others go."""
         missing = ids[self._places[ids] < 0]
+        if not len(missing):
+            return
         if self._used + len(missing) > self._room:
             self._places[:], self._used, missing = -1, 0, ids
         begin, self._used = self._used, self._used + len(missing)  # before it is read, as that may end by an error

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from dupegrid.core.errors import DupegridError, UsageError
-from dupegrid.core.text import printable
+from dupegrid.core.text import printable, size_text
 from dupegrid.results.joined import Selection
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ def write_sql(url: str, prefix: str, selections: Mapping[str, Selection]) -> str
                 connection.execute(tables[name].delete())
                 _insert(connection, tables[name], rows)
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
-        reason = printable(str(getattr(error, "orig", None) or error).strip().partition("\n")[0])
+        first: BaseException = error
+        while isinstance(first.__context__, SQLAlchemyError | engine.dialect.loaded_dbapi.Error):
+            first = first.__context__  # where a connection is lost, taking back fails after it and says nothing
+        reason = printable(str(getattr(first, "orig", None) or first).strip().partition("\n")[0])
         raise DupegridError(f"cannot write to {shown} ({reason}); its rows are as they were") from None
     finally:
         engine.dispose()
@@ -145,12 +148,24 @@ def _insert(connection: "Connection", table: "Table", rows: Selection) -> None:
         # so that what does not fit is an error, and an empty text is no NULL.
         own = "REPLACE(@@SESSION.sql_mode, 'EMPTY_STRING_IS_NULL', '')"
         cursor.execute(f"SET SESSION sql_mode = CONCAT_WS(',', {own}, 'STRICT_ALL_TABLES', 'NO_BACKSLASH_ESCAPES')")
+        cursor.execute("SELECT @@max_allowed_packet")
+        (most,) = cursor.fetchone()
         for batch in rows.batches():
             for values in _as_values(batch):
-                cursor.execute(f"INSERT INTO {name} VALUES {values}")
+                _insert_values(cursor, name, values, most)
         return
     for batch in rows.batches():
         connection.execute(table.insert(), batch.to_pylist())
+
+
+def _insert_values(cursor: Any, name: str, values: str, most_bytes: int) -> None:
+    statement = f"INSERT INTO {name} VALUES {values}"
+    if 4 * len(statement) >= most_bytes and (size := len(statement.encode())) >= most_bytes:  # it would hang up
+        raise DupegridError(
+            f"rows of {name} take {size_text(size)}, and the database takes {size_text(most_bytes)} at once: "
+            "let its max_allowed_packet be larger; its rows are as they were"
+        )
+    cursor.execute(statement)
 
 
 def _as_values(batch: pa.Table) -> Iterator[str]:

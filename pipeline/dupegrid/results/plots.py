@@ -171,7 +171,7 @@ def split_matrix(found: Any, ax: Axes | None = None) -> Axes:
 def progress(run: Results, ax: Axes | None = None) -> Axes:
     """Which tiles of the all-to-all matrix are compared, which are to do, and which earlier runs settled."""
     done, tiles = tiles_done(by_views(run.run_dir, run.config), run.pairs_key)
-    strips, total = (tiles.strips, tiles.total) if tiles else (0, 0)
+    strips, total = (tiles.shape[0], tiles.total) if tiles else (0, 0)
     state = np.full((max(1, strips),) * 2, np.nan)
     for i in range(strips):  # images that are settled come last, so what is left out of the total is whole rows
         state[i, i:] = 0 if total > sum(strips - row for row in range(i)) else 2

@@ -8,13 +8,21 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.core.arrays import CHANNELS, Float64s, Ints, Pixels
+from dupegrid.core.arrays import CHANNELS, Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.storage.chunked import ChunkedArray, Group, stored_facts
-from dupegrid.storage.hold import check_hold
+from dupegrid.storage.chunked import ChunkedArray, stored_facts
 from dupegrid.storage.ours import remove
-from dupegrid.storage.zarr_store import ABOUT, Encoded
+from dupegrid.storage.zarr_store import (
+    ABOUT,
+    ZarrArray,
+    ZarrGroup,
+    create_group,
+    facts_of,
+    opened_group,
+    say,
+    store_at,
+)
 
 NOT_DONE: Final = -1
 _CHUNK_READS_BYTES: Final = 1 << 24  # of files: some 0.2 to 0.4 s of decoding,
@@ -22,14 +30,13 @@ _FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so man
 _MOST_CHUNKS: Final = 1 << 14
 
 
-class Thumbs:
+class Thumbs(ChunkedArray):
     """thumbs.zarr: uint8 (n, S, S, 3) in chunks of `chunk` images, uncompressed, each with a checksum."""
 
-    def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
-        self.path = path
-        self._array = created or ChunkedArray(path)
-        self.chunk: int = self._array.chunks[0]
-        self.side: int = self._array.shape[1]
+    def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
+        super().__init__(path, created)
+        self.chunk: int = self.chunks[0]
+        self.side: int = self.shape[1]
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, chunk: int, key: str) -> "Thumbs":
@@ -41,20 +48,15 @@ class Thumbs:
     def described(cls, path: Path, images: int, side: int, chunk: int, key: str) -> "Thumbs":
         """The store, described anew where that is damaged; the chunks stay."""
         whole, chunks = (images, side, side, CHANNELS), (chunk, side, side, CHANNELS)
-        return cls(path, ChunkedArray.create(path, whole, chunks, np.uint8, facts={"key": key}))
+        return cls.describe(path, whole, chunks, np.uint8, facts={"key": key})
 
     def __len__(self) -> int:
-        return self._array.shape[0]
+        return self.shape[0]
 
     @property
     def key(self) -> str:
         """Equal for stores in which the same file has the same thumbnail."""
-        return str(self._array.facts["key"])
-
-    @property
-    def chunks(self) -> int:
-        """How many chunks a complete store holds."""
-        return -(-len(self) // self.chunk)
+        return str(self.facts["key"])
 
     def images_in(self, number: int) -> int:
         """Of how many images chunk `number` is: fewer in the last one."""
@@ -62,59 +64,21 @@ class Thumbs:
 
     def check_whole(self) -> None:
         """StoreError unless every chunk exists: a missing one would be read as black pictures."""
-        missing = self.chunks - len(self.done())
+        missing = self.count - len(self.done())
         if missing:
             raise StoreError(
-                f"{self.path} lacks {missing} of {self.chunks} chunks: run 'dupegrid run' again to make them"
+                f"{self.path} lacks {missing} of {self.count} chunks: run 'dupegrid run' again to make them"
             )
-
-    def done(self) -> set[int]:
-        """The numbers of the chunks that exist."""
-        return {number[0] for number in self._array.done()}
-
-    def checksum(self, number: int) -> str:
-        """The checksum that chunk `number` ends with; empty where it does not exist whole."""
-        return self._array.checksum(number)
-
-    def checksums(self) -> list[str]:
-        """Those of all chunks."""
-        return [self._array.checksum(number) for number in range(self.chunks)]
-
-    def encoded(self, thumbs: Pixels) -> Encoded:
-        """A chunk of these thumbnails, uint8 (images in it, S, S, 3), as it is stored."""
-        return self._array.encoded(thumbs)
-
-    def unmark(self, number: int) -> None:
-        """Remove chunk `number`, if it exists: what it vouches for is about to change."""
-        check_hold()
-        self._array.delete(number)
-
-    def grow(self, images: int) -> None:
-        """Make room for more images; the chunk that was the last keeps what it holds."""
-        self._array.grow(images)
-
-    def write_chunk(self, number: int, chunk: Encoded) -> None:
-        """Write chunk `number` whole."""
-        self._array.put((number,), chunk)
-
-    def rows(self, rows: slice) -> Pixels:
-        """Thumbnails of consecutive images: uint8 array of shape (k, S, S, 3)."""
-        return self._array.rows(rows)
-
-    def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> Pixels:
-        """Thumbnails of the named images, in that order: uint8 array of shape (k, S, S, 3).
-
-        With their checksums, uint64 (k,), less is read where few are wanted.
-        """
-        return self._array.take(rows, sums)
 
 
 class Arrays:
     """Named arrays in one folder, uncompressed with checksums, chunked along their first axis: levels, sorted."""
 
-    def __init__(self, path: Path, created: tuple[Group, dict[str, ChunkedArray]] | None = None) -> None:
+    def __init__(self, path: Path, created: tuple[ZarrGroup, dict[str, ChunkedArray]] | None = None) -> None:
+        """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
-        self._group, self._arrays = created or (Group(path), {})
+        self._group, self._arrays = created or (opened_group(store_at(path)), {})
+        self._facts = facts_of(store_at(path), self._group)
 
     def _opened(self, name: str) -> ChunkedArray:
         """An array, opened when it is first asked for."""
@@ -123,7 +87,7 @@ class Arrays:
                 array = ChunkedArray(self.path / name)
             except StoreError as error:  # what says that all is whole goes first, so that all is made again
                 raise DamagedError(self.path / ABOUT, f"it is of arrays of which one is not whole: {error}") from None
-            if array.shape[0] != self._group.facts["length"]:
+            if array.shape[0] != self._facts["length"]:
                 raise DamagedError(self.path / ABOUT, "its arrays have different lengths")
             self._arrays[name] = array
         return self._arrays[name]
@@ -132,15 +96,26 @@ class Arrays:
     def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
         remove(path)
-        return cls(path, Group.create(path, shapes, chunk))
+        path.mkdir(exist_ok=True)
+        arrays = {
+            name: ChunkedArray.describe(path / name, shape, (chunk, *shape[1:]), dtype)
+            for name, (shape, dtype) in shapes.items()
+        }
+        (length,) = {shape[0] for shape, _ in shapes.values()}
+        return cls(path, (create_group(store_at(path), {"arrays": list(arrays), "length": length}), arrays))
+
+    def _say(self, facts: Mapping[str, Any]) -> None:
+        """Say more facts, or others in place of those of the same names."""
+        self._facts = {**self._facts, **facts}
+        self._group = say(self._group, self._facts)
 
     def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
-        self._group.say({"key": key, **facts})
+        self._say({"key": key, **facts})
 
     def fact(self, name: str) -> Any:
         """What `sign` was told."""
-        return self._group.facts[name]
+        return self._facts[name]
 
     def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
         """Write consecutive rows of an array from `start` on: whole chunks of it."""
@@ -150,11 +125,11 @@ class Arrays:
             array.write((number,), values[begin : begin + array.chunks[0]])
 
     def __contains__(self, name: str) -> bool:
-        return name in self._group.facts["arrays"]
+        return name in self._facts["arrays"]
 
     def __len__(self) -> int:
         """The rows of each array."""
-        return int(self._group.facts["length"])
+        return int(self._facts["length"])
 
     def chunk(self, name: str) -> int:
         """The rows of a chunk of an array."""
@@ -168,7 +143,7 @@ class Arrays:
     @property
     def names(self) -> list[str]:
         """The names of the arrays."""
-        return sorted(self._group.facts["arrays"])
+        return sorted(self._facts["arrays"])
 
     def checksum(self, number: int) -> str:
         """A digest of the checksums that chunk `number` of every array ends with."""
@@ -176,13 +151,13 @@ class Arrays:
 
     def checksums(self, name: str) -> list[str]:
         """The checksums that the chunks of an array end with."""
-        return [self._opened(name).checksum(number) for number in range(self._opened(name).count)]
+        return self._opened(name).checksums()
 
     def grow(self, rows: int) -> None:
         """Make room for more rows in every array."""
         for name in self.names:
             self._opened(name).grow(rows)
-        self._group.say({"length": rows})
+        self._say({"length": rows})
 
     def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Consecutive rows of an array."""
@@ -193,36 +168,22 @@ class Arrays:
         return self._opened(name).take(rows, sums)
 
 
-class Matrix:
+class Matrix(ChunkedArray):
     """mse.zarr: float64 (n, n) in square chunks, NaN where nothing is known; a chunk that exists is finished."""
-
-    def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
-        self._array = created or ChunkedArray(path)
-        self.side = self._array.chunks[0]
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":
         """An empty matrix, in place of whatever was there; `facts` say what it is of."""
         remove(path)
-        shape, chunks = (images, images), (side, side)
-        return cls(path, ChunkedArray.create(path, shape, chunks, np.float64, float("nan"), facts))
-
-    def done(self) -> set[tuple[int, int]]:
-        """The chunks that exist."""
-        return {(number[0], number[1]) for number in self._array.done()}
-
-    def write(self, i: int, j: int, block: Float64s) -> None:
-        """Write chunk (i, j) whole."""
-        self._array.write((i, j), block)
+        return cls.describe(path, (images, images), (side, side), np.float64, float("nan"), facts)
 
 
-class Tiles:
+class Tiles(ChunkedArray):
     """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
 
-    def __init__(self, path: Path, created: ChunkedArray | None = None) -> None:
-        self._array = created or ChunkedArray(path)
-        self.total = int(self._array.facts["tiles"])
-        self.strips = int(self._array.shape[0])
+    def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
+        super().__init__(path, created)
+        self.total = int(self.facts["tiles"])
 
     @classmethod
     def create(cls, path: Path, strips: int, counts: int, facts: Mapping[str, Any]) -> "Tiles":
@@ -232,28 +193,23 @@ class Tiles:
         and how many `tiles` there are to do.
         """
         remove(path)
-        chunks = (1, 1, counts)
-        return cls(path, ChunkedArray.create(path, (strips, strips, counts), chunks, np.int64, NOT_DONE, facts))
+        return cls.describe(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts)
 
-    def done(self) -> dict[tuple[int, int], Ints]:
+    def counts(self) -> dict[tuple[int, int], Ints]:
         """The tiles whose mark exists and is whole, and the counts of each: int64 array of shape (k,)."""
-        marked = sorted((number[0], number[1]) for number in self._array.done() if number[0] <= number[1])
-        done = {}
+        marked = sorted((number[0], number[1]) for number in self.done() if number[0] <= number[1])
+        whole = {}
         with suppress(DamagedError):
-            done = {tile: counts.ravel() for tile, counts in zip(marked, self._array.read(marked), strict=True)}
-        if len(done) < len(marked):  # one is damaged
+            whole = {tile: counts.ravel() for tile, counts in zip(marked, self.read(marked), strict=True)}
+        if len(whole) < len(marked):  # one is damaged
             for tile in marked:
                 with suppress(DamagedError):
-                    done[tile] = next(self._array.read([tile])).ravel()
-        return done
-
-    def file(self, i: int, j: int) -> Path:
-        """Where the mark of a tile is."""
-        return self._array.file(i, j)
+                    whole[tile] = next(self.read([tile])).ravel()
+        return whole
 
     def mark(self, i: int, j: int, counts: Ints) -> None:
         """Say that tile (i, j) is done and what was counted in it."""
-        self._array.write((i, j), counts.reshape(1, 1, -1))
+        self.write((i, j), counts.reshape(1, 1, -1))
 
 
 def stored_key(path: Path) -> str | None:

@@ -1,11 +1,11 @@
-"""Arrays in chunks and folders of such arrays, as the stages use them: whole chunks, rows, marks that are listed."""
+"""Arrays in chunks, as the stages use them: whole chunks, rows, marks that are listed."""
 
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,18 +13,16 @@ import numpy.typing as npt
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.storage.awaiting import now
+from dupegrid.storage.hold import check_hold
 from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows
 from dupegrid.storage.zarr_store import (
     ABOUT,
     Encoded,
     ZarrArray,
-    ZarrGroup,
     create_array,
-    create_group,
     encoded,
     facts_of,
     opened_array,
-    opened_group,
     put,
     read_chunks,
     say,
@@ -58,7 +56,7 @@ class ChunkedArray:
             raise DamagedError(path / ABOUT, "it describes no array of a run")
 
     @classmethod
-    def create(
+    def describe(
         cls,
         path: Path,
         shape: tuple[int, ...],
@@ -66,13 +64,13 @@ class ChunkedArray:
         dtype: npt.DTypeLike,
         fill: float = 0,
         facts: Mapping[str, Any] | None = None,
-    ) -> "ChunkedArray":
+    ) -> Self:
         """Describe an array anew: chunks that are there stay. Others read `fill` where a chunk is missing."""
         path.mkdir(exist_ok=True)
         return cls(path, create_array(store_at(path), shape, chunks, dtype, fill, facts or {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ChunkedArray, (self.path,)
+        return type(self), (self.path,)
 
     def grow(self, length: int) -> None:
         """Make room for more rows."""
@@ -81,13 +79,13 @@ class ChunkedArray:
         now(self._array.resize(shape))
         self.shape, self.count = shape, -(-length // self.chunks[0])
 
-    def key(self, *number: int) -> str:
+    def name(self, *number: int) -> str:
         """The name of a chunk: `number` along the first axes, the others have one."""
         return f"c.{'.'.join(map(str, number))}{'.0' * (len(self.shape) - len(number))}"
 
     def file(self, *number: int) -> Path:
         """Where a chunk is."""
-        return self.path / self.key(*number)
+        return self.path / self.name(*number)
 
     def done(self) -> set[tuple[int, ...]]:
         """The numbers along every axis of the chunks that exist, by one listing."""
@@ -114,22 +112,27 @@ class ChunkedArray:
 
     def put(self, number: tuple[int, ...], chunk: Encoded) -> None:
         """Write one chunk, encoded already."""
-        put(self._folder, self.key(*number), chunk)
+        put(self._folder, self.name(*number), chunk)
 
     def delete(self, number: int) -> None:
-        """Remove a chunk, if it exists."""
+        """Remove a chunk, if it exists: what it vouches for is about to change."""
+        check_hold()
         self.file(number).unlink(missing_ok=True)
 
     def checksum(self, *number: int) -> str:
         """The checksum that a chunk ends with, as hex digits; empty where it is not there or not whole."""
-        end = end_of(self.path, self.key(*number), math.prod(self.chunks) * self.dtype.itemsize)
+        end = end_of(self.path, self.name(*number), math.prod(self.chunks) * self.dtype.itemsize)
         return end.hex() if len(end) == CHECKSUM_BYTES else ""
+
+    def checksums(self) -> list[str]:
+        """Those of all chunks of an array that is chunked along its first axis alone."""
+        return [self.checksum(number) for number in range(self.count)]
 
     def read(self, numbers: Sequence[tuple[int, ...]]) -> Iterator[npt.NDArray[Any]]:
         """Some chunks, whole. DamagedError, naming the chunk, where one is missing or damaged."""
         at_once = max(1, min(_CHUNKS_AT_ONCE, _BYTES_AT_ONCE // max(1, math.prod(self.chunks) * self.dtype.itemsize)))
         for start in range(0, len(numbers), at_once):
-            keys = [self.key(*number) for number in numbers[start : start + at_once]]
+            keys = [self.name(*number) for number in numbers[start : start + at_once]]
             yield from read_chunks(self._folder, self._array, keys)
 
     def rows(self, rows: slice = slice(None)) -> npt.NDArray[Any]:
@@ -168,7 +171,7 @@ class ChunkedArray:
                 (chunk,) = self.read([(number,)])
                 out[order[begin:end]] = chunk[offsets[begin:end]]
             else:
-                alone.append((self.key(number), offset_of[begin:end], places[begin:end]))
+                alone.append((self.name(number), offset_of[begin:end], places[begin:end]))
         if alone:
             read_rows(self.path, alone, flat)
         if sums is not None:
@@ -176,34 +179,6 @@ class ChunkedArray:
             if len(wrong):
                 raise DamagedError(self.file(int(rows[wrong[0]]) // length), "a row's checksum does not match")
         return out
-
-
-class Group:
-    """A folder of arrays of one length. `facts` are what was said of it."""
-
-    def __init__(self, path: Path, created: ZarrGroup | None = None) -> None:
-        """StoreError where there is none, DamagedError where it was never finished."""
-        self.path = path
-        self._group = opened_group(store_at(path)) if created is None else created
-        self.facts = facts_of(store_at(path), self._group)
-
-    @classmethod
-    def create(
-        cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int
-    ) -> tuple["Group", dict[str, ChunkedArray]]:
-        """A folder of arrays of these shapes and dtypes, without chunks, in chunks of `chunk` rows; and the arrays."""
-        path.mkdir(exist_ok=True)
-        arrays = {
-            name: ChunkedArray.create(path / name, shape, (chunk, *shape[1:]), dtype)
-            for name, (shape, dtype) in shapes.items()
-        }
-        (length,) = {shape[0] for shape, _ in shapes.values()}
-        return cls(path, create_group(store_at(path), {"arrays": list(arrays), "length": length})), arrays
-
-    def say(self, facts: Mapping[str, Any]) -> None:
-        """Say more facts, or others in place of those of the same names."""
-        self.facts = {**self.facts, **facts}
-        self._group = say(self._group, self.facts)
 
 
 def stored_facts(path: Path) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, aske
     if loops := job.loops:
         return loops.near_columns(box, (lows, highs), starts, asked, turned.heads, np.float32(float32_limit(limit)))
     blocks = np.repeat(asked & (squared_gaps(*box, lows, highs) <= limit), np.diff(starts))
-    columns = np.flatnonzero(blocks) + starts[0]
+    columns: Ints = np.flatnonzero(blocks) + starts[0]
     return columns[point_gaps(*box, turned.heads, columns) <= limit]
 
 
@@ -216,32 +216,28 @@ def _like_aspects(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
 
 def _near_by_cosines(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
     """The pairs that all cosines leave within the radius; their `turn` is that of the pictures as they were found."""
-    keep, at_once = np.zeros(len(left.x), bool), _COSINES_AT_ONCE // prefixes(job.side)[-1]
+    keep = np.zeros(len(left.x), bool)
     for number, name in enumerate(job.orientations):
         mine = np.flatnonzero(left.turn == number)
-        x, y = left.x[mine], left.y[mine]
-        if loops := job.loops:
-            _, begun, count = prefixes(job.side)
-            limit = np.float32(float32_limit(near_limit(radius(job.limit, job.side), count)))
-            turn = turning(job.side, name)
-            keep[mine] = loops.near_rows(first.cosines, second.cosines, (x, y), turn, begun, limit)
-            continue
-        for start in range(0, len(mine), at_once):
-            part = slice(start, start + at_once)
-            others = turned_cosines(second.cosines.take(y[part], axis=0), job.side, name)
-            keep[mine[part]] = _are_near(job, first.cosines.take(x[part], axis=0), others)
+        keep[mine] = _are_near(job, first.cosines, second.cosines, left.only(mine), name)
     near = left.only(keep)
     return Pairs(near.x, near.y, as_found(job.orientations)[first.home[near.x], near.turn, second.home[near.y]])
 
 
-def _are_near(job: Job, x: Cosines, y: Cosines) -> Bools:
-    """Whether paired rows are within the radius: by some columns, then, where these leave a pair, by the others too."""
+def _are_near(job: Job, first: Cosines, second: Cosines, pairs: Pairs, name: str) -> Bools:
+    """Whether pairs of rows are within the radius, those of `second` turned: by some columns, then by all."""
     _, begun, count = prefixes(job.side)
-    limit = near_limit(radius(job.limit, job.side), count)
-    sums = squared_distances(x[:, :begun], y[:, :begun])
-    near = sums <= limit
-    left = np.flatnonzero(near)
-    near[left] = sums[left] + squared_distances(x[left, begun:], y[left, begun:]) <= limit
+    limit = np.float32(float32_limit(near_limit(radius(job.limit, job.side), count)))
+    if loops := job.loops:
+        return loops.near_rows(first, second, (pairs.x, pairs.y), turning(job.side, name), begun, limit)
+    near, at_once = np.empty(len(pairs.x), bool), _COSINES_AT_ONCE // count
+    for start in range(0, len(near), at_once):
+        part = slice(start, start + at_once)
+        x, y = first.take(pairs.x[part], axis=0), turned_cosines(second.take(pairs.y[part], axis=0), job.side, name)
+        sums = squared_distances(x[:, :begun], y[:, :begun])
+        left = np.flatnonzero(sums <= limit)
+        sums[left] += squared_distances(x[left, begun:], y[left, begun:])
+        near[part] = sums <= limit
     return near
 
 

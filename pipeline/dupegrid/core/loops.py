@@ -19,6 +19,7 @@ HEADS: Final = 8  # coordinates that blocks are split by, and that boxes and the
 LEAF: Final = 32  # points beside each other that have a box
 LEAVES: Final = 16  # of a block
 LANES: Final = 16  # looked at together: what is found of them are bits, in a float32, as numba has no narrow integers
+_TERMS: Final = 256  # squares of bytes whose float32 sum is exact, in whatever order: below 2^24
 _BITS: Final = (2.0 ** np.arange(LANES)).astype(np.float32)
 Int16s = npt.NDArray[np.int16]
 
@@ -200,8 +201,10 @@ def squares(images: Pixels, x: Ints, y: Ints, columns: Ints) -> Ints:
                 turned[k] = b[columns[k]]
             b = turned
         total = 0
-        for k in range(len(a)):
-            apart = int(a[k]) - int(b[k])
-            total += apart * apart
+        for start in range(0, len(a), _TERMS):
+            c, d, part = a[start : start + _TERMS], b[start : start + _TERMS], float32(0)
+            for k in range(len(c)):
+                part += (float32(c[k]) - float32(d[k])) ** 2
+            total += int(part)
         out[pair] = total
     return out

@@ -57,7 +57,7 @@ def squared_distances(x: Cosines, y: Cosines) -> Float32s:
     return sums
 
 
-def boxes(points: Float32s, starts: Ints) -> tuple[Float32s, Float32s]:
+def boxes(points: Float32s | Cosines, starts: Ints) -> tuple[Float32s, Float32s]:
     """Lower and upper corners of each block of consecutive rows: (n, K) and starts and end (B + 1,) -> twice (B, K).
 
     A block without rows is infinitely far from everything.

@@ -30,7 +30,7 @@ from dupegrid.pairs.job import Job
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.points import check, near
 from dupegrid.pairs.resident import DeviceStrip, KeptThumbs, square_side, strip_on_device
-from dupegrid.pairs.steps import Pairs, Step, joined, least, through
+from dupegrid.pairs.steps import Pairs, Step, block_filters, joined, least, through
 
 _PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their bits take 34 MB, or their product 1 GB
 _BYTES_A_PAIR: Final = 32  # of a call, with all that comes of it
@@ -91,7 +91,7 @@ def compare_on_device(job: Job, i: int, j: int, tally: dict[str, int], writer: P
     xp = _opened(job.device)
     tile = _tile(job, i, j, xp)
     thumbs = job.run_dir.once(f"thumbnails of {xp.__name__}", partial(KeptThumbs, job, xp))
-    of_squares: list[Step] = [*_filters(tile), ("box", partial(_near_boxes, tile))]
+    of_squares: list[Step] = [*block_filters(job, partial(_firsts, tile)), ("box", partial(_near_boxes, tile))]
     of_pairs: list[Step] = [
         ("product", partial(_near_points, tile)),
         ("filter", partial(_like_aspects, tile)),
@@ -162,24 +162,10 @@ def _all_squares(tile: _Tile) -> _Squares:
     return _Squares(rows, columns, pairs, np.ones((len(tile.job.orientations), len(rows)), bool))
 
 
-def _filters(tile: _Tile) -> list[Step]:
-    """The steps that leave out blocks not asked for: a block has one root and one size where they matter."""
-    filters = tile.job.filters
-    if filters.none:
-        return []
-    facts = read_facts(tile.job.run_dir)
-
-    def firsts(squares: _Squares) -> tuple[Ints, Ints]:
-        first, second = tile.first.strip, tile.second.strip
-        return first.ids[first.starts[squares.rows]], second.ids[second.starts[squares.columns]]
-
-    def of_roots(squares: _Squares) -> _Squares:
-        return squares.only(filters.of_roots(facts, *firsts(squares)))
-
-    def of_sizes(squares: _Squares) -> _Squares:
-        return squares.only(filters.of_sizes(facts, *firsts(squares)))
-
-    return [("other_group", of_roots), *([("filter", of_sizes)] if filters.same_size else [])]
+def _firsts(tile: _Tile, squares: _Squares) -> tuple[Ints, Ints]:
+    """An image of each block of the first strip, and of each of the second: ids (k,) each."""
+    first, second = tile.first.strip, tile.second.strip
+    return first.ids[first.starts[squares.rows]], second.ids[second.starts[squares.columns]]
 
 
 def _near_boxes(tile: _Tile, squares: _Squares) -> _Squares:

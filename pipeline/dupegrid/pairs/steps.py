@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dupegrid.core.arrays import ORIENTATIONS, Array, Bools, Ints, array_module, inverse
+from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.job import Job
 
 Step = tuple[str, Callable[[Any], Any]]  # the receipt's name of what it decides, and what gives those that are left
@@ -25,6 +26,20 @@ def through(steps: Sequence[Step], left: Any, tally: dict[str, int]) -> Any:
         before, left = left, step(left)
         tally[name] += before.count - left.count
     return left
+
+
+def block_filters(job: Job, firsts: Callable[[Any], tuple[Ints, Ints]]) -> list[Step]:
+    """The steps that leave out blocks not asked for: a block has one root and one size where they matter.
+
+    `firsts` gives of blocks an image of each and one of its partner: ids (k,) each. Blocks have `only`.
+    """
+    if job.filters.none:
+        return []
+    facts, filters = read_facts(job.run_dir), job.filters
+    steps: list[Step] = [("other_group", lambda left: left.only(filters.of_roots(facts, *firsts(left))))]
+    if filters.same_size:
+        steps.append(("filter", lambda left: left.only(filters.of_sizes(facts, *firsts(left)))))
+    return steps
 
 
 @dataclass(frozen=True)

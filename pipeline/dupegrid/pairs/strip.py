@@ -16,11 +16,11 @@ from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import right_operand
 from dupegrid.pairs.sort import ORDER
 
-_BYTES_PER_TURN: Final = 250  # of an image under one orientation: its first cosines, and what is made of them
-_BYTES_PER_IMAGE: Final = 500  # its cosines, ids and the like
+_BYTES_PER_TURN: Final = 200  # of an image under one orientation: its first cosines, and what is made of them
+_BYTES_PER_IMAGE: Final = 400  # its cosines, ids and the like
 _OF_A_TASK: Final = 4  # such pieces take the memory of a task: two that it compares, and room for what comes of them
 _KEPT: Final = 3  # pieces, at least
-_KEPT_BYTES: Final = 1 << 29
+_KEPT_BYTES: Final = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Turned:
     def of(cls, rows: Ints, starts: Ints, first: Cosines) -> "Turned":
         """Of rows and the first cosines of these, turned; `starts` are those of the blocks of the strip."""
         starts = np.searchsorted(rows, starts)
-        return cls(rows, starts, first, *boxes(first.astype(np.float32), starts))
+        return cls(rows, starts, first, *boxes(first, starts))
 
     @cached_property
     def operand(self) -> Float32s:
@@ -89,7 +89,8 @@ def pieces(job: Job, number: int) -> list[slice]:
 
 
 def _bytes_per_image(job: Job) -> int:
-    return _BYTES_PER_TURN * len(job.orientations) + _BYTES_PER_IMAGE
+    """About half of the orientations are needed of an image (decisions/0028)."""
+    return _BYTES_PER_TURN * (1 + len(job.orientations)) // 2 + _BYTES_PER_IMAGE
 
 
 def starts_in(job: Job, rows: slice) -> Ints:

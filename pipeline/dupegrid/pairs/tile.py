@@ -4,7 +4,7 @@ Whole blocks that no filter lets through or whose boxes are too far apart are le
 passes is compared by all of its cosines, then integers decide. Each step counts what it decided (steps.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -22,7 +22,7 @@ from dupegrid.pairs.hashes import asked_by_hash, numbers_of, partners
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, float32_limit, left_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.steps import Pairs, Step, batches, joined, least, through
+from dupegrid.pairs.steps import Pairs, Step, batches, block_filters, joined, least, through
 from dupegrid.pairs.strip import Strip, Turned
 
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
@@ -48,10 +48,10 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
     The `turn` of a pair is that between canonical forms.
     """
     within = radius(job.limit, job.side)
-    of_blocks: list[Step] = [
-        *_block_filters(job, first, second),
-        ("box", partial(_near_boxes, job, first, second, within)),
-    ]
+    of_blocks = block_filters(job, partial(_firsts, first, second))
+    if (numbers := numbers_of(job.run_dir, job.filters, first.ids, second.ids)) is not None:
+        of_blocks.append(("filter", partial(_of_hashes, job, first, second, numbers)))
+    of_blocks.append(("box", partial(_near_boxes, job, first, second, within)))
     of_images: list[Step] = [("product", partial(_near_points, job, first, second, within))]
     if job.filters.max_aspect is not None:
         of_images.append(("filter", partial(_like_aspects, job, first, second)))
@@ -72,6 +72,9 @@ class _Blocks:
     block: int
     pairs: Ints
     partners: Ints | None = None
+
+    def only(self, keep: Bools) -> "_Blocks":
+        return _Blocks(self.block, self.pairs * keep)
 
     @property
     def count(self) -> int:
@@ -105,25 +108,6 @@ def _all_blocks(first: Strip, second: Strip, block: int) -> _Blocks:
     pairs = sizes * sizes[0]
     pairs[0] = sizes[0] * (sizes[0] - 1) // 2
     return _Blocks(block, pairs)
-
-
-def _block_filters(job: Job, first: Strip, second: Strip) -> Sequence[Step]:
-    """The steps that leave out blocks not asked for: a block has one root and one size where they matter."""
-    if job.filters.none:
-        return []
-    facts = read_facts(job.run_dir)
-
-    def of_roots(left: _Blocks) -> _Blocks:
-        return _Blocks(left.block, left.pairs * job.filters.of_roots(facts, *_firsts(first, second, left)))
-
-    def of_sizes(left: _Blocks) -> _Blocks:
-        return _Blocks(left.block, left.pairs * job.filters.of_sizes(facts, *_firsts(first, second, left)))
-
-    steps: list[Step] = [("other_group", of_roots)]
-    if job.filters.same_size:
-        steps.append(("filter", of_sizes))
-    numbers = numbers_of(job.run_dir, job.filters, first.ids, second.ids)
-    return steps if numbers is None else [*steps, ("filter", partial(_of_hashes, job, first, second, numbers))]
 
 
 def _firsts(first: Strip, second: Strip, left: _Blocks) -> tuple[Ints, Ints]:
@@ -224,32 +208,28 @@ def _like_aspects(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
 
 def _near_by_cosines(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
     """The pairs that all cosines leave within the radius; their `turn` is that of the pictures as they were found."""
-    keep, at_once = np.zeros(len(left.x), bool), _COSINES_AT_ONCE // prefixes(job.side)[-1]
+    keep = np.zeros(len(left.x), bool)
     for number, name in enumerate(job.orientations):
         mine = np.flatnonzero(left.turn == number)
-        x, y = left.x[mine], left.y[mine]
-        if loops := job.loops:
-            _, begun, count = prefixes(job.side)
-            limit = np.float32(float32_limit(near_limit(radius(job.limit, job.side), count)))
-            turn = turning(job.side, name)
-            keep[mine] = loops.near_rows(first.cosines, second.cosines, (x, y), turn, begun, limit)
-            continue
-        for start in range(0, len(mine), at_once):
-            part = slice(start, start + at_once)
-            others = turned_cosines(second.cosines.take(y[part], axis=0), job.side, name)
-            keep[mine[part]] = _are_near(job, first.cosines.take(x[part], axis=0), others)
+        keep[mine] = _are_near(job, first.cosines, second.cosines, left.only(mine), name)
     near = left.only(keep)
     return Pairs(near.x, near.y, as_found(job.orientations)[first.home[near.x], near.turn, second.home[near.y]])
 
 
-def _are_near(job: Job, x: Cosines, y: Cosines) -> Bools:
-    """Whether paired rows are within the radius: by some columns, then, where these leave a pair, by the others too."""
+def _are_near(job: Job, first: Cosines, second: Cosines, pairs: Pairs, name: str) -> Bools:
+    """Whether pairs of rows are within the radius, those of `second` turned: by some columns, then by all."""
     _, begun, count = prefixes(job.side)
-    limit = near_limit(radius(job.limit, job.side), count)
-    sums = squared_distances(x[:, :begun], y[:, :begun])
-    near = sums <= limit
-    left = np.flatnonzero(near)
-    near[left] = sums[left] + squared_distances(x[left, begun:], y[left, begun:]) <= limit
+    limit = np.float32(float32_limit(near_limit(radius(job.limit, job.side), count)))
+    if loops := job.loops:
+        return loops.near_rows(first, second, (pairs.x, pairs.y), turning(job.side, name), begun, limit)
+    near, at_once = np.empty(len(pairs.x), bool), _COSINES_AT_ONCE // count
+    for start in range(0, len(near), at_once):
+        part = slice(start, start + at_once)
+        x, y = first.take(pairs.x[part], axis=0), turned_cosines(second.take(pairs.y[part], axis=0), job.side, name)
+        sums = squared_distances(x[:, :begun], y[:, :begun])
+        left = np.flatnonzero(sums <= limit)
+        sums[left] += squared_distances(x[left, begun:], y[left, begun:])
+        near[part] = sums <= limit
     return near
 
 

@@ -137,6 +137,11 @@ def test_the_page_looks_chooses_filters_and_accepts_a_rule(browser: Any, run: du
         for key, mode in (("2", "blink"), ("3", "slider"), ("4", "difference"), ("1", "side")):
             page.keyboard.press(key)
             assert page.locator(".stage").get_attribute("class") == f"stage {mode}"
+        mse = float(page.locator(".pill.mse").inner_text().removeprefix("MSE "))
+        drawn = float(page.locator(".gain input").input_value()) * mse**0.5
+        assert 30 < drawn < 50, "a difference is drawn as bright for near pictures as for others"
+        page.set_viewport_size({"width": 1280, "height": 620})
+        assert page.locator(".stage").bounding_box()["height"] > 0.4 * 620, "pictures have room on a low screen"
         page.keyboard.press("+")
         scaled = [layer.evaluate("view => view.style.transform") for layer in page.locator(".view").all()]
         assert scaled[0] == scaled[1] == "translate(0px, 0px) scale(1.25)"

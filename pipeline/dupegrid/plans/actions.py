@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dupegrid.core.text import display_path
 from dupegrid.images.facts import IDENTITY
 from dupegrid.images.listing import QUARANTINE
 from dupegrid.results.answers import Answer
 
+_OF_PLAN: Final = [
+    *("action", "path_raw", "image", "goes_with", "keeper", "keeper_path_raw", "file_hash", "keeper_file_hash"),
+    *(of + name for of in ("", "keeper_") for name in IDENTITY),
+]
 LINKS: Final = ("hardlink", "symlink", "reflink")  # only between files that are equal byte for byte
 
 
@@ -112,7 +117,7 @@ class Placing:
 
 def acts_of(plan: pa.Table, placing: Placing) -> list[Act]:
     """The acts of a plan that was checked (schema PLAN): each picture's, followed by those of what goes with it."""
-    rows = [row for row in plan.to_pylist() if row["action"] != "keep"]
+    rows = plan.filter(pc.not_equal(plan["action"], "keep")).select(_OF_PLAN).to_pylist()
     pictures = {row["image"]: row for row in rows if row["goes_with"] is None}
     beside: dict[int, list[dict[str, Any]]] = {}
     for row in rows:

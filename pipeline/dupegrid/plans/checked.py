@@ -25,6 +25,8 @@ from dupegrid.storage.tables import read_table
 from dupegrid.storage.words import ACTIONS
 
 _STAMPS: Final = (*IDENTITY, "file_hash")
+_AT_ONCE: Final = 10_000  # rows of a plan, of which one takes 3 kB as objects of Python
+_ROLES: Final = ("image", "cluster", "role", "keeper")
 _IMAGES: Final = ("path_raw", "status", "link_kind", *_STAMPS)
 
 
@@ -52,39 +54,55 @@ def folders_of(config: Config, images: pa.Table) -> tuple[bytes, ...]:
 
 def check_plan(plan: pa.Table, images: pa.Table, clusters: pa.Table, config: Config) -> None:
     """Raise UsageError, naming the file, where a plan would do what its run does not allow."""
-    checked = _Checked(images, clusters, config)
-    rows = plan.to_pylist()
-    going = [row for row in rows if row["action"] != "keep"]
-    keepers = {row["keeper_path_raw"] for row in going}
-    for path, count in Counter(row["path_raw"] for row in going).items():
-        if count > 1:
+    going = plan.filter(pc.not_equal(plan["action"], "keep").fill_null(True)).combine_chunks()
+    for path, count in Counter(going["path_raw"].to_pylist()).items():
+        if path and count > 1:
             raise refused(path, "is in it twice")
-    pictures = {row["image"]: row for row in going if row["goes_with"] is None}
-    for row, is_protected in zip(going, checked.protected(going), strict=True):
-        if row["action"] not in ACTIONS:
-            raise refused(row["path_raw"], f"has the action {row['action']!r}, which there is not")
-        checked.place(row["path_raw"], is_protected)
-        if row["goes_with"] is None:
-            checked.picture(row)
-        else:
-            checked.companion(row, pictures.get(row["goes_with"]))
-        if row["path_raw"] in keepers:
-            raise refused(row["path_raw"], "is to be kept for others")
+    keepers = set(going["keeper_path_raw"].to_pylist())
+    leads = pc.and_(pc.is_null(going["goes_with"]), pc.is_in(going["image"], pc.unique(going["goes_with"])))
+    pictures = {row["image"]: row for row in going.filter(leads).to_pylist()}
+    checked = _Checked(images, clusters, config)
+    for start in range(0, len(going), _AT_ONCE):
+        some = going.slice(start, _AT_ONCE)
+        for row, is_protected in zip(some.to_pylist(), checked.taken_up(some), strict=True):
+            if row["action"] not in ACTIONS:
+                raise refused(row["path_raw"], f"has the action {row['action']!r}, which there is not")
+            checked.place(row["path_raw"], is_protected)
+            if row["goes_with"] is None:
+                checked.picture(row)
+            else:
+                checked.companion(row, pictures.get(row["goes_with"]))
+            if row["path_raw"] in keepers:
+                raise refused(row["path_raw"], "is to be kept for others")
 
 
 class _Checked:
-    """The tables of a run, as rows of a plan are held against them."""
+    """The tables of a run, as rows of a plan are held against them, those that were `taken_up`."""
 
     def __init__(self, images: pa.Table, clusters: pa.Table, config: Config) -> None:
-        self._images = images.select(list(_IMAGES))
-        self._roles = {row["image"]: row for row in clusters.select(["image", "cluster", "role", "keeper"]).to_pylist()}
-        self._by_path = {path: id for id, path in enumerate(images["path_raw"].to_pylist())}
+        self._images, self._clusters = images.select(list(_IMAGES)), clusters.select(list(_ROLES))
+        in_clusters = clusters["image"].to_numpy()
+        self._order = np.argsort(in_clusters, kind="stable")
+        self._in_order = in_clusters[self._order]
         self._keeping, self._roots, self._sources = Keeping.of(config), folders_of(config, images), Sources.of(config)
+        self._known: dict[int, dict[str, Any]] = {}
+        self._roles: dict[int, dict[str, Any]] = {}
+        self._by_path: dict[bytes, int] = {}
 
-    def protected(self, rows: list[dict[str, Any]]) -> list[bool]:
-        """Which files of a plan are protected."""
-        paths = pa.table({"path_raw": pa.array([row["path_raw"] or b"" for row in rows], pa.binary())})
-        return list(self._keeping.protected(paths))
+    def taken_up(self, rows: pa.Table) -> list[bool]:
+        """Look up what the run says of some rows of a plan. Returns which of their files are protected."""
+        names = rows["path_raw"].fill_null(b"").combine_chunks()
+        along = names.filter(pc.is_valid(rows["goes_with"]).combine_chunks())
+        of_path = pc.index_in(along, self._images["path_raw"]).drop_null()
+        wanted = [rows["image"].drop_null(), rows["keeper"].drop_null(), of_path]
+        ids = np.unique(np.concatenate([column.to_numpy(zero_copy_only=False) for column in wanted]).astype(np.int64))
+        ids = ids[(ids >= 0) & (ids < len(self._images))]
+        self._known = dict(zip(ids.tolist(), self._images.take(pa.array(ids)).to_pylist(), strict=True))
+        self._by_path = {row["path_raw"]: id for id, row in self._known.items()}
+        last = np.searchsorted(self._in_order, ids, "right") - 1
+        found = self._order[last[(last >= 0) & (self._in_order[last] == ids)]] if len(self._order) else last[:0]
+        self._roles = {row["image"]: row for row in self._clusters.take(pa.array(found)).to_pylist()}
+        return list(self._keeping.protected(pa.table({"path_raw": names})))
 
     def place(self, path: bytes | None, is_protected: bool) -> None:
         """That a path lies in a folder of the run, and not in what is protected."""
@@ -143,10 +161,7 @@ class _Checked:
             raise refused(path, "is of another moment than images.parquet")
 
     def _image(self, id: int | None) -> dict[str, Any] | None:
-        if id is None or not 0 <= id < len(self._images):
-            return None
-        found: dict[str, Any] = {name: self._images[name][id].as_py() for name in self._images.column_names}
-        return found
+        return None if id is None else self._known.get(id)
 
 
 def refused(path: bytes, problem: str) -> UsageError:

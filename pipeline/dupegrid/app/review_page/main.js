@@ -62,8 +62,8 @@ async function start() {
   }
   pairing.append(
     element("header", null, heading, element("span", { className: "modes", role: "group", ariaLabel: "view" }, ...modeButtons), gainLabel),
-    stage, strip,
-    element("div", { className: "acts" }, ...(isReadOnly ? [] : BUTTONS).map(([key, label]) => button(key, label))),
+    stage,
+    element("div", { className: "choices" }, strip, element("div", { className: "acts" }, ...(isReadOnly ? [] : BUTTONS).map(([key, label]) => button(key, label)))),
     element("div", { className: "below" }, table));
   document.body.append(
     element("div", { className: "top-bar" }, said, meter,

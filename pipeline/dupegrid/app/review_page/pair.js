@@ -1,5 +1,6 @@
 // The two pictures that are asked about: the one to keep on the left, another of its group on the right.
 const ORIGINAL_AFTER_MS = 120; // whoever decides sooner than that needs none
+const SEEN = 40; // how bright a difference is drawn, of 255, in the mean
 const shown = { left: null, right: null, originals: true, outlines: true, drawing: 0 };
 const table = element("table", { className: "facts-of-two" });
 const heading = element("h2", { ariaLive: "polite" });
@@ -42,6 +43,10 @@ async function drawOriginal(layer, picture, drawing) {
 
 // How the right one lies beside the left one, and boxes round what differs.
 function applyPair(found) {
+  if (found && !view.isGainChosen) { // near pictures would differ in black, far ones in white
+    gain.value = SEEN / Math.sqrt(Math.max(found.mse, 1));
+    view.gain = Number(gain.value);
+  }
   layers[0].turn = "";
   layers[1].turn = found ? turnText(found.turn) : "";
   for (const layer of layers) {

@@ -2,7 +2,7 @@
 // zoomed and moved together.
 const MODES = { side: "side by side", blink: "blink", slider: "slider", difference: "difference" };
 const BLINK_MS = 700;
-const view = { mode: "side", zoom: 1, x: 0, y: 0, front: 0, beats: null, gain: 4, line: 0.5, aspect: 1, width: 0, natural: 1 };
+const view = { mode: "side", zoom: 1, x: 0, y: 0, front: 0, beats: null, gain: 4, isGainChosen: false, line: 0.5, aspect: 1, width: 0, natural: 1 };
 const modeButtons = Object.entries(MODES).map(([mode, label]) => element("button", { type: "button", className: "mode", value: mode }, label));
 const gain = element("input", { type: "range", min: 1, max: 32, value: 4, ariaLabel: "how much stronger the difference is drawn" });
 const gainLabel = element("label", { className: "gain" }, "stronger", gain);
@@ -75,7 +75,7 @@ for (const button of modeButtons) {
   keepFocus(button);
   button.addEventListener("click", () => setMode(button.value));
 }
-gain.addEventListener("input", () => { view.gain = Number(gain.value); place(); });
+gain.addEventListener("input", () => { Object.assign(view, { gain: Number(gain.value), isGainChosen: true }); place(); });
 stage.addEventListener("wheel", (event) => {
   event.preventDefault();
   const room = (event.target.closest(".layer") || stage).getBoundingClientRect();

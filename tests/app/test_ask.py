@@ -166,7 +166,7 @@ def test_splits_by_a_file_are_those_by_folders(run: dupegrid.Run) -> None:
         ("a,b\n1,2\n", None, "has no column 'path_raw' or 'path'"),
         ("path,b\n1,2\n", None, "has no column 'split': its columns are path, b"),
         ("path,split\nnothing.png,test\n", None, "names no picture of this run"),
-        ("path,split\n0.png,test\n", None, "the pictures have 1 splits"),
+        ("path,split\n0.png,test\n", None, "the pictures have 1 split "),
         ("path,split\n0.png,test\n0.png,train\n", None, "is in two rows"),
     ],
 )
@@ -185,6 +185,7 @@ def test_the_verb_writes_tables_and_exits_with_3(run: dupegrid.Run, tmp_path: Pa
     assert (done.returncode, done.stderr) == (3, "")
     assert "3 (30.00 %) leak from training" in done.stdout
     assert "train - test: 3 pairs" in done.stdout
+    assert "30.00 % of an evaluation split leak from training: over --max-leakage 29.9\n" in done.stdout
     again = command(*words, "30", "--json")
     assert again.returncode == 0
     found: Leakage = dupegrid.leakage(run, label="folders")
@@ -305,15 +306,25 @@ def test_evaluate_takes_ids_and_paths_of_a_run_and_of_a_table(run: dupegrid.Run)
 def test_a_run_without_pictures_has_empty_answers(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", quiet=True, scheduler="sync")
-    for ask in (dupegrid.folders, dupegrid.unique, dupegrid.top):
+    said = {
+        dupegrid.folders: "no two folders hold the same pictures",
+        dupegrid.unique: "0 pictures without a near duplicate",
+        dupegrid.top: "0 bytes in 0 files of 0 clusters",
+    }
+    for ask, words in said.items():
         assert len(ask(run)) == 0
-        assert command(ask.__name__, run.path).returncode == 0
+        assert command(ask.__name__, run.path).stdout == f"{words}\n"
     assert "the pictures have 0 splits" in command("leakage", run.path).stderr
     (tmp_path / "photos/train").mkdir()
     save(tmp_path / "photos/train/one.png", 1)
     one = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", quiet=True, scheduler="sync")
     assert dupegrid.unique(one)["image"].to_pylist() == [0]
     assert json.loads(command("folders", one.path, "--json").stdout) == {"folders": []}
+    save(tmp_path / "photos/train/two.png", 1)
+    (tmp_path / "none").mkdir()
+    roots = tmp_path / "photos", tmp_path / "none"
+    sides = dupegrid.run(*roots, out=tmp_path / "sides", quiet=True, scheduler="sync")
+    assert dupegrid.unique(sides)["image"].to_pylist() == [0, 1]  # the other PATH holds neither, as it holds nothing
     remove(one.run_dir.clusters)
     assert command("top", one.path).returncode == 1
 

@@ -60,6 +60,7 @@ def test_bad_input_is_one_line_and_exit_code_2(command, image_tree: Path, tmp_pa
     assert_one_line(command(*run, image_tree / "run"), "nothing is written beside the photos")
     assert_one_line(command(*run, image_tree), "nothing is written beside the photos")
     assert_one_line(command("run", image_tree), "--out")
+    assert_one_line(command("folders"), "See 'dupegrid folders --help'")
     assert_one_line(command(*run, out, "--threshold", "-1"), "threshold is -1")
     assert_one_line(command(*run, out, "--threshold", "much"), "--threshold")
     assert_one_line(command(*run, out, "--thumb", "2"), "thumb is 2")

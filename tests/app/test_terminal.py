@@ -71,3 +71,10 @@ def test_lines_say_how_many_of_how_many(total: int | None, said: str) -> None:
     line = stream.getvalue().partition("\n")[0]
     assert line.startswith(f"index: {said}")
     assert (" of " in line) is (total == 7674)
+
+
+def test_one_is_no_plural() -> None:
+    stream = io.StringIO()
+    with terminal.Terminal(stream).stage("matrix", 1, "chunks") as advance:
+        advance(1)
+    assert stream.getvalue().startswith("matrix: 1 chunk in ")

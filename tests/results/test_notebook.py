@@ -79,7 +79,9 @@ def test_pairs_come_in_order_side_by_side(run: dupegrid.Run) -> None:
     assert repr(run.pairs()[:1]) == "Pairs(1 pair, MSE 0 to 0)"
 
 
-@pytest.mark.parametrize("of", [pa.Table.to_pandas, pl.from_arrow, lambda table: table])
+@pytest.mark.parametrize(
+    "of", [pa.Table.to_pandas, lambda table: table.to_pandas()[::-1], pl.from_arrow, lambda table: table]
+)
 def test_a_frame_of_any_library_has_pictures(of, run: dupegrid.Run) -> None:
     frame = of(run.matches.select(["a", "b", "mse", "path_a", "orientation"]))
     html = run.html(frame, most=2).html
@@ -87,6 +89,7 @@ def test_a_frame_of_any_library_has_pictures(of, run: dupegrid.Run) -> None:
     assert html.count("<img") == 4
     assert html.count("<tr>") == 3
     assert f"… and {len(run.matches) - 2} rows more" in html
+    assert "__index" not in html  # the rows of pandas that are not in their order
 
 
 def test_an_id_that_is_null_is_an_empty_cell_and_one_that_was_not_read_a_word(run: dupegrid.Run) -> None:

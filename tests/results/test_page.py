@@ -148,6 +148,10 @@ def test_thumbnails_come_back_from_their_blocks(monkeypatch: pytest.MonkeyPatch)
     assert len(page.thumbnails) == 7
     for text in page.thumbnails:
         assert Image.open(io.BytesIO(base64.b64decode(text))).size == (16, 16)
+    monkeypatch.setattr(report_module, "_CLEAR_PICTURES", 3)
+    later = [len(text) for text in drawn(what).thumbnails]
+    assert all(small < len(text) for small, text in zip(later[3:], page.thumbnails[3:], strict=True))
+    assert later[:3] == [len(text) for text in page.thumbnails[:3]]
     monkeypatch.setattr(report_module, "MAX_THUMBS_BYTES", len(",".join(page.thumbnails)) // 2)
     fewer = drawn(what)
     assert 0 < len(fewer.thumbnails) < 7

@@ -10,17 +10,18 @@ from tests.helpers.pairs import THRESHOLD, Drawn, drawn
 
 
 @settings(max_examples=30)
-@given(drawn(), st.data(), st.booleans())
-def test_unique_is_what_has_no_pair_with_another_side(case: Drawn, data: st.DataObject, by_group: bool) -> None:
+@given(drawn(), st.data(), st.booleans(), st.booleans())
+def test_unique_is_what_has_no_pair_with_another_side(
+    case: Drawn, data: st.DataObject, by_group: bool, one: bool
+) -> None:
     n = len(case.images)
-    side = data.draw(st.lists(st.integers(0, 1 if by_group else 2), min_size=n, max_size=n))
+    side = data.draw(st.lists(st.integers(0, 0 if one else 1 if by_group else 2), min_size=n, max_size=n))
     column, values = ("group", pa.array(["ab"[s] for s in side])) if by_group else ("root", pa.array(side, pa.int32()))
     images = case.images.set_column(case.images.column_names.index(column), column, values)
-    table = unique(images, case.matches, THRESHOLD)
+    table = unique(images, case.matches, THRESHOLD, one)
     assert table.schema == UNIQUE
-    one_side = len({side[id] for id in case.ok}) == 1
     near, expected = case.near(), []
     for x in case.ok:
-        if not any((x, y) in near and (one_side or side[x] != side[y]) for y in case.ok):
+        if not any((x, y) in near and (one or side[x] != side[y]) for y in case.ok):
             expected.append((side[x], images["path"][x].as_py(), x))
     assert table["image"].to_pylist() == [x for _, _, x in sorted(expected)]

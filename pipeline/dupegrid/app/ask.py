@@ -51,7 +51,7 @@ def unique(run: Run, of: StrPaths | None = None) -> pa.Table:
         raise UsageError(
             "this run compared no pair across its PATHs (--scope within): run again without it, or --against"
         )
-    found = find_unique(*_tables(run), config.threshold)
+    found = find_unique(*_tables(run), config.threshold, len(config.roots) == 1)
     if of is None:
         return found
     return found.filter(pa.array(np.isin(found["root"].fill_null(-1).to_numpy(), _roots(config, of))))

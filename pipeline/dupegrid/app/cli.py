@@ -56,7 +56,7 @@ def main() -> NoReturn:
     except DupegridError as error:
         code = _fail(str(error), error.exit_code)
     except BadCall as error:
-        code = _fail(f"{error.format_message().rstrip('.')}. See 'dupegrid --help', 'dupegrid run --help'.", 2)
+        code = _fail(f"{error.format_message().rstrip('.')}. See '{_asked(error)} --help'.", 2)
     except MemoryError:
         code = _fail("there is not enough memory; what was finished is kept: run the same command again with more", 1)
     except OSError as error:
@@ -66,6 +66,12 @@ def main() -> NoReturn:
         _leave(code)
     _drop_unwritten()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _asked(error: BadCall) -> str:
+    """The command that was not called rightly: 'dupegrid', or with its verb."""
+    context = getattr(error, "ctx", None)
+    return "dupegrid" if context is None else str(context.command_path)
 
 
 class _Stopped(BaseException):

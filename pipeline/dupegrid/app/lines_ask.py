@@ -30,16 +30,20 @@ def folders_lines(table: "pa.Table") -> list[str]:
         for row in table.slice(0, _SHOWN).to_pylist()
     ]
     whole = sum(table["b_in_a"].to_pylist())
-    head = f"{counted(len(table), 'pair')} of folders share pictures; in {whole:,} one is wholly in the other"
+    head = f"{counted(len(table), 'pair')} of folders with the same pictures; in {whole:,} one is wholly in the other"
+    if not lines:
+        head = "no two folders hold the same pictures"
     return [head, *lines, *_more(len(table), "pairs of folders")]
 
 
 def unique_lines(table: "pa.Table", roots: Sequence[str]) -> list[str]:
-    """How many there are under each PATH, and the first of them."""
+    """How many there are under each PATH, and the first of them; of one PATH those without any near duplicate."""
     of = table["root"].to_pylist()
     numbers = dict.fromkeys(root for root in of if root is not None)
     counts = [f"{of.count(number):,} of {roots[number]}" for number in numbers]
     head = f"{counted(len(table), 'picture')} on one side only" + (f": {', '.join(counts)}" if counts else "")
+    if len(roots) == 1:
+        head = f"{counted(len(table), 'picture')} without a near duplicate"
     paths = [f"  {path}" for path in table["path"].slice(0, _SHOWN).to_pylist()]
     return [head, *paths, *_more(len(table), "pictures", "all in a file with --list FILE")]
 

@@ -105,10 +105,10 @@ class Terminal:
         if total is None and elapsed < _WORTH_A_LINE_S:
             return
         if done and not count:
-            self.say(f"{name}: all {quantity(done)} {unit} done earlier")
+            self.say(f"{name}: all {_counted_in(done, unit)} done earlier")
         else:
             earlier = f", {quantity(done)} done earlier" if done else ""
-            self.say(f"{name}: {quantity(count)} {unit} in {elapsed:.1f} s, {_rate(count, elapsed, unit)}{earlier}")
+            self.say(f"{name}: {_counted_in(count, unit)} in {elapsed:.1f} s, {_rate(count, elapsed, unit)}{earlier}")
 
     def say(self, line: str) -> None:
         """One line for a person."""
@@ -175,6 +175,10 @@ def _of(done: int, total: int | None, unit: str) -> str:
     if total is None:
         return f"{quantity(done)} {unit}"
     return f"{done:,} of {total:,}" if total < _COUNTED_TO else ""
+
+
+def _counted_in(count: int, unit: str) -> str:
+    return f"{quantity(count)} {unit.removesuffix('s') if count == 1 else unit}"
 
 
 def _rate(count: int, elapsed_s: float, unit: str) -> str:

@@ -81,10 +81,14 @@ def leakage(
     run = api.open_run(run_dir)
     found = api.leakage(run, split, label, keep)
     lines, out, most = leakage_lines(found), flags["out"], flags["max_leakage"]
+    is_over = most is not None and found.worst_percent > most
+    if most is not None:
+        verdict = f"{'over' if is_over else 'at or under'} --max-leakage {most:g}"
+        lines.append(f"verdict     {found.worst_percent:.2f} % of an evaluation split leak from training: {verdict}")
     if out is not None:
         lines.append(f"tables      {_files().write_leakage(run, out, found)}")
     say(found.as_dict(), lines, as_json)
-    if most is not None and found.worst_percent > most:
+    if is_over:
         raise Exit(LEAKS)
 
 

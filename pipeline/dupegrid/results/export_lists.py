@@ -28,7 +28,7 @@ _SCRIPT: Final = r"""#!/bin/sh
 #
 #     mv -n -- "$1" /somewhere/else/
 #
-# It is not called where either of the two is no longer a file.
+# It is not called where either of the two is no longer a file, or both are names of one.
 
 duplicate() {{
     printf '%s\n    is a duplicate of %s\n' "$1" "$2"

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.core.errors import UsageError
+from dupegrid.core.text import counted
 from dupegrid.results.answers import Answer
 from dupegrid.results.conflicts import conflicting, conflicts
 from dupegrid.results.near import Near, crossed, groups, near, nearest, spans
@@ -108,7 +109,7 @@ def _coded(splits: pa.Array, ok: Bools) -> tuple[list[str], Ints]:
     if not 2 <= len(known) <= _MOST_SPLITS:
         some = ", ".join(map(repr, known[:3].to_pylist())) or "none"
         raise UsageError(
-            f"the pictures have {len(known)} splits ({some}): name a column or folders with 2 to 100 of them"
+            f"the pictures have {counted(len(known), 'split')} ({some}): name a column or folders with 2 to 100 of them"
         )
     code = pc.index_in(splits, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return known.to_pylist(), np.where(ok, code, -1)

@@ -4,6 +4,7 @@ All text that is not ours is escaped.
 """
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
@@ -120,12 +121,14 @@ def number_of_rows(most: Any) -> int:
 
 def _as_table(frame: Any) -> pa.Table:
     try:
-        return frame if isinstance(frame, pa.Table) else pa.table(frame)
+        table = frame if isinstance(frame, pa.Table) else pa.table(frame)
     except (TypeError, ValueError, pa.ArrowException) as error:
         problem = " ".join(str(error).split())
         raise UsageError(
             f"cannot show a {type(frame).__name__} ({printable(problem)}): give a table of pandas, polars or pyarrow"
         ) from None
+    numbers = [name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)]
+    return table.drop_columns(numbers)  # the rows of pandas, where they were sorted or filtered
 
 
 def _pictures(rows: pa.Table, name: str, known: pa.Table, thumbs_of: ThumbsOf) -> list[str]:

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     import jinja2
 
 MAX_PICTURES: Final = 40  # of a cluster on a contact sheet
-MAX_THUMBS_BYTES: Final = 200_000_000  # on a page: some 120,000 pictures; more are shown from their files
+MAX_THUMBS_BYTES: Final = 120_000_000  # on a page: some 120,000 pictures; more are shown from their files
 _FIRST_CLUSTERS: Final = 12  # what a page shows where no script runs,
 _FIRST_PICTURES: Final = 8  # and of each of them
 _FIRST_FAILURES: Final = 100
 _QUALITY: Final = 80
+_CLEAR_PICTURES: Final = 10_240  # the first, on some 100 pages of cards; those after them take two fifths less
+_LATER_QUALITY: Final = 50
 _LONGER_SIDE_PX: Final = 132
 _PAGE: Final = Path(__file__).parent / "page"
 _STYLES: Final = ("cards.css", "report.css", "stage.css", "compare.css")
@@ -173,7 +175,8 @@ def _blocks(ids: Ints, thumbs_of: ThumbsOf) -> Iterator[str]:
     """
     size = 0
     for start in range(0, len(ids), PER_BLOCK):
-        block = _block([encode_jpeg(thumb, _QUALITY) for thumb in thumbs_of(ids[start : start + PER_BLOCK])])
+        quality = _QUALITY if start < _CLEAR_PICTURES else _LATER_QUALITY
+        block = _block([encode_jpeg(thumb, quality) for thumb in thumbs_of(ids[start : start + PER_BLOCK])])
         size += len(block)
         if size > MAX_THUMBS_BYTES:
             return

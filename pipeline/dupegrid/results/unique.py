@@ -9,20 +9,19 @@ from dupegrid.results.near import near, nearest
 from dupegrid.results.schemas import UNIQUE
 
 
-def unique(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
+def unique(images: pa.Table, matches: pa.Table, threshold: float, is_one_side: bool) -> pa.Table:
     """The pictures that have no near duplicate on another side, by side and path (schema UNIQUE).
 
-    The sides are those of --against, else the PATHs; where there is one side, those without any near duplicate.
+    The sides are those of --against, else the PATHs; where a run has one, those without any near duplicate.
     Files that could not be read are in no match and in no row. `images` is a table of schema IMAGES, `matches` has at
     least the columns a, b and score of schema MATCHES.
     """
     pairs = near(images, matches, threshold)
     side = sides_of(images)
-    known = np.unique(side[pairs.ok])
     alone = pairs.ok.copy()
-    for number in known.tolist():
+    for number in np.unique(side[pairs.ok]).tolist():
         found = np.isfinite(nearest(pairs, side == number)[0])
-        alone &= ~(found & ((side != number) | (len(known) == 1)))
+        alone &= ~(found & ((side != number) | is_one_side))
     ids = np.flatnonzero(alone)
     rows = images.take(pa.array(ids)).rename_columns(
         ["image" if name == "id" else name for name in images.column_names]

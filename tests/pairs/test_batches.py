@@ -10,7 +10,7 @@ from dupegrid.core.arrays import ORIENTATIONS
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
 from dupegrid.pairs.batches import Matches, of_pairs, stored_matches
-from dupegrid.pairs.matches import KEY
+from dupegrid.pairs.matches import KEY, read_matches
 from dupegrid.storage.schemas import MATCHES
 from dupegrid.storage.tables import read_metadata, read_table, write_table
 from tests.conftest import picture
@@ -50,6 +50,19 @@ def test_those_that_are_kept_and_those_that_are_read_each_time(run: dupegrid.Run
     assert as_rows(matches.near(50)) == rows_of(near) != []
     with pytest.raises(DamagedError):
         stored_matches(run.run_dir, "another", MATCHES, memory_bytes)
+
+
+def test_the_table_of_all_is_what_the_parts_hold(run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are joined to some rows at a time."""
+    key = fingerprint(*run.run_dir.tiles_keys())
+    parts = pa.concat_tables([read_table(path, MATCHES) for path in [*run.run_dir.match_parts(), run.run_dir.adopted]])
+    expected = parts.sort_by([("a", "ascending"), ("b", "ascending")])
+    monkeypatch.setattr("dupegrid.pairs.matches._ROWS_A_PART", 7)
+    found = read_matches(run.run_dir, key)
+    assert found.equals(expected)
+    assert found.schema == MATCHES
+    names = ["path_raw_b", "b", "a"]
+    assert read_matches(run.run_dir, key, columns=names).equals(expected.select(names))
 
 
 def test_a_part_that_is_another_one_by_the_second_time(run: dupegrid.Run) -> None:

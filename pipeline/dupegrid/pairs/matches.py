@@ -144,12 +144,29 @@ def match_files(run_dir: RunDir, key: str) -> list[Path]:
 def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns: list[str] | None = None) -> pa.Table:
     """All matches so far of the comparison with this key, sorted by a and b.
 
-    DamagedError if any column is damaged, asked for or not, or if a part is of another comparison.
+    DamagedError if any column is damaged, asked for or not, or if a part is of another comparison. Paths are those of
+    images.parquet: nothing but the result has them in memory, and no array of them is larger than Arrow can take from.
     """
-    table = read_parts(match_files(run_dir, key), schema, columns, whole=True)
+    wanted = pa.schema(schema if columns is None else [schema.field(name) for name in columns])
+    named = [name for name in wanted.names if name[:-2] in PATHS]
+    others = [name for name in wanted.names if name not in named]
+    table = read_parts(match_files(run_dir, key), schema, others, whole=True)
     check_ids(run_dir.matches, table, ("a", "b"), run_dir.listed())
-    return table.sort_by([("a", "ascending"), ("b", "ascending")])
+    table = table.sort_by([("a", "ascending"), ("b", "ascending")])
+    if not named:
+        return table
+    paths, parts = _read_paths(run_dir), [wanted.empty_table()]
+    for start in range(0, len(table), _ROWS_A_PART):
+        rows = table.slice(start, _ROWS_A_PART)
+        names = paths_of(paths, rows["a"], rows["b"])
+        parts.append(pa.table([names[name] if name in named else rows[name] for name in wanted.names], schema=wanted))
+    return pa.concat_tables(parts)
 
 
 def _paths(run_dir: RunDir) -> pa.Table:
-    return run_dir.once("paths", lambda: run_dir.image_columns(IMAGES, PATHS))
+    return run_dir.once("paths", lambda: _read_paths(run_dir))
+
+
+def _read_paths(run_dir: RunDir) -> pa.Table:
+    """In one piece: to take some of several would copy all of them first, for each part that is written."""
+    return run_dir.image_columns(IMAGES, PATHS).combine_chunks()

@@ -36,6 +36,7 @@ def test_rows_of_points_near_each_other_have_a_product_below_zero_with_room_for_
     centre = random.normal(0, 1, components)
     some = np.round(centre * norm / np.linalg.norm(centre) + random.normal(0, spread, (count, components)))
     some[count // 2 :] = some[: count - count // 2] + np.round(random.uniform(-1, 1, components) * within / 5)
+    some = np.clip(some, -32_768, 32_767)  # cosines are int16, which others would wrap round
     apart = np.sqrt(((some[:, None] - some[None]) ** 2).sum(axis=2))
     both = points.operands(some.astype(np.int16), np.array([0, count]), 64, within)
     for side in both:

@@ -149,7 +149,7 @@ def _insert(connection: "Connection", table: "Table", rows: Selection) -> None:
         own = "REPLACE(@@SESSION.sql_mode, 'EMPTY_STRING_IS_NULL', '')"
         cursor.execute(f"SET SESSION sql_mode = CONCAT_WS(',', {own}, 'STRICT_ALL_TABLES', 'NO_BACKSLASH_ESCAPES')")
         cursor.execute("SELECT @@max_allowed_packet")
-        (most,) = cursor.fetchone()
+        most = int(cursor.fetchall()[0][0])
         for batch in rows.batches():
             for values in _as_values(batch):
                 _insert_values(cursor, name, values, most)

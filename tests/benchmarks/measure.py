@@ -47,21 +47,24 @@ def collections(folder: Path, most: int) -> dict[str, Path]:
     if not data.is_dir():
         demo.draw(folder / "drawn", originals=max(20, most), each_kind=2)
         return {"drawn": folder / "drawn"}
-    for name, copies in (("photos", 10), ("large", 24)):
+    for name, many in (("photos", 10), ("large", 24)):
+        copies = min(many, most)
         sources = sorted((data / name).iterdir())
         found[f"{name} (each {copies} times)"] = folder / name
         (folder / name).mkdir()
         for number in range(copies):
             for source in sources[: max(1, most // copies)]:
                 shutil.copy(source, folder / name / f"{number:02d}-{source.name}")
-    found |= {"large, progressive (each 6 times)": progressive(data / "large", folder / "progressive", most // 6 or 1)}
+    copies = min(6, most)
+    files = progressive(data / "large", folder / "progressive", most // copies, copies)
+    found |= {f"large, progressive (each {copies} times)": files}
     with tarfile.open(data / "cifar10-test.tar") as tar:
         members = list(islice((member for member in tar if member.isfile()), most))
         tar.extractall(folder / "cifar10", members, filter="data")
     return found | {"cifar10": folder / "cifar10"}
 
 
-def progressive(photos: Path, folder: Path, most: int, copies: int = 6) -> Path:
+def progressive(photos: Path, folder: Path, most: int, copies: int) -> Path:
     """A folder of photos as progressive JPEGs of the same quality, each several times."""
     folder.mkdir()
     for source in sorted(photos.iterdir())[:most]:

@@ -1,5 +1,6 @@
 """Every benchmark runs once at small size; how long it takes decides nothing."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,23 @@ import pytest
 
 import dupegrid
 from dupegrid.app.demo import drawn
-from tests.benchmarks import measure
+from tests.benchmarks import collection, measure
 from tests.benchmarks.collection import make_run
 from tests.benchmarks.edits import EDITS, encoded, recalls, thumbnails
 from tests.whole.test_exact import assert_exact
 
 
+@pytest.fixture(autouse=True)
+def few_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops are taken from few pictures, or most of the time would go into opening these."""
+    few = partial(collection.sources, 20)
+    monkeypatch.setattr(collection, "sources", few)
+    monkeypatch.setattr(measure, "sources", few)
+
+
 @pytest.mark.slow
 def test_benchmarks_run(tmp_path: Path) -> None:
-    rows = measure.index(tmp_path, most=20, repeats=1) + measure.incremental(tmp_path, 40, 5)
+    rows = measure.index(tmp_path, most=2, repeats=1) + measure.incremental(tmp_path, 40, 5)
     more, rate = measure.compare(make_run(tmp_path / "run", 60), "rotations", 50, repeats=1)
     assert len(rows) >= 2
     assert measure.table(rows + more).count("\n") == len(rows) + 4

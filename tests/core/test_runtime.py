@@ -221,7 +221,7 @@ def test_files_in_the_current_folder_are_not_run(few: Path, tmp_path: Path) -> N
         "        try:\n            main()\n        except SystemExit as ended:\n            assert not ended.code\n"
     )
     words = [sys.executable, written(tmp_path / "script.py", text)]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
     assert not (tmp_path / "TRAPPED").exists(), (tmp_path / "TRAPPED").read_text()
     assert done.returncode == 0, done.stderr
     assert {path.parent.name for path in tmp_path.glob("*/report.html")} == {"processes", "local"}
@@ -238,7 +238,7 @@ def test_a_script_that_would_run_again_in_each_process_is_told_so(few: Path, tmp
     )
     script = written(tmp_path / "script.py", text)
     words, given = ([sys.executable, script], None) if way == "no guard" else ([sys.executable], text)
-    done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=900, check=True)
     assert done.stderr == ""
     for line, scheduler in zip(done.stdout.splitlines(), ("processes", "local"), strict=True):
         assert f"scheduler '{scheduler}' starts processes" in line

@@ -296,6 +296,7 @@ def test_evaluate_takes_ids_and_paths_of_a_run_and_of_a_table(run: dupegrid.Run)
     ids = [next(id for id, path in enumerate(every) if path.endswith(name)) for name in names]
     by_id = pa.table({"a": ids[::2], "b": ids[1::2]})
     assert dupegrid.evaluate(run, by_id).equals(by_path)
+    assert dupegrid.evaluate(str(run.path), by_id).equals(by_path)
     assert dupegrid.evaluate(run.matches, by_id).equals(by_path)
     assert dupegrid.evaluate(run.matches, paths).equals(by_path)
     assert command("evaluate", run.path, paths).stdout.count("\n") == 1 + len(by_path)
@@ -313,6 +314,7 @@ def test_a_run_without_pictures_has_empty_answers(tmp_path: Path) -> None:
     }
     for ask, words in said.items():
         assert len(ask(run)) == 0
+        assert ask(run.path).equals(ask(run))
         assert command(ask.__name__, run.path).stdout == f"{words}\n"
     assert "the pictures have 0 splits" in command("leakage", run.path).stderr
     (tmp_path / "photos/train").mkdir()

@@ -8,12 +8,13 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from dupegrid.app.opening import opened
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError, StoreError, UsageError
 from dupegrid.core.text import display_path, printable, shown
-from dupegrid.core.values import StrPaths, located, one_or_several
+from dupegrid.core.values import StrPath, StrPaths, located, one_or_several
 from dupegrid.pairs.ask import Filters, facts_of
 from dupegrid.results.evaluate import evaluate as find_evaluation
 from dupegrid.results.folders import folders as find_folders
@@ -29,43 +30,46 @@ from dupegrid.storage.tables import check_ids
 _IDS: Final = re.compile(r"\d{1,18}")
 
 
-def folders(run: Run) -> pa.Table:
+def folders(run: StrPath | Run) -> pa.Table:
     """Pairs of folders that share pictures, and how much of each is in the other, in percent, by near duplicates.
 
     A folder holds all that lies below it. First come the pairs of which one is wholly in the other. Pairs that were not
     asked for (--against, --scope, --same-size, --max-aspect) share nothing here. The columns are those of FOLDERS in
     results/schemas.py.
     """
-    return find_folders(*_tables(run), run.config.threshold)
+    asked = opened(run)
+    return find_folders(*_tables(asked), asked.config.threshold)
 
 
-def unique(run: Run, of: StrPaths | None = None) -> pa.Table:
+def unique(run: StrPath | Run, of: StrPaths | None = None) -> pa.Table:
     """The pictures that are on one side only: without a near duplicate on another.
 
     The sides are those of --against, else the PATHs; of a run on one PATH, all pictures without a near duplicate. With
     `of`, one PATH of the run or several, only what is under these. The columns are those of UNIQUE in
     results/schemas.py. Raises UsageError where the run did not compare its sides, or `of` is none of its PATHs.
     """
-    config = run.config
+    asked = opened(run)
+    config = asked.config
     if config.scope == "within" and len(config.roots) > 1:
         raise UsageError(
             "this run compared no pair across its PATHs (--scope within): run again without it, or --against"
         )
-    found = find_unique(*_tables(run), config.threshold, len(config.roots) == 1)
+    found = find_unique(*_tables(asked), config.threshold, len(config.roots) == 1)
     if of is None:
         return found
     return found.filter(pa.array(np.isin(found["root"].fill_null(-1).to_numpy(), _roots(config, of))))
 
 
-def top(run: Run) -> pa.Table:
+def top(run: StrPath | Run) -> pa.Table:
     """Clusters by the bytes that are free when their duplicates are gone, the most first.
 
     A file under several names counts once. The columns are those of TOP in results/schemas.py.
     """
-    return find_top(run.images, run.clusters)
+    asked = opened(run)
+    return find_top(asked.images, asked.clusters)
 
 
-def leakage(run: Run, split: Any = "folders", label: Any = None, keep: str = "train") -> Leakage:
+def leakage(run: StrPath | Run, split: Any = "folders", label: Any = None, keep: str = "train") -> Leakage:
     """What the splits of a data set share: matrix, label conflicts, curve, and the splits cleaned by a policy.
 
     `split` is 'folders' (train/, val/, test/ and the like), a CSV or parquet FILE with the columns path (or the end of
@@ -75,18 +79,19 @@ def leakage(run: Run, split: Any = "folders", label: Any = None, keep: str = "tr
     of two near duplicates in two splits is kept: that of 'train', of 'test', or 'neither'. Raises UsageError for
     anything that is not there, and where pictures of two splits were not compared.
     """
-    images, matches = _tables(run)
+    asked = opened(run)
+    images, matches = _tables(asked)
     splits, unknown, table = _values(images, split, "split", None)
     labels = pa.nulls(len(images), pa.string())
     if label is not None:
         labels, more, _ = _values(images, label, "label", table)
         unknown = max(unknown, more)
-    _check_compared(run, splits)
+    _check_compared(asked, splits)
     given = Given(splits, labels, unknown)
-    return find_leakage(images, matches, run.config.threshold, given, keep, run.config.cutoff)
+    return find_leakage(images, matches, asked.config.threshold, given, keep, asked.config.cutoff)
 
 
-def evaluate(matches: Run | pa.Table, truth: Any) -> pa.Table:
+def evaluate(matches: StrPath | Run | pa.Table, truth: Any) -> pa.Table:
     """Precision and recall at every threshold at which they change, by pairs that are known to be duplicates.
 
     `matches` is a run, or a table with the columns a, b and score of its matches (and path_a, path_b, where the truth
@@ -95,8 +100,9 @@ def evaluate(matches: Run | pa.Table, truth: Any) -> pa.Table:
     also those between identical thumbnails that are not listed. The columns are those of EVALUATION in
     results/schemas.py.
     """
-    if isinstance(matches, Run):
-        images, scores = _tables(matches)
+    asked = None if isinstance(matches, pa.Table) else opened(matches)
+    if asked is not None:
+        images, scores = _tables(asked)
         paths, ids = images["path_raw"].to_pylist(), np.arange(len(images))
     else:
         images, scores, paths, ids = _of_matches(matches)
@@ -105,7 +111,7 @@ def evaluate(matches: Run | pa.Table, truth: Any) -> pa.Table:
     wanted = [as_bytes(column_of(rows, (side, f"path_{side}"), name)) for side in ("a", "b")]
     known = [_named(side, paths, ids, len(images)) for side in wanted]
     for side, places in zip(wanted, known, strict=True):
-        if isinstance(matches, Run) and (places < 0).any():
+        if asked is not None and (places < 0).any():
             missing = side[int(np.flatnonzero(places < 0)[0])]
             raise UsageError(f"{name} names {printable(display_path(missing or b''))!r}, which is no image of this run")
     return find_evaluation(images, scores, (known[0], known[1]))

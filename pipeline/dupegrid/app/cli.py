@@ -68,7 +68,7 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _asked(error: BadCall) -> str:
+def _asked(error: Exception) -> str:
     """The command that was not called rightly: 'dupegrid', or with its verb."""
     context = getattr(error, "ctx", None)
     return "dupegrid" if context is None else str(context.command_path)

@@ -8,7 +8,7 @@ from typing import IO, Any, Final, TypedDict, Unpack
 
 import pyarrow.compute as pc
 
-from dupegrid.app.opening import open_run
+from dupegrid.app.opening import opened
 from dupegrid.app.run import Run
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable, shown
@@ -62,7 +62,7 @@ def export(run: StrPath, to: StrPath, format: str | None = None, **options: Unpa
     """
     if not isinstance(to, str | bytes | os.PathLike):
         raise UsageError(f"to is {to!r}: give a file or the URL of a database")
-    done = run if isinstance(run, Run) else open_run(run)
+    done = opened(run)
     format = _format_of(to, format, options)
     prefix = options.get("prefix", "dupegrid_")
     if not (prefix.isascii() and prefix.isidentifier() and len(prefix) <= 40):

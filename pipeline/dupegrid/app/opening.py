@@ -13,6 +13,11 @@ from dupegrid.storage.ours import refuse_links
 from dupegrid.storage.tables import FORMAT, read_json
 
 
+def opened(run: StrPath | Run) -> Run:
+    """A run as callers give it: itself, or its run directory."""
+    return run if isinstance(run, Run) else open_run(run)
+
+
 def open_run(run_dir: StrPath) -> Run:
     """Look into a run directory. RunDirError if it is none, or was made by a newer dupegrid."""
     path = absolute(run_dir)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from dupegrid.app.api import cluster
 from dupegrid.app.decide import is_of_decisions, take_decisions
-from dupegrid.app.opening import open_run
+from dupegrid.app.opening import open_run, opened
 from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.arrays import Bools
@@ -74,13 +74,13 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
         raise UsageError(f"no action {printable(str(action))!r}: there are {', '.join([*ACTIONS][1:])}")
     for name in options.keys() - PlanOptions.__annotations__.keys():
         raise UsageError(f"plan takes no {printable(name)!r}: there are {', '.join(PlanOptions.__annotations__)}")
-    opened = run if isinstance(run, Run) else open_run(run)
-    with opened.run_dir.locked(Terminal().say):
-        take_decisions(opened.run_dir, options.get("decisions"))
-    if options.get("threshold") is not None or not opened.is_clustered or not is_of_decisions(opened):
-        cluster(opened.path, options.get("threshold"))
-    with opened.run_dir.locked(Terminal().say):
-        done = open_run(opened.path)
+    given = opened(run)
+    with given.run_dir.locked(Terminal().say):
+        take_decisions(given.run_dir, options.get("decisions"))
+    if options.get("threshold") is not None or not given.is_clustered or not is_of_decisions(given):
+        cluster(given.path, options.get("threshold"))
+    with given.run_dir.locked(Terminal().say):
+        done = open_run(given.path)
         table = _planned(done, action, options)
         write_table(done.run_dir.plan, table)
     return Plan(str(done.path), done.run_dir.plan, action, done.config.threshold, table, totals_of(table, done.images))

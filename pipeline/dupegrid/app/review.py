@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from dupegrid.app.opening import open_run
+from dupegrid.app.opening import opened
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.app.run import Run
 from dupegrid.app.web import ReviewServer
@@ -89,7 +89,7 @@ def review(run: Run | StrPath, *, port: int = 0, browser: bool = True, read_only
     review ends with `close()`, or with the program. Raises UsageError where the port is taken, StoreError where the run
     is not finished.
     """
-    made = Review(run if isinstance(run, Run) else open_run(run), port, read_only)
+    made = Review(opened(run), port, read_only)
     if browser:
         made.open()
     return made

@@ -74,7 +74,7 @@ def sort_images(
 
     `groups` is int64 (live images,).
     """
-    made_from = fingerprint(images_key, orientations, block, _BOXES, hashlib.blake2b(groups).hexdigest())
+    made_from = fingerprint(images_key, orientations, block, _BOXES, hashlib.blake2b(groups.tobytes()).hexdigest())
     ids = read_facts(run_dir).live
     if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order()):
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:

@@ -174,7 +174,8 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
 def _columns(turned: Turned, blocks: Ints) -> Ints:
     """The images of some blocks, ascending: int64 (k,). Of few blocks that is quicker than to look at all images."""
     begin, sizes = turned.starts[blocks], turned.starts[blocks + 1] - turned.starts[blocks]
-    return np.arange(sizes.sum()) + np.repeat(begin - np.cumsum(sizes) + sizes, sizes)
+    columns: Ints = np.arange(sizes.sum()) + np.repeat(begin - np.cumsum(sizes) + sizes, sizes)
+    return columns
 
 
 def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, columns: Ints, limit: float) -> Ints:

@@ -13,18 +13,19 @@ from dupegrid.storage.arrays import chunk_size
 # Of what was measured, tests/benchmarks/RESULTS.md; of pairs, at a threshold of 50.
 _LEFT: Final = (100_000, 0.0424, -0.49)  # so many images, the share of pairs that boxes leave, and how that falls
 _LEFT_TURNED: Final = {"none": 1.0, "rotations": 3.0, "all": 6.0}  # times as many; that of 'all' is no measurement
-_STRIPS_READ: Final = 1.1  # a tile
+_STRIPS_READ: Final = 1.1  # a tile, at most
 _ROWS_READ_BYTES: Final = 4300  # an image, of thumbnails that are read alone
 _REFINED_S: Final = 18e-6  # a core an image: cosines, integers, matches
 _DEVICE_REFINED_S: Final = 12e-6  # the same beside a GPU
 _TILE_S: Final = 0.02
-_BOXES_S: Final = 1.8e-11  # a core a pair: all blocks of two strips are tested
-_STRIP_S: Final = 1.4e-6  # a core an image of a strip that is read and made ready
+_BOXES_S: Final = 1.5e-12  # a core a pair: all blocks of two strips are tested, where the strips are not apart
+_STRIP_S: Final = 0.9e-6  # a core an image of a strip that is read and made ready
+_SORTED_S: Final = 5e-6  # a core an image that is sorted
 _ROW_BYTES: Final = 300  # of a file in all tables
 _START_BYTES: Final = 120_000_000  # a process with all libraries
 _CLIENT_START_BYTES: Final = 200_000_000  # one with dask's, and what it reads of a run
 _TABLE_BYTES: Final = 500  # an image in memory: the listing, and the rows that clusters are made of
-_SORT_BYTES: Final = 250  # an image, beside a window of the sorted arrays
+_SORT_BYTES: Final = 130  # an image, beside a window of the sorted arrays
 _WORKER_START_BYTES: Final = 450_000_000  # with libraries, pieces of strips, and what a tile holds
 _WORKER_BYTES: Final = 160  # an image: facts 41, checksums 8, paths
 _TASK_BYTES: Final = 10_000  # in a scheduler
@@ -77,7 +78,7 @@ def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: 
     index_s = images / (rates.images_per_s * workers)
     reading_s = _STRIPS_READ * tiles * min(side, images) * _STRIP_S
     laying_s = pairs * _BOXES_S + reading_s + tiles * _TILE_S  # before a pair is multiplied
-    compare_s = (left / rates.pairs_per_s + images * _REFINED_S + laying_s) / workers
+    compare_s = (left / rates.pairs_per_s + images * (_REFINED_S + _SORTED_S) + laying_s) / workers
     if gpus:
         compare_s = (left / rates.device_pairs_per_s + images * _DEVICE_REFINED_S + tiles * _TILE_S) / gpus
     sorting_bytes = _SORT_BYTES * images + min(sorted_bytes, WINDOW_BYTES)

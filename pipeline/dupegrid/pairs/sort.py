@@ -75,7 +75,7 @@ def sort_images(
 
     `groups` is int64 (live images,).
     """
-    made_from = fingerprint(images_key, orientations, block, _BOXES, hashlib.blake2b(groups.data).hexdigest())
+    made_from = fingerprint(images_key, orientations, block, _BOXES, hashlib.blake2b(groups.tobytes()).hexdigest())
     ids = read_facts(run_dir).live
     if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order()):
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
@@ -127,7 +127,7 @@ class _Slabs:
 def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> Arrays:
     """A slab of images is read at a time: once for the order, then once for each window of it unless all are kept.
 
-    So some BYTES bytes an image are held, and one window, however many images there are.
+    So some 130 bytes an image are held, and one window, however many images there are.
     """
     ids, shapes = slabs.ids, sorted_shapes(len(slabs.ids), slabs.side)
     order, starts = median_splits(_heads(slabs), groups, block)

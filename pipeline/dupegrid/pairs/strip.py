@@ -16,11 +16,11 @@ from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import right_operand
 from dupegrid.pairs.sort import ORDER
 
-_BYTES_PER_TURN: Final = 200  # of an image under one orientation: its first cosines, and what is made of them
-_BYTES_PER_IMAGE: Final = 400  # its cosines, ids and the like
+_BYTES_PER_TURN: Final = 250  # of an image under one orientation: its first cosines, and what is made of them
+_BYTES_PER_IMAGE: Final = 500  # its cosines, ids and the like
 _OF_A_TASK: Final = 4  # such pieces take the memory of a task: two that it compares, and room for what comes of them
 _KEPT: Final = 3  # pieces, at least
-_KEPT_BYTES: Final = 1 << 28
+_KEPT_BYTES: Final = 300_000_000  # at most, where half of the orientations are needed (decisions/0028)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def read_piece(job: Job, rows: slice) -> Strip:
 
     Reading one of 15,360 images takes 8 ms, and each is needed for many tiles.
     """
-    size = max(1, (rows.stop - rows.start) * _bytes_per_image(job))
+    needed_bytes = _BYTES_PER_TURN * (1 + len(job.orientations)) // 2 + _BYTES_PER_IMAGE
+    size = max(1, (rows.stop - rows.start) * needed_bytes)
     keep = max(_KEPT, min(job.room.process_bytes() // 2, _KEPT_BYTES) // size)
     return job.run_dir.once(("strip", (rows.start, rows.stop)), lambda: _read(job, rows), keep)
 
@@ -89,8 +90,7 @@ def pieces(job: Job, number: int) -> list[slice]:
 
 
 def _bytes_per_image(job: Job) -> int:
-    """About half of the orientations are needed of an image (decisions/0028)."""
-    return _BYTES_PER_TURN * (1 + len(job.orientations)) // 2 + _BYTES_PER_IMAGE
+    return _BYTES_PER_TURN * len(job.orientations) + _BYTES_PER_IMAGE
 
 
 def starts_in(job: Job, rows: slice) -> Ints:

@@ -100,7 +100,7 @@ def evaluate(matches: Any, truth: Any) -> pa.Table:
     found and are not in it count as wrong; of a run also those between identical thumbnails that are not listed. The
     columns are those of EVALUATION in results/schemas.py.
     """
-    asked = opened(matches) if isinstance(matches, Run | str | bytes | os.PathLike) else None
+    asked = opened(matches) if isinstance(matches, Run | str | os.PathLike) else None
     if asked is not None:
         images, scores = _tables(asked)
         paths, ids = images["path_raw"].to_pylist(), np.arange(len(images))

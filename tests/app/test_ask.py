@@ -298,6 +298,9 @@ def test_evaluate_takes_ids_and_paths_of_a_run_and_of_a_table(run: dupegrid.Run)
     assert dupegrid.evaluate(run, by_id).equals(by_path)
     assert dupegrid.evaluate(str(run.path), by_id).equals(by_path)
     assert dupegrid.evaluate(run.matches, by_id).equals(by_path)
+    assert dupegrid.evaluate(run.matches.to_pandas(), by_id).equals(by_path)
+    with pytest.raises(UsageError, match="NoneType is no table"):
+        dupegrid.evaluate(None, by_id)
     assert dupegrid.evaluate(run.matches, paths).equals(by_path)
     assert command("evaluate", run.path, paths).stdout.count("\n") == 1 + len(by_path)
     with pytest.raises(UsageError, match=r"names 'nobody\.png', which is no image"):

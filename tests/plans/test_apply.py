@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 from PIL import Image
 
 import dupegrid
+from dupegrid.app import verbs_act
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError, UsageError
 from dupegrid.plans import checked, copies, deeds, places, trash
 from dupegrid.plans.actions import Placing, acts_of
@@ -548,6 +550,24 @@ def test_no_journal_has_a_file_moved_from_where_no_apply_put_it(run: dupegrid.Ru
             verb(run)
     assert secret.read_bytes() == b"secret"
     assert not (tmp_path / "shared/key").exists()
+
+
+@pytest.mark.parametrize("verb", [verbs_act.apply, verbs_act.undo])
+def test_the_question_names_the_folder_of_what_is_half_done_too(
+    run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: Callable[[str], None]
+) -> None:
+    """It is put back or finished first, and the journal may be somebody else's."""
+    planned(run)
+    file = photos(run) / "elsewhere/key"
+    facts = {"was": {"size": 1}, "keeper": b"/x/y", "keeper_root": b"/x", "action": "delete"}
+    with writing(run.path) as journal:
+        journal.note("meant", "20260101-000000-aaaaaa-1", path=os.fsencode(file), root=b"/", **facts)
+    monkeypatch.setattr(verbs_act, "confirmed", lambda _: False)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    with pytest.raises(UsageError, match="nothing was done"):
+        verb(str(run.path))
+    first = ", put back or finished first" if verb is verbs_act.apply else ""
+    assert f" 1 file{first}\nin          {file.parent}\n" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -91,21 +91,21 @@ def leakage(run: StrPath | Run, split: Any = "folders", label: Any = None, keep:
     return find_leakage(images, matches, asked.config.threshold, given, keep, asked.config.cutoff)
 
 
-def evaluate(matches: StrPath | Run | pa.Table, truth: Any) -> pa.Table:
+def evaluate(matches: Any, truth: Any) -> pa.Table:
     """Precision and recall at every threshold at which they change, by pairs that are known to be duplicates.
 
-    `matches` is a run, or a table with the columns a, b and score of its matches (and path_a, path_b, where the truth
-    names paths). `truth` is a CSV or parquet FILE, or a table or frame, whose columns a and b, or path_a and path_b,
-    are ids of images, or paths or ends of paths. All pairs that are found and are not in it count as wrong; of a run
-    also those between identical thumbnails that are not listed. The columns are those of EVALUATION in
-    results/schemas.py.
+    `matches` is a run, its run directory, or a table or frame with the columns a, b and score of its matches (and
+    path_a, path_b, where the truth names paths). `truth` is a CSV or parquet FILE, or a table or frame, whose columns
+    a and b, or path_a and path_b, are ids of images, or paths or ends of paths. All pairs that are
+    found and are not in it count as wrong; of a run also those between identical thumbnails that are not listed. The
+    columns are those of EVALUATION in results/schemas.py.
     """
-    asked = None if isinstance(matches, pa.Table) else opened(matches)
+    asked = opened(matches) if isinstance(matches, Run | str | os.PathLike) else None
     if asked is not None:
         images, scores = _tables(asked)
         paths, ids = images["path_raw"].to_pylist(), np.arange(len(images))
     else:
-        images, scores, paths, ids = _of_matches(matches)
+        images, scores, paths, ids = _of_matches(given_table(matches))
     rows = given_table(truth)
     name = "the truth" if not isinstance(truth, str | os.PathLike) else printable(str(truth))
     wanted = [as_bytes(column_of(rows, (side, f"path_{side}"), name)) for side in ("a", "b")]

@@ -47,9 +47,14 @@ def apply_lines(found: "Applied") -> list[str]:
 
 def asked_lines(found: Sequence[dict[str, Any]]) -> list[str]:
     """What an undo may put back, and where: the journal says so, which may be somebody else's."""
-    paths = [act["path"] for act in found if act["state"] == "done"]
-    place = [f"in          {os.path.commonpath(map(os.path.dirname, paths))}"] if paths else []
-    return [f"undo        up to {counted(len(paths), 'file')}", *place]
+    paths = [act["path"] for act in found if act["state"] in ("done", "unfinished")]
+    return [f"undo        up to {counted(len(paths), 'file')}", *_around(paths)]
+
+
+def unfinished_lines(found: Sequence[dict[str, Any]]) -> list[str]:
+    """What an apply or an undo that was stopped left half done, which the next apply looks after, and where."""
+    paths = [act["path"] for act in found if act["state"] == "unfinished"]
+    return [f"unfinished  {counted(len(paths), 'file')}, put back or finished first", *_around(paths)] if paths else []
 
 
 def undo_lines(found: "Undone") -> list[str]:
@@ -62,6 +67,10 @@ def journal_lines(found: Sequence[dict[str, Any]]) -> list[str]:
         to = f" -> {act['to']}" if act["to"] else ""
         lines.append(f"{act['id']}  {act['at']}  {act['action']} {act['state']}  {act['path']}{to}")
     return lines or ["journal     nothing was done"]
+
+
+def _around(paths: Sequence[str]) -> list[str]:
+    return [f"in          {os.path.commonpath(map(os.path.dirname, paths))}"] if paths else []
 
 
 def _counts(counts: dict[str, int]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import dupegrid as api
 from dupegrid.app.flags import Json, RunDir, argument, confirmed, option, say
-from dupegrid.app.lines_act import apply_lines, asked_lines, journal_lines, totals_lines, undo_lines
+from dupegrid.app.lines_act import apply_lines, asked_lines, journal_lines, totals_lines, undo_lines, unfinished_lines
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
 
@@ -37,7 +37,8 @@ def apply(
     What is not as it was is left alone, with the reason. `dupegrid undo` puts back.
     """
     if not (yes or dry_run):
-        _ask(totals_lines(import_module("dupegrid.app.act").plan_totals(run_dir)), "apply", as_json)
+        totals = import_module("dupegrid.app.act").plan_totals(run_dir)
+        _ask([*totals_lines(totals), *unfinished_lines(api.journal(run_dir))], "apply", as_json)
     found = api.apply(
         run_dir,
         dry_run=dry_run,

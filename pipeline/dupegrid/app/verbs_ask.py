@@ -30,7 +30,7 @@ def unique(
 ) -> None:
     """Which pictures of RUN are on one side only.
 
-    The sides are those of --against, else the PATHs.
+    The sides are those of --against, else the PATHs; of one PATH, those without a near duplicate.
     """
     run = api.open_run(run_dir)
     table = api.unique(run, of or None)

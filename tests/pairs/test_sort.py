@@ -43,6 +43,40 @@ def test_small_windows_give_the_same_order(tmp_path: Path, monkeypatch: pytest.M
         np.testing.assert_array_equal(parts[name], rows)
 
 
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("starts", []),
+        ("starts", [5]),
+        ("starts", [0]),  # one block, larger than any that compiled loops have room for
+        ("starts", [0, 30, 10, 20]),
+        ("starts", [0, 10**30]),
+        ("starts", "none"),
+        ("boxes", []),
+        ("boxes", [[[1, 2], [3]]]),
+        ("boxes", [[[1e300] * 24] * 2]),
+        ("boxes", [[[float("nan")] * 24] * 2]),
+        ("boxes", {"a": 1}),
+    ],
+)
+def test_blocks_and_boxes_that_are_none_are_made_again(tmp_path: Path, fact: str, value: Any) -> None:
+    """Whoever signed them: images in no block would be compared with none."""
+    run_dir = RunDir(collection.make_run(tmp_path / "run", 40, thumb=8))
+
+    def laid_out() -> sort.Order:
+        return sort.sort_images(run_dir, 8, np.zeros(40, np.int64), ("identity",), 12, run_dir.images_key())
+
+    order, store = laid_out(), run_dir.order()
+    facts = {name: store.fact(name) for name in ("starts", "order", "chunks", "boxes")}
+    store.sign(store.fact("key"), **{**facts, fact: value})
+    run_dir.renew()
+    again = laid_out()
+    np.testing.assert_array_equal(again.starts, order.starts)
+    np.testing.assert_array_equal(again.lows, order.lows)
+    np.testing.assert_array_equal(again.highs, order.highs)
+    assert run_dir.order().fact(fact) == facts[fact]
+
+
 def test_threads_of_a_run_that_is_over_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = collection.make_run(tmp_path / "run", 40, thumb=8)
     run_dir, write = RunDir(out), sort._write_window

@@ -77,7 +77,7 @@ def sort_images(
     """
     made_from = fingerprint(images_key, orientations, block, _BOXES, hashlib.blake2b(groups.tobytes()).hexdigest())
     ids = read_facts(run_dir).live
-    if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order()):
+    if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order(), len(ids), side, block):
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
             slabs = _Slabs(run_dir, ids, side, orientations, pool)
             run_dir.renew(order=_written(run_dir, slabs, groups, block, made_from))
@@ -187,9 +187,26 @@ def _checksums(store: Arrays) -> str:
     return fingerprint([store.checksums(name) for name in store.names])
 
 
-def _is_as_signed(store: Arrays) -> bool:
+def _is_as_signed(store: Arrays, images: int, side: int, block: int) -> bool:
     """Whether all chunks are there, and are those that were there when the arrays were finished."""
-    return store.is_whole() and store.fact("chunks") == _checksums(store)
+    whole = store.is_whole() and store.fact("chunks") == _checksums(store)
+    return whole and len(store) == images and _is_laid_out(store, side, block)
+
+
+def _is_laid_out(store: Arrays, side: int, block: int) -> bool:
+    """Whether its blocks are all of it and its boxes are boxes: pairs are left out, and loops write, by what they say.
+
+    A stranger may have signed others: pairs of images in no block would be lost.
+    """
+    try:
+        starts, corners = np.array(store.fact("starts"), np.int64), np.array(store.fact(_BOXES), np.int16)
+        corners = corners.reshape(-(-len(store) // store.chunk(COSINES)), 2, prefixes(side)[0])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False
+    if starts.ndim != 1 or np.append(starts, len(store))[0] != 0:
+        return False
+    sizes = np.diff(starts, append=len(store))
+    return bool(((sizes > 0) & (sizes <= block)).all() and (corners[:, 0] <= corners[:, 1]).all())
 
 
 def checks(run_dir: RunDir) -> Checks:

@@ -18,7 +18,7 @@ demo: $(VENV)/.core
 
 # Side by side, see decisions/0012; compiled modules are kept, as the tests start many processes.
 test: $(VENV)/.dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $$(($$(nproc) + 2)) --maxprocesses 6 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 5 --dist worksteal
 
 test-crash: $(VENV)/.dev
 	$(BIN)/python -m tests.helpers.crash

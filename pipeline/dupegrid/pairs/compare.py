@@ -70,9 +70,9 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     # Tiles on the diagonal hold most of the work and start first, so that no core waits for one at the end; the others
     # go row by row, as tiles of a row share a strip, to and fro, as the last strips of a row are still in memory.
     pending.sort(key=lambda tile: (tile[0] != tile[1], tile[0], tile[1] if tile[0] % 2 else -tile[1]))
-    near = [tile for tile in pending if not decided[tile]]
+    far, near = [tile for tile in pending if decided[tile]], [tile for tile in pending if not decided[tile]]
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
-        for i, j in set(pending).difference(near):
+        for i, j in far:
             advance(_mark(job, i, j, {"box": job.grid.pairs(i, j)}))
         aside = runtime.each(partial(compare_tile, job), np.array(near, np.int64), advance)
     if job.device:

@@ -12,7 +12,7 @@ from dupegrid.pairs.sort import Order
 def apart(job: Job, order: Order) -> Bools:
     """Which pairs of strips have no pair of images within the limit, under any orientation: bool (strips, strips).
 
-    None where blocks are left out before their boxes are looked at: the receipt counts these by why they are.
+    With filters no pair of strips is one: blocks are left out by these first, and the receipt counts them so.
     """
     strips, first = job.grid.strips, order.lows.shape[1]
     out = np.zeros((strips, strips), bool)

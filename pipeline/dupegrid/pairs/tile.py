@@ -140,7 +140,7 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blo
         if left.partners is not None:
             columns = columns[left.partners[turned.rows[columns] - begin] > 0]
         near.append(columns)
-        reached[turned.rows[near[-1]] - begin] = True
+        reached[turned.rows[columns] - begin] = True
     others = slice(int(sizes[0]) if second is first else 0, None)
     count = int(np.count_nonzero(reached[others])) * (stop - start)
     if left.partners is not None:

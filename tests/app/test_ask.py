@@ -16,6 +16,7 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.app.answer_files import as_csv
+from dupegrid.app.lines_ask import verdict_line
 from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.results import schemas
 from dupegrid.results.leakage import Leakage
@@ -200,6 +201,16 @@ def test_the_verb_writes_tables_and_exits_with_3(run: dupegrid.Run, tmp_path: Pa
     for place in (run.path / "leak", Path(run.config.roots[0]) / "leak"):
         assert "lies inside" in command("leakage", run.path, "--out", place).stderr
         assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("percent", "most", "said"),
+    [(5.004, 5, "5.004 %"), (4.996, 5, "5.00 %"), (5.0, 5, "5.00 %"), (30.0, 29.9, "30.00 %"), (1e-20, 0, "1e-20 %")],
+)
+def test_the_verdict_has_the_digits_that_it_rests_on(percent: float, most: float, said: str) -> None:
+    line = verdict_line(percent, most)
+    assert f" {said} of" in line
+    assert (": over " in line) == (percent > most)
 
 
 def test_csv_holds_no_formula_and_every_line() -> None:

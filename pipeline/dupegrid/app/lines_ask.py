@@ -89,6 +89,14 @@ def leakage_lines(found: "Leakage") -> list[str]:
     return lines
 
 
+def verdict_line(percent: float, most: float) -> str:
+    """Whether the worst split leaks more than is allowed, with as many digits as tell the one from the other."""
+    texts = (f"{percent:.{digits}f}" for digits in range(2, 17))
+    text = next((text for text in texts if (float(text) > most) == (percent > most)), repr(percent))
+    verdict = f"{'over' if percent > most else 'at or under'} --max-leakage {most:g}"
+    return f"verdict     {text} % of an evaluation split leak from training: {verdict}"
+
+
 def evaluate_lines(table: "pa.Table", threshold: float) -> list[str]:
     """Some of the thresholds: evenly many rows apart, and the last at or under that of the run."""
     steps = table["threshold"].to_pylist()

@@ -5,7 +5,15 @@ from typing import Annotated, Any, Final
 
 import dupegrid as api
 from dupegrid.app.flags import Exit, Json, RunDir, argument, option, say, with_flags
-from dupegrid.app.lines_ask import evaluate_lines, folders_lines, leakage_lines, rows_of, top_lines, unique_lines
+from dupegrid.app.lines_ask import (
+    evaluate_lines,
+    folders_lines,
+    leakage_lines,
+    rows_of,
+    top_lines,
+    unique_lines,
+    verdict_line,
+)
 
 LEAKS: Final = 3  # the exit code over --max-leakage
 
@@ -83,8 +91,7 @@ def leakage(
     lines, out, most = leakage_lines(found), flags["out"], flags["max_leakage"]
     is_over = most is not None and found.worst_percent > most
     if most is not None:
-        verdict = f"{'over' if is_over else 'at or under'} --max-leakage {most:g}"
-        lines.append(f"verdict     {found.worst_percent:.2f} % of an evaluation split leak from training: {verdict}")
+        lines.append(verdict_line(found.worst_percent, most))
     if out is not None:
         lines.append(f"tables      {_files().write_leakage(run, out, found)}")
     say(found.as_dict(), lines, as_json)

@@ -18,6 +18,7 @@ import dupegrid
 from dupegrid.app.answer_files import as_csv
 from dupegrid.app.lines_ask import verdict_line
 from dupegrid.core.errors import StoreError, UsageError
+from dupegrid.core.text import size_text
 from dupegrid.results import schemas
 from dupegrid.results.leakage import Leakage
 from dupegrid.storage.ours import remove
@@ -292,7 +293,10 @@ def test_the_largest_savings_add_up_to_the_summary(run: dupegrid.Run, tmp_path: 
     bridge = dupegrid.cluster(linked.path, keep="lossless", protect=[photos / "link.jpg", photos / "0.png"])
     found = {row["path"]: row for row in dupegrid.top(bridge).to_pylist()}[str(photos / "0.png")]
     assert (found["duplicates"], found["bridges"], found["freed_files"], found["freed_bytes"]) == (1, 1, 0, 0)
-    assert sum(dupegrid.top(bridge)["freed_bytes"].to_pylist()) == bridge.summary.duplicate_bytes
+    rows = dupegrid.top(bridge).to_pylist()
+    assert sum(row["freed_bytes"] for row in rows) == bridge.summary.duplicate_bytes
+    for row in rows:  # a contact sheet says the same
+        assert f"pictures, {size_text(row['freed_bytes'])} would be freed</h3>" in bridge.show(row["cluster"]).html
 
 
 def test_evaluate_takes_ids_and_paths_of_a_run_and_of_a_table(run: dupegrid.Run) -> None:

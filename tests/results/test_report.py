@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dupegrid.core.text import shown_path
 from dupegrid.results import report as report_module
-from dupegrid.results.page import Found, shown_path
+from dupegrid.results.page import Found
 from dupegrid.results.report import report
 from tests.conftest import picture, save
 from tests.helpers.names import naughty_names

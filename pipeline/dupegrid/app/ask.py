@@ -13,7 +13,7 @@ from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError, StoreError, UsageError
-from dupegrid.core.text import display_path, printable, shown
+from dupegrid.core.text import printable, shown, shown_path
 from dupegrid.core.values import StrPath, StrPaths, located, one_or_several
 from dupegrid.pairs.ask import Filters, facts_of
 from dupegrid.results.evaluate import evaluate as find_evaluation
@@ -113,7 +113,7 @@ def evaluate(matches: Any, truth: Any) -> pa.Table:
     for side, places in zip(wanted, known, strict=True):
         if asked is not None and (places < 0).any():
             missing = side[int(np.flatnonzero(places < 0)[0])]
-            raise UsageError(f"{name} names {printable(display_path(missing or b''))!r}, which is no image of this run")
+            raise UsageError(f"{name} names {shown_path(missing or b'')!r}, which is no image of this run")
     return find_evaluation(images, scores, (known[0], known[1]))
 
 

@@ -13,6 +13,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
+def shown_path(path_raw: bytes) -> str:
+    """A path for people, on one line."""
+    return printable(display_path(path_raw))
+
+
 def shown(path: os.PathLike[str]) -> str:
     """A path for a message."""
     return printable(str(path))

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from dupegrid.core.errors import InputError
-from dupegrid.core.text import display_path, printable
+from dupegrid.core.text import printable, shown_path
 from dupegrid.images.listing import Stamps, stamps
 
 _PIECE_BYTES: Final = 1 << 20
@@ -154,7 +154,7 @@ class CompressedTar(Tar):
 
 def archive(path: bytes) -> Archive:
     """The archive at a path, by what it holds and not by its name. InputError where it is none, or cannot be read."""
-    shown = printable(display_path(path))
+    shown = shown_path(path)
     try:
         status = os.stat(path)
         return _archive(path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))

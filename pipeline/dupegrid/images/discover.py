@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError
-from dupegrid.core.text import display_path, printable
+from dupegrid.core.text import printable, shown_path
 from dupegrid.core.values import resolved
 from dupegrid.images.listing import Found, Rows, has_extension, is_ignored, is_ours, names_below
 from dupegrid.images.remote import is_address
@@ -169,7 +169,7 @@ class _Walk:
             except OSError:
                 status = _UNKNOWN
             if stat.S_ISDIR(status.st_mode):
-                raise InputError(f"{printable(file)} names the folder {printable(display_path(path))}: name files only")
+                raise InputError(f"{printable(file)} names the folder {shown_path(path)}: name files only")
             self.links_left_alone += stat.S_ISLNK(status.st_mode)
             if stat.S_ISREG(status.st_mode) and path not in seen and self._wanted(path):
                 seen.add(path)

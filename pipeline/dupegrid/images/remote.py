@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from dupegrid.core.errors import InputError, RunDirError
-from dupegrid.core.text import display_path, printable
+from dupegrid.core.text import printable, shown_path
 from dupegrid.images.decoder import File
 from dupegrid.images.listing import Stamps, stamps
 from dupegrid.storage.bucket import file_system, listed_objects
@@ -70,7 +70,7 @@ class Remote(ABC):
             raise
         except Exception as error:  # of three libraries, which have no base in common
             raise InputError(
-                f"cannot list {printable(display_path(root))}: {reason(error)}; check its spelling, the network and "
+                f"cannot list {shown_path(root)}: {reason(error)}; check its spelling, the network and "
                 "the credentials in the environment"
             ) from None
 
@@ -122,7 +122,7 @@ class Bucket(Remote):
                 elif wanted(path, False):
                     yield one
         if not found:
-            raise InputError(f"nothing is in {printable(display_path(root))}: check the spelling of the PATH")
+            raise InputError(f"nothing is in {shown_path(root)}: check the spelling of the PATH")
         # A folder that was made by hand is an empty object of its name.
         yield from (one for name, one in empty if name not in folders and wanted(one[0], False))
 
@@ -203,4 +203,4 @@ class Site(Remote):
 
 
 def _lacking(library: str, place: bytes, extra: str) -> InputError:
-    return InputError(f"{printable(display_path(place))} needs {library}: pip install 'dupegrid[{extra}]'")
+    return InputError(f"{shown_path(place)} needs {library}: pip install 'dupegrid[{extra}]'")

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.errors import UsageError
-from dupegrid.results.page import RELATIONS, ROLES, order_of, shown_path
+from dupegrid.core.text import shown_path
+from dupegrid.results.page import RELATIONS, ROLES, order_of
 from dupegrid.results.through import rows_of_pairs
 from dupegrid.storage.words import RULES
 

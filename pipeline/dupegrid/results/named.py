@@ -6,7 +6,7 @@ import numpy as np
 
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
-from dupegrid.core.text import display_path, printable
+from dupegrid.core.text import shown_path
 
 _SEVERAL = -2
 
@@ -30,7 +30,7 @@ def ids_of(wanted: Sequence[bytes | None], paths: Sequence[bytes]) -> Ints:
                 by_depth[depth] = _ends(paths, depth)
             place = by_depth[depth].get(end, -1)
         if place == _SEVERAL:
-            name = printable(display_path(path))
+            name = shown_path(path)
             raise UsageError(f"several pictures of this run end with {name}: give more of their paths")
         places[row] = place
     return places

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Pixels
 from dupegrid.core.errors import UsageError
-from dupegrid.core.text import counted, display_path, printable, size_text
+from dupegrid.core.text import counted, display_path, printable, shown_path, size_text
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.reading import ThumbsOf
 
@@ -160,11 +160,6 @@ def picture(image: Mapping[str, Any], thumb: Pixels, side_px: int = _SIDE_PX) ->
     size = f"width='{max(8, round(width * scale))}' height='{max(8, round(height * scale))}'"
     source = base64.b64encode(encode_jpeg(thumb)).decode()
     return f"<img src='data:image/jpeg;base64,{source}' {size} alt='' title='{path}' style='max-width:none'>"
-
-
-def shown_path(path_raw: bytes) -> str:
-    """A path as text for people, which is to be escaped."""
-    return printable(display_path(path_raw))
 
 
 def _figure(image: Mapping[str, Any], thumb: Pixels) -> str:

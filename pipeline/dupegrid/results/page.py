@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
-from dupegrid.core.text import display_path, printable
+from dupegrid.core.text import printable, shown_path
 from dupegrid.core.values import BUCKETS, WEB
 from dupegrid.pairs.batches import Matches
 from dupegrid.results.through import Joins, joins, rows_of_pairs
@@ -113,11 +113,6 @@ def failures(images: pa.Table) -> tuple[list[list[str]], int]:
         for path, status, error in zip(*columns, strict=True)
     ]
     return rows, pc.sum(other).as_py() or 0
-
-
-def shown_path(path_raw: bytes) -> str:
-    """A path for people, on one line."""
-    return printable(display_path(path_raw))
 
 
 def order_of(clusters: pa.Table, frees: Ints) -> Ints:

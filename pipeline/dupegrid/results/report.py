@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints, Pixels
-from dupegrid.core.text import counted, quantity, size_text
+from dupegrid.core.text import counted, quantity, shown_path, size_text
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
-from dupegrid.results.page import PER_BLOCK, ROLES, Found, as_json, failures, page_of, path_href, shown_path
+from dupegrid.results.page import PER_BLOCK, ROLES, Found, as_json, failures, page_of, path_href
 from dupegrid.results.reading import ThumbsOf
+from dupegrid.results.top import freed_of
 from dupegrid.storage.words import REASONS, RULES
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Card:
 
     number: int
     size: int
-    duplicate_bytes: int
+    freed_bytes: int
     pictures: Sequence[Picture]
     left_out: int
 
@@ -101,7 +102,8 @@ def cards(
     clusters: pa.Table, images: pa.Table, thumbs_of: ThumbsOf, numbers: Sequence[int], most: int = MAX_PICTURES
 ) -> list[Card]:
     """The clusters with these numbers, with at most `most` pictures of each."""
-    rows = clusters.filter(pc.is_in(clusters["cluster"], pa.array(numbers, pa.int64())))
+    chosen = pc.is_in(clusters["cluster"], pa.array(numbers, pa.int64()))
+    rows, frees = clusters.filter(chosen), freed_of(images, clusters)[chosen.to_numpy()]
     label = rows["cluster"].to_numpy()
     ends = np.flatnonzero(np.diff(label, append=-1)) + 1
     roles = rows["role"].to_pylist()
@@ -112,13 +114,12 @@ def cards(
     ids = rows["image"].take(shown).to_numpy()
     facts = dict(zip(ids.tolist(), images.take(ids).to_pylist(), strict=True))
     pixels = dict(zip(ids.tolist(), thumbs_of(ids), strict=True))
-    sizes = images["size_bytes"].take(rows["image"]).to_numpy()
     result = []
     for member in members:
         here = rows.take(member[:most]).to_pylist()
         pictures = [_picture(row, facts[row["image"]], pixels[row["image"]]) for row in here]
-        duplicate_bytes = sum(int(sizes[k]) for k in member if roles[k] == "duplicate")
-        result.append(Card(int(label[member[0]]), len(member), duplicate_bytes, pictures, len(member) - len(here)))
+        freed = int(frees[member].sum())
+        result.append(Card(int(label[member[0]]), len(member), freed, pictures, len(member) - len(here)))
     return sorted(result, key=lambda card: list(numbers).index(card.number))
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.errors import UsageError
-from dupegrid.core.text import display_path, printable
+from dupegrid.core.text import display_path, printable, shown_path
 from dupegrid.results.named import ids_of
 
 # Folders of these names are splits wherever they stand, as in dogs/train and cats/train.
@@ -36,7 +36,7 @@ def by_path(images: pa.Table, paths: Sequence[bytes | None], values: Sequence[st
     for row in np.flatnonzero(ids >= 0).tolist():
         place, value = int(ids[row]), values[row]
         if found[place] not in (None, value):
-            name = printable(display_path(paths[row] or b""))
+            name = shown_path(paths[row] or b"")
             raise UsageError(f"{name} is in two rows, as {printable(f'{found[place]!r} and {value!r}')}: leave one out")
         found[place] = value
     return pa.array(found, pa.string()), int((ids < 0).sum())

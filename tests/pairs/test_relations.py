@@ -23,8 +23,8 @@ from dupegrid.core.arrays import ORIENTATIONS, inverse, turned
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError, UsageError
 from dupegrid.images import recipe, sandbox
 from dupegrid.images.decoded import Reading
+from dupegrid.images.relation import difference, relation
 from dupegrid.pairs import relations as stage
-from dupegrid.pairs.relation import difference, relation
 from dupegrid.results.explain import Relation
 from dupegrid.storage.words import RELATIONS
 from tests.whole.test_trust import forge

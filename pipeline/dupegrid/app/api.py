@@ -29,12 +29,12 @@ from dupegrid.images.discover import Listing, discover, samples_of
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.levels import COSINES, of_look
 from dupegrid.images.sources import Sources
+from dupegrid.images.thumbnail_hashes import hash_code, make_hashes
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.device import check_device
-from dupegrid.pairs.hashes import hash_code, make_hashes
+from dupegrid.pairs.looks import compare_looks
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.relations import relate
-from dupegrid.pairs.views import compare_looks
 from dupegrid.results.answers import Receipt, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.cut import number_of

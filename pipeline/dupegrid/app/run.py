@@ -19,12 +19,12 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, located
 from dupegrid.images.levels import COSINES, row_checks
+from dupegrid.images.views import looks_at
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.batches import Matches, stored_matches
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import labelled, lazy, mse_matrix
 from dupegrid.pairs.relations import read_relations, relations_if_told
-from dupegrid.pairs.views import looks_at
 from dupegrid.plans.decisions import in_force
 from dupegrid.plans.decisions import read as read_decisions
 from dupegrid.results.answers import Receipt, Summary, summary_of, with_relations

@@ -6,9 +6,9 @@ import pyarrow.compute as pc
 from dupegrid.app.opening import open_run
 from dupegrid.core.values import StrPath
 from dupegrid.images.index import index_progress
+from dupegrid.images.views import by_views
 from dupegrid.pairs.compare import compare_progress
 from dupegrid.pairs.relations import told_so_far
-from dupegrid.pairs.views import by_views
 from dupegrid.results.answers import Failure, Progress, Status, files_of
 from dupegrid.storage.unfinished import missing_in
 

@@ -22,7 +22,6 @@ from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of
 from dupegrid.pairs.grid import Grid, strip_side
-from dupegrid.pairs.hashes import asked_by_hash
 from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
 from dupegrid.pairs.matches import (
     PartWriter,
@@ -198,7 +197,7 @@ def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints, Ints, Ints, Float64s
     """The matches (a, b, sse, orientation, score) of images with those that stand for them, where asked for at all."""
     b: Ints = np.flatnonzero(facts.identical_to >= 0)
     a = facts.identical_to[b]
-    keep = job.filters.of_roots(facts, a, b) & asked_by_hash(job.run_dir, job.filters, a, b)
+    keep = job.filters.of_roots(facts, a, b) & job.filters.of_hashes(facts, a, b)
     a, b = a[keep], b[keep]
     if job.ask.metric == FILTERED:
         return a, b, np.zeros(len(a), np.int64), np.zeros(len(a), np.int64), np.zeros(len(a))

@@ -9,12 +9,12 @@ import numpy as np
 
 from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints, Pixels, named_module, on_host, turned
 from dupegrid.core.errors import ConfigError
+from dupegrid.core.functions import said
 from dupegrid.pairs.ask import Facts, read_facts
-from dupegrid.pairs.hashes import asked_by_hash
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.metric import Metric, is_built_in, load_metric, metric_code, said
+from dupegrid.pairs.metric import Metric, is_built_in, load_metric, metric_code
 
 _ROWS_AT_ONCE: Final = 64
 
@@ -48,7 +48,7 @@ def _measure(job: Job, facts: Facts, first: Ints, second: Ints, tally: dict[str,
         upper = ids[x] < second[y]
         of_roots = upper & job.filters.of_roots(facts, ids[x], second[y])
         asked_for = of_roots & job.filters.of_sizes(facts, ids[x], second[y])
-        asked_for &= asked_by_hash(job.run_dir, job.filters, ids[x], second[y])
+        asked_for &= job.filters.of_hashes(facts, ids[x], second[y])
         tally["other_group"] += int(upper.sum() - of_roots.sum())
         tally["filter"] += int(of_roots.sum() - asked_for.sum())
         tally["exact"] += int(asked_for.sum())

@@ -32,10 +32,10 @@ from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.decoder import File
 from dupegrid.images.facts import TRIED_AGAIN, reading_of
 from dupegrid.images.fetching import fetched
+from dupegrid.images.relation import RULES, Verdict, relation
 from dupegrid.images.remote import is_address, place_of
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.matches import read_matches
-from dupegrid.pairs.relation import RULES, Verdict, relation
 from dupegrid.storage.hold import check_hold, current
 from dupegrid.storage.ours import parts_in, remove
 from dupegrid.storage.run_dir import RunDir

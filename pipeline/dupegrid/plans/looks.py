@@ -8,8 +8,8 @@ from typing import Any, Final
 from dupegrid.core.arrays import clamped64, signed64
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.decoder import File
+from dupegrid.images.relation import relation
 from dupegrid.images.sandbox import decode_files
-from dupegrid.pairs.relation import relation
 from dupegrid.plans.actions import Act, Stamp
 from dupegrid.plans.places import MissingError, Place, SkippedError, pieces_of
 

@@ -39,6 +39,7 @@ from dupegrid.results.answers import Receipt, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.cut import number_of
 from dupegrid.results.keepers import Keeping
+from dupegrid.results.relations import told_so_far
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
 from dupegrid.storage.schemas import IMAGES
@@ -265,6 +266,8 @@ def _relate(chosen: Run, workers: Runtime, reporter: Reporter) -> UnfinishedErro
     try:
         if chosen.config.relations:
             relate(chosen.config, chosen.run_dir, workers, reporter)
+            told = [f"{count:,} {word}" for word, count in told_so_far(chosen.run_dir).items()]
+            reporter.say("relate: " + (", ".join(told) or "no matches"))
     except UnfinishedError as error:
         return error
     remove(chosen.run_dir.unfinished)

@@ -8,8 +8,8 @@ from dupegrid.core.values import StrPath
 from dupegrid.images.index import index_progress
 from dupegrid.images.views import by_views
 from dupegrid.pairs.compare import compare_progress
-from dupegrid.pairs.relations import told_so_far
 from dupegrid.results.answers import Failure, Progress, Status, files_of
+from dupegrid.results.relations import told_so_far
 from dupegrid.storage.unfinished import missing_in
 
 

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, Pixels, turned
-from dupegrid.core.errors import ConfigError, DamagedError
+from dupegrid.core.errors import ConfigError
 from dupegrid.core.functions import code_of, load_function, said
 from dupegrid.core.progress import Reporter
 from dupegrid.core.tasks import Runtime
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import HASHES, IMAGES
-from dupegrid.storage.tables import read_metadata, read_table, row_count, write_table
+from dupegrid.storage.tables import is_whole, read_metadata, row_count, write_table
 from dupegrid.storage.unfinished import check_finished
 
 _SHIFT: Final = "shift:"
@@ -52,7 +52,7 @@ def make_hashes(name: str, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     ConfigError where the hash is no function, fails, or returns anything but str, bytes or int.
     """
     facts = hash_facts(run_dir, name, hash_code(name))
-    if read_metadata(run_dir.hashes) == facts and _is_whole(run_dir):
+    if read_metadata(run_dir.hashes) == facts and is_whole(run_dir.hashes, HASHES, row_count(run_dir.images)):
         return
     run_dir.check_seals(THUMBS)
     count, thumbs = row_count(run_dir.images), run_dir.thumbs()
@@ -80,13 +80,6 @@ def shifted_hashes(thumbs: Pixels, amount: int) -> dict[str, list[str]]:
         rows = np.ascontiguousarray(turned(values, turn))
         found[turn] = [hashlib.blake2b(row, digest_size=_DIGEST_BYTES).hexdigest() for row in rows]
     return found
-
-
-def _is_whole(run_dir: RunDir) -> bool:
-    try:
-        return len(read_table(run_dir.hashes, HASHES)) == row_count(run_dir.images)
-    except DamagedError:
-        return False
 
 
 def _hash_chunk(run_dir: RunDir, name: str, number: int) -> tuple[int, pa.Table]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints, values_of
+from dupegrid.core.arrays import CHOICES, Bools, Ints, values_of
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
@@ -24,18 +24,19 @@ from dupegrid.pairs.device import compare_on_device, device_of
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
 from dupegrid.pairs.matches import (
+    Columns,
     PartWriter,
     collapsed_matches,
     is_part_of,
     remove_other_parts,
     sse_limit,
-    write_collapsed,
+    write_matches,
 )
 from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
 from dupegrid.pairs.outer import apart
 from dupegrid.pairs.resident import fills_squares
-from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
+from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, settle, write_compared
 from dupegrid.pairs.sort import Order, sort_images
 from dupegrid.pairs.strip import pieces, read_piece
 from dupegrid.pairs.tile import filter_tile
@@ -182,18 +183,20 @@ def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:
     if run_dir.tiles_keys() == (pairs, layout) and whole:
         remove_other_parts(run_dir, job.key)
         return run_dir.tiles()
-    run_dir.discard_from("compare", keep=set_aside(run_dir, pairs) if with_settled else ())
+    kept = (run_dir.settled, run_dir.settled_matches, run_dir.matches) if with_settled else ()
+    run_dir.discard_from("compare", keep=[path.name for path in kept])
     run_dir.matches.mkdir(exist_ok=True)
+    remove_other_parts(run_dir, job.key)
     if with_settled:
         adopt(run_dir, pairs)
-    write_collapsed(job, _collapsed(job, read_facts(run_dir)))
+    write_matches(job, run_dir.collapsed, _collapsed(job, read_facts(run_dir)))
     facts = {"pairs": pairs, "layout": layout, "tiles": len(job.grid.tiles())}
     tiles = Tiles.create(run_dir.tiles_zarr, job.grid.strips, len(COUNTS), facts)
     run_dir.renew(tiles=tiles)
     return tiles
 
 
-def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints, Ints, Ints, Float64s]:
+def _collapsed(job: Job, facts: Facts) -> Columns:
     """The matches (a, b, sse, orientation, score) of images with those that stand for them, where asked for at all."""
     b: Ints = np.flatnonzero(facts.identical_to >= 0)
     a = facts.identical_to[b]

@@ -13,7 +13,7 @@ from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import parts_in, remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
-from dupegrid.storage.tables import check_ids, read_metadata, read_parts, read_table, write_table
+from dupegrid.storage.tables import check_ids, read_metadata, read_parts, write_table
 
 KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18
@@ -57,16 +57,12 @@ class PartWriter:
         """Write what is left; gives the number of part files, none for a tile without matches."""
         if self._waiting:
             self._write()
-        self._remove_others()
-        return self._parts
-
-    def _remove_others(self) -> None:
-        """Remove what a task left that wrote more parts and was killed: it had another memory, or a device."""
-        number = self._parts
+        number = self._parts  # a task that had another memory, or a device, may have written more and been killed
         while (path := self._job.run_dir.match_part(*self._tile, number)).is_file():
             check_hold()
             remove(path)
             number += 1
+        return self._parts
 
     def _write(self) -> None:
         a, b, sse, orientation, score = map(np.concatenate, zip(*self._waiting, strict=True))
@@ -100,11 +96,6 @@ def with_paths(rows: pa.Table | dict[str, Any], paths: pa.Table, schema: pa.Sche
         [paths[name[:-2]].take(rows[name[-1]]) if name[:-2] in PATHS else rows[name] for name in schema.names],
         schema=schema,
     )
-
-
-def collapsed_matches(run_dir: RunDir) -> int:
-    """How many pairs of images with the representative of their identical thumbnails are listed."""
-    return len(read_table(run_dir.collapsed, MATCHES, ["a"]))
 
 
 def is_part_of(path: Path, key: str) -> bool:

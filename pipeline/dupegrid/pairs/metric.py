@@ -28,10 +28,8 @@ def load_metric(name: str) -> Metric:
     """
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    metric: Metric = load_function(
-        name, "metric", f"use {', '.join([FILTERED, *_BUILT_IN])} or package.module:function"
-    )
-    return metric
+    advice = f"use {', '.join([FILTERED, *_BUILT_IN])} or package.module:function"
+    return load_function(name, "metric", advice)
 
 
 def metric_code(name: str) -> str:

@@ -84,11 +84,10 @@ def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     reading = replace(reading_of(config), whole=True, max_pixels=min(config.max_pixels, MOST_PIXELS))
     servers = frozenset(place_of(root) for root in map(os.fsencode, config.roots) if is_address(root))
     job = Job(run_dir, comparison, Sources.of(config), servers, reading, config.file_timeout, current().token)
-    plan, key = _plan(run_dir, comparison), relations_key(comparison)
+    plan = _plan(run_dir, comparison)
     run_dir.relations.mkdir(exist_ok=True)
     for path in parts_in(run_dir.relations):
-        facts = read_metadata(path)
-        if (facts.get(OF), facts.get("layout")) != (key, _layout()):
+        if not _made_from(comparison).items() <= read_metadata(path).items():
             remove(path)
     if not is_whole(run_dir.equal_files, RELATIONS_TABLE, equal := int(plan.starts[0])):
         words = pa.array(["same_bytes"] * equal, pa.string())
@@ -165,8 +164,8 @@ def relations_key(comparison: str) -> str:
     return fingerprint(comparison, RULES, RELATIONS_TABLE.names, MOST_PIXELS)
 
 
-def _layout() -> str:
-    return fingerprint(_BLOCK_PIXELS, _BLOCK_IMAGES)
+def _made_from(comparison: str) -> dict[str, str]:
+    return {OF: relations_key(comparison), "layout": fingerprint(_BLOCK_PIXELS, _BLOCK_IMAGES)}
 
 
 def _facts(job: Job, statuses: Counter[str] | None = None) -> dict[str, str]:
@@ -174,7 +173,7 @@ def _facts(job: Job, statuses: Counter[str] | None = None) -> dict[str, str]:
     counts = statuses or Counter()
     again = sum(counts[name] for name in TRIED_AGAIN)
     late = {"late": repr(job.timeout_s)} if counts["timeout"] else {}
-    return {OF: relations_key(job.comparison), "layout": _layout(), "again": str(again), **late}
+    return {**_made_from(job.comparison), "again": str(again), **late}
 
 
 def _is_done(path: Path, rows: int, timeout_s: float) -> bool:

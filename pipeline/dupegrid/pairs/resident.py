@@ -11,9 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from dupegrid.core.arrays import CHANNELS, Array, Ints, free_bytes, on_host, turned, values_of
-from dupegrid.images.levels import prefixes
+from dupegrid.images.levels import prefixes, turned_cosines
 from dupegrid.pairs.bounds import radius, strips
-from dupegrid.pairs.canonical import turned_cosines
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.pairs.points import STEP, WIDTH, operands

@@ -59,11 +59,6 @@ def adopt(run_dir: RunDir, pairs: str) -> None:
         run_dir.settled_matches.replace(run_dir.adopted)
 
 
-def adopted_matches(run_dir: RunDir, pairs: str) -> int:
-    """How many matches were taken over."""
-    return len(read_table(run_dir.adopted, MATCHES, ["a"])) if _is_of(run_dir.adopted, pairs) else 0
-
-
 def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> bool:
     """Write down what the finished comparison that is there settles for the next; False if there is none."""
     facts = read_metadata(run_dir.compared)

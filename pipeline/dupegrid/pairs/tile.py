@@ -13,15 +13,15 @@ from typing import Final
 import numpy as np
 
 from dupegrid.core.arrays import Bools, Float32s, Ints
-from dupegrid.images.levels import Cosines, prefixes, turning
+from dupegrid.images.levels import Cosines, prefixes, turned_cosines, turning
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import near_limit, point_gaps, radius, squared_distances, squared_gaps
-from dupegrid.pairs.canonical import as_found, turned_cosines
+from dupegrid.pairs.canonical import as_found
 from dupegrid.pairs.exact import distances
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, float32_limit, left_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.steps import Pairs, Step, batches, block_filters, joined, least, through
+from dupegrid.pairs.steps import Pairs, Step, aspect_filter, batches, block_filters, joined, least, through
 from dupegrid.pairs.strip import Strip, Turned
 
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
@@ -54,8 +54,7 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
         of_blocks.append(("filter", partial(_of_hashes, job, first, second, np.split(numbers, [len(first.ids)]))))
     of_blocks.append(("box", partial(_near_boxes, job, first, second, within)))
     of_images: list[Step] = [("product", partial(_near_points, job, first, second, within))]
-    if job.filters.max_aspect is not None:
-        of_images.append(("filter", partial(_like_aspects, job, first, second)))
+    of_images += aspect_filter(job, first.ids, second.ids)
     near = (through(of_blocks, _all_blocks(first, second, k), tally) for k in range(len(first.starts) - 1))
     while some := list(islice(near, _BLOCKS_AT_ONCE)):
         for spread in some:
@@ -199,11 +198,6 @@ def _near_points(job: Job, first: Strip, second: Strip, within: float, left: _Pa
         return pairs
     asked = job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y])
     return pairs.only(asked)  # counted before
-
-
-def _like_aspects(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
-    facts = read_facts(job.run_dir)
-    return left.only(job.filters.of_sizes(facts, first.ids[left.x], second.ids[left.y]))
 
 
 def _near_by_cosines(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:

@@ -73,7 +73,7 @@ def read_facts(run_dir: RunDir) -> Facts:
 
     def read() -> Facts:
         images = check_images(run_dir.images, run_dir.image_columns(IMAGES, names))
-        return facts_of(images, lambda: _read_hashes(run_dir, len(images)))
+        return facts_of(images, partial(_read_hashes, run_dir, len(images)))
 
     return run_dir.once("facts", read)
 

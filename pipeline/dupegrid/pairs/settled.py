@@ -54,7 +54,7 @@ def are_adopted(run_dir: RunDir, pairs: str) -> bool:
 
 
 def adopt(run_dir: RunDir, pairs: str) -> None:
-    """Put them into matches.parquet, of which nothing else is left by then, unless they are there."""
+    """Put them into matches.parquet, unless they are there."""
     if _is_of(run_dir.settled_matches, pairs):
         run_dir.settled_matches.replace(run_dir.adopted)
 

@@ -15,7 +15,7 @@ from PIL import Image
 import dupegrid
 from dupegrid import Run
 from dupegrid.core.errors import ConfigError, StoreError, UsageError
-from dupegrid.pairs.hashes import shifted_hashes
+from dupegrid.images.thumbnail_hashes import shifted_hashes
 from tests.conftest import named_matches, picture, save
 from tests.helpers import reference
 from tests.helpers.forks import command

@@ -23,8 +23,8 @@ from dupegrid.core.arrays import ORIENTATIONS, inverse, turned
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError, UsageError
 from dupegrid.images import recipe, sandbox
 from dupegrid.images.decoded import Reading
+from dupegrid.images.relation import difference, relation
 from dupegrid.pairs import relations as stage
-from dupegrid.pairs.relation import difference, relation
 from dupegrid.results.explain import Relation
 from dupegrid.storage.words import RELATIONS
 from tests.whole.test_trust import forge
@@ -232,7 +232,7 @@ def test_what_cannot_be_looked_at_is_a_row(tmp_path: Path, monkeypatch: pytest.M
     assert reasons[0] == "b: changed: the file is gone"
     assert reasons[1] == reasons[2] == "b: changed: the file is not the one that was listed"
     assert "its decoder died" in reasons[3]
-    monkeypatch.setattr(stage, "_MOST_PIXELS", 7000)
+    monkeypatch.setattr(stage, "MOST_PIXELS", 7000)
     rows = told(dupegrid.compare(made, quiet=True))
     assert "over 0 megapixels" in rows[frozenset(("0.png", "4.png"))]["reason"]
 

@@ -16,10 +16,11 @@ import dupegrid
 from dupegrid.app.out import versions
 from dupegrid.core.config import load_config
 from dupegrid.core.errors import ConfigError, RunDirError, StoreError
+from dupegrid.images import views
 from dupegrid.images.chunk import create_stores, write_chunk
 from dupegrid.images.decoded import Reading
 from dupegrid.images.recipe import decode
-from dupegrid.pairs import views
+from dupegrid.pairs import looks
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import FORMAT, write_json, write_table
@@ -96,7 +97,7 @@ def test_matches_are_the_least_over_looks(
 
 
 def test_many_matches_are_folded_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "_FOLDED_AT_ONCE", 40)
+    monkeypatch.setattr(looks, "_FOLDED_AT_ONCE", 40)
     pictures = np.stack([thumbs("near", 14, seed) for seed in (1, 1, 2)])
     run = dupegrid.compare(indexed(tmp_path / "run", pictures, cutoff=500), quiet=True, scheduler="sync")
     assert len(list((run.path / "matches.parquet").glob("part-0*.parquet"))) > 3
@@ -104,7 +105,7 @@ def test_many_matches_are_folded_part_by_part(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_fold_that_was_stopped_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "_FOLDED_AT_ONCE", 40)
+    monkeypatch.setattr(looks, "_FOLDED_AT_ONCE", 40)
     pictures = np.stack([thumbs("near", 9, seed) for seed in (1, 1)])
     out = indexed(tmp_path / "run", pictures, cutoff=500)
     for writes in range(1, 9):
@@ -115,7 +116,7 @@ def test_a_fold_that_was_stopped_is_done_again(tmp_path: Path, monkeypatch: pyte
                 raise KeyboardInterrupt
             write_table(*given)
 
-        monkeypatch.setattr(views, "write_table", until)
+        monkeypatch.setattr(looks, "write_table", until)
         with suppress(KeyboardInterrupt):
             dupegrid.compare(out, quiet=True, scheduler="sync")
     run = dupegrid.open_run(out)

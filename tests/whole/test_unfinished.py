@@ -11,8 +11,8 @@ import pytest
 import dupegrid
 from dupegrid.core.errors import StoreError, UnfinishedError
 from dupegrid.images import index as index_module
+from dupegrid.images import thumbnail_hashes as hashes_module
 from dupegrid.pairs import compare as compare_module
-from dupegrid.pairs import hashes as hashes_module
 from dupegrid.pairs import matrix as matrix_module
 from dupegrid.pairs import relations as relations_module
 from tests.conftest import save

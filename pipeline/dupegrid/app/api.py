@@ -29,16 +29,17 @@ from dupegrid.images.discover import Listing, discover, samples_of
 from dupegrid.images.index import index as index_stage
 from dupegrid.images.levels import COSINES, of_look
 from dupegrid.images.sources import Sources
+from dupegrid.images.thumbnail_hashes import hash_code, make_hashes
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.device import check_device
-from dupegrid.pairs.hashes import hash_code, make_hashes
+from dupegrid.pairs.looks import compare_looks
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.relations import relate
-from dupegrid.pairs.views import compare_looks
 from dupegrid.results.answers import Receipt, files_of
 from dupegrid.results.clusters import clusters as find_clusters
 from dupegrid.results.cut import number_of
 from dupegrid.results.keepers import Keeping
+from dupegrid.results.relations import told_so_far
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
 from dupegrid.storage.schemas import IMAGES
@@ -265,6 +266,8 @@ def _relate(chosen: Run, workers: Runtime, reporter: Reporter) -> UnfinishedErro
     try:
         if chosen.config.relations:
             relate(chosen.config, chosen.run_dir, workers, reporter)
+            told = [f"{count:,} {word}" for word, count in told_so_far(chosen.run_dir).items()]
+            reporter.say("relate: " + (", ".join(told) or "no matches"))
     except UnfinishedError as error:
         return error
     remove(chosen.run_dir.unfinished)

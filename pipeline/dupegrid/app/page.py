@@ -7,8 +7,8 @@ from typing import Final
 
 from dupegrid.app.run import Run
 from dupegrid.core.text import counted, printable, shown
-from dupegrid.pairs.relations import relations_if_told
 from dupegrid.results.page import Found
+from dupegrid.results.relations import relations_if_told
 from dupegrid.results.report import report
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.tables import writing_whole

@@ -21,13 +21,13 @@ from dupegrid.core.text import printable
 from dupegrid.core.values import StrPath, located
 from dupegrid.images.hashing import hashes_of
 from dupegrid.images.sources import Sources
-from dupegrid.pairs.relations import relations_if_told
 from dupegrid.plans.actions import LINKS
 from dupegrid.plans.beside import beside, rating_of
 from dupegrid.plans.plan import Totals, between_folders, kept, loses_metadata, plan_of, totals_of
 from dupegrid.plans.units import with_lost_sidecars, with_units
 from dupegrid.plans.where import chosen
 from dupegrid.results.keepers import Keeping
+from dupegrid.results.relations import relations_if_told
 from dupegrid.storage.tables import write_table
 from dupegrid.storage.words import ACTIONS
 

@@ -20,7 +20,6 @@ from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown
 from dupegrid.images.recipe import encode_jpeg
-from dupegrid.pairs.relations import relations_if_told
 from dupegrid.plans.decisions import append, decided_row, in_force, read
 from dupegrid.results.differences import Difference, difference
 from dupegrid.results.groups import (
@@ -32,6 +31,7 @@ from dupegrid.results.groups import (
     members,
     rows_of_first,
 )
+from dupegrid.results.relations import relations_if_told
 from dupegrid.results.top import freed_of
 from dupegrid.storage.words import VERDICTS
 

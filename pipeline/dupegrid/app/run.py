@@ -19,12 +19,11 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, located
 from dupegrid.images.levels import COSINES, row_checks
+from dupegrid.images.views import looks_at
 from dupegrid.pairs.ask import Ask, Filters
 from dupegrid.pairs.batches import Matches, stored_matches
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import labelled, lazy, mse_matrix
-from dupegrid.pairs.relations import read_relations, relations_if_told
-from dupegrid.pairs.views import looks_at
 from dupegrid.plans.decisions import in_force
 from dupegrid.plans.decisions import read as read_decisions
 from dupegrid.results.answers import Receipt, Summary, summary_of, with_relations
@@ -37,6 +36,7 @@ from dupegrid.results.identical import identical
 from dupegrid.results.joined import TABLES, lazy_frame
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.notebook import Html, Pairs, table_html
+from dupegrid.results.relations import read_relations, relations_if_told
 from dupegrid.results.report import Sheet
 from dupegrid.results.run_html import run_html
 from dupegrid.results.scores import second_scores

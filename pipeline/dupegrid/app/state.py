@@ -6,10 +6,10 @@ import pyarrow.compute as pc
 from dupegrid.app.opening import open_run
 from dupegrid.core.values import StrPath
 from dupegrid.images.index import index_progress
-from dupegrid.pairs.compare import compare_progress
-from dupegrid.pairs.relations import told_so_far
-from dupegrid.pairs.views import by_views
+from dupegrid.images.views import by_views
+from dupegrid.pairs.compare import tiles_done
 from dupegrid.results.answers import Failure, Progress, Status, files_of
+from dupegrid.results.relations import told_so_far
 from dupegrid.storage.unfinished import missing_in
 
 
@@ -18,13 +18,14 @@ def status(run_dir: StrPath) -> Status:
     opened = open_run(run_dir)
     indexed = index_progress(opened.run_dir, opened.config)
     told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if opened.is_compared else ({}, 0)
+    done, tiles = tiles_done(by_views(opened.run_dir, opened.config), opened.pairs_key)
     fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
     gone = pc.sum(pc.equal(indexed.rows["status"], "removed")).as_py() or 0
     bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
     return Status(
         run=str(opened.path),
         index=Progress(max(0, indexed.done - gone), indexed.total - gone, "images"),
-        compare=Progress(*compare_progress(by_views(opened.run_dir, opened.config), opened.pairs_key), "tiles"),
+        compare=Progress(len(done), tiles.total if tiles else 0, "tiles"),
         compared=opened.is_compared,
         relate=Progress(sum(told.values()), matches, "pairs") if told or opened.config.relations else None,
         cluster=opened.is_clustered,

@@ -10,7 +10,7 @@ from dupegrid.core.settings import CompareSettings
 from dupegrid.core.text import printable
 from dupegrid.core.values import SCHEDULERS_HERE
 from dupegrid.images.remote import is_address
-from dupegrid.pairs.hashes import hash_code, is_own_hash
+from dupegrid.images.thumbnail_hashes import hash_code, is_own_hash
 from dupegrid.pairs.metric import is_built_in, metric_code
 
 _OWN: Final = ("metric", "hash")  # settings that may be code

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dupegrid.core.arrays import CHANNELS, Float32s, Ints, Pixels, turned
+from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Array, Float32s, Ints, Pixels, array_module, turned
 from dupegrid.core.values import WHOLE
 from dupegrid.storage.arrays import Arrays
 from dupegrid.storage.chunked import row_sums
@@ -118,6 +118,15 @@ def turning(side: int, orientation: str) -> tuple[Ints, Cosines]:
     columns = [place[wave] for wave in zip(of_down, of_across, mixture, strict=True)]
     odd = of_down * bool(upside_down) + of_across * bool(mirrored)
     return np.array(columns, np.int64), np.where(odd % 2, -1, 1).astype(np.int16)
+
+
+def turned_cosines(cosines: Array, side: int, name: str) -> Array:
+    """The cosines of turned pictures, of those of these: int16 (n, K), K one of `prefixes`, on any device."""
+    if name == ORIENTATIONS[0]:
+        return cosines
+    xp = array_module(cosines)
+    columns, signs = (xp.asarray(some[: cosines.shape[1]]) for some in turning(side, name))
+    return xp.take(cosines, columns, axis=1) * signs
 
 
 def turned_columns(side: int, orientation: str) -> Ints:

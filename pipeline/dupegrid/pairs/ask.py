@@ -1,7 +1,8 @@
 """Which pairs are asked for at all: by root, size, aspect, hash. Decided for whole blocks of images where possible."""
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +10,11 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
+from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import check_images
+from dupegrid.storage.schemas import HASHES, IMAGES
+from dupegrid.storage.tables import check_images, read_table
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,19 @@ class Ask:
 
 @dataclass(frozen=True)
 class Facts:
-    """What comparing needs of images.parquet, one entry an image."""
+    """What comparing needs to know of images, one entry an image."""
 
     ok: Bools
     roots: Ints
     widths: Ints  # 0 where not known
     heights: Ints
     identical_to: Ints  # -1 where null
+    hash_texts: Callable[[], pa.ChunkedArray]  # called where pairs go by them
+
+    @cached_property
+    def hashes(self) -> Ints:
+        """A number of the hash of each image, int64 (n,), equal where that is; -1 where there is none."""
+        return numbered(self.hash_texts())
 
     @cached_property
     def live(self) -> Ints:
@@ -64,13 +72,14 @@ def read_facts(run_dir: RunDir) -> Facts:
     names = ["status", "root", "width", "height", "identical_to"]
 
     def read() -> Facts:
-        return facts_of(check_images(run_dir.images, run_dir.image_columns(IMAGES, names)))
+        images = check_images(run_dir.images, run_dir.image_columns(IMAGES, names))
+        return facts_of(images, partial(_read_hashes, run_dir, len(images)))
 
     return run_dir.once("facts", read)
 
 
-def facts_of(images: pa.Table) -> Facts:
-    """The facts of a table of schema IMAGES."""
+def facts_of(images: pa.Table, hash_texts: Callable[[], pa.ChunkedArray] | None = None) -> Facts:
+    """The facts of a table of schema IMAGES; unless `hash_texts` gives them, hashes are its column `hash`."""
 
     def numbers(name: str, null: int = 0) -> Ints:
         return pc.fill_null(images[name], null).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
@@ -81,7 +90,21 @@ def facts_of(images: pa.Table) -> Facts:
         numbers("width"),
         numbers("height"),
         numbers("identical_to", -1),
+        hash_texts or partial(images.column, "hash"),
     )
+
+
+def numbered(hashes: pa.ChunkedArray) -> Ints:
+    """A number of each text, equal where the text is; -1 for null."""
+    codes = hashes.combine_chunks().dictionary_encode().indices
+    return pc.fill_null(codes, -1).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _read_hashes(run_dir: RunDir, images: int) -> pa.ChunkedArray:
+    hashes = read_table(run_dir.hashes, HASHES, ["hash"])["hash"]
+    if len(hashes) != images:
+        raise DamagedError(run_dir.hashes, "it is of other images")
+    return hashes
 
 
 @dataclass(frozen=True)
@@ -141,15 +164,24 @@ class Filters:
             keep &= np.maximum(a, b) <= self.max_aspect * np.minimum(a, b)
         return keep
 
-    def of_hashes(self, numbers: Ints, first: Ints, second: Ints) -> Bools:
-        """Whether paired images, ids (k,) and (k,), have the same hash, or not the same, where that is asked for.
-
-        `numbers` are by id equal where the hash is.
-        """
+    def of_hashes(self, facts: Facts, first: Ints, second: Ints) -> Bools:
+        """Whether paired images, ids (k,) and (k,), have the same hash, or not the same, where that is asked for."""
         if self.same_hash == "any":
             return np.ones(len(second), bool)
-        same: Bools = numbers[first] == numbers[second]
+        same: Bools = facts.hashes[first] == facts.hashes[second]
         return same if self.same_hash == "only" else ~same
+
+    def partners(self, block: Ints, others: Ints, is_first: bool) -> Ints:
+        """With how many images of a block each other image is to be compared, by small numbers of their hashes.
+
+        (m,), (n,) -> int64 (n,). With `is_first` the others begin with the block itself, of which no image is compared
+        with itself.
+        """
+        same = np.bincount(block, minlength=int(others.max()) + 1)[others]
+        if self.same_hash == "skip":
+            return len(block) - same
+        same[: len(block) * is_first] -= 1
+        return same
 
     def asked_for(self, facts: Facts, ids: Ints) -> int:
         """How many pairs of these images are of roots to be compared."""

@@ -15,8 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from dupegrid.core.arrays import ORIENTATIONS, Array, Bools, Ints, array_module, composed, inverse
-from dupegrid.images.levels import Cosines, turning
+from dupegrid.core.arrays import Bools, Ints, composed, inverse
+from dupegrid.images.levels import Cosines, turned_cosines, turning
 
 _ACROSS, _DOWN = 1, 2  # the columns of the two cosines, at every side
 _WEIGHTS: Final = np.array([2, 1])
@@ -30,15 +30,6 @@ def canonical(cosines: Cosines, side: int, names: tuple[str, ...]) -> tuple[Cosi
         mine = np.flatnonzero(home == number)
         out[mine] = turned_cosines(cosines[mine], side, name)
     return out, home
-
-
-def turned_cosines(cosines: Array, side: int, name: str) -> Array:
-    """The cosines of turned pictures, of those of these: int16 (n, K), K one of `prefixes`, on any device."""
-    if name == ORIENTATIONS[0]:
-        return cosines
-    xp = array_module(cosines)
-    columns, signs = (xp.asarray(some[: cosines.shape[1]]) for some in turning(side, name))
-    return xp.take(cosines, columns, axis=1) * signs
 
 
 def needed(cosines: Cosines, side: int, names: tuple[str, ...], within: float) -> Bools:

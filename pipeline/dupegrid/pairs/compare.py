@@ -4,6 +4,7 @@ The images that are compared one by one are sorted so that like lies beside like
 pairs of two strips, and one block of a dask array.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,10 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints, values_of
+from dupegrid.core.arrays import CHOICES, Bools, Ints, values_of
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError
-from dupegrid.core.keys import fingerprint
+from dupegrid.core.keys import fingerprint, number_of
 from dupegrid.core.progress import Reporter
 from dupegrid.core.room import Room
 from dupegrid.core.tasks import Runtime, SetAside
@@ -22,21 +23,13 @@ from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of
 from dupegrid.pairs.grid import Grid, strip_side
-from dupegrid.pairs.hashes import asked_by_hash
-from dupegrid.pairs.job import COUNTS, DECIDED, Job, number_of
-from dupegrid.pairs.matches import (
-    PartWriter,
-    collapsed_matches,
-    is_part_of,
-    remove_other_parts,
-    sse_limit,
-    write_collapsed,
-)
+from dupegrid.pairs.job import COUNTS, DECIDED, Job
+from dupegrid.pairs.matches import Columns, PartWriter, is_part_of, remove_other_parts, sse_limit, write_matches
 from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
 from dupegrid.pairs.outer import apart
 from dupegrid.pairs.resident import fills_squares
-from dupegrid.pairs.settled import adopt, adopted_matches, are_adopted, set_aside, settle, write_compared
+from dupegrid.pairs.settled import adopt, are_adopted, settle, write_compared
 from dupegrid.pairs.sort import Order, sort_images
 from dupegrid.pairs.strip import pieces, read_piece
 from dupegrid.pairs.tile import filter_tile
@@ -44,7 +37,7 @@ from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.tables import read_metadata
+from dupegrid.storage.tables import read_metadata, row_count
 from dupegrid.storage.unfinished import check_finished
 
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
@@ -73,7 +66,7 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     far, near = [tile for tile in pending if decided[tile]], [tile for tile in pending if not decided[tile]]
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
         for i, j in far:
-            advance(_mark(job, i, j, {"box": job.grid.pairs(i, j)}))
+            advance(_mark(job, i, j, Counter(box=job.grid.pairs(i, j))))
         aside = runtime.each(partial(compare_tile, job), np.array(near, np.int64), advance)
     if job.device:
         run_dir.renew()  # what is kept on a device here would be kept as long as the run
@@ -101,24 +94,25 @@ def compare_tile(job: Job, tile: Ints) -> int:
     Matches are written first and the mark last, so a tile that is marked needs nothing more.
     """
     i, j = tile.tolist()
-    tally = dict.fromkeys(COUNTS, 0)
+    tally = Counter[str]()
     with job.run_dir.writing_for(job.token):
         writer = PartWriter(job, i, j)
         if job.ask.metric == FILTERED:
             _filter_tile(job, i, j, tally, writer)
         else:
             measure_tile(job, i, j, tally, writer)
-        return _mark(job, i, j, tally | {"parts": writer.close(), "matches": writer.rows})
+        tally.update(parts=writer.close(), matches=writer.rows)
+        return _mark(job, i, j, tally)
 
 
-def _mark(job: Job, i: int, j: int, tally: dict[str, int]) -> int:
+def _mark(job: Job, i: int, j: int, tally: Counter[str]) -> int:
     """Say that a tile is done, and what was counted in it. Returns how many pairs it stands for."""
-    tally = tally | {"comparison": number_of(job.key)}
-    job.run_dir.tiles().mark(i, j, np.array([tally.get(name, 0) for name in COUNTS], np.int64))
+    counts = [*(tally[name] for name in COUNTS[:-1]), number_of(job.key)]
+    job.run_dir.tiles().mark(i, j, np.array(counts, np.int64))
     return job.grid.pairs(i, j)
 
 
-def _filter_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
+def _filter_tile(job: Job, i: int, j: int, tally: Counter[str], writer: PartWriter) -> None:
     by_hash = job.filters.same_hash != "any"  # then the images of a block are not asked for alike
     if job.device and not by_hash and all(fills_squares(job, number) for number in {i, j}):
         compare_on_device(job, i, j, tally, writer)
@@ -129,12 +123,6 @@ def _filter_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWr
         for others in of_second:
             if others.start >= rows.start:  # of a tile on the diagonal the pieces before it were there already
                 filter_tile(job, first, first if others == rows else read_piece(job, others), tally, writer)
-
-
-def compare_progress(run_dir: RunDir, pairs: str) -> tuple[int, int]:
-    """Tiles done and in total of the comparison with this key of its pairs; none where it has not begun."""
-    done, tiles = tiles_done(run_dir, pairs)
-    return len(done), tiles.total if tiles else 0
 
 
 def tiles_done(run_dir: RunDir, pairs: str) -> tuple[set[tuple[int, int]], Tiles | None]:
@@ -183,22 +171,24 @@ def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:
     if run_dir.tiles_keys() == (pairs, layout) and whole:
         remove_other_parts(run_dir, job.key)
         return run_dir.tiles()
-    run_dir.discard_from("compare", keep=set_aside(run_dir, pairs) if with_settled else ())
+    kept = (run_dir.settled, run_dir.settled_matches, run_dir.matches) if with_settled else ()
+    run_dir.discard_from("compare", keep=[path.name for path in kept])
     run_dir.matches.mkdir(exist_ok=True)
+    remove_other_parts(run_dir, job.key)
     if with_settled:
         adopt(run_dir, pairs)
-    write_collapsed(job, _collapsed(job, read_facts(run_dir)))
+    write_matches(job, run_dir.collapsed, _collapsed(job, read_facts(run_dir)))
     facts = {"pairs": pairs, "layout": layout, "tiles": len(job.grid.tiles())}
     tiles = Tiles.create(run_dir.tiles_zarr, job.grid.strips, len(COUNTS), facts)
     run_dir.renew(tiles=tiles)
     return tiles
 
 
-def _collapsed(job: Job, facts: Facts) -> tuple[Ints, Ints, Ints, Ints, Float64s]:
+def _collapsed(job: Job, facts: Facts) -> Columns:
     """The matches (a, b, sse, orientation, score) of images with those that stand for them, where asked for at all."""
     b: Ints = np.flatnonzero(facts.identical_to >= 0)
     a = facts.identical_to[b]
-    keep = job.filters.of_roots(facts, a, b) & asked_by_hash(job.run_dir, job.filters, a, b)
+    keep = job.filters.of_roots(facts, a, b) & job.filters.of_hashes(facts, a, b)
     a, b = a[keep], b[keep]
     if job.ask.metric == FILTERED:
         return a, b, np.zeros(len(a), np.int64), np.zeros(len(a), np.int64), np.zeros(len(a))
@@ -237,5 +227,6 @@ def _counts(job: Job, pairs: str, tiles: Tiles, facts: Facts, settled: Ints) -> 
     earlier = job.filters.asked_for(facts, settled)
     decided = {name: counts[name] for name in DECIDED} | {"other_group": total - asked_for}
     decided |= {"identical": identical, "earlier": earlier}
-    matches = counts["matches"] + collapsed_matches(job.run_dir) + adopted_matches(job.run_dir, pairs)
+    others = [job.run_dir.collapsed, *([job.run_dir.adopted] if are_adopted(job.run_dir, pairs) else [])]
+    matches = counts["matches"] + sum(map(row_count, others))
     return {"pairs": {"total": total, **decided}, "tiles": len(job.grid.tiles()), "matches": matches}

@@ -4,6 +4,7 @@ Squares of two blocks whose boxes are near each other are multiplied, a thousand
 is within the limit is gathered; then all cosines and integers decide. What comes back are matches and counts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -23,14 +24,13 @@ from dupegrid.core.arrays import (
 )
 from dupegrid.core.config import Config
 from dupegrid.images.levels import prefixes
-from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import near_limit, radius
 from dupegrid.pairs.canonical import as_found
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.points import check, near
 from dupegrid.pairs.resident import DeviceStrip, KeptThumbs, square_side, strip_on_device
-from dupegrid.pairs.steps import Pairs, Step, block_filters, joined, least, through
+from dupegrid.pairs.steps import Pairs, Step, aspect_filter, block_filters, joined, least, through
 
 _PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their bits take 34 MB, or their product 1 GB
 _BYTES_A_PAIR: Final = 32  # of a call, with all that comes of it
@@ -86,7 +86,7 @@ def check_device(config: Config, client: Any) -> None:
         named_module("cupy")
 
 
-def compare_on_device(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:
+def compare_on_device(job: Job, i: int, j: int, tally: Counter[str], writer: PartWriter) -> None:
     """Give the pairs of tile (i, j) at or under the limit to the writer, and count how all were decided."""
     xp = _opened(job.device)
     tile = _tile(job, i, j, xp)
@@ -94,20 +94,19 @@ def compare_on_device(job: Job, i: int, j: int, tally: dict[str, int], writer: P
     of_squares: list[Step] = [*block_filters(job, partial(_firsts, tile)), ("box", partial(_near_boxes, tile))]
     of_pairs: list[Step] = [
         ("product", partial(_near_points, tile)),
-        ("filter", partial(_like_aspects, tile)),
+        *aspect_filter(job, tile.first.strip.ids, tile.second.strip.ids),
         ("cosines", partial(_near_by_cosines, tile)),
         ("exact", partial(_decided, tile, thumbs, writer)),
     ]
     squares = through(of_squares, _all_squares(tile), tally)
 
-    def call(part: slice) -> dict[str, int]:
-        counted = dict.fromkeys(tally, 0)
+    def call(part: slice) -> Counter[str]:
+        counted = Counter[str]()
         through(of_pairs, squares.only(part), counted)
         return counted
 
     for counted in halving(call, len(squares.rows), _squares_a_call(tile, squares, xp), partial(give_back_memory, xp)):
-        for name, count in counted.items():
-            tally[name] += count
+        tally.update(counted)
 
 
 def halving(work: Callable[[slice], T], count: int, at_once: int, give_back: Callable[[], None]) -> Iterator[T]:
@@ -193,15 +192,6 @@ def _near_points(tile: _Tile, squares: _Squares) -> Pairs:
     y = xp.take(tile.second.rows, y + xp.take(xp.take(tile.second.starts, blocks), square))
     pairs = Pairs(x, y, xp.take(turn, square))
     return pairs.only(x < y) if tile.is_diagonal else pairs
-
-
-def _like_aspects(tile: _Tile, pairs: Pairs) -> Pairs:
-    job, first, second = tile.job, tile.first.strip, tile.second.strip
-    if job.filters.max_aspect is None:
-        return pairs
-    x, y = first.ids[on_host(pairs.x)], second.ids[on_host(pairs.y)]
-    keep = job.filters.of_sizes(read_facts(job.run_dir), x, y)
-    return pairs.only(array_module(pairs.x).asarray(keep))
 
 
 def _near_by_cosines(tile: _Tile, pairs: Pairs) -> Pairs:

@@ -1,6 +1,5 @@
 """What the task of a tile needs to know; small, as it travels to every worker."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,11 +14,6 @@ from dupegrid.storage.run_dir import RunDir
 DECIDED: Final = ("other_group", "filter", "box", "product", "cosines", "exact")
 _MANY: Final = 200_000  # images, for which compiled loops are worth waiting for
 COUNTS: Final = (*DECIDED, "matches", "parts", "comparison")  # the last is the number of the comparison's key
-
-
-def number_of(key: str) -> int:
-    """A key as an int64, for what holds numbers only."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Matching pairs -> rows -> part files, and all of them back."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,13 @@ from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import parts_in, remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
-from dupegrid.storage.tables import check_ids, read_metadata, read_parts, read_table, write_table
+from dupegrid.storage.tables import check_ids, read_metadata, read_parts, write_table
 
 KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18
 PATHS: Final = ("path", "path_raw")  # the columns that name an image
+
+Columns = tuple[Ints, Ints, Ints, Ints, Float64s]  # of matches: a, b, SSE, a number into ORIENTATIONS, score; (k,) each
 
 
 def sse_limit(mse: float, values: int) -> int:
@@ -37,7 +39,7 @@ class PartWriter:
         self.rows = 0
         self._job, self._tile = job, (i, j)
         self._values = values_of(job.side)
-        self._waiting: list[tuple[Ints, Ints, Ints, Ints, Float64s]] = []
+        self._waiting: list[Columns] = []
         self._waiting_rows = 0
         self._parts = 0
 
@@ -55,70 +57,45 @@ class PartWriter:
         """Write what is left; gives the number of part files, none for a tile without matches."""
         if self._waiting:
             self._write()
-        self._remove_others()
-        return self._parts
-
-    def _remove_others(self) -> None:
-        """Remove what a task left that wrote more parts and was killed: it had another memory, or a device."""
-        number = self._parts
+        number = self._parts  # a task that had another memory, or a device, may have written more and been killed
         while (path := self._job.run_dir.match_part(*self._tile, number)).is_file():
             check_hold()
             remove(path)
             number += 1
+        return self._parts
 
     def _write(self) -> None:
-        a, b, sse, orientation, score = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
-        paths = _paths(self._job.run_dir)
-        write_table(
-            self._job.run_dir.match_part(*self._tile, self._parts),
-            match_rows((a, b, sse, orientation, score), paths, self._values),
-            {KEY: self._job.key},
-        )
+        a, b, sse, orientation, score = map(np.concatenate, zip(*self._waiting, strict=True))
+        path = self._job.run_dir.match_part(*self._tile, self._parts)
+        write_matches(self._job, path, (a, b, sse, orientation, score))
         self._parts += 1
         self._waiting, self._waiting_rows = [], 0
 
 
-def match_rows(columns: tuple[Ints, Ints, Ints, Ints, Float64s], paths: pa.Table, values: int) -> pa.Table:
+def write_matches(job: Job, path: Path, columns: Columns) -> None:
+    """Write matching pairs as a part of matches.parquet."""
+    write_table(path, match_rows(columns, _paths(job.run_dir), values_of(job.side)), {KEY: job.key})
+
+
+def match_rows(columns: Columns, paths: pa.Table, values: int) -> pa.Table:
     """The table of matching pairs (schema MATCHES), sorted by a and b; `values` is S * S * 3.
 
-    `columns` are a, b, sse, orientation (a number into ORIENTATIONS) and score, each (k,); `paths` are the columns path
-    and path_raw of images.parquet.
+    `paths` are the columns path and path_raw of images.parquet.
     """
     a, b, sse, orientation, score = columns
     order = np.lexsort((b, a))
     a, b, sse = a[order], b[order], sse[order]
-    named = {
-        "a": a,
-        "b": b,
-        **paths_of(paths, a, b),
-        "mse": sse / values,
-        "sse": sse,
-        "orientation": pa.array(ORIENTATIONS).take(orientation[order]),
-        "score": score[order],
-    }
-    return pa.table(named, schema=MATCHES)
+    orientations = pa.array(ORIENTATIONS).take(pa.array(orientation[order]))
+    rows = {"a": a, "b": b, "mse": sse / values, "sse": sse, "orientation": orientations, "score": score[order]}
+    return with_paths(rows, paths, MATCHES)
 
 
-def paths_of(paths: pa.Table, a: Ints | pa.ChunkedArray, b: Ints | pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
-    """The columns of schema MATCHES that name the images a and b, ids (k,)."""
-    of = {"a": paths.take(a), "b": paths.take(b)}
-    return {f"{name}_{image}": of[image][name] for name in PATHS for image in of}
-
-
-def write_collapsed(job: Job, columns: tuple[Ints, Ints, Ints, Ints, Float64s]) -> None:
-    """Write the pairs of images with the representative of their identical thumbnails: columns as `match_rows` has.
-
-    Without any it is an empty table, so that matches.parquet has its columns for every reader.
-    """
-    rows = MATCHES.empty_table()
-    if len(columns[0]):
-        rows = match_rows(columns, _paths(job.run_dir), values_of(job.side))
-    write_table(job.run_dir.collapsed, rows, {KEY: job.key})
-
-
-def collapsed_matches(run_dir: RunDir) -> int:
-    """How many pairs of images with the representative of their identical thumbnails are listed."""
-    return len(read_table(run_dir.collapsed, MATCHES, ["a"]))
+def with_paths(rows: pa.Table | dict[str, Any], paths: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Some matches with the columns of a schema: those that name the images a and b are what `paths` says now."""
+    return pa.table(
+        [paths[name[:-2]].take(rows[name[-1]]) if name[:-2] in PATHS else rows[name] for name in schema.names],
+        schema=schema,
+    )
 
 
 def is_part_of(path: Path, key: str) -> bool:
@@ -148,19 +125,15 @@ def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns
     images.parquet: nothing but the result has them in memory, and no array of them is larger than Arrow can take from.
     """
     wanted = pa.schema(schema if columns is None else [schema.field(name) for name in columns])
-    named = [name for name in wanted.names if name[:-2] in PATHS]
-    others = [name for name in wanted.names if name not in named]
+    others = [name for name in wanted.names if name[:-2] not in PATHS]
     table = read_parts(match_files(run_dir, key), schema, others, whole=True)
     check_ids(run_dir.matches, table, ("a", "b"), run_dir.listed())
     table = table.sort_by([("a", "ascending"), ("b", "ascending")])
-    if not named:
+    if others == wanted.names:
         return table
-    paths, parts = _read_paths(run_dir), [wanted.empty_table()]
-    for start in range(0, len(table), _ROWS_A_PART):
-        rows = table.slice(start, _ROWS_A_PART)
-        names = paths_of(paths, rows["a"], rows["b"])
-        parts.append(pa.table([names[name] if name in named else rows[name] for name in wanted.names], schema=wanted))
-    return pa.concat_tables(parts)
+    paths, some = _read_paths(run_dir), range(0, len(table), _ROWS_A_PART)
+    parts = [with_paths(table.slice(start, _ROWS_A_PART), paths, wanted) for start in some]
+    return pa.concat_tables([wanted.empty_table(), *parts])
 
 
 def _paths(run_dir: RunDir) -> pa.Table:

@@ -54,24 +54,11 @@ def mse_matrix(thumbs: Thumbs, ok: Bools, orientations: tuple[str, ...], module:
 
     images = lazy(thumbs)
     readable = da.from_array(ok, chunks=images.chunks[0])
-    block = partial(_masked_mse, orientations=orientations, module=module)
+    block, meta = partial(_masked_mse, orientations=orientations, module=module), named_module(module).empty((0, 0))
+    operands = images, "iabc", images, "jabc", readable, "i", readable, "j"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", da.PerformanceWarning)  # an all-to-all matrix has more chunks than its input
-        return da.blockwise(
-            block,
-            "ij",
-            images,
-            "iabc",
-            images,
-            "jabc",
-            readable,
-            "i",
-            readable,
-            "j",
-            dtype=np.float64,
-            concatenate=True,
-            meta=named_module(module).empty((0, 0)),
-        )
+        return da.blockwise(block, "ij", *operands, dtype=np.float64, concatenate=True, meta=meta)
 
 
 def labelled(mse: "da.Array", images: pa.Table) -> Any:
@@ -93,11 +80,8 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
 
     UsageError, naming the size, when the disk has no room for it.
     """
-    path, n, made_of = (
-        run_dir.matrix_zarr,
-        len(run_dir.thumbs()),
-        {"images": images_key, "orientations": config.orientations},
-    )
+    path, n = run_dir.matrix_zarr, len(run_dir.thumbs())
+    made_of = {"images": images_key, "orientations": config.orientations}
     if not made_of.items() <= stored_facts(path).items():
         need, room = 8 * n * n, _room_bytes(run_dir.path)
         if need > room:
@@ -107,14 +91,12 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
             )
         Matrix.create(path, n, max(1, min(n, _SIDE)), made_of)
     matrix = Matrix(path)
-    done = matrix.done()
-    chunks = matrix.count
+    done, chunks = matrix.done(), matrix.count
     pending = [(i, j) for i in range(chunks) for j in range(i, chunks) if not {(i, j), (j, i)} <= done]
     total = chunks * (chunks + 1) // 2
     with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
-        task = partial(
-            _store_chunk, run_dir, current().token, CHOICES[config.orientations], device_of(config) or "numpy"
-        )
+        orientations, module = CHOICES[config.orientations], device_of(config) or "numpy"
+        task = partial(_store_chunk, run_dir, current().token, orientations, module)
         aside = runtime.each(task, np.array(pending, np.int64), advance)
     missing = [("chunk {}, {}".format(*it.item), 1, it.problem) for it in aside]
     check_finished(run_dir, "matrix", "chunks", missing)

@@ -3,18 +3,19 @@
 The same tiles, marks and tables as for MSE; strips are of images in the order of their ids.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 
 from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints, Pixels, named_module, on_host, turned
 from dupegrid.core.errors import ConfigError
+from dupegrid.core.functions import said
 from dupegrid.pairs.ask import Facts, read_facts
-from dupegrid.pairs.hashes import asked_by_hash
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.metric import Metric, is_built_in, load_metric, metric_code, said
+from dupegrid.pairs.metric import Metric, is_built_in, load_metric, metric_code
 
 _ROWS_AT_ONCE: Final = 64
 
@@ -44,36 +45,44 @@ def _measure(job: Job, facts: Facts, first: Ints, second: Ints, tally: dict[str,
         ids = first[start : start + _ROWS_AT_ONCE]
         a = thumbs.take(ids)
         scores = np.stack([_scores(metric, job.ask.metric, xp.asarray(a).reshape(len(a), -1), y) for y in turns])
-        x, y = (part.ravel() for part in np.meshgrid(np.arange(len(ids)), np.arange(len(second)), indexing="ij"))
+        x, y = (part.ravel() for part in np.indices(scores.shape[1:]))
         upper = ids[x] < second[y]
         of_roots = upper & job.filters.of_roots(facts, ids[x], second[y])
         asked_for = of_roots & job.filters.of_sizes(facts, ids[x], second[y])
-        asked_for &= asked_by_hash(job.run_dir, job.filters, ids[x], second[y])
+        asked_for &= job.filters.of_hashes(facts, ids[x], second[y])
         tally["other_group"] += int(upper.sum() - of_roots.sum())
         tally["filter"] += int(of_roots.sum() - asked_for.sum())
         tally["exact"] += int(asked_for.sum())
         _refuse_nan(scores.reshape(len(turns), -1)[:, asked_for], job.ask.metric)
         keep = np.flatnonzero(asked_for & (scores.min(axis=0).ravel() <= job.ask.cutoff))
         x, y = x[keep], y[keep]
-        turn = scores[:, x, y].argmin(axis=0)
-        sse = np.array(
-            [_one_sse(a[p], b[q], job.orientations[t]) for p, q, t in zip(x, y, turn, strict=True)], np.int64
-        )
-        writer.add(ids[x], second[y], sse, _orientations(job)[turn], scores[turn, x, y])
+        writer.add(ids[x], second[y], *_least(job, (a[p] for p in x), (b[q] for q in y), scores[:, x, y]))
 
 
 def measure_equal(job: Job, ids: Ints) -> tuple[Ints, Ints, Float64s]:
     """What the metric gives for images, ids (k,), and copies of them: the columns sse, orientation and score; (k,)."""
-    metric, thumbs = _loaded(job), job.run_dir.thumbs()
-    turn, sse, score = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64), np.empty(len(ids), np.float64)
+    metric, name, thumbs = _loaded(job), job.ask.metric, job.run_dir.thumbs()
+    parts = [_least(job, [], [], np.empty((len(job.orientations), 0)))]
     for start in range(0, len(ids), _ROWS_AT_ONCE):
-        for k, image in enumerate(thumbs.take(ids[start : start + _ROWS_AT_ONCE]), start):
-            turns = [turned(image[None], name) for name in job.orientations]
-            scores = np.array([_scores(metric, job.ask.metric, image.reshape(1, -1), y.reshape(1, -1)) for y in turns])
-            _refuse_nan(scores, job.ask.metric)
-            turn[k] = scores.argmin()
-            score[k], sse[k] = scores.min(), _one_sse(image, image, job.orientations[turn[k]])
-    return sse, _orientations(job)[turn], score
+        for image in thumbs.take(ids[start : start + _ROWS_AT_ONCE]):
+            turns = [turned(image[None], turn).reshape(1, -1) for turn in job.orientations]
+            scores = np.concatenate([_scores(metric, name, image.reshape(1, -1), y) for y in turns])
+            _refuse_nan(scores, name)
+            parts.append(_least(job, [image], [image], scores))
+    sse, orientation, score = map(np.concatenate, zip(*parts, strict=True))
+    return sse, orientation, score
+
+
+def _least(job: Job, a: Iterable[Pixels], b: Iterable[Pixels], scores: Float64s) -> tuple[Ints, Ints, Float64s]:
+    """The columns sse, orientation and score of paired images, by their scores under each orientation.
+
+    (k, S, S, 3) twice and (orientations, k) -> (k,) each.
+    """
+    turn = scores.argmin(axis=0)
+    both = zip(a, b, turn, strict=True)
+    sse = [int(exact_sse(x[None], turned(y[None], job.orientations[t]))[0]) for x, y, t in both]
+    numbers = np.array([ORIENTATIONS.index(name) for name in job.orientations], np.int64)
+    return np.array(sse, np.int64), numbers[turn], scores.min(axis=0)
 
 
 def _loaded(job: Job) -> Metric:
@@ -84,11 +93,6 @@ def _loaded(job: Job) -> Metric:
             f"the code of metric {job.ask.metric!r} is other where a tile is measured: restart the workers"
         )
     return metric
-
-
-def _orientations(job: Job) -> Ints:
-    """The numbers of the orientations of a comparison."""
-    return np.array([ORIENTATIONS.index(name) for name in job.orientations], np.int64)
 
 
 def _scores(metric: Metric, name: str, x: Pixels, y: Pixels) -> Float64s:
@@ -107,7 +111,3 @@ def _scores(metric: Metric, name: str, x: Pixels, y: Pixels) -> Float64s:
 def _refuse_nan(scores: Float64s, name: str) -> None:
     if np.isnan(scores).any():
         raise ConfigError(f"metric {name!r} returned NaN for a pair: it has to return real numbers")
-
-
-def _one_sse(a: Pixels, b: Pixels, orientation: str) -> int:
-    return int(exact_sse(a[None], turned(b[None], orientation))[0])

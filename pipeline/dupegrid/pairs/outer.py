@@ -3,8 +3,8 @@
 import numpy as np
 
 from dupegrid.core.arrays import Bools, Float32s
+from dupegrid.images.levels import turned_cosines
 from dupegrid.pairs.bounds import near_limit, radius, squared_gaps
-from dupegrid.pairs.canonical import turned_cosines
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import Order
 
@@ -30,10 +30,7 @@ def apart(job: Job, order: Order) -> Bools:
 
 def _outer_boxes(job: Job, order: Order) -> tuple[Float32s, Float32s]:
     """The boxes of the chunks that a strip has images in, as one: (strips, K) twice."""
-    lows, highs = [], []
-    for strip in range(job.grid.strips):
-        rows = job.grid.rows(strip)
-        chunks = slice(rows.start // order.chunk, -(-rows.stop // order.chunk))
-        lows.append(order.lows[chunks].min(axis=0))
-        highs.append(order.highs[chunks].max(axis=0))
-    return np.array(lows), np.array(highs)
+    strips = [job.grid.rows(strip) for strip in range(job.grid.strips)]
+    chunks = [slice(rows.start // order.chunk, -(-rows.stop // order.chunk)) for rows in strips]
+    lows = np.array([order.lows[some].min(axis=0) for some in chunks])
+    return lows, np.array([order.highs[some].max(axis=0) for some in chunks])

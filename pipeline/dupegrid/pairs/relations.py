@@ -8,7 +8,7 @@ and writes its part whole: the mark. Files that are equal byte for byte are not 
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,34 +21,31 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Ints
 from dupegrid.core.config import Config
-from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.tasks import Runtime
-from dupegrid.core.text import shown
 from dupegrid.images.archives import forget_archives
 from dupegrid.images.chunk import decoded_of
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.decoder import File
 from dupegrid.images.facts import TRIED_AGAIN, reading_of
 from dupegrid.images.fetching import fetched
+from dupegrid.images.relation import MOST_PIXELS, RULES, Verdict, relation
 from dupegrid.images.remote import is_address, place_of
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.matches import read_matches
-from dupegrid.pairs.relation import RULES, Verdict, relation
 from dupegrid.storage.hold import check_hold, current
 from dupegrid.storage.ours import parts_in, remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, RELATIONS_TABLE
-from dupegrid.storage.tables import read_metadata, read_table, write_table
+from dupegrid.storage.tables import is_whole, read_metadata, write_table
 from dupegrid.storage.unfinished import check_finished
-from dupegrid.storage.words import RELATIONS
 
-_MOST_PIXELS: Final = 100_000_000  # of a picture; one takes 300 to 400 MB
 _BLOCK_PIXELS: Final = 40_000_000  # of the pictures of a block, unless it is of one
 _BLOCK_IMAGES: Final = 64
 _LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
-_OF: Final = "relations"  # in the facts of a part: the key of what it is of
+OF: Final = "relations"  # in the facts of a part: the key of what it is of
 _PICTURE: Final = ("id", "path_raw", "size_bytes", "mtime_ns", "width", "height", "format", "frames", "file_hash")
 
 
@@ -84,16 +81,15 @@ class Job:
 def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> None:
     """Make relations.parquet of the matches that are there, going on where an earlier run stopped."""
     comparison = fingerprint(*run_dir.tiles_keys())
-    reading = replace(reading_of(config), whole=True, max_pixels=min(config.max_pixels, _MOST_PIXELS))
+    reading = replace(reading_of(config), whole=True, max_pixels=min(config.max_pixels, MOST_PIXELS))
     servers = frozenset(place_of(root) for root in map(os.fsencode, config.roots) if is_address(root))
     job = Job(run_dir, comparison, Sources.of(config), servers, reading, config.file_timeout, current().token)
-    plan, key = _plan(run_dir, comparison), _key(comparison)
+    plan = _plan(run_dir, comparison)
     run_dir.relations.mkdir(exist_ok=True)
     for path in parts_in(run_dir.relations):
-        facts = read_metadata(path)
-        if (facts.get(_OF), facts.get("layout")) != (key, _layout()):
+        if not _made_from(comparison).items() <= read_metadata(path).items():
             remove(path)
-    if not _is_whole(run_dir.equal_files, equal := int(plan.starts[0])):
+    if not is_whole(run_dir.equal_files, RELATIONS_TABLE, equal := int(plan.starts[0])):
         words = pa.array(["same_bytes"] * equal, pa.string())
         columns = [plan.a[:equal], plan.b[:equal], words, np.zeros(equal), pa.nulls(equal, pa.string())]
         write_table(run_dir.equal_files, pa.table(columns, schema=RELATIONS_TABLE), _facts(job))
@@ -105,8 +101,6 @@ def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     forget_archives()
     missing = [(f"piece {it.item}", sizes[it.item], it.problem) for it in aside]
     check_finished(run_dir, "relate", "pairs", missing)
-    told = [f"{count:,} {word}" for word, count in told_so_far(run_dir).items()]
-    reporter.say("relate: " + (", ".join(told) or "no matches"))
 
 
 def tell(job: Job, number: int) -> int:
@@ -122,50 +116,6 @@ def tell(job: Job, number: int) -> int:
         table = pa.table(columns, schema=RELATIONS_TABLE)
         write_table(job.run_dir.relation_part(number), table, _facts(job, passing))
     return len(pairs)
-
-
-def read_relations(run_dir: RunDir, matches: pa.Table) -> pa.Table:
-    """The relations of these matches, which have at least a and b, sorted by both, as the relations are.
-
-    StoreError unless all are there, DamagedError where a part of them is not as it was written.
-    """
-    missing = StoreError(
-        f"{shown(run_dir.path)} does not say how its matches are related: make that with 'dupegrid run ... --relations'"
-    )
-    key = _key(fingerprint(*run_dir.tiles_keys()))
-    if not run_dir.relations.exists() or any(read_metadata(p).get(_OF) != key for p in parts_in(run_dir.relations)):
-        raise missing
-    table = read_table(run_dir.relations, RELATIONS_TABLE, whole=True).sort_by([("a", "ascending"), ("b", "ascending")])
-    if not all(table[name].equals(matches[name]) for name in ("a", "b")):
-        raise missing
-    if not pc.all(pc.is_in(table["relation"], pa.array(RELATIONS)), min_count=0).as_py():
-        raise DamagedError(run_dir.relations, "it has words that no run writes")
-    return table
-
-
-def relations_if_told(run_dir: RunDir, matches: Callable[[], pa.Table]) -> pa.Table | None:
-    """What `read_relations` gives; None where nobody has asked for them, or some are still to do."""
-    try:
-        return read_relations(run_dir, matches()) if run_dir.relations.exists() else None
-    except DamagedError:
-        raise
-    except StoreError:
-        return None
-
-
-def told_so_far(run_dir: RunDir) -> dict[str, int]:
-    """How many of the matches that are there have which relation, in the order of RELATIONS."""
-    key = _key(fingerprint(*run_dir.tiles_keys()))
-    parts = parts_in(run_dir.relations) if run_dir.relations.is_dir() else []
-    ours = [path for path in parts if read_metadata(path).get(_OF) == key]
-    tables = [read_table(path, RELATIONS_TABLE, ["relation"]) for path in ours]
-    return counted_relations(word for table in tables for word in table["relation"].to_pylist())
-
-
-def counted_relations(words: Iterable[str]) -> dict[str, int]:
-    """How many of these words are which, in the order of RELATIONS."""
-    counts = Counter(words)
-    return {word: counts[word] for word in RELATIONS if counts[word]}
 
 
 def laid_out(a: Ints, b: Ints, pixels: Ints) -> Ints:
@@ -209,12 +159,13 @@ def _planned(run_dir: RunDir, comparison: str) -> Plan:
     return Plan(a[order], b[order], matches["orientation"].take(order), starts)
 
 
-def _key(comparison: str) -> str:
-    return fingerprint(comparison, RULES, RELATIONS_TABLE.names, _MOST_PIXELS)
+def relations_key(comparison: str) -> str:
+    """The key of the relations of a comparison's matches, by the key of that."""
+    return fingerprint(comparison, RULES, RELATIONS_TABLE.names, MOST_PIXELS)
 
 
-def _layout() -> str:
-    return fingerprint(_BLOCK_PIXELS, _BLOCK_IMAGES)
+def _made_from(comparison: str) -> dict[str, str]:
+    return {OF: relations_key(comparison), "layout": fingerprint(_BLOCK_PIXELS, _BLOCK_IMAGES)}
 
 
 def _facts(job: Job, statuses: Counter[str] | None = None) -> dict[str, str]:
@@ -222,20 +173,14 @@ def _facts(job: Job, statuses: Counter[str] | None = None) -> dict[str, str]:
     counts = statuses or Counter()
     again = sum(counts[name] for name in TRIED_AGAIN)
     late = {"late": repr(job.timeout_s)} if counts["timeout"] else {}
-    return {_OF: _key(job.comparison), "layout": _layout(), "again": str(again), **late}
+    return {**_made_from(job.comparison), "again": str(again), **late}
 
 
 def _is_done(path: Path, rows: int, timeout_s: float) -> bool:
     """Whether a part is there, and would be the same if it were made again."""
     facts = read_metadata(path)
-    return facts.get("again") == "0" and facts.get("late", repr(timeout_s)) == repr(timeout_s) and _is_whole(path, rows)
-
-
-def _is_whole(path: Path, rows: int) -> bool:
-    try:
-        return len(read_table(path, RELATIONS_TABLE)) == rows
-    except DamagedError:
-        return False
+    same = facts.get("again") == "0" and facts.get("late", repr(timeout_s)) == repr(timeout_s)
+    return same and is_whole(path, RELATIONS_TABLE, rows)
 
 
 def _verdicts(job: Job, pairs: list[tuple[int, int, str]]) -> Iterator[tuple[int, Verdict, str]]:
@@ -265,8 +210,8 @@ def _decoded(job: Job, pictures: dict[int, dict[str, Any]]) -> Iterator[tuple[in
     """All pixels of each picture, or why not."""
     wanted = []
     for image, row in pictures.items():
-        if (row["width"] or 0) * (row["height"] or 0) > _MOST_PIXELS:
-            yield image, Decoded("too_large", f"over {_MOST_PIXELS // 1_000_000} megapixels")
+        if (row["width"] or 0) * (row["height"] or 0) > MOST_PIXELS:
+            yield image, Decoded("too_large", f"over {MOST_PIXELS // 1_000_000} megapixels")
         elif is_address(row["path_raw"]) and place_of(row["path_raw"]) not in job.servers:
             yield image, Decoded("unreadable", "it lies on no server of this run's PATHs")
         else:

@@ -11,9 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from dupegrid.core.arrays import CHANNELS, Array, Ints, free_bytes, on_host, turned, values_of
-from dupegrid.images.levels import prefixes
+from dupegrid.images.levels import prefixes, turned_cosines
 from dupegrid.pairs.bounds import radius, strips
-from dupegrid.pairs.canonical import turned_cosines
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.pairs.points import STEP, WIDTH, operands
@@ -23,7 +22,6 @@ from dupegrid.storage.arrays import Thumbs
 
 _PAIRS_AT_ONCE: Final = 1 << 13  # whose SSE is reckoned: 0.6 GB of a device
 _READ_AT_ONCE: Final = 1 << 9  # thumbnails, by a thread, or somewhat more: whole chunks
-_MANY: Final = 64  # the part of a chunk's images for which all of it is read
 _READERS: Final = 8
 
 
@@ -92,8 +90,7 @@ class KeptThumbs:
     """Thumbnails on a device, kept since they were first needed, while there is room. For several threads.
 
     One at a time has what it lacks read, by threads that it starts: the others need much of the same, and where not all
-    have room, each would take from the others what they just read. Where all have, chunks of which many are needed are
-    read whole: single rows take longer.
+    have room, each would take from the others what they just read.
     """
 
     def __init__(self, job: Job, xp: Any) -> None:
@@ -102,8 +99,7 @@ class KeptThumbs:
         self._sums = checks(job.run_dir)
         self._orientations = job.orientations
         row_bytes, images = values_of(job.side), len(self._store)
-        self._all = images * row_bytes <= free_bytes(xp) // 2
-        self._room = images if self._all else max(2, min(images, free_bytes(xp) // 4 // row_bytes))
+        self._room = max(2, min(images, free_bytes(xp) // 2 // row_bytes))
         self._rows = xp.empty((self._room, job.side, job.side, CHANNELS), dtype=xp.uint8)
         self._places = np.full(images, -1)  # in these, by id
         self._used = 0
@@ -112,9 +108,6 @@ class KeptThumbs:
     def sse(self, a: Ints, b: Ints, turn: Ints) -> Ints:
         """The SSE of pairs of images a and b, ids, b under the orientation of that place: int64 (k,), in integers."""
         out, at_once = np.empty(len(a), np.int64), min(_PAIRS_AT_ONCE, self._room // 2)
-        if self._all:
-            with self._lock:
-                self._read(self._in_chunks(np.concatenate([a, b])))
         for number, name in enumerate(self._orientations):
             mine = np.flatnonzero(turn == number)
             for start in range(0, len(mine), at_once):
@@ -128,15 +121,6 @@ class KeptThumbs:
         with self._lock:
             self._read(np.unique(np.concatenate(ids)))
             return [self._xp.take(self._rows, self._xp.asarray(self._places[some]), axis=0) for some in ids]
-
-    def _in_chunks(self, ids: Ints) -> Ints:
-        """All images that are compared of the chunks in which many of these are missing, ascending."""
-        length = self._store.chunk
-        chunks, counts = np.unique(np.unique(ids[self._places[ids] < 0]) // length, return_counts=True)
-        whole: Ints = (chunks[counts > length // _MANY, None] * length + np.arange(length)).ravel()
-        whole = whole[whole < len(self._sums)]
-        whole = whole[self._sums[whole] != 0]
-        return whole
 
     def _read(self, ids: Ints) -> None:
         """Read what is not there of some images, ascending; where there is no room for it, all others go."""

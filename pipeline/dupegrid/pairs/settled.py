@@ -16,7 +16,7 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.pairs.matches import PATHS, match_files, paths_of
+from dupegrid.pairs.matches import PATHS, match_files, with_paths
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
 from dupegrid.storage.tables import (
@@ -53,26 +53,10 @@ def are_adopted(run_dir: RunDir, pairs: str) -> bool:
     return _is_of(run_dir.adopted, pairs)
 
 
-def set_aside(run_dir: RunDir, pairs: str) -> tuple[str, ...]:
-    """Move the matches among settled images out of matches.parquet, which is about to be discarded.
-
-    Returns the names of the artifacts that have to stay meanwhile.
-    """
-    if _is_of(run_dir.adopted, pairs):
-        run_dir.adopted.replace(run_dir.settled_matches)
-    there = _is_of(run_dir.settled_matches, pairs)
-    return (run_dir.settled.name, run_dir.settled_matches.name) if there else ()
-
-
 def adopt(run_dir: RunDir, pairs: str) -> None:
-    """Put them into matches.parquet, which is otherwise new."""
+    """Put them into matches.parquet, unless they are there."""
     if _is_of(run_dir.settled_matches, pairs):
         run_dir.settled_matches.replace(run_dir.adopted)
-
-
-def adopted_matches(run_dir: RunDir, pairs: str) -> int:
-    """How many matches were taken over."""
-    return len(read_table(run_dir.adopted, MATCHES, ["a"])) if _is_of(run_dir.adopted, pairs) else 0
 
 
 def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> bool:
@@ -108,8 +92,7 @@ def _rows_among(settled: Bools, run_dir: RunDir, files: Sequence[Path]) -> Itera
         group = check_ids(path, read_group(path, number, MATCHES, MATCHES.names), ("a", "b"), len(settled))
         count += len(group)
         rows = group.filter(pa.array(settled[group["a"].to_numpy()] & settled[group["b"].to_numpy()]))
-        fresh = paths_of(paths, rows["a"], rows["b"])
-        yield pa.table({name: fresh.get(name, rows[name]) for name in MATCHES.names}, schema=MATCHES)
+        yield with_paths(rows, paths, MATCHES)
     if count != run_dir.counted_matches():
         raise StoreError(f"{count:,} matches are there, and an earlier comparison counted others")
 

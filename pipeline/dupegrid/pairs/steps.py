@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dupegrid.core.arrays import ORIENTATIONS, Array, Bools, Ints, array_module, inverse
+from dupegrid.core.arrays import ORIENTATIONS, Array, Bools, Ints, array_module, inverse, on_host
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.job import Job
 
@@ -40,6 +40,17 @@ def block_filters(job: Job, firsts: Callable[[Any], tuple[Ints, Ints]]) -> list[
     if filters.same_size:
         steps.append(("filter", lambda left: left.only(filters.of_sizes(facts, *firsts(left)))))
     return steps
+
+
+def aspect_filter(job: Job, first: Ints, second: Ints) -> list[Step]:
+    """The step that leaves out `Pairs` of the images of two strips, by their ids, whose aspects differ too much."""
+    facts, filters = read_facts(job.run_dir), job.filters
+
+    def like(left: "Pairs") -> "Pairs":
+        keep = filters.of_sizes(facts, first[on_host(left.x)], second[on_host(left.y)])
+        return left.only(array_module(left.x).asarray(keep))
+
+    return [] if filters.max_aspect is None else [("filter", like)]
 
 
 @dataclass(frozen=True)

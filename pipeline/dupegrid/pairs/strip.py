@@ -9,9 +9,9 @@ import numpy as np
 
 from dupegrid.core.arrays import Float32s, Ints
 from dupegrid.core.loops import HEADS
-from dupegrid.images.levels import COSINES, Cosines, prefixes
+from dupegrid.images.levels import COSINES, Cosines, prefixes, turned_cosines
 from dupegrid.pairs.bounds import boxes, heads, radius, strips
-from dupegrid.pairs.canonical import needed, turned_cosines
+from dupegrid.pairs.canonical import needed
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import right_operand
 from dupegrid.pairs.sort import ORDER

@@ -13,16 +13,15 @@ from typing import Final
 import numpy as np
 
 from dupegrid.core.arrays import Bools, Float32s, Ints
-from dupegrid.images.levels import Cosines, prefixes, turning
+from dupegrid.images.levels import Cosines, prefixes, turned_cosines, turning
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import near_limit, point_gaps, radius, squared_distances, squared_gaps
-from dupegrid.pairs.canonical import as_found, turned_cosines
+from dupegrid.pairs.canonical import as_found
 from dupegrid.pairs.exact import distances
-from dupegrid.pairs.hashes import asked_by_hash, numbers_of, partners
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, float32_limit, left_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.steps import Pairs, Step, batches, block_filters, joined, least, through
+from dupegrid.pairs.steps import Pairs, Step, aspect_filter, batches, block_filters, joined, least, through
 from dupegrid.pairs.strip import Strip, Turned
 
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
@@ -49,12 +48,13 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
     """
     within = radius(job.limit, job.side)
     of_blocks = block_filters(job, partial(_firsts, first, second))
-    if (numbers := numbers_of(job.run_dir, job.filters, first.ids, second.ids)) is not None:
-        of_blocks.append(("filter", partial(_of_hashes, job, first, second, numbers)))
+    if job.filters.same_hash != "any":
+        hashes = read_facts(job.run_dir).hashes[np.append(first.ids, second.ids)]
+        numbers = np.unique(hashes, return_inverse=True)[1]  # few, so that they can be counted for each block
+        of_blocks.append(("filter", partial(_of_hashes, job, first, second, np.split(numbers, [len(first.ids)]))))
     of_blocks.append(("box", partial(_near_boxes, job, first, second, within)))
     of_images: list[Step] = [("product", partial(_near_points, job, first, second, within))]
-    if job.filters.max_aspect is not None:
-        of_images.append(("filter", partial(_like_aspects, job, first, second)))
+    of_images += aspect_filter(job, first.ids, second.ids)
     near = (through(of_blocks, _all_blocks(first, second, k), tally) for k in range(len(first.starts) - 1))
     while some := list(islice(near, _BLOCKS_AT_ONCE)):
         for spread in some:
@@ -116,11 +116,11 @@ def _firsts(first: Strip, second: Strip, left: _Blocks) -> tuple[Ints, Ints]:
     return np.full(len(firsts), first.ids[first.starts[left.block]]), firsts
 
 
-def _of_hashes(job: Job, first: Strip, second: Strip, numbers: tuple[Ints, Ints], left: _Blocks) -> _Blocks:
+def _of_hashes(job: Job, first: Strip, second: Strip, numbers: list[Ints], left: _Blocks) -> _Blocks:
     """Pairs are left out by their hashes, image by image; `numbers` are equal where these are."""
     start, stop = first.starts[left.block : left.block + 2]
     starts = second.starts[-1 - len(left.pairs) :]
-    with_it = partners(job.filters, numbers[0][start:stop], numbers[1][starts[0] :], second is first)
+    with_it = job.filters.partners(numbers[0][start:stop], numbers[1][starts[0] :], second is first)
     pairs = np.add.reduceat(with_it, starts[:-1] - starts[0])
     pairs[0] //= 1 + (second is first)  # each pair of a block with itself is there twice
     return _Blocks(left.block, np.where(left.pairs > 0, pairs, 0), with_it)
@@ -196,14 +196,8 @@ def _near_points(job: Job, first: Strip, second: Strip, within: float, left: _Pa
         pairs = pairs.only(pairs.x < pairs.y)
     if job.filters.same_hash == "any":
         return pairs
-    return pairs.only(
-        asked_by_hash(job.run_dir, job.filters, first.ids[pairs.x], second.ids[pairs.y])
-    )  # counted before
-
-
-def _like_aspects(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:
-    facts = read_facts(job.run_dir)
-    return left.only(job.filters.of_sizes(facts, first.ids[left.x], second.ids[left.y]))
+    asked = job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y])
+    return pairs.only(asked)  # counted before
 
 
 def _near_by_cosines(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:

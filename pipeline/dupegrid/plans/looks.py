@@ -8,12 +8,11 @@ from typing import Any, Final
 from dupegrid.core.arrays import clamped64, signed64
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.decoder import File
+from dupegrid.images.relation import MOST_PIXELS, relation
 from dupegrid.images.sandbox import decode_files
-from dupegrid.pairs.relation import relation
 from dupegrid.plans.actions import Act, Stamp
 from dupegrid.plans.places import MissingError, Place, SkippedError, pieces_of
 
-_MOST_PIXELS: Final = 100_000_000  # of a picture at full size, as relations have it
 _NOT_A_FILE: Final = "is a link, a folder or another kind of file now"
 
 Identity = tuple[int, int, int, int]  # what stays of a file under another name: device, inode, size, mtime
@@ -124,7 +123,7 @@ def same_at_full_size(
         raise SkippedError("or the picture to keep holds other bytes than when it was indexed")
     if hashes[0] == hashes[1]:
         return
-    reading = Reading(side=16, whole=True, max_pixels=_MOST_PIXELS)
+    reading = Reading(side=16, whole=True, max_pixels=MOST_PIXELS)
     both = [decoded(*file, reading, timeout_s) for file in (drop, keeper)]
     for found in both:
         if found.pixels is None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.config import Config
 from dupegrid.pairs.batches import Matches
-from dupegrid.pairs.relations import counted_relations
+from dupegrid.results.relations import counted_relations
 from dupegrid.results.top import freed_by
 from dupegrid.storage.unfinished import Missing
 

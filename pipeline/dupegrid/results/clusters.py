@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
 from dupegrid.pairs.ask import Facts, Filters, facts_of
 from dupegrid.pairs.batches import Matches, of_pairs
-from dupegrid.pairs.hashes import numbered
 from dupegrid.results.decided import Decided
 from dupegrid.results.keepers import Keeping, compared, criteria, ranked, rules
 from dupegrid.results.stars import Pairs, keepers_of, matched
@@ -147,7 +146,7 @@ def _reasons(
     facts = facts_of(images)
     asked_for = filters.of_roots(facts, *pairs) & filters.of_sizes(facts, *pairs)
     if "hash" in images.column_names:
-        asked_for &= filters.of_hashes(numbered(images["hash"]), *pairs)
+        asked_for &= filters.of_hashes(facts, *pairs)
 
     def both(name: str) -> list[pa.ChunkedArray]:
         return [images[name].take(pa.array(ids)) for ids in pairs]

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from dupegrid.core.arrays import Ints
-from dupegrid.pairs.hashes import numbered
+from dupegrid.pairs.ask import numbered
 from dupegrid.results.clusters import numbers_by_size
 from dupegrid.results.keepers import Keeping, criteria, ranked
 from dupegrid.results.schemas import IDENTICAL

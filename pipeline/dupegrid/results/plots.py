@@ -18,9 +18,9 @@ from dupegrid.core.errors import UsageError
 from dupegrid.core.progress import Reporter
 from dupegrid.core.text import counted, display_path, printable, size_text
 from dupegrid.core.values import StrPath
+from dupegrid.images.views import by_views
 from dupegrid.pairs.compare import tiles_done
 from dupegrid.pairs.kernel import exact_sse, mse_block
-from dupegrid.pairs.views import by_views
 from dupegrid.results.axes import Axes, Figure, heat_map, named, new_axes, png_of, short, tile_map, titled, value_map
 from dupegrid.results.curve import curve, steps
 from dupegrid.results.plot_files import DRAWN_BY, MOST, Plots, checked, save_plots

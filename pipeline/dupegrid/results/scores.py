@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import ORIENTATIONS, Float64s, Pixels, turned
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
-from dupegrid.pairs.views import looks_at
+from dupegrid.images.views import looks_at
 from dupegrid.results.schemas import SCORES
 from dupegrid.storage.run_dir import RunDir
 

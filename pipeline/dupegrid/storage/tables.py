@@ -211,6 +211,14 @@ def check_ids(path: Path, table: pa.Table, names: Sequence[str], count: int) -> 
     return table
 
 
+def is_whole(path: Path, schema: pa.Schema, rows: int) -> bool:
+    """Whether a table is there, nothing of it is damaged, and it has so many rows."""
+    try:
+        return len(read_table(path, schema)) == rows
+    except DamagedError:
+        return False
+
+
 def row_count(path: Path) -> int:
     """How many rows a parquet file has."""
     with _opened(path) as file:

@@ -14,6 +14,7 @@ import numpy as np
 from dupegrid.core.arrays import CHANNELS, Array, Float32s, Float64s, Ints, Pixels, turned
 from dupegrid.images.recipe import in_colours, picked, shrunk
 
+MOST_PIXELS: Final = 100_000_000  # of a picture that is looked at; one takes 300 to 400 MB
 RULES: Final = 2  # raise it when the same two pictures would be told to be something else
 
 _CELL: Final = 16  # pixels, a side; those at the right and at the bottom are up to half larger or smaller

@@ -1,4 +1,4 @@
-"""A hash of each thumbnail -> hashes.parquet; and which images have the same.
+"""A hash of each thumbnail -> hashes.parquet.
 
 Built in is that of fast-diff-py, `shift:N`: each value of the thumbnail shifted by N bits, to the right, or to the left
 where N is negative, of the four turns; what has one of them in common with another picture has all four.
@@ -14,15 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import CHOICES, Bools, Ints, Pixels, turned
-from dupegrid.core.errors import ConfigError, DamagedError
+from dupegrid.core.arrays import CHOICES, Pixels, turned
+from dupegrid.core.errors import ConfigError
+from dupegrid.core.functions import code_of, load_function, said
 from dupegrid.core.progress import Reporter
 from dupegrid.core.tasks import Runtime
-from dupegrid.pairs.ask import Filters
-from dupegrid.pairs.metric import code_of, load_function, said
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import HASHES, IMAGES
-from dupegrid.storage.tables import read_metadata, read_table, row_count, write_table
+from dupegrid.storage.tables import is_whole, read_metadata, row_count, write_table
 from dupegrid.storage.unfinished import check_finished
 
 _SHIFT: Final = "shift:"
@@ -53,7 +52,7 @@ def make_hashes(name: str, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     ConfigError where the hash is no function, fails, or returns anything but str, bytes or int.
     """
     facts = hash_facts(run_dir, name, hash_code(name))
-    if read_metadata(run_dir.hashes) == facts and _is_whole(run_dir):
+    if read_metadata(run_dir.hashes) == facts and is_whole(run_dir.hashes, HASHES, row_count(run_dir.images)):
         return
     run_dir.check_seals(THUMBS)
     count, thumbs = row_count(run_dir.images), run_dir.thumbs()
@@ -81,59 +80,6 @@ def shifted_hashes(thumbs: Pixels, amount: int) -> dict[str, list[str]]:
         rows = np.ascontiguousarray(turned(values, turn))
         found[turn] = [hashlib.blake2b(row, digest_size=_DIGEST_BYTES).hexdigest() for row in rows]
     return found
-
-
-def asked_by_hash(run_dir: RunDir, filters: Filters, first: Ints, second: Ints) -> Bools:
-    """Whether paired images, ids (k,) and (k,), have the same hash, or not the same, where that is asked for."""
-    if filters.same_hash == "any":
-        return np.ones(len(second), bool)
-    return filters.of_hashes(hash_numbers(run_dir), first, second)
-
-
-def numbers_of(run_dir: RunDir, filters: Filters, first: Ints, second: Ints) -> tuple[Ints, Ints] | None:
-    """Of images, ids (m,) and (n,): small numbers that are equal where their hash is; None if pairs do not go by it."""
-    if filters.same_hash == "any":
-        return None
-    _, numbers = np.unique(hash_numbers(run_dir)[np.append(first, second)], return_inverse=True)
-    numbers = numbers.reshape(-1).astype(np.int64)
-    return numbers[: len(first)], numbers[len(first) :]
-
-
-def partners(filters: Filters, block: Ints, others: Ints, is_first: bool) -> Ints:
-    """With how many images of a block each other image is to be compared, by `numbers_of`: (m,), (n,) -> int64 (n,).
-
-    With `is_first` the others begin with the block itself, of which no image is compared with itself.
-    """
-    same = np.bincount(block, minlength=int(others.max()) + 1)[others]
-    if filters.same_hash == "skip":
-        return len(block) - same
-    same[: len(block) * is_first] -= 1
-    return same
-
-
-def hash_numbers(run_dir: RunDir) -> Ints:
-    """By id, int64 (n,): a number of the hash of each image, equal where that is; -1 where there is none."""
-
-    def read() -> Ints:
-        hashes = read_table(run_dir.hashes, HASHES, ["hash"])["hash"]
-        if len(hashes) != row_count(run_dir.images):
-            raise DamagedError(run_dir.hashes, "it is of other images")
-        return numbered(hashes)
-
-    return run_dir.once("hash numbers", read)
-
-
-def numbered(hashes: pa.ChunkedArray) -> Ints:
-    """A number of each text, equal where the text is; -1 for null."""
-    codes = hashes.combine_chunks().dictionary_encode().indices
-    return pc.fill_null(codes, -1).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
-
-
-def _is_whole(run_dir: RunDir) -> bool:
-    try:
-        return len(read_table(run_dir.hashes, HASHES)) == row_count(run_dir.images)
-    except DamagedError:
-        return False
 
 
 def _hash_chunk(run_dir: RunDir, name: str, number: int) -> tuple[int, pa.Table]:

@@ -11,8 +11,7 @@ import pytest
 import dupegrid
 from dupegrid.app import verbs_look
 from dupegrid.core.errors import DupegridError
-from dupegrid.storage.ours import is_place
-from dupegrid.storage.run_dir import ARTIFACTS
+from dupegrid.storage.places import ARTIFACTS, is_place
 from tests.conftest import save
 
 SETTINGS = {"quiet": True, "thumb": 8, "scheduler": "sync", "cutoff": 500.0}

@@ -37,7 +37,8 @@ from dupegrid.images.sources import Sources
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.relation import RULES, Verdict, relation
 from dupegrid.storage.hold import check_hold, current
-from dupegrid.storage.ours import parts_in, remove
+from dupegrid.storage.ours import remove
+from dupegrid.storage.places import parts_in
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, RELATIONS_TABLE
 from dupegrid.storage.tables import read_metadata, read_table, write_table

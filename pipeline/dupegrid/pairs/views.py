@@ -23,7 +23,8 @@ from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.compare import compare
 from dupegrid.pairs.matches import KEY, PATHS, match_rows
 from dupegrid.storage.arrays import Arrays, Thumbs, stored_key
-from dupegrid.storage.ours import parts_in, remove
+from dupegrid.storage.ours import remove
+from dupegrid.storage.places import parts_in
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES, MATCHES_BY_LOOKS
 from dupegrid.storage.tables import read_metadata, read_table, row_count, write_table

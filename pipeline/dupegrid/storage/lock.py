@@ -21,7 +21,8 @@ from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
 from dupegrid.storage.hold import ENTRY_BYTES, Hold, writing_for
 from dupegrid.storage.lock_file import LockFile, LockObject, lock_of, stamp_of
-from dupegrid.storage.ours import LOCK, leftovers, opened, remove
+from dupegrid.storage.ours import leftovers, opened, remove
+from dupegrid.storage.places import LOCK
 
 _KEYS: Final = {"host", "pid", "since", "token"}
 _TOUCHED_EVERY_S: Final = 20.0

@@ -13,7 +13,8 @@ from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import ENTRY_BYTES
-from dupegrid.storage.ours import LOCK, to_change
+from dupegrid.storage.ours import to_change
+from dupegrid.storage.places import LOCK
 
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # Lustre without flock says ENOSYS
 

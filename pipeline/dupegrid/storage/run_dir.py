@@ -19,39 +19,10 @@ from dupegrid.storage.arrays import Arrays, Thumbs, Tiles
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import Hold, writing_for
 from dupegrid.storage.lock import locked
-from dupegrid.storage.ours import LOCK, parts_in, remove
+from dupegrid.storage.ours import remove
+from dupegrid.storage.places import ARTIFACTS, LOCK, parts_in
 from dupegrid.storage.tables import RowGroups, read_json, read_metadata, read_table, row_count
 
-# What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
-# believed to be there that has been taken away. Not among them, as nobody could make them again: decisions.parquet and
-# journal.jsonl.
-ARTIFACTS: Final = {
-    "index": (
-        "hashes.parquet",
-        "mse.zarr",
-        "relaid",
-        "thumbs.zarr",
-        "levels.zarr",
-        "sorted.zarr",
-        "images.parquet",
-        "index",
-        "files.parquet",
-    ),
-    "compare": (
-        "receipt.json",
-        "unfinished.json",
-        "compared.parquet",
-        "relations.parquet",
-        "tiles.zarr",
-        "matches.parquet",
-        "looks.parquet",
-        "settled.parquet",
-        "settled-matches.parquet",
-    ),
-    "cluster": ("clusters.parquet",),
-    "report": ("report.html",),
-    "plan": ("plan.parquet",),
-}
 THUMBS: Final = "thumbs"  # its name among the seals
 _HANDLES: Final = 2  # of run directories, kept in a process from task to task
 

@@ -21,7 +21,8 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.ours import FOLDERS, MADE_BY, opened, parts_in, to_read, to_write
+from dupegrid.storage.ours import MADE_BY, opened, to_read, to_write
+from dupegrid.storage.places import FOLDERS, parts_in
 
 FORMAT = 7  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json

@@ -54,11 +54,6 @@ def opened(path: Path) -> IO[bytes]:
     return path.reading() if isinstance(path, BucketPath) else open(path, "rb", opener=to_read)
 
 
-def to_write(path: str | Path, flags: int) -> int:
-    """A descriptor of a file that was not there before, an opener for `open`."""
-    return os.open(path, flags | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-
-
 def to_change(path: Path, flags: int) -> int:
     """A descriptor of a file of one name that belongs to us, made if need be. RunDirError where that cannot be."""
     try:

@@ -21,7 +21,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.ours import MADE_BY, opened, to_write
+from dupegrid.storage.ours import MADE_BY, opened
 from dupegrid.storage.places import FOLDERS, parts_in
 
 FORMAT = 7  # of the run directory; another one is refused
@@ -43,7 +43,7 @@ def writing_whole(path: Path, flushed: bool = True) -> Iterator[IO[bytes]]:
         return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with open(temporary, "wb", opener=to_write) as file:
+        with open(temporary, "xb") as file:  # through no link, and nothing is there already
             yield file
             if flushed:
                 file.flush()

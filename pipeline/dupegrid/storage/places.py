@@ -55,9 +55,9 @@ FOLDERS: Final = {  # the artifacts that are folders, and what of ours is in eac
     "levels.zarr": _GROUP,
     "sorted.zarr": _GROUP,
 }
-_NAMES: Final = [*_OF_NO_STAGE, *(name for names in ARTIFACTS.values() for name in names)]
+_NAMES: Final = [*_OF_NO_STAGE, *(name for names in ARTIFACTS.values() for name in names if name != ASIDE)]
 _PLACES: Final = re.compile(
-    rf"({ASIDE}/)?("
+    rf"{ASIDE}|({ASIDE}/)?("
     + "|".join(re.escape(name) + (f"(/{FOLDERS[name]})?" if name in FOLDERS else "") for name in _NAMES)
     + ")"
 )

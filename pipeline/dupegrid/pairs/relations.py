@@ -38,10 +38,9 @@ from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.relation import RULES, Verdict, relation
 from dupegrid.storage.hold import check_hold, current
 from dupegrid.storage.ours import remove
-from dupegrid.storage.places import parts_in
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, RELATIONS_TABLE
-from dupegrid.storage.tables import read_metadata, read_table, write_table
+from dupegrid.storage.tables import parts_in, read_metadata, read_table, write_table
 from dupegrid.storage.unfinished import check_finished
 from dupegrid.storage.words import RELATIONS
 

@@ -24,10 +24,9 @@ from dupegrid.pairs.compare import compare
 from dupegrid.pairs.matches import KEY, PATHS, match_rows
 from dupegrid.storage.arrays import Arrays, Thumbs, stored_key
 from dupegrid.storage.ours import remove
-from dupegrid.storage.places import parts_in
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES, MATCHES_BY_LOOKS
-from dupegrid.storage.tables import read_metadata, read_table, row_count, write_table
+from dupegrid.storage.tables import parts_in, read_metadata, read_table, row_count, write_table
 
 _FOLDED_AT_ONCE: Final = 1 << 20  # matching views: some 100 MB
 _VIEWS: Final = "matching views"  # facts of a finished matches.parquet: of how many it was made,

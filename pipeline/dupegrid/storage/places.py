@@ -1,7 +1,6 @@
 """Every place that a run writes to in its run directory: its name, which stage leaves it, what may be in it."""
 
 import re
-from pathlib import Path
 from typing import Final
 
 LOCK: Final = "lock"
@@ -93,9 +92,3 @@ def is_of_a_lock(name: str) -> bool:
     """Whether a file is there before a run begins: the lock, the log, or an unfinished one, which is swept away."""
     final = final_name(name)
     return name in (LOCK, LOG) or (final != name and (is_place(final) or is_picture(final)))
-
-
-def parts_in(folder: Path) -> list[Path]:
-    """The files of ours in a folder of part files, in the order of their names."""
-    inside = re.compile(FOLDERS[folder.name])
-    return sorted(path for path in folder.iterdir() if inside.fullmatch(path.name) and path.name[0] != "_")

@@ -20,8 +20,8 @@ from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import Hold, writing_for
 from dupegrid.storage.lock import locked
 from dupegrid.storage.ours import remove
-from dupegrid.storage.places import ARTIFACTS, LOCK, parts_in
-from dupegrid.storage.tables import RowGroups, read_json, read_metadata, read_table, row_count
+from dupegrid.storage.places import ARTIFACTS, LOCK
+from dupegrid.storage.tables import RowGroups, parts_in, read_json, read_metadata, read_table, row_count
 
 THUMBS: Final = "thumbs"  # its name among the seals
 _HANDLES: Final = 2  # of run directories, kept in a process from task to task

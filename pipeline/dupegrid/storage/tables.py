@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import MADE_BY, opened
-from dupegrid.storage.places import FOLDERS, parts_in
+from dupegrid.storage.places import FOLDERS
 
 FORMAT = 7  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
@@ -144,6 +145,12 @@ def read_error(path: Path, error: OSError) -> DupegridError:
         f"cannot read {printable(str(path))}: {error.strerror}; run the same command again, "
         "and if it stays so, delete that file: it is made again"
     )
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """The files of ours in a folder of part files, in the order of their names."""
+    inside = re.compile(FOLDERS[folder.name])
+    return sorted(path for path in folder.iterdir() if inside.fullmatch(path.name) and path.name[0] != "_")
 
 
 def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, whole: bool = False) -> pa.Table:

@@ -28,7 +28,7 @@ from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
 from dupegrid.core.malloc import TRIM_VARIABLE
 from dupegrid.core.runtime import runtime
 from dupegrid.core.tasks import Runtime
-from dupegrid.storage.ours import LOCK
+from dupegrid.storage.places import LOCK
 from tests.conftest import save
 from tests.helpers.clusters import dask_scheduler, dask_worker
 from tests.helpers.forks import started

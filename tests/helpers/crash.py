@@ -99,7 +99,7 @@ def struck_at(number: int, blow: Callable[[], None], reads: bool = False) -> Cal
     real_open = builtins.open
     for name in ("preadv", "scandir") if reads else ("replace", "unlink", "rmdir", "mkdir", "fsync", "ftruncate"):
         setattr(os, name, watched(getattr(os, name)))
-    builtins.open = watched(real_open, lambda _file, mode="r", *_a, **_k: ("w" in mode) != reads)  # type: ignore[assignment]
+    builtins.open = watched(real_open, lambda _file, mode="r", *_a, **_k: ("r" not in mode) != reads)  # type: ignore[assignment]
     return lambda: count >= number
 
 

@@ -12,7 +12,7 @@ from dupegrid.pairs import sort
 from dupegrid.pairs.ask import read_facts
 from dupegrid.storage.arrays import Arrays
 from dupegrid.storage.hold import Hold, writing_for
-from dupegrid.storage.ours import LOCK
+from dupegrid.storage.places import LOCK
 from dupegrid.storage.run_dir import RunDir
 from tests.benchmarks import collection
 

@@ -19,7 +19,7 @@ from dupegrid.storage import lock as lock_module
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.lock import locked
-from dupegrid.storage.lock_file import stamp_of
+from dupegrid.storage.lock_file import touched_s
 from tests.helpers.bucket import a_bucket
 from tests.helpers.tasks import waited_until
 
@@ -138,7 +138,7 @@ def test_whoever_watches_a_run_of_another_host_sees_its_end(place: Path, monkeyp
     if not isinstance(lock, BucketPath):
         os.utime(lock, (1, 1))
     stamps = iter([1, 1, 2, 2, 2, 2, 2])
-    monkeypatch.setattr(lock_module, "stamp_of", lambda _: next(stamps))
+    monkeypatch.setattr(lock_module, "touched_s", lambda _: next(stamps))
     seen = []
     for _ in lock_module.while_held(place):
         seen.append(now)
@@ -148,11 +148,11 @@ def test_whoever_watches_a_run_of_another_host_sees_its_end(place: Path, monkeyp
 
 @pytest.mark.usefixtures("quick")
 def test_a_touch_changes_what_a_watcher_sees(place: Path) -> None:
-    assert stamp_of(place) is None
+    assert touched_s(place / "lock") is None
     with locked(place):
-        before = stamp_of(place)
+        before = touched_s(place / "lock")
         assert before is not None
-        waited_until(lambda: stamp_of(place) != before)
+        waited_until(lambda: touched_s(place / "lock") != before)
 
 
 @pytest.mark.usefixtures("quick")

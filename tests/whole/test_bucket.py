@@ -148,6 +148,13 @@ def test_what_is_not_ours_stays(bucket: BucketPath, photos: Path) -> None:
     assert names(run.path / "thumbs.zarr") == {"notes.txt"}
 
 
+def test_a_run_json_that_is_not_ours_is_one_line(bucket: BucketPath, photos: Path) -> None:
+    (bucket / "foreign/run.json").write_bytes(b'{"cmd": "train"}')
+    with pytest.raises(RunDirError, match=r"its run\.json is not one of dupegrid's"):
+        dupegrid.run(photos, out=str(bucket / "foreign"), **SETTINGS)
+    assert names(bucket / "foreign") == {"run.json"}
+
+
 @pytest.mark.parametrize(
     ("out", "message"),
     [

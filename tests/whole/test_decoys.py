@@ -11,8 +11,8 @@ import pytest
 import dupegrid
 from dupegrid.app import verbs_look
 from dupegrid.core.errors import DupegridError
-from dupegrid.storage.ours import is_place
-from dupegrid.storage.run_dir import ARTIFACTS
+from dupegrid.storage.ours import remove
+from dupegrid.storage.places import is_folder, is_place
 from tests.conftest import save
 
 SETTINGS = {"quiet": True, "thumb": 8, "scheduler": "sync", "cutoff": 500.0}
@@ -256,5 +256,23 @@ def test_what_lies_beside_the_artifacts_stays(finished: tuple[Path, Path], tmp_p
     assert [(tmp_path / "run" / name).read_text() for name in mine] == ["mine"] * len(mine)
 
 
-def test_every_artifact_that_is_discarded_is_a_place_of_ours() -> None:
-    assert all(is_place(name) for names in ARTIFACTS.values() for name in names)
+def test_all_that_a_run_writes_is_at_a_place_of_ours(finished: tuple[Path, Path]) -> None:
+    _, run = finished
+    written = {str(path.relative_to(run)): path.is_dir() for path in run.rglob("*") if path.name != "lock"}
+    assert len(written) > 20
+    assert all(is_place(place) and is_folder(place) == is_dir for place, is_dir in written.items())
+
+
+@pytest.mark.parametrize("folder", ["relaid", f".relaid.{'0' * 32}", "levels.zarr"])
+def test_of_a_folder_all_that_is_ours_is_removed_and_nothing_else(tmp_path: Path, folder: str) -> None:
+    inside = tmp_path / folder / ("" if folder == "levels.zarr" else "levels.zarr")
+    for place in ("zarr.json", "cosines/zarr.json", "cosines/c.0.0", "checks/c.0.0"):
+        (inside / place).parent.mkdir(parents=True, exist_ok=True)
+        (inside / place).write_text("ours")
+    (inside / "cosines/mine.txt").write_text("mine")
+    remove(tmp_path / folder)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {inside / "cosines/mine.txt"}
+    assert not (inside / "checks").exists()
+    (inside / "cosines/mine.txt").unlink()
+    remove(tmp_path / folder)
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from dupegrid.app.given import PATHS, as_bytes, as_text, column_of, given_table
 from dupegrid.app.opening import opened
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints
@@ -24,7 +25,6 @@ from dupegrid.results.named import ids_of
 from dupegrid.results.splits import Given, by_path, label_by_folder, split_by_folder
 from dupegrid.results.top import top as find_top
 from dupegrid.results.unique import unique as find_unique
-from dupegrid.storage.given import PATHS, as_bytes, as_text, column_of, given_table
 from dupegrid.storage.tables import check_ids
 
 _IDS: Final = re.compile(r"\d{1,18}")

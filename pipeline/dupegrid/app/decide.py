@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dupegrid.app.given import given_table
 from dupegrid.app.opening import absolute, opened
 from dupegrid.app.run import Run
 from dupegrid.core.errors import UsageError
@@ -13,7 +14,6 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.core.values import StrPath
 from dupegrid.plans import decisions
-from dupegrid.storage.given import given_table
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import DECISIONS
 from dupegrid.storage.tables import read_metadata

@@ -18,7 +18,8 @@ from dupegrid.core.text import printable, shown
 from dupegrid.results.answers import Answer
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.lock import holder
-from dupegrid.storage.ours import LOG, is_known, to_change
+from dupegrid.storage.ours import is_known, to_change
+from dupegrid.storage.places import LOG
 
 _BEGINS_S: Final = 10.0  # at most: until it has its run directory, or has ended
 _LOOKS_EVERY_S: Final = 0.1

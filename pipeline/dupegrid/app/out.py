@@ -15,7 +15,8 @@ from dupegrid.core.errors import ConfigError, DamagedError, RunDirError
 from dupegrid.core.settings import Settings
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, StrPaths, flattened
-from dupegrid.storage.ours import holds_stores, is_known, is_of_a_lock, leftovers
+from dupegrid.storage.ours import holds_stores, is_known, leftovers
+from dupegrid.storage.places import is_of_a_lock
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import write_json

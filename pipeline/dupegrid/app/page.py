@@ -10,7 +10,6 @@ from dupegrid.core.text import counted, printable, shown
 from dupegrid.results.page import Found
 from dupegrid.results.relations import relations_if_told
 from dupegrid.results.report import report
-from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.tables import writing_whole
 
 _LOOKED_FOR: Final = 20  # files, to know whether pictures are here at all
@@ -51,7 +50,5 @@ def about(run: Run) -> dict[str, list[str]]:
 
 
 def _time(receipt: Path) -> str:
-    """When comparing ended; nothing of a bucket, whose objects are not asked for their times."""
-    if isinstance(receipt, BucketPath):
-        return ""
+    """When comparing ended."""
     return datetime.fromtimestamp(receipt.stat().st_mtime, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -19,10 +19,10 @@ from dupegrid.images.views import MATCHING_VIEWS, Views
 from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.compare import compare
 from dupegrid.pairs.matches import KEY, PATHS, match_rows
-from dupegrid.storage.ours import parts_in, remove
+from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES, MATCHES_BY_LOOKS
-from dupegrid.storage.tables import read_metadata, read_table, row_count, write_table
+from dupegrid.storage.tables import parts_in, read_metadata, read_table, row_count, write_table
 
 _FOLDED_AT_ONCE: Final = 1 << 20  # matching views: some 100 MB
 _PAIRS: Final = "pairs"  # a fact of a finished matches.parquet: how many it has

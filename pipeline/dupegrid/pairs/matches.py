@@ -10,10 +10,10 @@ from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, values_of
 from dupegrid.core.errors import DamagedError
 from dupegrid.pairs.job import Job
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.ours import parts_in, remove
+from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
-from dupegrid.storage.tables import check_ids, read_metadata, read_parts, write_table
+from dupegrid.storage.tables import check_ids, parts_in, read_metadata, read_parts, write_table
 
 KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18

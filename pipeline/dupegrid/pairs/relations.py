@@ -36,10 +36,10 @@ from dupegrid.images.remote import is_address, place_of
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.matches import read_matches
 from dupegrid.storage.hold import check_hold, current
-from dupegrid.storage.ours import parts_in, remove
+from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, RELATIONS_TABLE
-from dupegrid.storage.tables import is_whole, read_metadata, write_table
+from dupegrid.storage.tables import is_whole, parts_in, read_metadata, write_table
 from dupegrid.storage.unfinished import check_finished
 
 _BLOCK_PIXELS: Final = 40_000_000  # of the pictures of a block, unless it is of one

@@ -10,10 +10,9 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import shown
 from dupegrid.pairs.relations import OF, relations_key
-from dupegrid.storage.ours import parts_in
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import RELATIONS_TABLE
-from dupegrid.storage.tables import read_metadata, read_table
+from dupegrid.storage.tables import parts_in, read_metadata, read_table
 from dupegrid.storage.words import RELATIONS
 
 

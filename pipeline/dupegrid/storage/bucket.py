@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import re
+import stat
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -58,7 +59,7 @@ class BucketPath(PosixPath):
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
         """Whether there is an object here."""
         try:
-            self.size_bytes()
+            self.stat()
         except FileNotFoundError:
             return False
         return True
@@ -81,15 +82,12 @@ class BucketPath(PosixPath):
                 for entry in entries:
                     yield entry["path"][len(self.key) + 1 :]
 
-    def size_bytes(self) -> int:
-        """The size of the object here. FileNotFoundError where there is none."""
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """The size of the object here, and when it was put, by the clock of the bucket."""
         with os_errors(self):
-            return int(_obstore().head(store_of(self.bucket), self.key)["size"])
-
-    def modified_s(self) -> float:
-        """When the object here was put, by the clock of the bucket, in seconds since 1970."""
-        with os_errors(self):
-            return float(_obstore().head(store_of(self.bucket), self.key)["last_modified"].timestamp())
+            found = _obstore().head(store_of(self.bucket), self.key)
+        put_s = found["last_modified"].timestamp()
+        return os.stat_result((stat.S_IFREG, 0, 0, 1, 0, 0, found["size"], put_s, put_s, put_s))
 
     def read_bytes(self) -> bytes:
         """All of the object."""
@@ -109,6 +107,10 @@ class BucketPath(PosixPath):
             if found.meta["size"] <= _AT_ONCE_BYTES:
                 return io.BytesIO(bytes(found.bytes()))
         return io.BufferedReader(_Object(self, found.meta["size"]), _AHEAD_BYTES)
+
+    def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
+        """Put an empty object here."""
+        self.write_bytes(b"")
 
     def write_bytes(self, data: Any) -> int:
         """Put an object here, whole."""
@@ -162,9 +164,6 @@ class _Object(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def tell(self) -> int:
         return self._at
 
     def readinto(self, buffer: Any) -> int:

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 from dupegrid.core.errors import SupersededError
 from dupegrid.core.text import printable
-from dupegrid.storage.ours import LOCK, opened
+from dupegrid.storage.ours import opened
+from dupegrid.storage.places import LOCK
 
 ENTRY_BYTES: Final = 4096  # at most, of what the lock holds
 

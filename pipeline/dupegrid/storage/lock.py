@@ -20,8 +20,9 @@ from typing import Any, Final
 from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.core.text import printable
 from dupegrid.storage.hold import ENTRY_BYTES, Hold, writing_for
-from dupegrid.storage.lock_file import LockFile, LockObject, lock_of, stamp_of
-from dupegrid.storage.ours import LOCK, leftovers, opened, remove
+from dupegrid.storage.lock_file import LockFile, LockObject, now_s, opened_lock, touched_s
+from dupegrid.storage.ours import leftovers, opened, remove
+from dupegrid.storage.places import LOCK
 
 _KEYS: Final = {"host", "pid", "since", "token"}
 _TOUCHED_EVERY_S: Final = 20.0
@@ -39,7 +40,7 @@ def locked(run_dir: Path, say: Callable[[str], object] = str) -> Iterator[Hold]:
     place of ours. That of a dead run is taken over: at once where its process is known to have ended, else when there
     was no sign of it for 2 minutes, which are waited for; `say` is told so, in a line.
     """
-    with lock_of(run_dir) as lock:
+    with opened_lock(run_dir / LOCK) as lock:
         before = _its_turn(lock, run_dir, say)
         unfinished = leftovers(run_dir)
         hold = Hold(run_dir, uuid.uuid4().hex)
@@ -65,11 +66,11 @@ def while_held(run_dir: Path) -> Iterator[None]:
     One on another host is over where its lock was not touched for 2 minutes, by the clock here, as a reader can ask the
     file system for no time.
     """
-    stamp, since_s = None, time.monotonic()
+    before, since_s = None, time.monotonic()
     while held := holder(run_dir):
-        now = stamp_of(run_dir)
-        if now != stamp:
-            stamp, since_s = now, time.monotonic()
+        touched = touched_s(run_dir / LOCK)
+        if touched != before:
+            before, since_s = touched, time.monotonic()
         elif held.get("host") != socket.gethostname() and time.monotonic() - since_s >= _OVER_AFTER_S:
             return
         yield
@@ -103,17 +104,18 @@ def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], o
         raise in_use
     if not held or (here and (lock.tells_of_processes or not _is_alive(held.get("pid")))):
         return before
-    stamp, silent_s, since_s = lock.stamp(), lock.age_s(), time.monotonic()
+    touched, since_s = touched_s(run_dir / LOCK), time.monotonic()
+    silent_s = 0.0 if touched is None else now_s(run_dir) - touched
     if silent_s < _OVER_AFTER_S:
         if here:
             raise in_use
         say(f"{shown} was in use {_named(held)}: waiting whether there is a sign of it, for 2 minutes at most")
     while silent_s + time.monotonic() - since_s < _OVER_AFTER_S:
         time.sleep(_LOOKS_EVERY_S)
-        touched, now = lock.stamp() != stamp, lock.read()  # in this order: who lets go of it touches it too
+        is_touched, now = touched_s(run_dir / LOCK) != touched, lock.read()  # in this order: who lets go touches it too
         if not now:
             return now
-        if touched or now != before:
+        if is_touched or now != before:
             raise in_use
     say(f"{shown} was in use {_named(held)}, of whom there was no sign for 2 minutes: taken over")
     return before

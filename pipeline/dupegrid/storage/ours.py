@@ -1,8 +1,7 @@
 """What in a run directory is ours. Only that is opened for writing, replaced or removed, and no link is followed.
 
-A run directory may come from a stranger, or lie where others write. What is ours goes by its place (`_PLACES` names
-every one that a run writes to) and, for the files beside run.json, by what the file holds. Whatever else is in the
-folder is left alone.
+A run directory may come from a stranger, or lie where others write. What is ours goes by its place (places.py) and, for
+the files beside run.json, by what the file holds. Whatever else is in the folder is left alone.
 """
 
 import contextlib
@@ -17,52 +16,11 @@ from typing import IO, Final
 from dupegrid.core.errors import RunDirError
 from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
+from dupegrid.storage.places import ASIDE, final_name, is_folder, is_picture, is_place
 
-LOCK: Final = "lock"
-LOG: Final = "run.log"  # what a run in the background says
 MADE_BY: Final = {"made_by": "dupegrid"}  # in all JSON and tables that we write, by which they are known again
 # No link is followed and no pipe waited for; to read from a place in a pipe is an error anyway.
 TO_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-_ARRAY: Final = r"(zarr\.json|c(\.\d+)+)"
-_GROUP: Final = rf"({_ARRAY}|\w+|\w+/{_ARRAY})"
-FOLDERS: Final = {
-    "index": r"(part-\d{6,}|_images)\.parquet",
-    "matches.parquet": r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet",
-    "looks.parquet": r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet",
-    "relations.parquet": r"part-(\d{6,}|equal)\.parquet",
-    "decisions.parquet": r"part-\d{20}-[0-9a-f]{32}\.parquet",
-    "thumbs.zarr": _ARRAY,
-    "tiles.zarr": _ARRAY,
-    "mse.zarr": _ARRAY,
-    "levels.zarr": _GROUP,
-    "sorted.zarr": _GROUP,
-}
-ASIDE: Final = "relaid"  # a folder of stores that are made aside, to be put in place when whole
-_FILES: Final = (
-    "run.json",
-    "receipt.json",
-    "unfinished.json",
-    "progress.json",
-    LOG,
-    "files.parquet",
-    "images.parquet",
-    "hashes.parquet",
-    "compared.parquet",
-    "settled.parquet",
-    "settled-matches.parquet",
-    "clusters.parquet",
-    "report.html",
-    "plan.parquet",
-    "journal.jsonl",
-)
-_PLACES: Final = re.compile(
-    rf"{ASIDE}|({ASIDE}/)?("
-    + "|".join([*map(re.escape, _FILES), *(rf"{re.escape(name)}(/{inside})?" for name, inside in FOLDERS.items())])
-    + ")"
-)
-_UNFINISHED: Final = re.compile(r"((?:.*/)?)\.([^/]+)\.[0-9a-f]{32}")
-_PICTURE: Final = re.compile(r"explain-\d+-\d+\.png")
 
 # What we write into each kind of file; in JSON at both ends, so that one flipped bit leaves the other to know it by.
 _SIGNS: Final = {
@@ -94,11 +52,6 @@ def to_read(path: str | Path, flags: int = os.O_RDONLY) -> int:
 def opened(path: Path) -> IO[bytes]:
     """A file of a run directory to read from, as `to_read` opens it."""
     return path.reading() if isinstance(path, BucketPath) else open(path, "rb", opener=to_read)
-
-
-def to_write(path: str | Path, flags: int) -> int:
-    """A descriptor of a file that was not there before, an opener for `open`."""
-    return os.open(path, flags | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
 
 
 def to_change(path: Path, flags: int) -> int:
@@ -134,8 +87,10 @@ def leftovers(run_dir: Path) -> list[Path]:
     Raises RunDirError, naming the place, where something is at a place of ours that is a link, belongs to another user
     or was not written by dupegrid.
     """
-    if isinstance(run_dir, BucketPath):
-        _check_known(run_dir)
+    if isinstance(run_dir, BucketPath):  # no links, no users, and an object is there when it is whole
+        for path in run_dir.iterdir():
+            if is_place(path.name) and not is_folder(path.name) and path.is_file():
+                _check_written(path)
         return []
     if os.stat(run_dir).st_uid != os.geteuid():
         raise RunDirError(
@@ -144,20 +99,14 @@ def leftovers(run_dir: Path) -> list[Path]:
         )
     found = []
     for place, entry in _entries(run_dir):
-        if _UNFINISHED.fullmatch(place):
+        if final_name(entry.name) != entry.name:
             found.append(Path(entry.path))
             continue
         if "/" not in place and entry.stat(follow_symlinks=False).st_uid != os.geteuid():
             raise _refused(entry.path, "belongs to another user")
-        if place.endswith(_SIGNED) and entry.is_file() and not is_known(Path(entry.path)):
-            raise _refused(entry.path, "was not written by dupegrid")
+        if entry.is_file():
+            _check_written(Path(entry.path))
     return found
-
-
-def _check_known(run_dir: BucketPath) -> None:
-    for path in run_dir.iterdir():
-        if path.name in _FILES and path.is_file() and not is_known(path):
-            raise _refused(path, "was not written by dupegrid")
 
 
 def remove(path: Path) -> None:
@@ -166,73 +115,40 @@ def remove(path: Path) -> None:
     Does nothing where there is none. RunDirError where a link or another kind of file is in its place.
     """
     if isinstance(path, BucketPath):
-        if path.name not in FOLDERS:
+        if is_folder(path.name):
+            path.unlink_below([name for name in path.below() if is_place(f"{path.name}/{name}")])
+        else:
             path.unlink()
-            return
-        path.unlink_below([name for name in path.below() if is_place(f"{path.name}/{name}")])
         return
     try:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
-    if not stat.S_ISDIR(mode):
-        if not stat.S_ISREG(mode):
-            raise _refused(path, "is a link" if stat.S_ISLNK(mode) else "is no regular file")
+    if stat.S_ISREG(mode):
         path.unlink(missing_ok=True)
         return
-    unfinished = _UNFINISHED.fullmatch(path.name)
-    if path.name == ASIDE or (unfinished and unfinished[2] == ASIDE):
-        for name in filter(is_place, os.listdir(path)):
-            remove(path / name)
-        with contextlib.suppress(OSError):  # something is in it that is not ours
-            os.rmdir(path)
-        return
-    if path.name not in FOLDERS:
-        raise _refused(path, "is a folder")
-    folders = [path]
-    for place, entry in _entries(path.parent, only=path.name):
-        if "/" in place:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(Path(entry.path))
-            else:
-                os.unlink(entry.path)
-    for folder in reversed(folders):
-        with contextlib.suppress(OSError):  # something is in it that is not ours
-            os.rmdir(folder)
+    place = ASIDE if final_name(path.name) == ASIDE else path.name
+    if not stat.S_ISDIR(mode) or not is_folder(place):
+        what = {stat.S_IFLNK: "is a link", stat.S_IFDIR: "is a folder"}
+        raise _refused(path, what.get(stat.S_IFMT(mode), "is no regular file"))
+    for _, entry in _entries(path, f"{place}/"):
+        if entry.is_dir(follow_symlinks=False):
+            _remove_folder(entry.path)
+        else:
+            os.unlink(entry.path)
+    _remove_folder(path)
 
 
-def is_place(name: str) -> bool:
-    """Whether a file or folder of this name in a run directory is one that a run writes."""
-    return _PLACES.fullmatch(name) is not None
-
-
-def parts_in(folder: Path) -> list[Path]:
-    """The files of ours in a folder of part files, in the order of their names."""
-    pattern = re.compile(FOLDERS[folder.name])
-    return sorted(
-        folder / name
-        for name in (entry.name for entry in folder.iterdir())
-        if pattern.fullmatch(name) and name[0] != "_"
-    )
-
-
-def is_of_a_lock(name: str) -> bool:
-    """Whether a file is there before a run begins: the lock, the log, or an unfinished one, which is swept away."""
-    unfinished = _UNFINISHED.fullmatch(name)
-    return name in (LOCK, LOG) or (unfinished is not None and (is_place(unfinished[2]) or is_picture(unfinished[2])))
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file of this name is a picture of `explain`."""
-    return _PICTURE.fullmatch(name) is not None
+def _remove_folder(path: str | Path) -> None:
+    with contextlib.suppress(OSError):  # something is in it that is not ours
+        os.rmdir(path)
 
 
 def check_picture(path: Path) -> None:
     """Raise RunDirError where a picture of `explain` would take the place of something that it did not draw."""
     with contextlib.suppress(FileNotFoundError):
-        if not isinstance(path, BucketPath) and not stat.S_ISREG(os.lstat(path).st_mode):
-            raise _refused(path, "was not drawn by dupegrid")
-        if not is_known(path):
+        is_file = isinstance(path, BucketPath) or stat.S_ISREG(os.lstat(path).st_mode)
+        if not is_file or not is_known(path):
             raise _refused(path, "was not drawn by dupegrid")
 
 
@@ -259,38 +175,32 @@ def holds_stores(run_dir: Path) -> bool:
     return False
 
 
-def _entries(run_dir: Path, inside: bool = True, only: str | None = None) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Whatever is at a place of ours: the place, relative to the run directory, and its entry; folders first.
+def _check_written(path: Path) -> None:
+    if path.name.endswith(_SIGNED) and not is_known(path):
+        raise _refused(path, "was not written by dupegrid")
 
-    RunDirError where it is a link, or a folder where a file should be or the reverse.
+
+def _entries(folder: Path, place: str = "", inside: bool = True) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """What a folder at a place of ours has at places of ours, each with its entry; what is in a folder comes before it.
+
+    Places are relative to the run directory, and end with the name that an unfinished file will get. RunDirError where
+    something is a link, or a folder where a file should be or the reverse.
     """
-    waiting = [""] if only is None else [f"{only}/"]
-    while waiting:
-        folder = waiting.pop()
-        with os.scandir(run_dir / folder) as entries:
-            for entry in entries:
-                place = folder + entry.name
-                unfinished = _UNFINISHED.fullmatch(place)
-                final = unfinished[1] + unfinished[2] if unfinished else place
-                if not (_PLACES.fullmatch(final) or (unfinished and is_picture(final))):
-                    continue
-                if entry.is_symlink():
-                    raise _refused(entry.path, "is a link")
-                is_folder = entry.is_dir(follow_symlinks=False)
-                should_be = _is_folder(final) if not unfinished else final == ASIDE
-                if is_folder != should_be or not (is_folder or entry.is_file(follow_symlinks=False)):
-                    raise _refused(entry.path, "is no folder" if should_be else "is no regular file")
-                yield place, entry
-                if is_folder and inside and not unfinished:
-                    waiting.append(f"{place}/")
-
-
-def _is_folder(place: str) -> bool:
-    """Whether a place of ours is a folder: an artifact that holds files, or an array of a group."""
-    name, _, inner = place.removeprefix(f"{ASIDE}/").partition("/")
-    if inner:
-        return FOLDERS[name] == _GROUP and re.fullmatch(r"\w+", inner) is not None
-    return name == ASIDE or name in FOLDERS
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = final_name(entry.name)
+            at, is_unfinished = place + name, name != entry.name
+            if not (is_place(at) or (is_unfinished and is_picture(at))):
+                continue
+            if entry.is_symlink():
+                raise _refused(entry.path, "is a link")
+            is_dir = entry.is_dir(follow_symlinks=False)
+            should_be = at == ASIDE if is_unfinished else is_folder(at)
+            if is_dir != should_be or not (is_dir or entry.is_file(follow_symlinks=False)):
+                raise _refused(entry.path, "is no folder" if should_be else "is no regular file")
+            if is_dir and inside and not is_unfinished:
+                yield from _entries(Path(entry.path), f"{at}/")
+            yield at, entry
 
 
 def _refused(path: str | Path, problem: str) -> RunDirError:

@@ -6,7 +6,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,39 +19,10 @@ from dupegrid.storage.arrays import Arrays, Thumbs, Tiles
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import Hold, writing_for
 from dupegrid.storage.lock import locked
-from dupegrid.storage.ours import LOCK, parts_in, remove
-from dupegrid.storage.tables import RowGroups, read_json, read_metadata, read_table, row_count
+from dupegrid.storage.ours import remove
+from dupegrid.storage.places import ARTIFACTS, LOCK
+from dupegrid.storage.tables import RowGroups, parts_in, read_json, read_metadata, read_table, row_count
 
-# What each stage leaves in a run directory. Marks of progress come before what they vouch for: nothing is
-# believed to be there that has been taken away. Not among them, as nobody could make them again: decisions.parquet and
-# journal.jsonl.
-ARTIFACTS: Final = {
-    "index": (
-        "hashes.parquet",
-        "mse.zarr",
-        "relaid",
-        "thumbs.zarr",
-        "levels.zarr",
-        "sorted.zarr",
-        "images.parquet",
-        "index",
-        "files.parquet",
-    ),
-    "compare": (
-        "receipt.json",
-        "unfinished.json",
-        "compared.parquet",
-        "relations.parquet",
-        "tiles.zarr",
-        "matches.parquet",
-        "looks.parquet",
-        "settled.parquet",
-        "settled-matches.parquet",
-    ),
-    "cluster": ("clusters.parquet",),
-    "report": ("report.html",),
-    "plan": ("plan.parquet",),
-}
 THUMBS: Final = "thumbs"  # its name among the seals
 _HANDLES: Final = 2  # of run directories, kept in a process from task to task
 
@@ -198,20 +169,19 @@ class RunDir:
         Every chunk ends with a checksum of itself; the seal of an array is a digest of these. What was stored at
         another moment is whole too, and of other files.
         """
-        levels = self.levels()
-        found = {name: fingerprint(levels.checksums(name)) for name in levels.names}
-        return json.dumps({**found, THUMBS: fingerprint(self.thumbs().checksums())}, sort_keys=True)
+        return json.dumps({name: self._seal(name) for name in (*self.levels().names, THUMBS)}, sort_keys=True)
 
     def check_seals(self, *names: str) -> None:
         """Raise StoreError unless these arrays, of levels.zarr or `THUMBS`, are those that images.parquet is of."""
         known = json.loads(read_metadata(self.images).get("seals", "{}"))
-        for name in names:
-            checksums = self.thumbs().checksums() if name == THUMBS else self.levels().checksums(name)
-            if known.get(name) != fingerprint(checksums):
-                raise StoreError(
-                    f"the thumbnails in {printable(str(self.path))} are of another moment than its images.parquet: "
-                    "run 'dupegrid run' again to make them"
-                )
+        if any(known.get(name) != self._seal(name) for name in names):
+            raise StoreError(
+                f"the thumbnails in {printable(str(self.path))} are of another moment than its images.parquet: "
+                "run 'dupegrid run' again to make them"
+            )
+
+    def _seal(self, name: str) -> str:
+        return fingerprint(self.thumbs().checksums() if name == THUMBS else self.levels().checksums(name))
 
     def discard_from(self, stage: str, keep: Sequence[str] = ()) -> None:
         """Remove what a stage and all later ones left, the last first: it was made from something else."""
@@ -251,15 +221,15 @@ def _same(value: T) -> T:
     return value
 
 
-_handles: OrderedDict[tuple[Path, str], RunDir] = OrderedDict()
 _handles_lock = threading.Lock()
 
 
 def _shared(path: Path, generation: str) -> RunDir:
     """The handle that all tasks of a process share."""
     with _handles_lock:
-        handle = _handles.setdefault((path, generation), RunDir(path, generation))
-        _handles.move_to_end((path, generation))
-        while len(_handles) > _HANDLES:
-            _handles.popitem(last=False)
-        return handle
+        return _handle(path, generation)
+
+
+@lru_cache(_HANDLES)
+def _handle(path: Path, generation: str) -> RunDir:
+    return RunDir(path, generation)

@@ -42,6 +42,8 @@ IMAGES = pa.schema(
         ("file_hash", pa.string()),  # blake2b of the bytes, 32 hex digits
         ("flat", pa.bool_()),
         ("identical_to", pa.int64()),
+        # 'ok'; why it cannot be read: 'empty', 'unidentified', 'unsupported', 'truncated', 'too_large', 'timeout',
+        # 'unreadable', 'changed' or 'decode_error'; 'removed' where only an earlier run found it.
         ("status", pa.string()),
         ("error", pa.string()),
         ("root", pa.int32()),
@@ -87,10 +89,8 @@ RELATIONS_TABLE = pa.schema(
         ("a", pa.int64()),
         ("b", pa.int64()),
         ("relation", pa.string()),  # a word of RELATIONS
-        (
-            "full_mse",
-            pa.float64(),
-        ),  # of all pixels, the larger picture shrunk; null where one does not lie on the other
+        # Of all pixels, the larger picture shrunk; null where one does not lie on the other.
+        ("full_mse", pa.float64()),
         ("reason", pa.string()),  # what makes it 'edited', or why it is 'unknown'; else null
     ]
 )
@@ -117,10 +117,8 @@ CLUSTERS = pa.schema(
         ("mse_to_keeper", pa.float64()),  # null where the two were not compared, or are further apart than the cutoff
         ("reason", pa.string()),  # of a 'bridge', the first that holds of REASONS; else null
         ("rule", pa.string()),  # what put the keeper before it, one of RULES; null for the keeper
-        (
-            "compared",
-            pa.string(),
-        ),  # by that rule: '4000 x 3000 over 640 x 480', the keeper's first; null if it has none
+        # By that rule: '4000 x 3000 over 640 x 480', the keeper's first; null if it has none.
+        ("compared", pa.string()),
     ]
 )
 
@@ -129,10 +127,8 @@ HASHES = pa.schema(
     [
         ("id", pa.int64()),
         ("hash", pa.string()),  # what pictures go by; of the four below the least
-        (
-            "hash_identity",
-            pa.string(),
-        ),  # of the thumbnail as it is, and turned; null where the hash is a function of yours
+        # Of the thumbnail as it is, and turned; null where the hash is a function of yours.
+        ("hash_identity", pa.string()),
         ("hash_rot90", pa.string()),
         ("hash_rot180", pa.string()),
         ("hash_rot270", pa.string()),

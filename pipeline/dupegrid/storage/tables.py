@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,8 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.ours import FOLDERS, MADE_BY, opened, parts_in, to_read, to_write
+from dupegrid.storage.ours import MADE_BY, opened
+from dupegrid.storage.places import FOLDERS
 
 FORMAT = 7  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
@@ -42,7 +44,7 @@ def writing_whole(path: Path, flushed: bool = True) -> Iterator[IO[bytes]]:
         return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with open(temporary, "wb", opener=to_write) as file:
+        with open(temporary, "xb") as file:  # through no link, and nothing is there already
             yield file
             if flushed:
                 file.flush()
@@ -82,18 +84,22 @@ def write_table(
     path: Path, table: pa.Table, facts: Mapping[str, str] | None = None, row_group_size: int | None = None
 ) -> None:
     """Write one parquet file whole or not at all, with facts of its rows for `read_metadata`."""
-    table = table.replace_schema_metadata(_sealed(facts))
-    with writing_whole(path) as file:  # a file, as pyarrow takes no path that is not UTF-8
-        # snappy, which is the default: zstd halves the file and takes twice the time.
-        pq.write_table(table, file, write_page_checksum=True, row_group_size=row_group_size)
+    write_tables(path, table.schema, [table], facts, row_group_size)
 
 
-def write_tables(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], facts: Mapping[str, str]) -> None:
+def write_tables(
+    path: Path,
+    schema: pa.Schema,
+    tables: Iterable[pa.Table],
+    facts: Mapping[str, str] | None,
+    row_group_size: int | None = None,
+) -> None:
     """Write tables of one schema into one parquet file, a row group each: no more than one of them need be held."""
     described = schema.with_metadata(_sealed(facts))
+    # A file, as pyarrow takes no path that is not UTF-8. snappy, its default: zstd halves it and takes twice the time.
     with writing_whole(path) as file, pq.ParquetWriter(file, described, write_page_checksum=True) as writer:
         for table in tables:
-            writer.write_table(table.replace_schema_metadata(described.metadata))
+            writer.write_table(table.replace_schema_metadata(described.metadata), row_group_size)
 
 
 def _sealed(facts: Mapping[str, str] | None) -> dict[str, str]:
@@ -118,19 +124,12 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_bytes(path: Path) -> bytes:
     """All of a file of ours. DamagedError where it is missing, or larger than any that we write."""
     try:
-        if isinstance(path, BucketPath):
-            return path.read_bytes()
-        descriptor = to_read(path)
-        try:  # a file object would ask the system for seven things instead of four, of some 10 microseconds each
-            size = os.fstat(descriptor).st_size
-            if size > _LARGEST_BYTES:
+        with opened(path) as file:
+            size_bytes = file.seek(0, os.SEEK_END)
+            if size_bytes > _LARGEST_BYTES:
                 raise DamagedError(path, "it is larger than any that was written there")
-            data = os.read(descriptor, size)
-            while len(data) < size and (more := os.read(descriptor, size - len(data))):
-                data += more
-            return data
-        finally:
-            os.close(descriptor)
+            file.seek(0)
+            return file.read(size_bytes)
     except OSError as error:
         raise read_error(path, error) from None
 
@@ -146,6 +145,12 @@ def read_error(path: Path, error: OSError) -> DupegridError:
         f"cannot read {printable(str(path))}: {error.strerror}; run the same command again, "
         "and if it stays so, delete that file: it is made again"
     )
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """The files of ours in a folder of part files, in the order of their names."""
+    inside = re.compile(FOLDERS[folder.name])
+    return sorted(path for path in folder.iterdir() if inside.fullmatch(path.name) and path.name[0] != "_")
 
 
 def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, whole: bool = False) -> pa.Table:
@@ -174,19 +179,17 @@ def check_images(path: Path, images: pa.Table) -> pa.Table:
 
     Looks at those columns that are there.
     """
-    count = len(images)
-    if "id" in images.column_names and not np.array_equal(images["id"].to_numpy(), np.arange(count)):
+    count, there = len(images), set(images.column_names)
+    if "id" in there and not np.array_equal(images["id"].to_numpy(), np.arange(count)):
         raise DamagedError(path, "its ids are not 0, 1, 2, ...")
-    for name in ("identical_to", "link_of"):
-        if name in images.column_names:
-            check_ids(path, images, (name,), count)
-    if {"status", "width", "height"} <= set(images.column_names):
+    check_ids(path, images, sorted(there & {"identical_to", "link_of"}), count)
+    if {"status", "width", "height"} <= there:
         read = images.select(["width", "height"]).filter(pc.equal(images["status"], "ok"))
         sides = pc.min_element_wise(read["width"].fill_null(0), read["height"].fill_null(0))
         if len(read) and pc.min(sides).as_py() < 1:
             raise DamagedError(path, "a picture in it has no size")
-    for name in ("path", "path_raw", "size_bytes", "status"):
-        if name in images.column_names and images[name].null_count:
+    for name in sorted(there & {"path", "path_raw", "size_bytes", "status"}):
+        if images[name].null_count:
             raise DamagedError(path, f"it has images without a {name}")
     return images
 
@@ -221,17 +224,19 @@ def is_whole(path: Path, schema: pa.Schema, rows: int) -> bool:
 
 def row_count(path: Path) -> int:
     """How many rows a parquet file has."""
-    with _opened(path) as file:
-        return int(pq.read_metadata(file).num_rows)
+    return int(_described(path).num_rows)
+
+
+def group_count(path: Path) -> int:
+    """How many row groups a parquet file has."""
+    return int(_described(path).num_row_groups)
 
 
 class RowGroups:
     """A parquet file of which single row groups are read; what it says of all of them is read once."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        with _opened(path) as file:
-            self._metadata = pq.read_metadata(file)
+        self._path, self._metadata = path, _described(path)
 
     def read(self, number: int) -> pa.Table:
         """One row group."""
@@ -243,18 +248,12 @@ class RowGroups:
 def read_metadata(path: Path) -> dict[str, str]:
     """The facts that a parquet file was written with; empty where there is no such file, or a damaged one."""
     try:
-        with opened(path) as file:
-            metadata = pq.read_metadata(file).metadata or {}
+        metadata = _described(path).metadata or {}
         facts = {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}
-        for key in MADE_BY:
-            facts.pop(key, None)
-    except (pa.ArrowException, ValueError):
+    except (DamagedError, UnicodeDecodeError):
         return {}
-    except OSError as error:
-        reason = read_error(path, error)
-        if isinstance(reason, DamagedError):
-            return {}
-        raise reason from None
+    for key in MADE_BY:
+        facts.pop(key, None)
     digest = facts.pop(DIGEST, None)
     return facts if digest == fingerprint(facts) else {}
 
@@ -262,12 +261,6 @@ def read_metadata(path: Path) -> dict[str, str]:
 def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str], whole: bool = False) -> pa.Table:
     """One row group of a parquet file, as `read_table` reads all of them."""
     return _read_part(path, pa.schema([schema.field(name) for name in columns]), whole, number)
-
-
-def group_count(path: Path) -> int:
-    """How many row groups a parquet file has."""
-    with _opened(path) as file:
-        return int(pq.read_metadata(file).num_row_groups)
 
 
 def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> pa.Table:
@@ -278,6 +271,11 @@ def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = N
             raise DamagedError(path, "it claims more rows than it can hold")
         groups = range(parquet.num_row_groups) if group is None else [group]
         return parquet.read_row_groups(groups, columns=columns, use_threads=False).select(schema.names).cast(schema)
+
+
+def _described(path: Path) -> pq.FileMetaData:
+    with _opened(path) as file:
+        return pq.read_metadata(file)
 
 
 @contextmanager

@@ -80,18 +80,3 @@ RULES = {
     "shortest": "has the shorter path",
     "path": "has the first path",
 }
-
-# status in images.parquet; all but 'ok' are never compared
-STATUSES = (
-    "ok",
-    "empty",
-    "unidentified",
-    "unsupported",
-    "truncated",
-    "too_large",
-    "timeout",
-    "unreadable",
-    "changed",
-    "decode_error",
-    "removed",
-)

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dupegrid.app.given import as_bytes, as_text, column_of, given_table
 from dupegrid.core.errors import InputError, UsageError
-from dupegrid.storage.given import as_bytes, as_text, column_of, given_table
 
 
 @pytest.mark.parametrize("between", [b",", b";", b"\t"])

@@ -1,5 +1,6 @@
 """Compiled loops, and the same ones plain, find what brute force finds: where numba is there, both are tested."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,9 @@ from dupegrid.pairs.bounds import boxes, heads, near_limit
 from dupegrid.pairs.kernel import float32_limit
 from tests.helpers import reference
 
-WAYS = [loops, pytest.param("compiled", marks=pytest.mark.skipif(not loops.compiled(), reason="numba is not there"))]
+# Not loaded before it is used: of the processes of `make test` most do without.
+with_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not there")
+WAYS = [loops, pytest.param("compiled", marks=with_numba)]
 
 
 def of(way: object) -> SimpleNamespace:
@@ -83,7 +86,7 @@ def test_squares_are_summed_exactly(way: object, name: str) -> None:
     assert found.tolist() == [reference.sse(images[a], reference.turn(images[b], name)) for a, b in of_pairs]
 
 
-@pytest.mark.skipif(not loops.compiled(), reason="numba is not there")
+@with_numba
 def test_nobody_who_filled_the_working_directory_says_where_code_is_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +95,7 @@ def test_nobody_who_filled_the_working_directory_says_where_code_is_from(
     assert loops.compiled.__wrapped__() is None
 
 
-@pytest.mark.skipif(not loops.compiled(), reason="numba is not there")
+@with_numba
 def test_loops_that_cannot_be_had_are_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 

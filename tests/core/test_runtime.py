@@ -457,7 +457,7 @@ def test_a_signal_keeps_its_exit_code_though_the_scheduler_does_not_answer(few: 
 
 
 def run_with(few: Path, out: Path, redirections: str) -> subprocess.CompletedProcess:
-    line = f'"{DUPEGRID}" run "{few}" --out "{out}" --thumb 16 {redirections}'
+    line = f'"{DUPEGRID}" run "{few}" --out "{out}" --thumb 16 --workers 1 {redirections}'
     return subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, check=False)
 
 
@@ -470,7 +470,7 @@ def test_a_run_goes_on_when_nobody_hears_how_far_it_is(few: Path, tmp_path: Path
 
 def test_a_run_goes_on_when_its_terminal_is_gone(few: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    words = [DUPEGRID, "run", few, "--out", tmp_path / "run", "--thumb", "16"]
+    words = [DUPEGRID, "run", few, "--out", tmp_path / "run", "--thumb", "16", "--workers", "1"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True) as command:
         os.close(theirs)
         os.close(ours)

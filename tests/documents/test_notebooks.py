@@ -5,10 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-import nbformat
 import pytest
-from jupyter_client.manager import KernelManager
-from nbclient import NotebookClient
 
 from dupegrid.storage.tables import write_json
 from tests.conftest import ROOT
@@ -35,6 +32,10 @@ FORGET = "for _name in set(get_ipython().user_ns) - set(get_ipython().user_ns_hi
 @pytest.mark.filterwarnings("ignore")
 def test_the_notebooks_run_one_after_the_other_in_one_kernel(pictures: Path, tmp_path: Path) -> None:
     """Each begins without what the ones before it have named."""
+    import nbformat  # here, as most processes of `make test` do without
+    from jupyter_client.manager import KernelManager
+    from nbclient import NotebookClient
+
     shutil.copytree(pictures, tmp_path / "demo/pictures")
     write_json(tmp_path / "demo/planted.json", {"plants": []})  # so that the demo draws none of its own
     resources = {"metadata": {"path": str(tmp_path)}}
@@ -60,6 +61,8 @@ def test_the_notebooks_run_one_after_the_other_in_one_kernel(pictures: Path, tmp
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebook_holds_no_output_and_imports_the_public_api_only(file: Path) -> None:
+    import nbformat
+
     for cell in nbformat.read(file, as_version=4).cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None

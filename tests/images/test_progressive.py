@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, JpegImagePlugin
 
@@ -35,7 +35,11 @@ def drawn(size: tuple[int, int] = (301, 267), mode: str = "RGB", seed: int = 0, 
     noise = np.random.default_rng(seed).normal(0, 25, (size[1], size[0], 3))
     pixels = np.clip(np.asarray(picture(seed, size)) + noise, 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", **{"progressive": True, "quality": 75} | options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            ImageFile, "MAXBLOCK", pixels.nbytes * 4
+        )  # a scan that does not fit into it is an error of Pillow's
+        Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", **{"progressive": True, "quality": 75} | options)
     return buffer.getvalue()
 
 
@@ -77,6 +81,10 @@ def test_pixels_are_those_of_all_scans(kind: str, mode: str) -> None:
     check_alike(data)
 
 
+@example((256, 256), "RGB", 0, 97, 1)  # more data than Pillow reckons with
+@example((290, 290), "RGB", 0, 100, 1)
+@example((256, 290), "L", 0, 100, 0)
+@example((257, 263), "RGB", 2, 1, 40)
 @given(
     st.tuples(st.integers(256, 290), st.integers(256, 290)),
     st.sampled_from(["RGB", "L"]),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,16 +11,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-sa = pytest.importorskip("sqlalchemy", reason="the extra sql is not installed")
+import dupegrid
+from dupegrid.core.errors import DupegridError, UsageError
+from dupegrid.results.export_sql import write_sql
+from dupegrid.results.joined import selected
+from tests.helpers import databases
+from tests.helpers.exports import watched
 
-import dupegrid  # noqa: E402
-from dupegrid.core.errors import DupegridError, UsageError  # noqa: E402
-from dupegrid.results.export_sql import write_sql  # noqa: E402
-from dupegrid.results.joined import selected  # noqa: E402
-from tests.helpers import databases  # noqa: E402
-from tests.helpers.exports import watched  # noqa: E402
-
-pytestmark = pytest.mark.slow
+# sqlalchemy is loaded in the tests: most processes of `make test` do without.
+NOT_THERE = pytest.mark.skipif(find_spec("sqlalchemy") is None, reason="the extra sql is not installed")
+pytestmark = [pytest.mark.slow, NOT_THERE]
 TABLES = ("images", "matches", "clusters")
 
 
@@ -37,6 +38,8 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def engine(url: str) -> Iterator[Any]:
     """The database as others reach it, in which nothing is left after a test."""
+    import sqlalchemy as sa
+
     driver = {"mariadb": "mariadb+pymysql", "postgresql": "postgresql+psycopg"}[url.partition(":")[0]]
     engine = sa.create_engine(url.replace(url.partition(":")[0], driver, 1))
     there = set(sa.inspect(engine).get_table_names())
@@ -53,6 +56,8 @@ def rows_of(run: dupegrid.Run, name: str) -> list[tuple[Any, ...]]:
 
 
 def test_the_tables_are_there_and_again(run: dupegrid.Run, url: str, engine: Any) -> None:
+    import sqlalchemy as sa
+
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE mine (x INT)")
         connection.exec_driver_sql("INSERT INTO mine VALUES (1)")
@@ -72,6 +77,8 @@ def test_the_tables_are_there_and_again(run: dupegrid.Run, url: str, engine: Any
 
 
 def test_only_our_own_tables_are_replaced(run: dupegrid.Run, url: str, engine: Any) -> None:
+    import sqlalchemy as sa
+
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE dupegrid_clusters (x INT)")
     with pytest.raises(UsageError, match="has a dupegrid_clusters that dupegrid did not make") as refused:
@@ -143,6 +150,8 @@ def test_text_that_databases_read_otherwise(url: str, engine: Any) -> None:
 
 
 def test_whatever_a_connection_takes_for_the_encoding(url: str, engine: Any) -> None:
+    import sqlalchemy as sa
+
     table = pa.table({"id": [0], "error": ["\u00e4\u4e2d\U0001f44d"]})
     images = {"images": selected("images", None, SimpleNamespace(images=table))}
     word = "client_encoding" if engine.dialect.name == "postgresql" else "charset"

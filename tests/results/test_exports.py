@@ -9,7 +9,6 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,6 +59,8 @@ def test_parquet_is_the_table_with_what_is_joined(run: dupegrid.Run, tmp_path: P
             (row["path_raw"], k and k["role"], k and of_images[k["keeper"]]["path_raw"])
             for row, k in zip(rows, keepers, strict=True)
         ]
+    import duckdb  # here, as below: most processes of `make test` do without
+
     file = tmp_path / "x.parquet"
     assert dupegrid.export(run, file, table=table, columns=columns).counts == {table: len(rows)}
     assert duckdb.sql(f"SELECT * FROM '{file}'").fetchall() == expected
@@ -72,6 +73,8 @@ def test_parquet_is_the_table_with_what_is_joined(run: dupegrid.Run, tmp_path: P
 
 @pytest.mark.parametrize("table", ["images", "matches", "clusters"])
 def test_csv_and_json_lines_have_the_same_rows(run: dupegrid.Run, tmp_path: Path, table: str) -> None:
+    import duckdb
+
     dupegrid.export(run, tmp_path / "x.csv", table=table)
     dupegrid.export(run, tmp_path / "x.jsonl", table=table)
     with open(tmp_path / "x.csv", newline="") as file:
@@ -197,6 +200,8 @@ def test_who_reads_sqlite_meanwhile_sees_the_old_rows(run: dupegrid.Run, tmp_pat
 
 
 def test_duckdb_reads_the_run_by_views(run: dupegrid.Run, tmp_path: Path) -> None:
+    import duckdb
+
     moved = tmp_path / "it's [1] *"
     shutil.copytree(run.path, moved)
     dupegrid.export(moved, tmp_path / "views.sql", prefix="v_")

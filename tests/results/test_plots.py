@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid import plots
 from dupegrid.core.errors import UsageError
 from dupegrid.results.curve import curve, steps
 from tests.conftest import save
@@ -68,15 +67,15 @@ def of_folders() -> pa.Table:
     )
 
 
+def _drawn(name: str) -> Callable[..., object]:
+    return lambda run, ax=None: getattr(dupegrid.plots, name)(run, ax=ax)
+
+
 DRAWN: dict[str, Callable[..., object]] = {
-    "histogram": plots.histogram,
-    "thresholds": plots.thresholds,
-    "window": plots.window,
-    "bands": plots.bands,
-    "progress": plots.progress,
-    "difference": lambda run, ax=None: plots.difference(run, 0, 1, ax=ax),
-    "folders": lambda run, ax=None: plots.folders(of_folders(), ax=ax),
-    "heat_map": lambda run, ax=None: plots.heat_map([[1, 2.5]], ["$x_{"], ["y", "z"], ax=ax),
+    **{name: _drawn(name) for name in ("histogram", "thresholds", "window", "bands", "progress")},
+    "difference": lambda run, ax=None: dupegrid.plots.difference(run, 0, 1, ax=ax),
+    "folders": lambda run, ax=None: dupegrid.plots.folders(of_folders(), ax=ax),
+    "heat_map": lambda run, ax=None: dupegrid.plots.heat_map([[1, 2.5]], ["$x_{"], ["y", "z"], ax=ax),
 }
 
 
@@ -97,7 +96,7 @@ def test_each_plot_gives_back_its_axes_and_shows_nothing(
 
 
 def test_the_bars_are_all_matches(run: dupegrid.Run, ax: Any) -> None:
-    plots.histogram(run, ax)
+    dupegrid.plots.histogram(run, ax)
     mse = run.matches["mse"].to_numpy()
     near, far = (patch.get_data().values.sum() for patch in ax.patches)
     assert (near, far) == ((mse <= 50).sum(), (mse > 50).sum())
@@ -124,20 +123,20 @@ def test_the_curve_goes_by_what_people_decided(tmp_path: Path) -> None:
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=16, quiet=True, scheduler="sync")
     assert run.summary.duplicates == 1
     dupegrid.decide(run, a, b, "not-same")
-    ax = plots.thresholds(dupegrid.cluster(run.path), subplots())
+    ax = dupegrid.plots.thresholds(dupegrid.cluster(run.path), subplots())
     assert {str(line.get_label()): line.get_ydata()[-1] for line in ax.get_lines()}["duplicates"] == 0
 
 
 def test_a_window_is_that_of_the_matrix(run: dupegrid.Run) -> None:
     for images in (slice(None), [5, 0, 3]):
-        ax = plots.window(run, images, subplots())
+        ax = dupegrid.plots.window(run, images, subplots())
         ids = np.arange(len(run.images))[images]
         drawn = ax.images[0].get_array()
         assert np.array_equal(np.ma.filled(drawn, np.nan), run.mse.compute()[ids][:, ids], equal_nan=True)
 
 
 def test_the_bands_hold_each_pair_once(run: dupegrid.Run, ax: Any) -> None:
-    plots.bands(run, edges=[0, 1, 50, 6000], each=3, ax=ax)
+    dupegrid.plots.bands(run, edges=[0, 1, 50, 6000], each=3, ax=ax)
     mse, labels = run.matches["mse"].to_numpy(), [text.get_text() for text in ax.get_yticklabels()]
     counts = [(mse <= 1).sum(), ((mse > 1) & (mse <= 50)).sum(), (mse > 50).sum()]
     assert [int(label.split("\n")[1].split()[0].replace(",", "")) for label in labels] == counts
@@ -146,24 +145,24 @@ def test_the_bands_hold_each_pair_once(run: dupegrid.Run, ax: Any) -> None:
 
 def test_the_difference_has_the_mse_of_the_pair_for_its_mean(run: dupegrid.Run, ax: Any) -> None:
     row = run.pairs().matches.to_pylist()[-1]
-    plots.difference(run, row["a"], row["b"], ax)
+    dupegrid.plots.difference(run, row["a"], row["b"], ax)
     assert ax.images[2].get_array().mean() == pytest.approx(row["mse"])
     assert f"{row['mse']:.4g}" in ax.get_title()
 
 
 def test_progress_before_and_after(run: dupegrid.Run, pictures: Path, tmp_path: Path) -> None:
-    assert plots.progress(run, subplots()).get_title() == "1 of 1 tile compared"
+    assert dupegrid.plots.progress(run, subplots()).get_title() == "1 of 1 tile compared"
     started = dupegrid.index(pictures, out=tmp_path / "run", thumb=16, quiet=True)
-    assert plots.progress(started, subplots()).get_title() == "0 of 0 tiles compared"
+    assert dupegrid.plots.progress(started, subplots()).get_title() == "0 of 0 tiles compared"
 
 
 def test_a_heat_map_of_folders_goes_both_ways(ax: Any) -> None:
-    plots.folders(of_folders(), ax)
+    dupegrid.plots.folders(of_folders(), ax)
     drawn = np.ma.filled(ax.images[0].get_array(), np.nan)
     assert np.array_equal(drawn, [[np.nan, 50, 1], [100, np.nan, 0], [2.5, 0, np.nan]], equal_nan=True)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["x", "y", "$z_{"]
     named = pa.table({"split_a": ["train"], "split_b": ["test"], "percent_a": [4.0], "percent_b": [40.0]})
-    found = plots.split_matrix(named, subplots()).images[0].get_array()
+    found = dupegrid.plots.split_matrix(named, subplots()).images[0].get_array()
     assert found.tolist() == [[0, 4], [40, 0]]
 
 
@@ -171,18 +170,18 @@ def test_names_are_drawn_as_they_are(hostile: dupegrid.Run, tmp_path: Path) -> N
     from matplotlib import rc_context
 
     with rc_context({"text.usetex": True}):  # as somebody has it for formulas
-        done = plots.save(hostile, tmp_path / "plots", most=4)
+        done = dupegrid.plots.save(hostile, tmp_path / "plots", most=4)
         assert (done.drawn, done.left_out) == (4, 6)
-        ax = plots.heat_map(np.eye(5), [os.fsdecode(name) for name in HOSTILE], list("abcde"), subplots())
+        ax = dupegrid.plots.heat_map(np.eye(5), [os.fsdecode(name) for name in HOSTILE], list("abcde"), subplots())
         assert not any(text.get_usetex() for text in ax.get_yticklabels())
-    ax = plots.heat_map(np.eye(5), [os.fsdecode(name) for name in HOSTILE], list("abcde"), subplots())
+    ax = dupegrid.plots.heat_map(np.eye(5), [os.fsdecode(name) for name in HOSTILE], list("abcde"), subplots())
     ax.figure.savefig(tmp_path / "map.png")
 
 
 def test_a_folder_of_plots_is_gone_on_with(run: dupegrid.Run, tmp_path: Path) -> None:
     folder = tmp_path / "plots"
     near = {f"{row['a']}-{row['b']}.png": row for row in run.matches.to_pylist() if row["mse"] <= 50}
-    done = plots.save(run, folder, most=5)
+    done = dupegrid.plots.save(run, folder, most=5)
     assert (done.drawn, done.there, done.left_out) == (5, 0, len(near) - 5)
     first = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert max(near[name]["mse"] for name in first) <= min(row["mse"] for n, row in near.items() if n not in first)
@@ -190,7 +189,7 @@ def test_a_folder_of_plots_is_gone_on_with(run: dupegrid.Run, tmp_path: Path) ->
         assert picture.size == (720, 300)
     wrong, right = sorted(first)[:2]
     (folder / wrong).write_bytes((folder / right).read_bytes())  # a plot of another pair
-    done = plots.save(run, folder, most=7)
+    done = dupegrid.plots.save(run, folder, most=7)
     assert (done.drawn, done.there) == (3, 4)
     assert {file.name for file in folder.iterdir()} <= near.keys()
     assert all((folder / name).stat().st_mtime_ns == at for name, at in first.items() if name != wrong)
@@ -210,7 +209,7 @@ def test_what_is_not_ours_keeps_its_place(what: str, run: dupegrid.Run, tmp_path
     }[what]()
     before = other.read_bytes()
     with pytest.raises(UsageError, match="was not drawn by dupegrid, and stays"):
-        plots.save(run, place.parent)
+        dupegrid.plots.save(run, place.parent)
     assert other.read_bytes() == before
     assert [file.name for file in place.parent.iterdir()] == [place.name]
 
@@ -218,16 +217,16 @@ def test_what_is_not_ours_keeps_its_place(what: str, run: dupegrid.Run, tmp_path
 def test_calls_that_cannot_be(run: dupegrid.Run, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for call, message in (
-        (lambda: plots.save(run, pictures / "plots"), "lies inside"),
-        (lambda: plots.save(run, tmp_path / "file"), "cannot write plots"),
-        (lambda: plots.save(run, 5), "give one path"),
-        (lambda: plots.save(run, tmp_path, most=-1), "most is -1"),
-        (lambda: plots.window(run, range(1001)), "too large|no image"),
-        (lambda: plots.window(run, ["x"]), "by their ids"),
-        (lambda: plots.difference(run, 0, 10**6), "no image 1000000"),
-        (lambda: plots.difference(run, 0, len(run.images) - 1), "was not read"),
-        (lambda: plots.heat_map([[1]], ["a", "b"], ["c"]), "takes no"),
-        (lambda: plots.folders(pa.table({"a": [1]})), "columns folder_a"),
+        (lambda: dupegrid.plots.save(run, pictures / "plots"), "lies inside"),
+        (lambda: dupegrid.plots.save(run, tmp_path / "file"), "cannot write plots"),
+        (lambda: dupegrid.plots.save(run, 5), "give one path"),
+        (lambda: dupegrid.plots.save(run, tmp_path, most=-1), "most is -1"),
+        (lambda: dupegrid.plots.window(run, range(1001)), "too large|no image"),
+        (lambda: dupegrid.plots.window(run, ["x"]), "by their ids"),
+        (lambda: dupegrid.plots.difference(run, 0, 10**6), "no image 1000000"),
+        (lambda: dupegrid.plots.difference(run, 0, len(run.images) - 1), "was not read"),
+        (lambda: dupegrid.plots.heat_map([[1]], ["a", "b"], ["c"]), "takes no"),
+        (lambda: dupegrid.plots.folders(pa.table({"a": [1]})), "columns folder_a"),
     ):
         with pytest.raises(UsageError, match=message):
             call()
@@ -241,4 +240,4 @@ def test_a_run_without_matches_is_drawn_too(tmp_path: Path) -> None:
         run = dupegrid.run(tmp_path / folder, out=tmp_path / f"run-{folder}", thumb=16, threshold=0, quiet=True)
         for name in ("histogram", "thresholds", "window", "bands", "progress"):
             DRAWN[name](run, ax=subplots())
-        assert plots.save(run, tmp_path / "plots").drawn == 0
+        assert dupegrid.plots.save(run, tmp_path / "plots").drawn == 0

@@ -93,11 +93,11 @@ def near_columns(
         if not asked[block] or gap > limit:
             continue
         for start in range(starts[block], starts[block + 1], LANES):
-            count, bits = min(LANES, starts[block + 1] - start), none
-            for w in range(count):  # all at once, in registers
+            begin, bits = np.uint64(start), none  # numba looks whether others count from the end: half as fast
+            for w in range(np.uint64(min(LANES, starts[block + 1] - start))):  # all at once, in registers
                 gap = none
                 for k in range(HEADS):
-                    gap += max(max(low[k] - heads[k, start + w], heads[k, start + w] - high[k]), none) ** 2
+                    gap += max(max(low[k] - heads[k, begin + w], heads[k, begin + w] - high[k]), none) ** 2
                 bits += _BITS[w] if gap <= limit else none
             left = int(bits)
             while left:
@@ -111,7 +111,10 @@ def leaves(points: Int16s) -> tuple[Float32s, Float32s]:
 
     Their coordinates by leaf and lane, float32 (32, 24, 16), and the boxes of the leaves, (2, 2, 8, 16).
     """
-    lanes, boxes = np.zeros((LEAVES, FIRST, LANES), np.float32), np.empty((2, LEAVES // LANES, HEADS, LANES), np.float32)
+    lanes, boxes = (
+        np.zeros((LEAVES, FIRST, LANES), np.float32),
+        np.empty((2, LEAVES // LANES, HEADS, LANES), np.float32),
+    )
     boxes[0], boxes[1] = np.inf, -np.inf  # where there are no points
     for place in range(len(points)):
         leaf, lane = place // LANES, place % LANES
@@ -126,8 +129,8 @@ def leaves(points: Int16s) -> tuple[Float32s, Float32s]:
 def near_pairs(of_left: tuple[Float32s, Float32s], right: Int16s, columns: Ints, most: Ints, limit: Any) -> Ints:
     """The pairs within a squared distance, int64 (2, found): places in the block, places in `columns`.
 
-    `of_left` are the `leaves` of the block, `columns` rows of `right`, int16 (n, K), K from 8 to 24: each with as many of
-    the block as `most` says, the first ones, int64 (k,).
+    `of_left` are the `leaves` of the block, `columns` rows of `right`, int16 (n, K), K from 8 to 24. Each is compared
+    with as many of the block as `most` says, int64 (k,), the first ones.
     """
     lanes, low, high = of_left[0], of_left[1][0], of_left[1][1]
     none, out, found = float32(0), np.empty((most.sum(), 2), np.int64), 0  # memory that is not touched is none

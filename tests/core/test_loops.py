@@ -27,9 +27,9 @@ def of(way: object) -> SimpleNamespace:
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=20)
 @given(
-    m=st.integers(1, 40),
+    m=st.integers(1, 512) | st.integers(1, 40),
     n=st.integers(0, 6),
-    terms=st.sampled_from([8, 9, 23]),
+    terms=st.sampled_from([8, 9, 23, 24]),
     spread=st.sampled_from([1, 30, 32_000]),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -41,7 +41,9 @@ def test_no_pair_is_lost_and_none_far_is_found(way: object, m: int, n: int, term
     apart = ((wide[:m, None] - wide[None, m:][:, columns]) ** 2).sum(axis=2)
     within = float(np.sqrt(random.choice(apart.ravel()))) if n else 0.0
     limit = np.float32(float32_limit(near_limit(within, terms)))
-    x, y = of(way).near_pairs(left, of(way).leaves(left), right, columns, limit)
+    most = random.integers(0, m + 1, n) if seed % 3 == 0 else np.full(n, m)
+    apart[np.arange(m)[:, None] >= most] = np.inf
+    x, y = of(way).near_pairs(of(way).leaves(left), right, columns, most, limit)
     found = set(zip(x.tolist(), y.tolist(), strict=True))
     assert len(found) == len(x)
     assert found >= set(zip(*(some.tolist() for some in np.nonzero(apart <= within**2)), strict=True))
@@ -70,7 +72,7 @@ def test_rows_are_near_by_all_of_their_values_turned(way: object, name: str) -> 
 @pytest.mark.parametrize("way", WAYS)
 def test_more_pairs_than_there_was_room_for_are_all_found(way: object) -> None:
     points = np.zeros((34, 8), np.int16)
-    x, y = of(way).near_pairs(points, of(way).leaves(points), points, np.arange(34), np.float32(0))
+    x, y = of(way).near_pairs(of(way).leaves(points), points, np.arange(34), np.full(34, 34), np.float32(0))
     assert sorted(zip(x.tolist(), y.tolist(), strict=True)) == [(i, j) for i in range(34) for j in range(34)]
 
 

@@ -79,13 +79,13 @@ def test_blocks_and_boxes_that_are_none_are_made_again(tmp_path: Path, fact: str
 
 def test_threads_of_a_run_that_is_over_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = collection.make_run(tmp_path / "run", 40, thumb=8)
-    run_dir, write = RunDir(out), sort._write_window
+    run_dir, write = RunDir(out), sort._write
 
     def overtaken(*args: Any) -> None:
         (out / LOCK).write_bytes(b"another run")
         write(*args)
 
-    monkeypatch.setattr(sort, "_write_window", overtaken)
+    monkeypatch.setattr(sort, "_write", overtaken)
     (out / LOCK).write_bytes(b"this run")
     with writing_for(Hold(out, "this run")), pytest.raises(SupersededError):
         sort.sort_images(run_dir, 8, np.zeros(40, np.int64), ("identity",), 512, run_dir.images_key())

@@ -16,11 +16,13 @@ from numpy import float32
 from dupegrid.core.arrays import Bools, Float32s, Ints, Pixels
 
 HEADS: Final = 8  # coordinates that blocks are split by, and that boxes and the first part of a sum are of
-LEAF: Final = 32  # points beside each other that have a box
-LEAVES: Final = 16  # of a block
+FIRST: Final = 24  # coordinates of a point at most, the others are 0
 LANES: Final = 16  # looked at together: what is found of them are bits, in a float32, as numba has no narrow integers
+LEAVES: Final = 32  # of a block: so many points beside each other have a box
 _TERMS: Final = 256  # squares of bytes whose float32 sum is exact, in whatever order: below 2^24
 _BITS: Final = (2.0 ** np.arange(LANES)).astype(np.float32)
+_PRIME: Final = 19  # divided by it, powers of two below 2^18 leave something else each
+_PLACES: Final = np.argsort([(1 << w) % _PRIME for w in range(_PRIME - 1)])  # of what is left, less 1
 Int16s = npt.NDArray[np.int16]
 
 _SETTINGS: Final = ".numba_config.yaml"  # in the working directory: numba would load its code from where that says
@@ -64,7 +66,7 @@ def _call(loops: Loops) -> None:
     points = rows.astype(np.float32)
     ends = np.array([0, 1])
     loops.near_columns((points[0], points[0]), (points, points), ends, places == 0, points.T.copy(), limit)
-    loops.near_pairs(rows, loops.leaves(rows), rows, places, limit)
+    loops.near_pairs(loops.leaves(rows), rows, places, places, limit)
     loops.near_rows(rows, rows, (places, places), (np.arange(HEADS), rows[0]), 1, limit)
     loops.squares(points.view(np.uint8), places, places, places[:0])
 
@@ -83,92 +85,93 @@ def near_columns(
     bool (B,), `heads` the first coordinates of all points, float32 (8, n); `limit` float32, of float32 sums.
     """
     (low, high), (lows, highs) = box, boxes
-    a, b, c, d, e, f, g, h = low[0], low[1], low[2], low[3], low[4], low[5], low[6], low[7]
-    o, p, q, r, s, t, u, v = high[0], high[1], high[2], high[3], high[4], high[5], high[6], high[7]
     none, near, found = float32(0), np.empty(starts[-1] - starts[0], np.int64), 0
     for block in range(len(asked)):
         gap = none
-        for at in range(len(low)):
-            gap += max(max(low[at] - highs[block, at], lows[block, at] - high[at]), none) ** 2
+        for k in range(len(low)):
+            gap += max(max(low[k] - highs[block, k], lows[block, k] - high[k]), none) ** 2
         if not asked[block] or gap > limit:
             continue
         for start in range(starts[block], starts[block + 1], LANES):
-            stop, bits = min(start + LANES, starts[block + 1]), none
-            i, j, k, z = heads[0, start:stop], heads[1, start:stop], heads[2, start:stop], heads[3, start:stop]
-            m, n, x, y = heads[4, start:stop], heads[5, start:stop], heads[6, start:stop], heads[7, start:stop]
-            for w in range(stop - start):  # all at once, in registers
-                gap = max(max(a - i[w], i[w] - o), none) ** 2 + max(max(b - j[w], j[w] - p), none) ** 2
-                gap += max(max(c - k[w], k[w] - q), none) ** 2 + max(max(d - z[w], z[w] - r), none) ** 2
-                gap += max(max(e - m[w], m[w] - s), none) ** 2 + max(max(f - n[w], n[w] - t), none) ** 2
-                gap += max(max(g - x[w], x[w] - u), none) ** 2 + max(max(h - y[w], y[w] - v), none) ** 2
+            begin, bits = np.uint64(start), none  # numba looks whether others count from the end: half as fast
+            for w in range(np.uint64(min(LANES, starts[block + 1] - start))):  # all at once, in registers
+                gap = none
+                for k in range(HEADS):
+                    gap += max(max(low[k] - heads[k, begin + w], heads[k, begin + w] - high[k]), none) ** 2
                 bits += _BITS[w] if gap <= limit else none
-            for w in range(stop - start if bits else 0):
-                near[found] = start + w
-                found += (int(bits) >> w) & 1
+            left = int(bits)
+            while left:
+                near[found] = start + _PLACES[(left & -left) % _PRIME - 1]
+                found, left = found + 1, left & (left - 1)
     return near[:found].copy()
 
 
 def leaves(points: Int16s) -> tuple[Float32s, Float32s]:
     """Points of a block beside each other, int16 (m, K), m at most 512, as `near_pairs` goes through them.
 
-    Their first coordinates by leaf and lane, float32 (16, 8, 32), and the boxes of the leaves, (2, 8, 16).
+    Their coordinates by leaf and lane, float32 (32, 24, 16), and the boxes of the leaves, (2, 2, 8, 16).
     """
-    lanes, boxes = np.zeros((LEAVES, HEADS, LEAF), np.float32), np.empty((2, HEADS, LEAVES), np.float32)
+    lanes, boxes = (
+        np.zeros((LEAVES, FIRST, LANES), np.float32),
+        np.empty((2, LEAVES // LANES, HEADS, LANES), np.float32),
+    )
     boxes[0], boxes[1] = np.inf, -np.inf  # where there are no points
     for place in range(len(points)):
-        leaf = place // LEAF
+        leaf, lane = place // LANES, place % LANES
+        low, high = boxes[0, leaf // LANES, :, leaf % LANES], boxes[1, leaf // LANES, :, leaf % LANES]
+        for k in range(points.shape[1]):
+            lanes[leaf, k, lane] = points[place, k]
         for k in range(HEADS):
-            value = float32(points[place, k])
-            lanes[leaf, k, place % LEAF] = value
-            boxes[0, k, leaf] = min(boxes[0, k, leaf], value)
-            boxes[1, k, leaf] = max(boxes[1, k, leaf], value)
+            low[k], high[k] = min(low[k], lanes[leaf, k, lane]), max(high[k], lanes[leaf, k, lane])
     return lanes, boxes
 
 
-def near_pairs(left: Int16s, of_left: tuple[Float32s, Float32s], right: Int16s, columns: Ints, limit: Any) -> Ints:
-    """The pairs within a squared distance, int64 (2, found): rows of `left`, places in `columns`, rows of `right`.
+def near_pairs(of_left: tuple[Float32s, Float32s], right: Int16s, columns: Ints, most: Ints, limit: Any) -> Ints:
+    """The pairs within a squared distance, int64 (2, found): places in the block, places in `columns`.
 
-    Points are rows, int16 (m, K) and (n, K), K at least 8. `of_left` are their `leaves`.
+    `of_left` are the `leaves` of the block, `columns` rows of `right`, int16 (n, K), K from 8 to 24. Each is compared
+    with as many of the block as `most` says, int64 (k,), the first ones.
     """
-    lanes, (low, high) = of_left[0], (of_left[1][0], of_left[1][1])
-    none, out, found = float32(0), np.empty((2, 1024), np.int64), 0
+    lanes, low, high = of_left[0], of_left[1][0], of_left[1][1]
+    none, out, found = float32(0), np.empty((most.sum(), 2), np.int64), 0  # memory that is not touched is none
+    at = np.zeros(FIRST, np.float32)
     for place in range(len(columns)):
-        row = columns[place]
-        o, p, q, r = float32(right[row, 0]), float32(right[row, 1]), float32(right[row, 2]), float32(right[row, 3])
-        s, t, u, v = float32(right[row, 4]), float32(right[row, 5]), float32(right[row, 6]), float32(right[row, 7])
-        bits = none
-        for w in range(LEAVES):
-            gap = max(max(low[0, w] - o, o - high[0, w]), none) ** 2
-            gap += max(max(low[1, w] - p, p - high[1, w]), none) ** 2
-            gap += max(max(low[2, w] - q, q - high[2, w]), none) ** 2
-            gap += max(max(low[3, w] - r, r - high[3, w]), none) ** 2
-            gap += max(max(low[4, w] - s, s - high[4, w]), none) ** 2
-            gap += max(max(low[5, w] - t, t - high[5, w]), none) ** 2
-            gap += max(max(low[6, w] - u, u - high[6, w]), none) ** 2
-            gap += max(max(low[7, w] - v, v - high[7, w]), none) ** 2
-            bits += _BITS[w] if gap <= limit else none
-        near = int(bits)
-        for leaf in range(LEAVES if near else 0):
-            for half in range(0, LEAF if (near >> leaf) & 1 else 0, LANES):
+        point, known = columns[place], HEADS
+        for k in range(HEADS):
+            at[k] = right[point, k]
+        for part in range(LEAVES // LANES):
+            bits = none
+            for w in range(LANES):
+                gap = none
+                for k in range(HEADS):
+                    gap += max(max(low[part, k, w] - at[k], at[k] - high[part, k, w]), none) ** 2
+                bits += _BITS[w] if gap <= limit else none
+            near = int(bits)
+            while near:
+                leaf, near = part * LANES + _PLACES[(near & -near) % _PRIME - 1], near & (near - 1)
                 bits = none
-                for w in range(half, half + LANES):
-                    begun = (lanes[leaf, 0, w] - o) ** 2 + (lanes[leaf, 1, w] - p) ** 2
-                    begun += (lanes[leaf, 2, w] - q) ** 2 + (lanes[leaf, 3, w] - r) ** 2
-                    begun += (lanes[leaf, 4, w] - s) ** 2 + (lanes[leaf, 5, w] - t) ** 2
-                    begun += (lanes[leaf, 6, w] - u) ** 2 + (lanes[leaf, 7, w] - v) ** 2
-                    bits += _BITS[w - half] if begun <= limit else none
-                first = leaf * LEAF + half
-                for w in range(min(LANES, len(left) - first) if bits else 0):
-                    if (int(bits) >> w) & 1:
-                        total = none
-                        for k in range(left.shape[1]):
-                            total += (float32(left[first + w, k]) - float32(right[row, k])) ** 2
-                        if total <= limit:
-                            if found == out.shape[1]:
-                                out = np.concatenate((out, out), axis=1)
-                            out[0, found], out[1, found] = first + w, place
-                            found += 1
-    return out[:, :found].copy()
+                for w in range(LANES):
+                    begun = none
+                    for k in range(HEADS):
+                        begun += (lanes[leaf, k, w] - at[k]) ** 2
+                    bits += _BITS[w] if begun <= limit else none
+                if bits == none:
+                    continue
+                for k in range(known, right.shape[1]):
+                    at[k] = right[point, k]
+                known, bits = right.shape[1], none
+                for w in range(LANES):
+                    total = none
+                    for k in range(FIRST):
+                        total += (lanes[leaf, k, w] - at[k]) ** 2
+                    bits += _BITS[w] if total <= limit else none
+                left = int(bits)
+                while left:
+                    row, left = leaf * LANES + _PLACES[(left & -left) % _PRIME - 1], left & (left - 1)
+                    if row < most[place]:
+                        out[found, 0], out[found, 1] = row, place
+                        found += 1
+    return out[:found].T.copy()
 
 
 def near_rows(

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import Float32s, Ints
-from dupegrid.core.loops import HEADS
+from dupegrid.core.loops import HEADS, LANES
 from dupegrid.images.levels import Cosines, rounding, unit
 from dupegrid.pairs.kernel import UNIT_ROUNDOFF
 
-_LEAF: Final = 64  # images: what compiled loops (core/loops.py) leave out is smaller than a block
+_BLOCKS_AT_ONCE: Final = 256  # put into leaves
 _SPREAD_OF: Final = 1 << 16  # images, at most, of which it is looked which cosine differs most
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
 
@@ -98,29 +98,49 @@ def median_splits(points: Cosines, keys: Ints, block: int) -> tuple[Ints, Ints]:
     """An order of the images that puts like beside like, and the starts of its blocks of at most `block` images.
 
     Images are grouped by key, so that no block has two; each group is halved at the median of the widest of its first
-    cosines until a block is left, and this until leaves are. `points` are `heads`, int16 (k, n), `keys` int64 (n,).
+    cosines until a block is left, and blocks until leaves are. `points` are `heads`, int16 (k, n), `keys` int64 (n,).
     Returns int64 (n,), (B,).
     """
     order = np.argsort(keys, kind="stable")
     points = points.take(order, axis=1)
     edges = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
-    pending = [(start, stop, block) for start, stop in pairwise(edges) if stop > start]
-    starts = []
+    pending, found = [(start, stop) for start, stop in pairwise(edges) if stop > start], []
     while pending:
-        start, stop, size = pending.pop()
-        if stop - start <= size and size == block:
-            starts.append(start)
-            size = min(_LEAF, block)
-        if stop - start <= size:
+        start, stop = pending.pop()
+        if stop - start <= block:
+            found.append(start)
             continue
-        here = points[:, start:stop]
-        half = max(size, (stop - start) // 2 // size * size)
+        here, half = points[:, start:stop], (stop - start) // 2 // block * block or block
         some = here[:, :: -(-(stop - start) // _SPREAD_OF)].astype(np.float32)
         sides = here[int(some.var(axis=1).argmax())].argpartition(half)
         points[:, start:stop] = here.take(sides, axis=1)
         order[start:stop] = order[start:stop][sides]
-        pending += [(start, start + half, size), (start + half, stop, size)]
-    return order, np.array(sorted(starts), np.int64)
+        pending += [(start, start + half), (start + half, stop)]
+    starts = np.array(sorted(found), np.int64)
+    sizes = np.diff(starts, append=len(order))
+    for size in np.unique(sizes).tolist():
+        blocks = starts[sizes == size]
+        for some in np.split(blocks, range(_BLOCKS_AT_ONCE, len(blocks), _BLOCKS_AT_ONCE)):
+            places = some[:, None] + np.arange(size)
+            order[places] = np.take_along_axis(order[places], _halved(points[:, places]), axis=1)
+    return order, starts
+
+
+def _halved(points: Cosines) -> Ints:
+    """An order of the points of each block, int16 (k, B, m), that halves it in the same way until leaves are left.
+
+    int64 (B, m). All blocks at once: 0.4 instead of 1 s of a million images.
+    """
+    blocks, size = points.shape[1:]
+    if size <= LANES:
+        return np.tile(np.arange(size), (blocks, 1))
+    half = max(LANES, size // 2 // LANES * LANES)
+    widest = points.var(axis=2, dtype=np.float32).argmax(axis=0)
+    sides = points[widest, np.arange(blocks)].argpartition(half, axis=1)
+    points = np.take_along_axis(points, sides[None], axis=2)
+    parts = slice(half), slice(half, None)
+    ordered = [np.take_along_axis(sides[:, part], _halved(points[:, :, part]), axis=1) for part in parts]
+    return np.concatenate(ordered, axis=1)
 
 
 def strips(starts: Ints, images: int, side: int) -> Ints:

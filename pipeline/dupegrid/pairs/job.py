@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from dupegrid.core.loops import HEADS, Loops, compiled
+from dupegrid.core.loops import FIRST, HEADS, Loops, compiled
 from dupegrid.core.room import Room
 from dupegrid.images.levels import prefixes
 from dupegrid.pairs.ask import Ask, Filters
@@ -36,4 +36,4 @@ class Job:
     @property
     def loops(self) -> Loops | None:
         """The compiled loops, where they are to be had and worth it."""
-        return compiled() if self.grid.bounds[-1] >= _MANY and prefixes(self.side)[0] >= HEADS else None
+        return compiled() if self.grid.bounds[-1] >= _MANY and HEADS <= prefixes(self.side)[0] <= FIRST else None

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, TypeVar
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dupegrid.core.arrays import Float32s, Ints
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.loops import HEADS
-from dupegrid.images.levels import COSINES, Checks, Cosines, Shapes, bytes_of, prefixes, row_checks
+from dupegrid.images.levels import COSINES, Checks, Shapes, bytes_of, prefixes, row_checks
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import heads, median_splits
 from dupegrid.pairs.canonical import canonical
@@ -29,8 +29,7 @@ _CHUNK: Final = 8192
 _SAMPLE: Final = 512
 _SLAB: Final = 1 << 14  # rows read at a time by a thread: 6 MB
 _THREADS: Final = 4  # at most, so that what they hold stays little
-_KEPT_BYTES: Final = 1 << 26  # cosines of so many images are kept and not read twice: a tenth of the time of 60,000
-WINDOW_BYTES: Final = 1 << 29  # written at a time: those of a million images, and all are read once for each
+WINDOW_BYTES: Final = 1 << 29  # held at a time: those of a million images, and all are read once for each
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -98,25 +97,25 @@ class _Slabs:
     side: int
     orientations: tuple[str, ...]
     pool: Executor
-    kept: dict[tuple[int, int], tuple[Cosines, Ints, Checks]] = field(default_factory=dict)
 
-    def each(self, work: Callable[[slice, Cosines, Ints, Checks], None]) -> None:
-        """Do some work with every slab: its places in `ids`, the canonical cosines, how these are turned, checksums."""
-        cuts = np.flatnonzero(np.diff(self.ids // _SLAB, prepend=-1, append=-1)).tolist()
+    def rows(self, places: Ints) -> dict[str, npt.NDArray[Any]]:
+        """The rows of sorted.zarr, by array, of the images at some places in `ids`, int64 (k,) ascending."""
+        shapes = sorted_shapes(len(places), self.side)
+        out: dict[str, npt.NDArray[Any]] = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
 
-        def one(here: tuple[int, int]) -> None:
-            slab = self.kept.get(here) or self._read(self.ids[slice(*here)])
-            if len(self.ids) * slab[0].itemsize * slab[0].shape[1] <= _KEPT_BYTES:
-                self.kept[here] = slab
-            work(slice(*here), *slab)
+        def put(cut: tuple[int, int]) -> None:
+            first, last = np.searchsorted(places, cut).tolist()
+            if first == last:
+                return
+            ids, some = self.ids[slice(*cut)], places[first:last] - cut[0]
+            rows = self.run_dir.levels().rows(COSINES, slice(int(ids[0]), int(ids[-1]) + 1))
+            rows = rows if len(rows) == len(ids) else rows[ids - ids[0]]
+            cosines, home = canonical(rows[:, : prefixes(self.side)[-1]], self.side, self.orientations)
+            cosines.take(some, axis=0, out=out[COSINES][first:last], mode="clip")
+            out[ORDER][first:last] = np.column_stack([ids, home, row_checks(rows).view(np.int64)])[some]
 
-        self.in_threads(one, pairwise(cuts))
-
-    def _read(self, ids: Ints) -> tuple[Cosines, Ints, Checks]:
-        rows = self.run_dir.levels().rows(COSINES, slice(int(ids[0]), int(ids[-1]) + 1))
-        rows = rows if len(rows) == len(ids) else rows[ids - ids[0]]
-        cosines, home = canonical(rows[:, : prefixes(self.side)[-1]], self.side, self.orientations)
-        return cosines, home, row_checks(rows)
+        self.in_threads(put, pairwise(np.flatnonzero(np.diff(self.ids // _SLAB, prepend=-1, append=-1)).tolist()))
+        return out
 
     def in_threads(self, work: Callable[[T], U], items: Iterable[T]) -> list[U]:
         """What some work with each item gives; what it writes goes to the hold of this thread only (hold.py)."""
@@ -125,62 +124,45 @@ class _Slabs:
 
 
 def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> Arrays:
-    """A slab of images is read at a time: once for the order, then once for each window of it unless all are kept.
+    """A window of images is read at a time: once for the order and once to write them, or once where they are one.
 
     So some 130 bytes an image are held, and one window, however many images there are.
     """
     ids, shapes = slabs.ids, sorted_shapes(len(slabs.ids), slabs.side)
-    order, starts = median_splits(_heads(slabs), groups, block)
     chunks = max(1, -(-len(ids) // _CHUNK))
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
     store = Arrays.create(run_dir.sorted_zarr, shapes, chunk)
     window = max(1, WINDOW_BYTES // bytes_of(sorted_shapes(1, slabs.side)) // chunk) * chunk
+    places = np.arange(len(ids))
+    windows = [slice(start, start + window) for start in range(0, len(ids), window)]
+    rows = slabs.rows(places) if len(windows) == 1 else None
+    points = [heads((rows or slabs.rows(places[some]))[COSINES]) for some in windows]
+    order, starts = median_splits(np.concatenate(points or [np.empty((HEADS, 0), np.int16)], axis=1), groups, block)
     corners: list[list[list[int]]] = []
-    for start in range(0, len(order), window):
-        corners += _write_window(store, start, slabs, order[start : start + window])
+    for some in windows:
+        here = places if rows else np.sort(order[some])
+        row_of = order if rows else np.searchsorted(here, order[some])
+        corners += _write(store, some.start, slabs, rows or slabs.rows(here), row_of)
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
     store.sign(made_from, starts=starts.tolist(), order=digest, chunks=_checksums(store), boxes=corners)
     return store
 
 
-def _heads(slabs: _Slabs) -> Cosines:
-    """The `heads` of all images, int16 (8, n)."""
-    out = np.empty((HEADS, len(slabs.ids)), np.int16)
-
-    def put(places: slice, cosines: Cosines, _home: Ints, _sums: Checks) -> None:
-        out[:, places] = heads(cosines)
-
-    slabs.each(put)
-    return out
-
-
-def _write_window(store: Arrays, start: int, slabs: _Slabs, places: Ints) -> list[list[list[int]]]:
-    """Write the rows of the images at these places in `ids`, int64 (k,), in that order from row `start` on.
-
-    Returns the two corners of the box of each chunk.
-    """
-    shapes = sorted_shapes(len(places), slabs.side)
-    out: dict[str, npt.NDArray[Any]] = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
-    ascending = np.argsort(places, kind="stable")
-    sorted_places = places[ascending]
-
-    def put(there: slice, cosines: Cosines, home: Ints, sums: Checks) -> None:
-        first, last = np.searchsorted(sorted_places, [there.start, there.stop]).tolist()
-        to, some = ascending[first:last], sorted_places[first:last]
-        out[COSINES][to] = cosines[some - there.start]
-        facts = np.column_stack([slabs.ids[there], home, sums.view(np.int64)])
-        out[ORDER][to] = facts[some - there.start]
-
-    slabs.each(put)
+def _write(
+    store: Arrays, start: int, slabs: _Slabs, rows: dict[str, npt.NDArray[Any]], order: Ints
+) -> list[list[list[int]]]:
+    """Write rows in an order, int64 (k,), from row `start` of the store on. Returns the corners of each chunk's box."""
     chunk = store.chunk(ORDER)
 
     def write(begin: int) -> list[list[int]]:
-        for name, array in out.items():
-            store.write(name, start + begin, array[begin : begin + chunk])
-        first = out[COSINES][begin : begin + chunk, : prefixes(slabs.side)[0]]
+        for name, array in rows.items():
+            array = array.take(order[begin : begin + chunk], axis=0)
+            store.write(name, start + begin, array)
+            if name == COSINES:
+                first = array[:, : prefixes(slabs.side)[0]]
         return [first.min(axis=0).tolist(), first.max(axis=0).tolist()]
 
-    return slabs.in_threads(write, range(0, len(places), chunk))
+    return slabs.in_threads(write, range(0, len(order), chunk))
 
 
 def _checksums(store: Arrays) -> str:

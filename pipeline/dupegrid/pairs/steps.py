@@ -80,6 +80,8 @@ class Pairs:
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
     """Pairs as one; numpy's."""
+    if len(parts) == 1:
+        return parts[0]
     if not parts:
         nothing = np.empty(0, np.int64)
         return Pairs(nothing, nothing, nothing)

@@ -187,12 +187,15 @@ def _near_points(job: Job, first: Strip, second: Strip, within: float, left: _Pa
     made = loops.leaves(points) if loops else left_operand(first.turned[0].operand[here])
     for turn, (turned, columns) in enumerate(zip(second.turned, left.columns, strict=True)):
         if loops:
-            x, y = loops.near_pairs(points, made, turned.first, columns, limit)
+            most = np.full(len(columns), len(points))
+            if second is first:  # each pair of a block once
+                np.minimum(turned.rows[columns] - left.start, most, out=most)
+            x, y = loops.near_pairs(made, turned.first, columns, most, limit)
         else:
             x, y = candidates(made, turned.operand.take(columns, axis=0), within * within)
         found.append(Pairs(x + left.start, turned.rows[columns[y]], np.full(len(x), turn)))
     pairs = joined(found)
-    if second is first:
+    if second is first and not loops:
         pairs = pairs.only(pairs.x < pairs.y)
     if job.filters.same_hash == "any":
         return pairs

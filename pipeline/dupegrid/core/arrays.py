@@ -17,6 +17,7 @@ from dupegrid.core.errors import UsageError
 Bools = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Array = Any  # of numpy, cupy or another module that keeps to the array API standard

@@ -1,5 +1,6 @@
 """Matching pairs -> rows -> part files, and all of them back."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, values_of
 from dupegrid.core.errors import DamagedError
+from dupegrid.core.text import display_path
 from dupegrid.pairs.job import Job
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import parts_in, remove
@@ -78,11 +80,10 @@ class PartWriter:
         self._waiting, self._waiting_rows = [], 0
 
 
-def match_rows(columns: tuple[Ints, Ints, Ints, Ints, Float64s], paths: pa.Table, values: int) -> pa.Table:
+def match_rows(columns: tuple[Ints, Ints, Ints, Ints, Float64s], paths: pa.ChunkedArray, values: int) -> pa.Table:
     """The table of matching pairs (schema MATCHES), sorted by a and b; `values` is S * S * 3.
 
-    `columns` are a, b, sse, orientation (a number into ORIENTATIONS) and score, each (k,); `paths` are the columns path
-    and path_raw of images.parquet.
+    `columns` are a, b, sse, orientation (a number into ORIENTATIONS) and score, each (k,); `paths` are `raw_paths`.
     """
     a, b, sse, orientation, score = columns
     order = np.lexsort((b, a))
@@ -99,10 +100,37 @@ def match_rows(columns: tuple[Ints, Ints, Ints, Ints, Float64s], paths: pa.Table
     return pa.table(named, schema=MATCHES)
 
 
-def paths_of(paths: pa.Table, a: Ints | pa.ChunkedArray, b: Ints | pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
-    """The columns of schema MATCHES that name the images a and b, ids (k,)."""
-    of = {"a": paths.take(a), "b": paths.take(b)}
-    return {f"{name}_{image}": of[image][name] for name in PATHS for image in of}
+def raw_paths(run_dir: RunDir) -> pa.ChunkedArray:
+    """The column path_raw of images.parquet, which is all that a process holds of paths: what is shown is made of it."""
+    return run_dir.image_columns(IMAGES, ["path_raw"])["path_raw"]
+
+
+def paths_of(paths: pa.ChunkedArray, a: Ints, b: Ints) -> dict[str, pa.Array]:
+    """The columns of schema MATCHES that name the images a and b, ids (k,), by `raw_paths`."""
+    raw = {"a": _taken(paths, a), "b": _taken(paths, b)}
+    return {f"path_{image}": _displayed(raw[image]) for image in raw} | {
+        f"path_raw_{image}": raw[image] for image in raw
+    }
+
+
+def _taken(paths: pa.ChunkedArray, ids: Ints) -> pa.Array:
+    """The paths of some images, piece by piece: pyarrow would put all pieces together first, each time."""
+    order = np.argsort(ids, kind="stable")
+    ascending, place = ids[order], np.empty(len(ids), np.int64)
+    place[order] = np.arange(len(ids))
+    starts = np.cumsum([0, *map(len, paths.chunks)])
+    cuts = pairwise(np.searchsorted(ascending, starts).tolist())
+    spans = zip(paths.chunks, starts.tolist(), cuts, strict=False)
+    found = [piece.take(pa.array(ascending[slice(*cut)] - start)) for piece, start, cut in spans if cut[0] < cut[1]]
+    return pa.concat_arrays([pa.array([], pa.binary()), *found]).take(pa.array(place))
+
+
+def _displayed(raw: pa.Array) -> pa.Array:
+    """Paths as they are shown to people (text.py)."""
+    try:
+        return raw.cast(pa.string())
+    except pa.ArrowInvalid:  # one is not UTF-8
+        return pa.array(map(display_path, raw.to_pylist()), pa.string())
 
 
 def write_collapsed(job: Job, columns: tuple[Ints, Ints, Ints, Ints, Float64s]) -> None:
@@ -155,18 +183,13 @@ def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns
     table = table.sort_by([("a", "ascending"), ("b", "ascending")])
     if not named:
         return table
-    paths, parts = _read_paths(run_dir), [wanted.empty_table()]
+    paths, parts = raw_paths(run_dir), [wanted.empty_table()]
     for start in range(0, len(table), _ROWS_A_PART):
         rows = table.slice(start, _ROWS_A_PART)
-        names = paths_of(paths, rows["a"], rows["b"])
+        names = paths_of(paths, rows["a"].to_numpy(), rows["b"].to_numpy())
         parts.append(pa.table([names[name] if name in named else rows[name] for name in wanted.names], schema=wanted))
     return pa.concat_tables(parts)
 
 
-def _paths(run_dir: RunDir) -> pa.Table:
-    return run_dir.once("paths", lambda: _read_paths(run_dir))
-
-
-def _read_paths(run_dir: RunDir) -> pa.Table:
-    """In one piece: to take some of several would copy all of them first, for each part that is written."""
-    return run_dir.image_columns(IMAGES, PATHS).combine_chunks()
+def _paths(run_dir: RunDir) -> pa.ChunkedArray:
+    return run_dir.once("paths", lambda: raw_paths(run_dir))

@@ -16,7 +16,7 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.pairs.matches import PATHS, match_files, paths_of
+from dupegrid.pairs.matches import match_files, paths_of, raw_paths
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
 from dupegrid.storage.tables import (
@@ -102,13 +102,13 @@ def _rows_among(settled: Bools, run_dir: RunDir, files: Sequence[Path]) -> Itera
 
     StoreError where they are not all that an earlier comparison counted.
     """
-    paths, count = run_dir.image_columns(IMAGES, PATHS), 0
+    paths, count = raw_paths(run_dir), 0
     groups = [(path, number) for path in files for number in range(group_count(path))]
     for path, number in groups:
         group = check_ids(path, read_group(path, number, MATCHES, MATCHES.names), ("a", "b"), len(settled))
         count += len(group)
         rows = group.filter(pa.array(settled[group["a"].to_numpy()] & settled[group["b"].to_numpy()]))
-        fresh = paths_of(paths, rows["a"], rows["b"])
+        fresh = paths_of(paths, rows["a"].to_numpy(), rows["b"].to_numpy())
         yield pa.table({name: fresh.get(name, rows[name]) for name in MATCHES.names}, schema=MATCHES)
     if count != run_dir.counted_matches():
         raise StoreError(f"{count:,} matches are there, and an earlier comparison counted others")

@@ -21,7 +21,7 @@ from dupegrid.core.tasks import Runtime
 from dupegrid.images.levels import CROPS, looks_of, of_look
 from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.compare import compare
-from dupegrid.pairs.matches import KEY, PATHS, match_rows
+from dupegrid.pairs.matches import KEY, match_rows, raw_paths
 from dupegrid.storage.arrays import Arrays, Thumbs, stored_key
 from dupegrid.storage.ours import parts_in, remove
 from dupegrid.storage.run_dir import THUMBS, RunDir
@@ -174,7 +174,7 @@ def fold(views: Views, values: int, matching: int) -> int:
         return int(done[_PAIRS])
     remove(run_dir.matches)
     run_dir.matches.mkdir(exist_ok=True)
-    paths, pairs = run_dir.image_columns(IMAGES, PATHS), 0
+    paths, pairs = raw_paths(run_dir), 0
     for number, rows in enumerate(_least(views)):
         write_table(run_dir.match_part(0, 0, number), _rows(rows, paths, views.looks, values), facts)
         pairs += len(rows[0])
@@ -216,7 +216,7 @@ def _between(rows: pa.Table, start: int, stop: int) -> pa.Table:
 
 
 def _rows(
-    columns: tuple[Ints, Ints, Ints, Ints, Ints, Ints], paths: pa.Table, looks: Sequence[str], values: int
+    columns: tuple[Ints, Ints, Ints, Ints, Ints, Ints], paths: pa.ChunkedArray, looks: Sequence[str], values: int
 ) -> pa.Table:
     """A table of schema MATCHES_BY_LOOKS of what `_least` gives."""
     a, b, sse, turn, look_a, look_b = columns

@@ -189,7 +189,7 @@ def _decided_reasons(
 def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], turn: npt.NDArray[np.int8], filters: Filters) -> Bools:
     """Whether the aspects of two images are near each other, one of them turned as the match says."""
     (width, its_width), (height, its_height) = (
-        [sides[ids] for ids in pairs] for sides in (facts.widths, facts.heights)
+        [sides[ids].astype(np.int64) for ids in pairs] for sides in (facts.widths, facts.heights)
     )
     most = filters.max_aspect or _MAX_ASPECT
 

@@ -25,6 +25,7 @@ from dupegrid.storage.ours import FOLDERS, MADE_BY, opened, parts_in, to_read, t
 
 FORMAT = 7  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
+_ROWS_AT_ONCE = 1 << 17  # of a table, while it is read
 _LARGEST_BYTES = 1 << 28  # of a JSON file: 100,000 folders that could not be listed take a tenth of it
 
 
@@ -269,7 +270,13 @@ def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = N
         if parquet.metadata.num_rows > file.seek(0, os.SEEK_END):  # a row takes some bytes in all of our tables
             raise DamagedError(path, "it claims more rows than it can hold")
         groups = range(parquet.num_row_groups) if group is None else [group]
-        return parquet.read_row_groups(groups, columns=columns, use_threads=False).select(schema.names).cast(schema)
+        # Some at a time: what pyarrow needs to read all at once takes as much memory again.
+        at_once = max(1, _ROWS_AT_ONCE * parquet.num_row_groups // max(1, parquet.metadata.num_rows))
+        parts = [
+            parquet.read_row_groups(groups[start : start + at_once], columns=columns, use_threads=False)
+            for start in range(0, len(groups), at_once)
+        ]
+        return pa.concat_tables([part.select(schema.names).cast(schema) for part in parts] or [schema.empty_table()])
 
 
 @contextmanager

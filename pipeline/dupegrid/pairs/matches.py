@@ -101,7 +101,7 @@ def match_rows(columns: tuple[Ints, Ints, Ints, Ints, Float64s], paths: pa.Chunk
 
 
 def raw_paths(run_dir: RunDir) -> pa.ChunkedArray:
-    """The column path_raw of images.parquet, which is all that a process holds of paths: what is shown is made of it."""
+    """The column path_raw of images.parquet: all that a process holds of paths, as what is shown is made of it."""
     return run_dir.image_columns(IMAGES, ["path_raw"])["path_raw"]
 
 

@@ -25,7 +25,7 @@ from dupegrid.pairs.matches import KEY, match_rows, raw_paths
 from dupegrid.storage.arrays import Arrays, Thumbs, stored_key
 from dupegrid.storage.ours import parts_in, remove
 from dupegrid.storage.run_dir import THUMBS, RunDir
-from dupegrid.storage.schemas import IMAGES, MATCHES, MATCHES_BY_LOOKS
+from dupegrid.storage.schemas import MATCHES, MATCHES_BY_LOOKS
 from dupegrid.storage.tables import read_metadata, read_table, row_count, write_table
 
 _FOLDED_AT_ONCE: Final = 1 << 20  # matching views: some 100 MB

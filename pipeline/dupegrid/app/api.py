@@ -36,13 +36,14 @@ from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.relations import relate
 from dupegrid.pairs.views import compare_looks
 from dupegrid.results.answers import Receipt, files_of
-from dupegrid.results.clusters import clusters as find_clusters
+from dupegrid.results.clusters import Asked, cluster_parts
 from dupegrid.results.cut import number_of
 from dupegrid.results.keepers import Keeping
+from dupegrid.results.rows import rows_of
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
-from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import FORMAT, write_json, write_table
+from dupegrid.storage.schemas import CLUSTERS, IMAGES
+from dupegrid.storage.tables import FORMAT, write_json, write_tables
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 
@@ -273,10 +274,10 @@ def _relate(chosen: Run, workers: Runtime, reporter: Reporter) -> UnfinishedErro
 
 def _cluster(chosen: Run) -> None:
     config = chosen.config
-    asked, key = (Filters.of(config), Keeping.of(config)), decided_key(chosen.run_dir)
-    table = find_clusters(chosen.hashed_images, chosen.match_batches, config.threshold, *asked, chosen.decided)
+    asked, key = Asked(Filters.of(config), Keeping.of(config), chosen.decided), decided_key(chosen.run_dir)
+    parts = cluster_parts(rows_of(chosen), chosen.match_batches, config.threshold, asked)
     chosen.run_dir.discard_from("cluster")
-    write_table(chosen.run_dir.clusters, table, {**chosen.clusters_key, "decided": key})
+    write_tables(chosen.run_dir.clusters, CLUSTERS, parts, {**chosen.clusters_key, "decided": key})
 
 
 def _receipt(done: Run, counts: Mapping[str, Any], saved: Mapping[str, Any]) -> Receipt:

@@ -60,10 +60,15 @@ class Run:
     @read_once
     def images(self) -> pa.Table:
         """One row a file found; row number = id = row in `thumbs`."""
+        return check_images(self.images_file, read_table(self.images_file, IMAGES))
+
+    @property
+    def images_file(self) -> Path:
+        """Where that is. StoreError where it is of another run."""
         path = self.existing("images.parquet", "index")
         if self.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
             raise StoreError(f"{shown(path)} is not the one that run.json is of: run 'dupegrid run' again to make it")
-        return check_images(path, read_table(path, IMAGES))
+        return path
 
     @property
     def hashes(self) -> pa.Table:
@@ -137,7 +142,8 @@ class Run:
     @property
     def decided(self) -> Decided | None:
         """What people decided of pairs of its images, as it is now; None where they decided nothing."""
-        return Decided.of(self.images, in_force(read_decisions(self.run_dir)))
+        made = in_force(read_decisions(self.run_dir))
+        return Decided.of(self.images, made) if len(made) else None
 
     def identical(self, by: str = "file") -> pa.Table:
         """The sets of pictures that are equal (schema IDENTICAL), largest first, the one to keep first of its set.

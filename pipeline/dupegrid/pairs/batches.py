@@ -92,7 +92,7 @@ def of_pairs(matches: Matches, x: Ints, y: Ints, images: int) -> tuple[Float64s,
 
     Infinite and -1 where a pair is not listed. It takes the less time the fewer different y there are.
     """
-    keys, place = np.unique(np.minimum(x, y) * images + np.maximum(x, y), return_inverse=True)
+    keys, place = np.unique(np.minimum(x, y).astype(np.int64) * images + np.maximum(x, y), return_inverse=True)
     mse, score = np.full((2, len(keys)), np.inf)
     turn = np.full(len(keys), -1, np.int8)
     is_end = np.zeros(images, bool)

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
-from dupegrid.results.rules import COLUMNS, SHOWN, VALUES, in_folder
+from dupegrid.results.rows import Rows
+from dupegrid.results.rules import COLUMNS, SHOWN, VALUES, in_folder, path_rank
 
 _FIRST: Final = ("link", "protected", "archive", "decided")  # before all that is asked for: what must not go
 _DEFAULT: Final = (
@@ -62,24 +63,29 @@ class Keeping:
         return known | ~_under(images, self.only) if self.only else known
 
 
-def criteria(images: pa.Table, ids: Ints, keeping: Keeping, after: Ints | None = None) -> dict[str, Ints]:
+def criteria(images: pa.Table | Rows, ids: Ints, keeping: Keeping, after: Ints | None = None) -> dict[str, Ints]:
     """What decides which of two images is kept, the first thing first, the smaller value before the larger.
 
-    `images` is a table of schema IMAGES, `ids` int64 (n,) are some of it, the values integers (n,). No two images are
-    equal in the last. `after` says by id how many of the images somebody kept over each.
+    `images` are of schema IMAGES, `ids` int64 (n,) are some of them, ascending, the values integers (n,) in as few
+    bytes as hold them. No two images are equal in the last. `after` says by id how many somebody kept over each.
     """
-    rows = images.select(COLUMNS).take(pa.array(ids))
-    values: dict[str, Ints] = {}
-    for rule in keeping.criteria():
-        name, _, glob = rule.partition(":")
-        if name == "protected":
-            values[rule] = 1 - keeping.protected(rows).astype(np.int64)
-        elif name == "decided":
-            values[rule] = np.zeros(len(ids), np.int64) if after is None else after[ids]
-        else:
-            values[rule] = in_folder(rows, glob) if name == "folder" else VALUES[name](rows)
-        values[rule] = _narrow(values[rule])
-    return values
+    asked, paths = keeping.criteria(), [pa.array([], pa.binary())]
+    found: dict[str, list[Ints]] = {rule: [np.empty(0, np.int8)] for rule in asked}
+    for rows in Rows.of(images).parts(ids, COLUMNS):
+        paths += rows["path_raw"].chunks
+        for rule in asked:
+            if rule not in ("decided", "path"):
+                found[rule].append(_narrow(_values(rows, rule, keeping)))
+    found["decided"] = [_narrow(np.zeros(len(ids), np.int8) if after is None else after[ids])]
+    found["path"] = [_narrow(path_rank(pa.chunked_array(paths)))]
+    return {rule: np.concatenate(values) for rule, values in found.items()}
+
+
+def _values(rows: pa.Table, rule: str, keeping: Keeping) -> Ints:
+    name, _, glob = rule.partition(":")
+    if name == "protected":
+        return 1 - keeping.protected(rows).astype(np.int64)
+    return in_folder(rows, glob) if name == "folder" else VALUES[name](rows)
 
 
 def _narrow(values: Ints) -> Ints:
@@ -90,9 +96,9 @@ def _narrow(values: Ints) -> Ints:
 
 
 def ranked(values: Mapping[str, Ints]) -> Ints:
-    """The place of each of the images among all of them, the best keeper first: int64 (n,)."""
+    """The place of each of the images among all of them, the best keeper first: (n,), int32 where that holds it."""
     order = np.lexsort(list(values.values())[::-1])
-    rank = np.empty(len(order), np.int64)
+    rank = np.empty(len(order), np.int32 if len(order) < 1 << 31 else np.int64)
     rank[order] = np.arange(len(order))
     return rank
 

@@ -170,12 +170,12 @@ def read_parts(
     return pa.concat_tables(tables) if tables else wanted.empty_table()
 
 
-def check_images(path: Path, images: pa.Table) -> pa.Table:
-    """The same rows of images.parquet. DamagedError where one says what no run would: somebody made it up.
+def check_images(path: Path, images: pa.Table, count: int | None = None) -> pa.Table:
+    """The same rows of images.parquet, or some of its `count`. DamagedError where one says what no run would.
 
-    Looks at those columns that are there.
+    Somebody made it up then. Looks at those columns that are there; not some but all rows may have their ids.
     """
-    count = len(images)
+    count = len(images) if count is None else count
     if "id" in images.column_names and not np.array_equal(images["id"].to_numpy(), np.arange(count)):
         raise DamagedError(path, "its ids are not 0, 1, 2, ...")
     for name in ("identical_to", "link_of"):
@@ -261,6 +261,13 @@ def group_count(path: Path) -> int:
     """How many row groups a parquet file has."""
     with _opened(path) as file:
         return int(pq.read_metadata(file).num_row_groups)
+
+
+def group_rows(path: Path) -> list[int]:
+    """How many rows each row group of a parquet file has."""
+    with _opened(path) as file:
+        metadata = pq.read_metadata(file)
+        return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
 def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> pa.Table:

@@ -16,7 +16,7 @@ from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
 from dupegrid.app.watching import noting
-from dupegrid.core.config import changed, load_config, settings_of
+from dupegrid.core.config import Config, changed, load_config, settings_of
 from dupegrid.core.errors import DamagedError, StoreError, UnfinishedError, UsageError
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import comparing, runtime_of
@@ -93,7 +93,7 @@ def run(
                     raise
                 reporter.say(f"{shown(error.file)} is damaged ({error.problem}): making it again")
                 remove(error.file)
-                chosen = Run(chosen.path, chosen.config)
+                chosen, listing = Run(chosen.path, chosen.config), _listed(chosen.config, reporter)
 
 
 @with_keywords
@@ -220,8 +220,12 @@ def _chosen(
     run_dir = absolute(out)
     chosen = chosen_config(folders, run_dir, config, settings)
     codes_of(chosen), hash_code(chosen.hash)  # a function that is none shows before the work begins
+    return Run(run_dir, chosen), _listed(chosen, reporter)
+
+
+def _listed(config: Config, reporter: Reporter) -> Listing:
     with reporter.stage("list", None, "files") as advance:
-        return Run(run_dir, chosen), discover(chosen, advance)
+        return discover(config, advance)
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:

@@ -69,16 +69,24 @@ def criteria(images: pa.Table | Rows, ids: Ints, keeping: Keeping, after: Ints |
     `images` are of schema IMAGES, `ids` int64 (n,) are some of them, ascending, the values integers (n,) in as few
     bytes as hold them. No two images are equal in the last. `after` says by id how many somebody kept over each.
     """
-    asked, paths = keeping.criteria(), [pa.array([], pa.binary())]
+    images, asked = Rows.of(images), keeping.criteria()
     found: dict[str, list[Ints]] = {rule: [np.empty(0, np.int8)] for rule in asked}
-    for rows in Rows.of(images).parts(ids, COLUMNS):
-        paths += rows["path_raw"].chunks
+    found["decided"] = [np.zeros(len(ids), np.int8) if after is None else _narrow(after[ids])]
+    found["path"] = [_path_ranks(images, ids)]
+    for rows in images.parts(ids, COLUMNS):
         for rule in asked:
             if rule not in ("decided", "path"):
                 found[rule].append(_narrow(_values(rows, rule, keeping)))
-    found["decided"] = [_narrow(np.zeros(len(ids), np.int8) if after is None else after[ids])]
-    found["path"] = [_narrow(path_rank(pa.chunked_array(paths)))]
-    return {rule: np.concatenate(values) for rule, values in found.items()}
+    return {rule: np.concatenate(found.pop(rule)) for rule in asked}
+
+
+def _path_ranks(images: Rows, ids: Ints) -> Ints:
+    """The place of the path of each of some images among them; all paths are held here, and nothing else."""
+    pieces = [piece for rows in images.parts(ids, ["path_raw"]) for piece in rows["path_raw"].chunks]
+    ranks = _narrow(path_rank(pa.chunked_array(pieces, pa.binary())))
+    pieces.clear()
+    pa.default_memory_pool().release_unused()
+    return ranks
 
 
 def _values(rows: pa.Table, rule: str, keeping: Keeping) -> Ints:

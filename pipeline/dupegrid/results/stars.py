@@ -5,13 +5,15 @@ alone.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from itertools import chain
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
 
+_AT_ONCE: Final = 1 << 16  # numbers of Python's, each of 32 bytes
 _WORDS = np.dtype("<i8"), np.dtype("<i4")  # two places of a pair in one number, and the same as two
 
 
@@ -114,7 +116,9 @@ def _claim(others: Places, ends: Ints, first: int, centre: Places) -> None:
 
     Those of a set begin where those of the set before it end.
     """
-    for place in (first + np.flatnonzero(np.diff(ends))).tolist():
+    asked = first + np.flatnonzero(np.diff(ends))
+    some = (asked[start : start + _AT_ONCE].tolist() for start in range(0, len(asked), _AT_ONCE))
+    for place in chain.from_iterable(some):
         if centre[place] < 0:
             near = others[ends[place - first] : ends[place - first + 1]]
             near = near[centre[near] < 0]

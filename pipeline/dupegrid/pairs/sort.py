@@ -127,7 +127,7 @@ class _Slabs:
 def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> Arrays:
     """A slab of images is read at a time: once for the order, then once for each window of it unless all are kept.
 
-    So some 130 bytes an image are held, and one window, however many images there are.
+    So some 90 bytes an image are held, and one window, however many images there are.
     """
     ids, shapes = slabs.ids, sorted_shapes(len(slabs.ids), slabs.side)
     order, starts = median_splits(_heads(slabs), groups, block)

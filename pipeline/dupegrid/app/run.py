@@ -38,6 +38,7 @@ from dupegrid.results.joined import TABLES, lazy_frame
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.notebook import Html, Pairs, table_html
 from dupegrid.results.report import Sheet
+from dupegrid.results.rows import images_file
 from dupegrid.results.run_html import run_html
 from dupegrid.results.scores import second_scores
 from dupegrid.storage.arrays import Thumbs
@@ -60,15 +61,8 @@ class Run:
     @read_once
     def images(self) -> pa.Table:
         """One row a file found; row number = id = row in `thumbs`."""
-        return check_images(self.images_file, read_table(self.images_file, IMAGES))
-
-    @property
-    def images_file(self) -> Path:
-        """Where that is. StoreError where it is of another run."""
-        path = self.existing("images.parquet", "index")
-        if self.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
-            raise StoreError(f"{shown(path)} is not the one that run.json is of: run 'dupegrid run' again to make it")
-        return path
+        path = images_file(self)
+        return check_images(path, read_table(path, IMAGES))
 
     @property
     def hashes(self) -> pa.Table:

@@ -39,6 +39,11 @@ ORIENTATIONS: Final = (
 CHOICES: Final = {"none": ORIENTATIONS[:1], "rotations": ORIENTATIONS[:4], "all": ORIENTATIONS}
 
 
+def id_dtype(images: int) -> Any:
+    """The narrowest dtype of the ids, or places, of so many images: int32, or int64 where that is too narrow."""
+    return np.int32 if images < 1 << 31 else np.int64
+
+
 def clamped64(number: int) -> int:
     """A number as the nearest int64: file systems know times that have no nanoseconds in it, from 2262 on."""
     return max(-(1 << 63), min(number, (1 << 63) - 1))

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Bools, Int32s, Ints
+from dupegrid.core.arrays import Bools, Int32s, Ints, id_dtype
 from dupegrid.core.config import Config
 from dupegrid.core.keys import fingerprint
 from dupegrid.storage.run_dir import RunDir
@@ -71,12 +71,12 @@ def read_facts(run_dir: RunDir) -> Facts:
 
 def facts_of(images: pa.Table) -> Facts:
     """The facts of a table of schema IMAGES."""
-
-    ids = np.int32 if len(images) < 1 << 31 else np.int64
     return Facts(
-        pc.equal(images["status"], "ok").to_numpy(),
-        *(pc.fill_null(images[name], 0).to_numpy() for name in ("root", "width", "height")),
-        pc.fill_null(images["identical_to"], -1).to_numpy().astype(ids),
+        ok=pc.equal(images["status"], "ok").to_numpy(),
+        roots=pc.fill_null(images["root"], 0).to_numpy(),
+        widths=pc.fill_null(images["width"], 0).to_numpy(),
+        heights=pc.fill_null(images["height"], 0).to_numpy(),
+        identical_to=pc.fill_null(images["identical_to"], -1).to_numpy().astype(id_dtype(len(images))),
     )
 
 
@@ -114,7 +114,7 @@ class Filters:
         """A number for each image: images of one number are asked for alike, whatever their partner."""
         columns = [np.zeros(len(ids), np.int64)]
         if not all(map(all, self.allowed)):
-            columns.append(facts.roots[ids])
+            columns.append(facts.roots[ids].astype(np.int64))
         if self.same_size:
             columns += self._sides(facts, ids)
         if len(columns) == 1:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype
 from dupegrid.pairs.ask import Facts, Filters, facts_of
 from dupegrid.pairs.batches import Matches, of_pairs
 from dupegrid.pairs.hashes import numbered
@@ -106,7 +106,7 @@ class _Stars(NamedTuple):
     turn: npt.NDArray[np.int8]
 
     def rows(self, part: slice) -> "_Stars":
-        return _Stars(*(column[part] for column in self))
+        return _Stars._make(column[part] for column in self)
 
 
 def _stars(ids: Ints, values: Mapping[str, Ints], near: _Near, stands_for: Ints) -> _Stars:
@@ -208,7 +208,7 @@ def _stands_for(images: Rows) -> Ints:
 
     By id.
     """
-    ids = np.arange(len(images), dtype=np.int32 if len(images) < 1 << 31 else np.int64)
+    ids: Ints = np.arange(len(images), dtype=id_dtype(len(images)))
     parts = [part["identical_to"].fill_null(-1).to_numpy() for part in images.parts(ids, ["identical_to"])]
     representative = np.concatenate([ids[:0], *(part.astype(ids.dtype) for part in parts)])
     return np.where(representative >= 0, representative, ids)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Bools, Ints
+from dupegrid.core.arrays import Bools, Ints, id_dtype
 from dupegrid.core.config import Config
 from dupegrid.results.rows import Rows
 from dupegrid.results.rules import COLUMNS, SHOWN, VALUES, in_folder, path_rank
@@ -106,7 +106,7 @@ def _narrow(values: Ints) -> Ints:
 def ranked(values: Mapping[str, Ints]) -> Ints:
     """The place of each of the images among all of them, the best keeper first: (n,), int32 where that holds it."""
     order = np.lexsort(list(values.values())[::-1])
-    rank = np.empty(len(order), np.int32 if len(order) < 1 << 31 else np.int64)
+    rank: Ints = np.empty(len(order), id_dtype(len(order)))
     rank[order] = np.arange(len(order))
     return rank
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from dupegrid.core.arrays import Ints
-from dupegrid.core.errors import DamagedError
+from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.text import shown
 from dupegrid.results.reading import Results
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import check_images, group_rows, read_group
+from dupegrid.storage.tables import check_images, group_rows, read_group, read_metadata
 
 
 class Rows:
@@ -51,9 +53,17 @@ class Rows:
         return pa.concat_tables(self.parts(ids, names))
 
 
+def images_file(run: Results) -> Path:
+    """Where the images of a run are. StoreError where none are, or those of another moment."""
+    path = run.existing("images.parquet", "index")
+    if run.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
+        raise StoreError(f"{shown(path)} is not the one that run.json is of: run 'dupegrid run' again to make it")
+    return path
+
+
 def rows_of(run: Results) -> Rows:
     """The images of a run, with a column `hash` where that is needed: read piece by piece where they are several."""
-    if run.config.same_hash != "skip" and len(group_rows(run.images_file)) > 1:
+    if run.config.same_hash != "skip" and len(group_rows(images_file(run))) > 1:
         return Rows.stored(run.run_dir)
     return Rows.of(run.hashed_images)
 

@@ -204,10 +204,7 @@ def joining_threshold(matches: pa.Table, first: int, second: int) -> float | Non
 
 
 def _stands_for(images: Rows) -> Ints:
-    """The image that is compared in place of each one: its set's representative, or itself; int32 where that holds it.
-
-    By id.
-    """
+    """By id the image that is compared in place of each one: its set's representative, or itself; narrow ids."""
     ids: Ints = np.arange(len(images), dtype=id_dtype(len(images)))
     parts = [part["identical_to"].fill_null(-1).to_numpy() for part in images.parts(ids, ["identical_to"])]
     representative = np.concatenate([ids[:0], *(part.astype(ids.dtype) for part in parts)])

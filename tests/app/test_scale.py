@@ -90,6 +90,7 @@ def scale_table(rows: Sequence[Scale]) -> str:
         "read again to compare": [size_text(row.bytes_moved) for row in rows],
         "on disk": [size_text(row.disk_bytes) for row in rows],
         "memory: client": [size_text(row.client_bytes) for row in rows],
+        "memory: report, all in clusters": [size_text(row.report_bytes) for row in rows],
         "memory: scheduler": [size_text(row.scheduler_bytes) for row in rows],
         "memory: each worker": [size_text(row.worker_bytes) for row in rows],
         "hours: index": [f"{row.index_hours:,.2f}" for row in rows],
@@ -134,4 +135,4 @@ def test_an_estimate_without_files() -> None:
     done = command("estimate", "--images", "10000000")
     assert done.returncode == 0, done.stderr
     assert "9,870 to compare" in done.stdout
-    assert "memory of the client" in done.stdout
+    assert "memory of the report" in done.stdout

@@ -37,7 +37,7 @@ def found(rows: list[dict[str, object]], **settings: object) -> list[dict[str, o
 def test_every_rule_is_told_and_has_its_words() -> None:
     names = {rule for of in (*KEEP_RULES, "folder:x") for rule in Keeping((of,)).criteria()}
     assert {name.partition(":")[0] for name in names} == set(RULES)
-    assert set(VALUES) | {"protected", "decided", "folder"} == set(RULES)
+    assert set(VALUES) | {"protected", "decided", "folder", "path"} == set(RULES)
     assert set(SHOWN) < set(RULES)
 
 

@@ -16,7 +16,7 @@ from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
 from dupegrid.app.watching import noting
-from dupegrid.core.config import changed, load_config, settings_of
+from dupegrid.core.config import Config, changed, load_config, settings_of
 from dupegrid.core.errors import DamagedError, StoreError, UnfinishedError, UsageError
 from dupegrid.core.progress import Reporter
 from dupegrid.core.runtime import comparing, runtime_of
@@ -36,14 +36,15 @@ from dupegrid.pairs.looks import compare_looks
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.relations import relate
 from dupegrid.results.answers import Receipt, files_of
-from dupegrid.results.clusters import clusters as find_clusters
+from dupegrid.results.clusters import Asked, cluster_parts
 from dupegrid.results.cut import number_of
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.relations import told_so_far
+from dupegrid.results.rows import rows_of
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
-from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import FORMAT, write_json, write_table
+from dupegrid.storage.schemas import CLUSTERS, IMAGES
+from dupegrid.storage.tables import FORMAT, write_json, write_tables
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 
@@ -93,7 +94,7 @@ def run(
                     raise
                 reporter.say(f"{shown(error.file)} is damaged ({error.problem}): making it again")
                 remove(error.file)
-                chosen = Run(chosen.path, chosen.config)
+                chosen, listing = Run(chosen.path, chosen.config), _listed(chosen.config, reporter)
 
 
 @with_keywords
@@ -220,8 +221,12 @@ def _chosen(
     run_dir = absolute(out)
     chosen = chosen_config(folders, run_dir, config, settings)
     codes_of(chosen), hash_code(chosen.hash)  # a function that is none shows before the work begins
+    return Run(run_dir, chosen), _listed(chosen, reporter)
+
+
+def _listed(config: Config, reporter: Reporter) -> Listing:
     with reporter.stage("list", None, "files") as advance:
-        return Run(run_dir, chosen), discover(chosen, advance)
+        return discover(config, advance)
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:
@@ -276,10 +281,10 @@ def _relate(chosen: Run, workers: Runtime, reporter: Reporter) -> UnfinishedErro
 
 def _cluster(chosen: Run) -> None:
     config = chosen.config
-    asked, key = (Filters.of(config), Keeping.of(config)), decided_key(chosen.run_dir)
-    table = find_clusters(chosen.hashed_images, chosen.match_batches, config.threshold, *asked, chosen.decided)
+    asked, key = Asked(Filters.of(config), Keeping.of(config), chosen.decided), decided_key(chosen.run_dir)
+    parts = cluster_parts(rows_of(chosen), chosen.match_batches, config.threshold, asked)
     chosen.run_dir.discard_from("cluster")
-    write_table(chosen.run_dir.clusters, table, {**chosen.clusters_key, "decided": key})
+    write_tables(chosen.run_dir.clusters, CLUSTERS, parts, {**chosen.clusters_key, "decided": key})
 
 
 def _receipt(done: Run, counts: Mapping[str, Any], saved: Mapping[str, Any]) -> Receipt:

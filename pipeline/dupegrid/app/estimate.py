@@ -83,7 +83,7 @@ def estimate(config: Config, images: int | None = None, gpus: int = 0) -> Estima
         pairs_per_s=round(pairs_per_s),
         index_hours=round(count / files_per_s / 3600, 4) if files_per_s else 0.0,
         compare_hours_at_most=round(model.pairs / pairs_per_s / 3600, 4),
-        memory_bytes=max(model.client_bytes, model.worker_bytes),
+        memory_bytes=max(model.client_bytes, model.report_bytes, model.worker_bytes),
         disk_bytes=model.disk_bytes,
         scale=model,
     )

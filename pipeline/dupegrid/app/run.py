@@ -38,6 +38,7 @@ from dupegrid.results.keepers import Keeping
 from dupegrid.results.notebook import Html, Pairs, table_html
 from dupegrid.results.relations import read_relations, relations_if_told
 from dupegrid.results.report import Sheet
+from dupegrid.results.rows import images_file
 from dupegrid.results.run_html import run_html
 from dupegrid.results.scores import second_scores
 from dupegrid.storage.arrays import Thumbs
@@ -60,9 +61,7 @@ class Run:
     @read_once
     def images(self) -> pa.Table:
         """One row a file found; row number = id = row in `thumbs`."""
-        path = self.existing("images.parquet", "index")
-        if self.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
-            raise StoreError(f"{shown(path)} is not the one that run.json is of: run 'dupegrid run' again to make it")
+        path = images_file(self)
         return check_images(path, read_table(path, IMAGES))
 
     @property
@@ -137,7 +136,8 @@ class Run:
     @property
     def decided(self) -> Decided | None:
         """What people decided of pairs of its images, as it is now; None where they decided nothing."""
-        return Decided.of(self.images, in_force(read_decisions(self.run_dir)))
+        made = in_force(read_decisions(self.run_dir))
+        return Decided.of(self.images, made) if len(made) else None
 
     def identical(self, by: str = "file") -> pa.Table:
         """The sets of pictures that are equal (schema IDENTICAL), largest first, the one to keep first of its set.

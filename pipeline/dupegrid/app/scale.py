@@ -8,6 +8,7 @@ from dupegrid.images.levels import bytes_of, level_shapes
 from dupegrid.pairs.grid import strip_side
 from dupegrid.pairs.sort import WINDOW_BYTES, sorted_shapes
 from dupegrid.results.answers import Answer
+from dupegrid.results.page import MAX_PICTURES
 from dupegrid.storage.arrays import chunk_size
 
 # Of what was measured, tests/benchmarks/RESULTS.md; of pairs, at a threshold of 50.
@@ -24,10 +25,12 @@ _SORTED_S: Final = 5e-6  # a core an image that is sorted
 _ROW_BYTES: Final = 300  # of a file in all tables
 _START_BYTES: Final = 120_000_000  # a process with all libraries
 _CLIENT_START_BYTES: Final = 200_000_000  # one with dask's, and what it reads of a run
-_TABLE_BYTES: Final = 500  # an image in memory: the listing, and the rows that clusters are made of
-_SORT_BYTES: Final = 130  # an image, beside a window of the sorted arrays
+_LISTING_BYTES: Final = 210  # an image in memory, while they are listed; clusters that all are in take 140
+_SORT_BYTES: Final = 90  # an image, beside a window of the sorted arrays
+_REPORT_BYTES: Final = 520  # an image, where all are in clusters: its row in images and in clusters
+_PICTURE_BYTES: Final = 1180  # of the page, of which there are MAX_PICTURES at most
 _WORKER_START_BYTES: Final = 450_000_000  # with libraries, pieces of strips, and what a tile holds
-_WORKER_BYTES: Final = 160  # an image: facts 41, checksums 8, paths
+_WORKER_BYTES: Final = 70  # an image: its path; 25 more where filters are asked for
 _TASK_BYTES: Final = 10_000  # in a scheduler
 _GOAL_BYTES: Final = 2_000_000_000
 _GOAL_TASKS: Final = 20_000
@@ -55,7 +58,8 @@ class Scale(Answer):
     bytes_read: int  # of files
     bytes_moved: int  # read from the run directory while comparing
     disk_bytes: int  # of the run directory
-    client_bytes: int
+    client_bytes: int  # but for the report
+    report_bytes: int  # of the client, while it draws the page of a run whose images are all in clusters
     scheduler_bytes: int  # of dask, on a cluster
     worker_bytes: int  # each process
     index_hours: float
@@ -83,7 +87,8 @@ def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: 
         compare_s = (left / rates.device_pairs_per_s + images * _DEVICE_REFINED_S + tiles * _TILE_S) / gpus
     sorting_bytes = _SORT_BYTES * images + min(sorted_bytes, WINDOW_BYTES)
     sizes = {
-        "client": _CLIENT_START_BYTES + max(_TABLE_BYTES * images, sorting_bytes),
+        "client": _CLIENT_START_BYTES + max(_LISTING_BYTES * images, sorting_bytes),
+        "report": _CLIENT_START_BYTES + _REPORT_BYTES * images + _PICTURE_BYTES * min(images, MAX_PICTURES),
         "scheduler": _START_BYTES + _TASK_BYTES * max(index_tasks, tiles),
         "worker": _WORKER_START_BYTES + _WORKER_BYTES * images,
     }
@@ -100,6 +105,7 @@ def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: 
         bytes_moved=round(_STRIPS_READ * tiles * sorted_bytes / max(1, strips)) + _ROWS_READ_BYTES * images,
         disk_bytes=images * _ROW_BYTES + stored_bytes + sorted_bytes,
         client_bytes=sizes["client"],
+        report_bytes=sizes["report"],
         scheduler_bytes=sizes["scheduler"],
         worker_bytes=sizes["worker"],
         index_hours=round(index_s / 3600, 4),

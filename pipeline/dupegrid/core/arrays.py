@@ -17,6 +17,7 @@ from dupegrid.core.errors import UsageError
 Bools = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Array = Any  # of numpy, cupy or another module that keeps to the array API standard
@@ -36,6 +37,11 @@ ORIENTATIONS: Final = (
     "flip_rot270",
 )
 CHOICES: Final = {"none": ORIENTATIONS[:1], "rotations": ORIENTATIONS[:4], "all": ORIENTATIONS}
+
+
+def id_dtype(images: int) -> Any:
+    """The narrowest dtype of the ids, or places, of so many images: int32, or int64 where that is too narrow."""
+    return np.int32 if images < 1 << 31 else np.int64
 
 
 def clamped64(number: int) -> int:

@@ -17,19 +17,24 @@ from dupegrid.core.values import resolved
 from dupegrid.images.listing import Found, Rows, has_extension, is_ignored, is_ours, names_below
 from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Source, Sources, source
+from dupegrid.storage.schemas import FILES
 
 Identity = tuple[int, int] | bytes  # of a folder: device and inode, or where these say nothing its real path
 _MOST_FILES: Final = 1000  # among the roots, each of which is asked of each whether the two are compared
 _UNKNOWN: Final = os.stat_result([stat.S_IFREG] + [0] * 9)  # of a file; indexing says what is wrong with it
 
 
-@dataclass(frozen=True)
+@dataclass
 class Listing:
     """What discover found: a row of `files` (schema FILES) a file, the folders not listed, the links not followed."""
 
     files: pa.Table
     unreadable_folders: tuple[str, ...] = ()
     links_left_alone: int = 0
+
+    def forget_files(self) -> None:
+        """Let the rows go, once they are in files.parquet: some 120 bytes each, and a run is long."""
+        self.files = FILES.empty_table()
 
 
 def discover(config: Config, found: Callable[[int], None] = lambda _more: None) -> Listing:

@@ -16,6 +16,7 @@ from dupegrid.images.sandbox import may_pass
 TRIED_AGAIN: Final = ("unreadable", "changed")  # may have passed, in every run; what `may_pass`, in one
 BY_SETTINGS: Final = ("too_large", "timeout")  # may be well with other settings
 IDENTITY: Final = ("size_bytes", "mtime_ns", "ctime_ns", "device", "inode")
+_ROWS_AT_ONCE: Final = 1 << 16  # as objects of Python's
 # Columns of a chunk's rows that come from the listing; and those that decoding found.
 LISTED: Final = ("id", "path_raw", "root", "group", "link_kind", *IDENTITY)
 
@@ -37,7 +38,10 @@ def reading_of(config: Config) -> Reading:
 
 def listing_digests(files: pa.Table, length: int) -> list[str]:
     """A digest for each chunk of `length` files of a listing (schema FILES): equal when nothing in it differs."""
-    return _digests(files.select([*LISTED, "removed", "left_out"]), length)
+    named = files.select([*LISTED, "removed", "left_out"])
+    at_once = length * max(1, _ROWS_AT_ONCE // length)
+    parts = (named.slice(start, at_once) for start in range(0, len(named), at_once))
+    return [digest for part in parts for digest in _digests(part, length)]
 
 
 def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bool) -> bool:

@@ -57,10 +57,12 @@ class Progress:
 def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> str:
     """Make thumbs.zarr and images.parquet, going on where an earlier run stopped; files it knows keep their ids.
 
-    Returns the key of images.parquet: equal when all rows are.
+    The listing is without its files afterwards. Returns the key of images.parquet: equal when all rows are.
     """
     files, thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
     pending = _pending(run_dir, files, thumbs, config)
+    listing.forget_files()
+    del files
     done_files = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
     if pending and run_dir.images.is_file():
         run_dir.images.replace(run_dir.images_before)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Bools, Ints
+from dupegrid.core.arrays import Bools, Int32s, Ints, id_dtype
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
@@ -47,13 +47,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class Facts:
-    """What comparing needs to know of images, one entry an image."""
+    """What comparing needs to know of images, one entry an image: 17 bytes, as it is held for all images."""
 
     ok: Bools
-    roots: Ints
-    widths: Ints  # 0 where not known
-    heights: Ints
-    identical_to: Ints  # -1 where null
+    roots: Int32s
+    widths: Int32s  # 0 where not known
+    heights: Int32s
+    identical_to: Ints  # -1 where null; int32 where that holds all ids
     hash_texts: Callable[[], pa.ChunkedArray]  # called where pairs go by them
 
     @cached_property
@@ -80,17 +80,13 @@ def read_facts(run_dir: RunDir) -> Facts:
 
 def facts_of(images: pa.Table, hash_texts: Callable[[], pa.ChunkedArray] | None = None) -> Facts:
     """The facts of a table of schema IMAGES; unless `hash_texts` gives them, hashes are its column `hash`."""
-
-    def numbers(name: str, null: int = 0) -> Ints:
-        return pc.fill_null(images[name], null).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
-
     return Facts(
-        pc.equal(images["status"], "ok").to_numpy(),
-        numbers("root"),
-        numbers("width"),
-        numbers("height"),
-        numbers("identical_to", -1),
-        hash_texts or partial(images.column, "hash"),
+        ok=pc.equal(images["status"], "ok").to_numpy(),
+        roots=pc.fill_null(images["root"], 0).to_numpy(),
+        widths=pc.fill_null(images["width"], 0).to_numpy(),
+        heights=pc.fill_null(images["height"], 0).to_numpy(),
+        identical_to=pc.fill_null(images["identical_to"], -1).to_numpy().astype(id_dtype(len(images))),
+        hash_texts=hash_texts or partial(images.column, "hash"),
     )
 
 
@@ -141,7 +137,7 @@ class Filters:
         """A number for each image: images of one number are asked for alike, whatever their partner."""
         columns = [np.zeros(len(ids), np.int64)]
         if not all(map(all, self.allowed)):
-            columns.append(facts.roots[ids])
+            columns.append(facts.roots[ids].astype(np.int64))
         if self.same_size:
             columns += self._sides(facts, ids)
         if len(columns) == 1:
@@ -190,5 +186,5 @@ class Filters:
         return int(count @ allowed @ count - count @ np.diag(allowed)) // 2
 
     def _sides(self, facts: Facts, ids: Ints) -> tuple[Ints, Ints]:
-        width, height = facts.widths[ids], facts.heights[ids]
+        width, height = (sides[ids].astype(np.int64) for sides in (facts.widths, facts.heights))  # to be multiplied
         return (np.maximum(width, height), np.minimum(width, height)) if self.turning else (width, height)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.room import window_bytes
 from dupegrid.pairs.matches import match_files
@@ -92,7 +92,7 @@ def of_pairs(matches: Matches, x: Ints, y: Ints, images: int) -> tuple[Float64s,
 
     Infinite and -1 where a pair is not listed. It takes the less time the fewer different y there are.
     """
-    keys, place = np.unique(np.minimum(x, y) * images + np.maximum(x, y), return_inverse=True)
+    keys, place = np.unique(np.minimum(x, y).astype(np.int64) * images + np.maximum(x, y), return_inverse=True)
     mse, score = np.full((2, len(keys)), np.inf)
     turn = np.full(len(keys), -1, np.int8)
     is_end = np.zeros(images, bool)
@@ -115,7 +115,7 @@ def _read(groups: Sequence[tuple[Path, int]], schema: pa.Schema, images: int, wh
         check_ids(group[0], table, ("a", "b"), images)
         if any(table[name].null_count for name in ("a", "b", "mse", "score")):
             raise DamagedError(group[0], "it has rows without an image or a score")
-        return _batch(table, np.int32 if images < 1 << 31 else np.int64)
+        return _batch(table, id_dtype(images))
 
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:

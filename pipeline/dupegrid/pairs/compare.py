@@ -18,7 +18,7 @@ from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint, number_of
 from dupegrid.core.progress import Reporter
 from dupegrid.core.room import Room
-from dupegrid.core.tasks import Runtime, SetAside
+from dupegrid.core.tasks import Answers, Runtime, SetAside, attempted
 from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of
@@ -65,9 +65,10 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     pending.sort(key=lambda tile: (tile[0] != tile[1], tile[0], tile[1] if tile[0] % 2 else -tile[1]))
     far, near = [tile for tile in pending if decided[tile]], [tile for tile in pending if not decided[tile]]
     with reporter.stage("compare", total, "pairs", total - todo) as advance:
-        for i, j in far:
-            advance(_mark(job, i, j, Counter(box=job.grid.pairs(i, j))))
-        aside = runtime.each(partial(compare_tile, job), np.array(near, np.int64), advance)
+        answers = Answers(advance)
+        for tile in far:
+            answers.take(attempted(partial(_mark_apart, job), config.retries, tile))
+        aside = [*answers.set_aside, *runtime.each(partial(compare_tile, job), np.array(near, np.int64), advance)]
     if job.device:
         run_dir.renew()  # what is kept on a device here would be kept as long as the run
     _check_finished(job, aside)
@@ -110,6 +111,11 @@ def _mark(job: Job, i: int, j: int, tally: Counter[str]) -> int:
     counts = [*(tally[name] for name in COUNTS[:-1]), number_of(job.key)]
     job.run_dir.tiles().mark(i, j, np.array(counts, np.int64))
     return job.grid.pairs(i, j)
+
+
+def _mark_apart(job: Job, tile: tuple[int, int]) -> int:
+    """Say that a tile whose strips are apart is done."""
+    return _mark(job, *tile, Counter(box=job.grid.pairs(*tile)))
 
 
 def _filter_tile(job: Job, i: int, j: int, tally: Counter[str], writer: PartWriter) -> None:
@@ -187,7 +193,7 @@ def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:
 def _collapsed(job: Job, facts: Facts) -> Columns:
     """The matches (a, b, sse, orientation, score) of images with those that stand for them, where asked for at all."""
     b: Ints = np.flatnonzero(facts.identical_to >= 0)
-    a = facts.identical_to[b]
+    a = facts.identical_to[b].astype(np.int64)
     keep = job.filters.of_roots(facts, a, b) & job.filters.of_hashes(facts, a, b)
     a, b = a[keep], b[keep]
     if job.ask.metric == FILTERED:

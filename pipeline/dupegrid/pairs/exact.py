@@ -15,8 +15,8 @@ from dupegrid.core.loops import Loops
 from dupegrid.images.levels import turned_columns
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import sse_block
-from dupegrid.pairs.sort import checks
 from dupegrid.pairs.steps import Pairs
+from dupegrid.pairs.strip import Strip
 
 _READ_AT_ONCE_BYTES: Final = 24_000_000  # of thumbnails: malloc uses less than 32 MB again, and does not map it anew
 _SQUARE: Final = 512  # images: the sides of what one product decides
@@ -26,16 +26,18 @@ _PAIRS_AT_ONCE: Final = 16  # decided alone: what comes of them stays in the cac
 _TERMS: Final = 256  # at most, of a float32 sum of squares of bytes
 
 
-def distances(job: Job, first: Ints, second: Ints, pairs: Pairs) -> Ints:
-    """The SSE of pairs of the images first[x] and second[y], ids, by the pairs' x and y: int64 (k,)."""
-    thumbs, sums, sse = job.run_dir.thumbs(), checks(job.run_dir), np.empty(len(pairs.x), np.int64)
+def distances(job: Job, first: Strip, second: Strip, pairs: Pairs) -> Ints:
+    """The SSE of pairs of images of two strips, by their x and y: int64 (k,)."""
+    thumbs, sse = job.run_dir.thumbs(), np.empty(len(pairs.x), np.int64)
     order, squares = by_square(pairs.x, pairs.y)
     for some in together(squares, _READ_AT_ONCE_BYTES // values_of(job.side)):
         part = order[some[0] : some[-1]]
-        ids = np.concatenate([first[pairs.x[part]], second[pairs.y[part]]])
+        ids = np.concatenate([first.ids[pairs.x[part]], second.ids[pairs.y[part]]])
         ids, places = np.unique(ids, return_inverse=True)
+        sums = np.empty(len(ids), np.uint64)
+        sums[places] = np.concatenate([first.sums[pairs.x[part]], second.sums[pairs.y[part]]])
         x, y = np.split(places, 2)
-        sse[part] = _sse(job, thumbs.take(ids, sums[ids]), x, y, pairs.turn[part], some - some[0])
+        sse[part] = _sse(job, thumbs.take(ids, sums), x, y, pairs.turn[part], some - some[0])
     return sse
 
 

@@ -18,10 +18,10 @@ from dupegrid.core.tasks import Runtime
 from dupegrid.images.views import MATCHING_VIEWS, Views
 from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.compare import compare
-from dupegrid.pairs.matches import KEY, PATHS, match_rows
+from dupegrid.pairs.matches import KEY, match_rows, raw_paths
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import IMAGES, MATCHES, MATCHES_BY_LOOKS
+from dupegrid.storage.schemas import MATCHES, MATCHES_BY_LOOKS
 from dupegrid.storage.tables import parts_in, read_metadata, read_table, row_count, write_table
 
 _FOLDED_AT_ONCE: Final = 1 << 20  # matching views: some 100 MB
@@ -54,7 +54,7 @@ def fold(views: Views, values: int, matching: int) -> int:
         return int(done[_PAIRS])
     remove(run_dir.matches)
     run_dir.matches.mkdir(exist_ok=True)
-    paths, pairs = run_dir.image_columns(IMAGES, PATHS), 0
+    paths, pairs = raw_paths(run_dir), 0
     for number, rows in enumerate(_least(views)):
         a, b, sse, turn, *looks = rows
         table = match_rows((a, b, sse, turn, sse / values), paths, values)

@@ -1,5 +1,6 @@
 """Matching pairs -> rows -> part files, and all of them back."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, values_of
 from dupegrid.core.errors import DamagedError
+from dupegrid.core.text import display_path
 from dupegrid.pairs.job import Job
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import remove
@@ -77,10 +79,10 @@ def write_matches(job: Job, path: Path, columns: Columns) -> None:
     write_table(path, match_rows(columns, _paths(job.run_dir), values_of(job.side)), {KEY: job.key})
 
 
-def match_rows(columns: Columns, paths: pa.Table, values: int) -> pa.Table:
+def match_rows(columns: Columns, paths: pa.ChunkedArray, values: int) -> pa.Table:
     """The table of matching pairs (schema MATCHES), sorted by a and b; `values` is S * S * 3.
 
-    `paths` are the columns path and path_raw of images.parquet.
+    `paths` are `raw_paths`.
     """
     a, b, sse, orientation, score = columns
     order = np.lexsort((b, a))
@@ -90,12 +92,38 @@ def match_rows(columns: Columns, paths: pa.Table, values: int) -> pa.Table:
     return with_paths(rows, paths, MATCHES)
 
 
-def with_paths(rows: pa.Table | dict[str, Any], paths: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Some matches with the columns of a schema: those that name the images a and b are what `paths` says now."""
-    return pa.table(
-        [paths[name[:-2]].take(rows[name[-1]]) if name[:-2] in PATHS else rows[name] for name in schema.names],
-        schema=schema,
-    )
+def raw_paths(run_dir: RunDir) -> pa.ChunkedArray:
+    """The column path_raw of images.parquet: all that a process holds of paths, as what is shown is made of it."""
+    return run_dir.image_columns(IMAGES, ["path_raw"])["path_raw"]
+
+
+def with_paths(rows: pa.Table | dict[str, Any], paths: pa.ChunkedArray, schema: pa.Schema) -> pa.Table:
+    """Some matches with the columns of a schema: those that name the images a and b are what `raw_paths` says now."""
+    raw = {image: _taken(paths, np.asarray(rows[image])) for image in ("a", "b")}
+    named = {f"path_raw_{image}": raw[image] for image in raw} | {
+        f"path_{image}": _displayed(raw[image]) for image in raw
+    }
+    return pa.table([named[name] if name in named else rows[name] for name in schema.names], schema=schema)
+
+
+def _taken(paths: pa.ChunkedArray, ids: Ints) -> pa.Array:
+    """The paths of some images, piece by piece: pyarrow would put all pieces together first, each time."""
+    order = np.argsort(ids, kind="stable")
+    ascending, place = ids[order], np.empty(len(ids), np.int64)
+    place[order] = np.arange(len(ids))
+    starts = np.cumsum([0, *map(len, paths.chunks)])
+    cuts = pairwise(np.searchsorted(ascending, starts).tolist())
+    spans = zip(paths.chunks, starts.tolist(), cuts, strict=False)
+    found = [piece.take(pa.array(ascending[slice(*cut)] - start)) for piece, start, cut in spans if cut[0] < cut[1]]
+    return pa.concat_arrays([pa.array([], pa.binary()), *found]).take(pa.array(place))
+
+
+def _displayed(raw: pa.Array) -> pa.Array:
+    """Paths as they are shown to people (text.py)."""
+    try:
+        return raw.cast(pa.string())
+    except pa.ArrowInvalid:  # one is not UTF-8
+        return pa.array(map(display_path, raw.to_pylist()), pa.string())
 
 
 def is_part_of(path: Path, key: str) -> bool:
@@ -131,15 +159,10 @@ def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns
     table = table.sort_by([("a", "ascending"), ("b", "ascending")])
     if others == wanted.names:
         return table
-    paths, some = _read_paths(run_dir), range(0, len(table), _ROWS_A_PART)
+    paths, some = raw_paths(run_dir), range(0, len(table), _ROWS_A_PART)
     parts = [with_paths(table.slice(start, _ROWS_A_PART), paths, wanted) for start in some]
     return pa.concat_tables([wanted.empty_table(), *parts])
 
 
-def _paths(run_dir: RunDir) -> pa.Table:
-    return run_dir.once("paths", lambda: _read_paths(run_dir))
-
-
-def _read_paths(run_dir: RunDir) -> pa.Table:
-    """In one piece: to take some of several would copy all of them first, for each part that is written."""
-    return run_dir.image_columns(IMAGES, PATHS).combine_chunks()
+def _paths(run_dir: RunDir) -> pa.ChunkedArray:
+    return run_dir.once("paths", lambda: raw_paths(run_dir))

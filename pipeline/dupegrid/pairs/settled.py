@@ -16,7 +16,7 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.pairs.matches import PATHS, match_files, with_paths
+from dupegrid.pairs.matches import match_files, raw_paths, with_paths
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
 from dupegrid.storage.tables import (
@@ -86,7 +86,7 @@ def _rows_among(settled: Bools, run_dir: RunDir, files: Sequence[Path]) -> Itera
 
     StoreError where they are not all that an earlier comparison counted.
     """
-    paths, count = run_dir.image_columns(IMAGES, PATHS), 0
+    paths, count = raw_paths(run_dir), 0
     groups = [(path, number) for path in files for number in range(group_count(path))]
     for path, number in groups:
         group = check_ids(path, read_group(path, number, MATCHES, MATCHES.names), ("a", "b"), len(settled))

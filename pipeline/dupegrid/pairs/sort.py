@@ -126,7 +126,7 @@ class _Slabs:
 def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> Arrays:
     """A window of images is read at a time: once for the order and once to write them, or once where they are one.
 
-    So some 130 bytes an image are held, and one window, however many images there are.
+    So some 90 bytes an image are held, and one window, however many images there are.
     """
     ids, shapes = slabs.ids, sorted_shapes(len(slabs.ids), slabs.side)
     chunks = max(1, -(-len(ids) // _CHUNK))

@@ -9,7 +9,7 @@ import numpy as np
 
 from dupegrid.core.arrays import Float32s, Ints
 from dupegrid.core.loops import HEADS
-from dupegrid.images.levels import COSINES, Cosines, prefixes, turned_cosines
+from dupegrid.images.levels import COSINES, Checks, Cosines, prefixes, turned_cosines
 from dupegrid.pairs.bounds import boxes, heads, radius, strips
 from dupegrid.pairs.canonical import needed
 from dupegrid.pairs.job import Job
@@ -57,6 +57,7 @@ class Strip:
 
     ids: Ints
     home: Ints  # the orientation under which an image is canonical, by its place in those of the job
+    sums: Checks  # of their thumbnails, by which those that are read alone are checked
     starts: Ints  # of the blocks, and the end
     cosines: Cosines
     turned: list[Turned]
@@ -107,4 +108,5 @@ def _read(job: Job, rows: slice) -> Strip:
     for name, mask in zip(job.orientations, masks, strict=True):
         some = np.flatnonzero(mask)
         turned.append(Turned.of(some, starts, turned_cosines(cosines[some, :first], job.side, name)))
-    return Strip(facts[:, 0].copy(), facts[:, 1].copy(), starts, cosines, turned)
+    ids, home, sums = facts.T.copy()
+    return Strip(ids, home, sums.view(np.uint64), starts, cosines, turned)

@@ -232,5 +232,5 @@ def _are_near(job: Job, first: Cosines, second: Cosines, pairs: Pairs, name: str
 
 def _decided(job: Job, first: Strip, second: Strip, writer: PartWriter, left: Pairs) -> Pairs:
     """None is left: those at or under the limit are given to the writer."""
-    writer.add(*least(job, first.ids, second.ids, left, distances(job, first.ids, second.ids, left)))
+    writer.add(*least(job, first.ids, second.ids, left, distances(job, first, second, left)))
     return joined([])

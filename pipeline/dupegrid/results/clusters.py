@@ -1,65 +1,75 @@
 """Pairs -> clusters and their keepers. Pure: tables in, a table out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype
 from dupegrid.pairs.ask import Facts, Filters, facts_of
 from dupegrid.pairs.batches import Matches, of_pairs
 from dupegrid.results.decided import Decided
 from dupegrid.results.keepers import Keeping, compared, criteria, ranked, rules
+from dupegrid.results.rows import Rows
+from dupegrid.results.rules import COLUMNS
 from dupegrid.results.stars import Pairs, keepers_of, matched
 from dupegrid.storage.schemas import CLUSTERS
 
 DEFAULT: Final = Keeping()
+_ROWS_AT_ONCE: Final = 1 << 17  # made of clusters.parquet: a row group
+_READ_AT_ONCE: Final = 1 << 19  # rows whose images are in memory; for each so many all are gone through
+_READ: Final = {*COLUMNS, "status", "identical_to", "file_hash", "transparent", "flat", "frames", "hash"}
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
 _LOOKED_AT: Final = ("chain", "transparent", "flat", "frames", "aspect")  # what who looked at the two knows better
 _QUARTER_TURNS: Final = [ORIENTATIONS.index(name) for name in ("rot90", "rot270", "flip_rot90", "flip_rot270")]
 
 
+class Asked(NamedTuple):
+    """What decides on pairs and keepers, beside the matches."""
+
+    filters: Filters
+    keeping: Keeping = DEFAULT
+    decided: Decided | None = None
+
+
 def clusters(
-    images: pa.Table,
+    images: pa.Table | Rows,
     matches: pa.Table | Matches,
     threshold: float,
     filters: Filters,
     keeping: Keeping = DEFAULT,
     decided: Decided | None = None,
 ) -> pa.Table:
+    """`cluster_parts` as one table."""
+    parts = cluster_parts(images, matches, threshold, Asked(filters, keeping, decided))
+    return pa.concat_tables([CLUSTERS.empty_table(), *parts])
+
+
+def cluster_parts(
+    images: pa.Table | Rows, matches: pa.Table | Matches, threshold: float, asked: Asked
+) -> Iterator[pa.Table]:
     """The images in pairs at or under `threshold`, each with its keeper: one row an image (schema CLUSTERS).
 
     A cluster is a star: the best image that is in none yet, and all others in none that it matches (stars.py). Each of
     these is a 'duplicate', unless the MSE of a square says little of the two or the image is protected; then it is a
     'bridge', as are images that match another one of the cluster only, and `reason` says why. `rule` says what put the
     keeper before each of the others. The largest cluster is number 0; ties go by the keeper's path, so the numbers do
-    not depend on ids. `images` is a table of schema IMAGES, `matches` are gone through in batches, or a table with at
-    least the columns a, b, mse, orientation and score of schema MATCHES; `filters` are the pairs that were asked for,
+    not depend on ids. `images` are of schema IMAGES, `matches` are gone through in batches, or a table with at
+    least the columns a, b, mse, orientation and score of schema MATCHES; the filters are the pairs that were asked for,
     by a column `hash` of the images too.
     Of pairs that people `decided`, those that are not the same match nothing, those that are the same match up to the
-    cutoff.
+    cutoff. Who matches whom is known when this returns; rows are made some at a time.
     """
-    matches, stands_for = Matches.of(matches), _stands_for(images)
-    pairs = Pairs(_Near(matches, threshold, decided), matches.window_bytes)
-    ids = matched(pairs, stands_for)
-    values = criteria(images, ids, keeping, None if decided is None else decided.after)
-    rank = ranked(values)
-    keeper = keepers_of(ids, rank, pairs, stands_for)
-    its_place = np.searchsorted(ids, keeper)
-    place = np.lexsort((rank, rank[its_place]))  # the keeper leads its cluster
-    image, keeper, its_place = ids[place], keeper[place], its_place[place]
-    first = image == keeper
-    distance, score, turn = of_pairs(matches, *_listed(image, keeper, stands_for), len(images))
-    distance[first] = score[first] = 0.0
-    reason = _reasons(images, (image, keeper), score <= threshold, turn, filters, keeping.protected(images))
-    if decided is not None:
-        reason = _decided_reasons(reason, (image, keeper), np.isfinite(distance), decided)
-    rule = rules(values, place, its_place)
-    return _table(images, (image, keeper), distance, reason, rule, values["path"][place])
+    rows, matches = Rows.of(images), Matches.of(matches)
+    stands_for = _stands_for(rows)
+    near = _Near(matches, threshold, asked.decided)
+    ids = matched(near.pairs, stands_for)
+    values = criteria(rows, ids, asked.keeping, None if asked.decided is None else asked.decided.after)
+    return _tables(rows, _stars(ids, values, near, stands_for), values, asked)
 
 
 @dataclass(frozen=True)
@@ -70,12 +80,89 @@ class _Near:
     threshold: float
     decided: Decided | None
 
+    @property
+    def pairs(self) -> Pairs:
+        return Pairs(self, self.matches.window_bytes)
+
     def __iter__(self) -> Iterator[tuple[Ints, Ints, Float64s]]:
         for a, b, _, score, _ in self.matches:
             near = score <= self.threshold
             if self.decided is not None:
                 near = (near | self.decided.are_same(a, b)) & ~self.decided.are_apart(a, b)
             yield a[near], b[near], score[near]
+
+
+class _Stars(NamedTuple):
+    """Images beside their keepers, (k,) each, cluster by cluster; places are those in the values of `criteria`."""
+
+    cluster: Ints
+    image: Ints
+    keeper: Ints
+    place: Ints
+    its_place: Ints
+    distance: Float64s
+    near: Bools
+    turn: npt.NDArray[np.int8]
+
+    def rows(self, part: slice) -> "_Stars":
+        return _Stars._make(column[part] for column in self)
+
+
+def _stars(ids: Ints, values: Mapping[str, Ints], near: _Near, stands_for: Ints) -> _Stars:
+    """Of images with these ids, ascending. What is of all images is as narrow as `stands_for` is."""
+    narrow, images = stands_for.dtype, len(stands_for)
+    rank = ranked(values)
+    keeper = keepers_of(ids.astype(narrow), rank, near.pairs, stands_for)
+    its_place = np.searchsorted(ids, keeper).astype(narrow)
+    place = np.lexsort((rank, rank[its_place])).astype(narrow)  # the keeper leads its cluster
+    number = numbers_by_size((ids == keeper)[place], values["path"][place]).astype(narrow)
+    order = np.argsort(number, kind="stable")
+    place, number = place[order], number[order]
+    image, keeper, its_place = ids[place].astype(narrow), keeper[place], its_place[place]
+    del ids, rank, order
+    distance, score, turn = of_pairs(near.matches, *_listed(image, keeper, stands_for), images)
+    first = image == keeper
+    distance[first] = score[first] = 0.0
+    return _Stars(number, image, keeper, place, its_place, distance, score <= near.threshold, turn)
+
+
+def _tables(images: Rows, stars: _Stars, values: Mapping[str, Ints], asked: Asked) -> Iterator[pa.Table]:
+    """Rows of schema CLUSTERS, some at a time."""
+    for start in range(0, len(stars.image), _READ_AT_ONCE):
+        here = stars.rows(slice(start, start + _READ_AT_ONCE))
+        here = here._replace(image=here.image.astype(np.int64), keeper=here.keeper.astype(np.int64))
+        ids, at = np.unique(np.append(here.image, here.keeper), return_inverse=True)
+        some = images.take(ids, [name for name in images.names if name in _READ]).combine_chunks()
+        pairs = np.split(at, 2)
+        for begin in range(0, len(here.image), _ROWS_AT_ONCE):
+            part = slice(begin, begin + _ROWS_AT_ONCE)
+            yield _table(some, here.rows(part), (pairs[0][part], pairs[1][part]), values, asked)
+
+
+def _table(
+    some: pa.Table, stars: _Stars, pairs: tuple[Ints, Ints], values: Mapping[str, Ints], asked: Asked
+) -> pa.Table:
+    """The same; `pairs` are images and keepers by their places in a table of schema IMAGES."""
+    protected = asked.keeping.protected(some)
+    reason = _reasons(some, pairs, stars.near, stars.turn, asked.filters, protected)
+    if asked.decided is not None:
+        reason = _decided_reasons(reason, (stars.image, stars.keeper), np.isfinite(stars.distance), asked.decided)
+    rule = rules(values, stars.place, stars.its_place)
+    first = stars.image == stars.keeper
+    return pa.table(
+        {
+            "cluster": stars.cluster,
+            "image": stars.image,
+            **{name: some[name].take(pa.array(pairs[0])) for name in ("path", "path_raw")},
+            "role": pa.array(np.where(first, "keep", np.where(reason == "", "duplicate", "bridge")), pa.string()),
+            "keeper": stars.keeper,
+            "mse_to_keeper": pa.array(stars.distance, mask=np.isinf(stars.distance)),
+            "reason": pa.array(reason, pa.string(), mask=reason == ""),
+            "rule": pa.array(rule, pa.string(), mask=rule == ""),
+            "compared": compared(some, pairs, rule),
+        },
+        schema=CLUSTERS,
+    )
 
 
 def joined(n: int, a: Ints, b: Ints) -> Ints:
@@ -115,10 +202,12 @@ def joining_threshold(matches: pa.Table, first: int, second: int) -> float | Non
     return float(steps[low]) if low < len(steps) else None
 
 
-def _stands_for(images: pa.Table) -> Ints:
-    """The image that is compared in place of each one: its set's representative, or itself."""
-    representative = images["identical_to"].fill_null(-1).to_numpy()
-    return np.where(representative >= 0, representative, np.arange(len(images)))
+def _stands_for(images: Rows) -> Ints:
+    """By id the image that is compared in place of each one: its set's representative, or itself; narrow ids."""
+    ids: Ints = np.arange(len(images), dtype=id_dtype(len(images)))
+    parts = [part["identical_to"].fill_null(-1).to_numpy() for part in images.parts(ids, ["identical_to"])]
+    representative = np.concatenate([ids[:0], *(part.astype(ids.dtype) for part in parts)])
+    return np.where(representative >= 0, representative, ids)
 
 
 def _listed(image: Ints, keeper: Ints, stands_for: Ints) -> tuple[Ints, Ints]:
@@ -188,7 +277,7 @@ def _decided_reasons(
 def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], turn: npt.NDArray[np.int8], filters: Filters) -> Bools:
     """Whether the aspects of two images are near each other, one of them turned as the match says."""
     (width, its_width), (height, its_height) = (
-        [sides[ids] for ids in pairs] for sides in (facts.widths, facts.heights)
+        [sides[ids].astype(np.int64) for ids in pairs] for sides in (facts.widths, facts.heights)
     )
     most = filters.max_aspect or _MAX_ASPECT
 
@@ -198,34 +287,6 @@ def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], turn: npt.NDArray[n
     upright, swapped = alike(width * its_height, its_width * height), alike(width * its_width, its_height * height)
     turned = np.isin(turn, _QUARTER_TURNS)
     return np.where(turn < 0, upright | (swapped & filters.turning), np.where(turned, swapped, upright))
-
-
-def _table(
-    images: pa.Table,
-    pairs: tuple[Ints, Ints],
-    distance: Float64s,
-    reason: npt.NDArray[np.str_],
-    rule: npt.NDArray[np.str_],
-    path_rank: Ints,
-) -> pa.Table:
-    """The rows of some pairs (image, keeper), cluster by cluster, the largest first."""
-    image, keeper = pairs
-    first = image == keeper
-    table = pa.table(
-        {
-            "cluster": numbers_by_size(first, path_rank),
-            "image": image,
-            **{name: images[name].take(image) for name in ("path", "path_raw")},
-            "role": pa.array(np.where(first, "keep", np.where(reason == "", "duplicate", "bridge")), pa.string()),
-            "keeper": keeper,
-            "mse_to_keeper": pa.array(distance, mask=np.isinf(distance)),
-            "reason": pa.array(reason, pa.string(), mask=reason == ""),
-            "rule": pa.array(rule, pa.string(), mask=rule == ""),
-            "compared": compared(images, pairs, rule),
-        },
-        schema=CLUSTERS,
-    )
-    return table.take(np.argsort(table["cluster"].to_numpy(), kind="stable"))
 
 
 def numbers_by_size(first: Bools, path_rank: Ints) -> Ints:

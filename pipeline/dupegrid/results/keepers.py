@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Bools, Ints
+from dupegrid.core.arrays import Bools, Ints, id_dtype
 from dupegrid.core.config import Config
-from dupegrid.results.rules import COLUMNS, SHOWN, VALUES, in_folder
+from dupegrid.results.rows import Rows
+from dupegrid.results.rules import COLUMNS, SHOWN, VALUES, in_folder, path_rank
 
 _FIRST: Final = ("link", "protected", "archive", "decided")  # before all that is asked for: what must not go
 _DEFAULT: Final = (
@@ -62,24 +63,37 @@ class Keeping:
         return known | ~_under(images, self.only) if self.only else known
 
 
-def criteria(images: pa.Table, ids: Ints, keeping: Keeping, after: Ints | None = None) -> dict[str, Ints]:
+def criteria(images: pa.Table | Rows, ids: Ints, keeping: Keeping, after: Ints | None = None) -> dict[str, Ints]:
     """What decides which of two images is kept, the first thing first, the smaller value before the larger.
 
-    `images` is a table of schema IMAGES, `ids` int64 (n,) are some of it, the values integers (n,). No two images are
-    equal in the last. `after` says by id how many of the images somebody kept over each.
+    `images` are of schema IMAGES, `ids` int64 (n,) are some of them, ascending, the values integers (n,) in as few
+    bytes as hold them. No two images are equal in the last. `after` says by id how many somebody kept over each.
     """
-    rows = images.select(COLUMNS).take(pa.array(ids))
-    values: dict[str, Ints] = {}
-    for rule in keeping.criteria():
-        name, _, glob = rule.partition(":")
-        if name == "protected":
-            values[rule] = 1 - keeping.protected(rows).astype(np.int64)
-        elif name == "decided":
-            values[rule] = np.zeros(len(ids), np.int64) if after is None else after[ids]
-        else:
-            values[rule] = in_folder(rows, glob) if name == "folder" else VALUES[name](rows)
-        values[rule] = _narrow(values[rule])
-    return values
+    images, asked = Rows.of(images), keeping.criteria()
+    found: dict[str, list[Ints]] = {rule: [np.empty(0, np.int8)] for rule in asked}
+    found["decided"] = [np.zeros(len(ids), np.int8) if after is None else _narrow(after[ids])]
+    found["path"] = [_path_ranks(images, ids)]
+    for rows in images.parts(ids, COLUMNS):
+        for rule in asked:
+            if rule not in ("decided", "path"):
+                found[rule].append(_narrow(_values(rows, rule, keeping)))
+    return {rule: np.concatenate(found.pop(rule)) for rule in asked}
+
+
+def _path_ranks(images: Rows, ids: Ints) -> Ints:
+    """The place of the path of each of some images among them; all paths are held here, and nothing else."""
+    pieces = [piece for rows in images.parts(ids, ["path_raw"]) for piece in rows["path_raw"].chunks]
+    ranks = _narrow(path_rank(pa.chunked_array(pieces, pa.binary())))
+    pieces.clear()
+    pa.default_memory_pool().release_unused()
+    return ranks
+
+
+def _values(rows: pa.Table, rule: str, keeping: Keeping) -> Ints:
+    name, _, glob = rule.partition(":")
+    if name == "protected":
+        return 1 - keeping.protected(rows).astype(np.int64)
+    return in_folder(rows, glob) if name == "folder" else VALUES[name](rows)
 
 
 def _narrow(values: Ints) -> Ints:
@@ -90,9 +104,9 @@ def _narrow(values: Ints) -> Ints:
 
 
 def ranked(values: Mapping[str, Ints]) -> Ints:
-    """The place of each of the images among all of them, the best keeper first: int64 (n,)."""
+    """The place of each of the images among all of them, the best keeper first: (n,), int32 where that holds it."""
     order = np.lexsort(list(values.values())[::-1])
-    rank = np.empty(len(order), np.int64)
+    rank: Ints = np.empty(len(order), id_dtype(len(order)))
     rank[order] = np.arange(len(order))
     return rank
 

@@ -56,13 +56,14 @@ def _pixels(rows: pa.Table) -> Ints:
     return np.asarray(width * height, np.int64)
 
 
-def _path_rank(rows: pa.Table) -> Ints:
-    rank = np.empty(len(rows), np.int64)
-    rank[pc.sort_indices(rows["path_raw"]).to_numpy()] = np.arange(len(rows))
+def path_rank(paths: pa.ChunkedArray) -> Ints:
+    """The place of each path among all of them: int64 (n,)."""
+    rank = np.empty(len(paths), np.int64)
+    rank[pc.sort_indices(paths).to_numpy()] = np.arange(len(paths))
     return rank
 
 
-# rule -> what of it decides: rows of schema IMAGES -> int64 (n,), the smaller before the larger
+# rule -> what of it decides: rows of schema IMAGES -> int64 (n,), the smaller before the larger; 'path' is path_rank
 VALUES: Final[dict[str, Callable[[pa.Table], Ints]]] = {
     "link": lambda rows: _true(pc.equal(rows["link_kind"], "symbolic")),  # never kept over what it leads to
     "archive": lambda rows: 1 - _true(pc.equal(rows["group"], "b")),
@@ -80,7 +81,6 @@ VALUES: Final[dict[str, Callable[[pa.Table], Ints]]] = {
     "bytes": lambda rows: -rows["size_bytes"].to_numpy(),
     "paths": lambda rows: rows["root"].cast(pa.int64()).fill_null(1 << 40).to_numpy(),
     "shortest": lambda rows: pc.binary_length(rows["path_raw"]).cast(pa.int64()).to_numpy(),
-    "path": _path_rank,
 }
 
 

@@ -5,13 +5,15 @@ alone.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from itertools import chain
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
 
+_AT_ONCE: Final = 1 << 16  # numbers of Python's, each of 32 bytes
 _WORDS = np.dtype("<i8"), np.dtype("<i4")  # two places of a pair in one number, and the same as two
 
 
@@ -44,24 +46,36 @@ def keepers_of(image: Ints, rank: Ints, pairs: Pairs, stands_for: Ints) -> Ints:
     independent set in the order of the ranks. One that matches only images with other keepers goes with the nearest of
     these, if there are several with the best.
     """
-    nodes, node = np.unique(stands_for[image], return_inverse=True)
-    best = np.lexsort((rank, node))[np.unique(np.sort(node), return_index=True)[1]]
+    node, count = _numbered(stands_for, image)
+    by_rank = np.empty(len(image), np.int32)
+    by_rank[rank] = np.arange(len(image))
+    best = np.empty(count, np.int32)
+    best[node[by_rank[::-1]]] = by_rank[::-1]  # the last one that is put there is the best
     order = np.argsort(rank[best])  # sets of equal images go by their places in this, the best first
     best = best[order]
-    place = np.empty(len(nodes), np.int32)
-    place[order] = np.arange(len(nodes), dtype=np.int32)
+    place = np.empty(count, np.int32)
+    place[order] = np.arange(count)
     place_of = np.full(len(stands_for), -1, np.int32)
     place_of[image] = place = place[node]
-    inside, centre = _centres(len(nodes), place_of, pairs)
+    del node, order, by_rank
+    inside, centre = _centres(count, place_of, pairs)
     keeper = centre[place]
     # Of a set that is a centre and whose images do not match each other, only the best is its keeper's.
     of_itself = (keeper == place) & ~inside[place] & (best[place] != np.arange(len(image)))
     alone = (keeper < 0) | of_itself
     if alone.any():
-        wanted = np.zeros(len(nodes), bool)
+        wanted = np.zeros(count, bool)
         wanted[place[alone]] = True
         keeper[alone] = centre[_nearest(wanted, centre >= 0, place_of, pairs)[place[alone]]]
     return image[best[keeper]]
+
+
+def _numbered(stands_for: Ints, image: Ints) -> tuple[Places, int]:
+    """The number of the set that each image is of, counted from 0, and how many sets there are."""
+    named = np.zeros(len(stands_for), bool)
+    named[stands_for[image]] = True
+    number = np.cumsum(named, dtype=np.int32) - np.int32(1)
+    return number[stands_for[image]], int(np.count_nonzero(named))
 
 
 def _centres(count: int, place_of: Places, pairs: Pairs) -> tuple[Bools, Places]:
@@ -72,7 +86,7 @@ def _centres(count: int, place_of: Places, pairs: Pairs) -> tuple[Bools, Places]
     the pairs are taken by the place of the better one, window by window.
     """
     inside = np.zeros(count, bool)
-    worse = np.zeros(count, np.int64)  # how many it matches
+    worse = np.zeros(count, np.int32)  # how many it matches
     for better, other in _places(place_of, pairs):
         inside[better[better == other]] = True
         np.add.at(worse, better[better != other], 1)
@@ -80,7 +94,7 @@ def _centres(count: int, place_of: Places, pairs: Pairs) -> tuple[Bools, Places]
     most = max(1, pairs.window_bytes // _WORDS[0].itemsize)
     first = 0
     while first < count:
-        before = np.cumsum(worse[first:])
+        before = np.cumsum(worse[first:], dtype=np.int64)
         last = first + max(1, int(np.searchsorted(before, most, side="right")))
         held = np.empty(before[last - 1 - first], _WORDS[0])
         filled = 0
@@ -102,7 +116,9 @@ def _claim(others: Places, ends: Ints, first: int, centre: Places) -> None:
 
     Those of a set begin where those of the set before it end.
     """
-    for place in (first + np.flatnonzero(np.diff(ends))).tolist():
+    asked = first + np.flatnonzero(np.diff(ends))
+    some = (asked[start : start + _AT_ONCE].tolist() for start in range(0, len(asked), _AT_ONCE))
+    for place in chain.from_iterable(some):
         if centre[place] < 0:
             near = others[ends[place - first] : ends[place - first + 1]]
             near = near[centre[near] < 0]

@@ -27,6 +27,7 @@ from dupegrid.storage.places import FOLDERS
 
 FORMAT = 7  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
+_ROWS_AT_ONCE = 1 << 17  # of a table, while it is read
 _LARGEST_BYTES = 1 << 28  # of a JSON file: 100,000 folders that could not be listed take a tenth of it
 
 
@@ -174,12 +175,12 @@ def read_parts(
     return pa.concat_tables(tables) if tables else wanted.empty_table()
 
 
-def check_images(path: Path, images: pa.Table) -> pa.Table:
-    """The same rows of images.parquet. DamagedError where one says what no run would: somebody made it up.
+def check_images(path: Path, images: pa.Table, count: int | None = None) -> pa.Table:
+    """The same rows of images.parquet, or some of its `count`. DamagedError where one says what no run would.
 
-    Looks at those columns that are there.
+    Somebody made it up then. Looks at those columns that are there; not some but all rows may have their ids.
     """
-    count, there = len(images), set(images.column_names)
+    count, there = len(images) if count is None else count, set(images.column_names)
     if "id" in there and not np.array_equal(images["id"].to_numpy(), np.arange(count)):
         raise DamagedError(path, "its ids are not 0, 1, 2, ...")
     check_ids(path, images, sorted(there & {"identical_to", "link_of"}), count)
@@ -263,6 +264,12 @@ def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str
     return _read_part(path, pa.schema([schema.field(name) for name in columns]), whole, number)
 
 
+def group_rows(path: Path) -> list[int]:
+    """How many rows each row group of a parquet file has."""
+    metadata = _described(path)
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
 def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> pa.Table:
     columns = None if whole else schema.names
     with _opened(path) as file:
@@ -270,7 +277,13 @@ def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = N
         if parquet.metadata.num_rows > file.seek(0, os.SEEK_END):  # a row takes some bytes in all of our tables
             raise DamagedError(path, "it claims more rows than it can hold")
         groups = range(parquet.num_row_groups) if group is None else [group]
-        return parquet.read_row_groups(groups, columns=columns, use_threads=False).select(schema.names).cast(schema)
+        # Some at a time: what pyarrow needs to read all at once takes as much memory again.
+        at_once = max(1, _ROWS_AT_ONCE * parquet.num_row_groups // max(1, parquet.metadata.num_rows))
+        parts = [
+            parquet.read_row_groups(groups[start : start + at_once], columns=columns, use_threads=False)
+            for start in range(0, len(groups), at_once)
+        ]
+        return pa.concat_tables([part.select(schema.names).cast(schema) for part in parts] or [schema.empty_table()])
 
 
 def _described(path: Path) -> pq.FileMetaData:

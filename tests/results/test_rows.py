@@ -1,0 +1,57 @@
+"""Rows of images that are read a row group at a time are those of the whole table."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dupegrid.core.errors import DamagedError
+from dupegrid.results.clusters import Asked, cluster_parts, clusters
+from dupegrid.results.rows import Rows
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.tables import write_tables
+from tests.results.test_clusters import EVERY_PAIR, images_table, matches_table
+
+ALL = images_table([(1 + k % 3, 1 + k % 5) for k in range(20)], {7: 2, 19: 2})
+
+
+def stored(folder: Path, *tables: pa.Table) -> Rows:
+    run_dir = RunDir(folder)
+    write_tables(run_dir.images, IMAGES, tables, {})
+    return Rows.stored(run_dir)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    """The images in row groups of 8, 8 and 4."""
+    return stored(tmp_path_factory.mktemp("rows"), *(ALL.slice(start, 8) for start in (0, 8, 16)))
+
+
+@given(places=st.lists(st.integers(0, 19), min_size=1, unique=True))
+def test_they_are_those_of_the_table(rows: Rows, places: list[int]) -> None:
+    ids, names = np.array(sorted(places)), ["path", "width", "status"]
+    wanted = ALL.select(names).take(pa.array(ids))
+    assert rows.take(ids, names).equals(wanted)
+    assert Rows.of(ALL).take(ids, names).equals(wanted)
+    assert len(rows) == 20
+
+
+def test_clusters_are_the_same(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    matches = matches_table([(a, a + step, 10.0 * step) for step in (1, 2) for a in range(0, 17, 4)])
+    at_once = clusters(ALL, matches, 50, EVERY_PAIR)
+    for name, count in (("_READ_AT_ONCE", 6), ("_ROWS_AT_ONCE", 4)):
+        monkeypatch.setattr(f"dupegrid.results.clusters.{name}", count)
+    parts = list(cluster_parts(rows, matches, 50, Asked(EVERY_PAIR)))
+    assert len(parts) > 2
+    assert pa.concat_tables(parts).equals(at_once)
+
+
+def test_rows_that_no_run_writes_are_damage(tmp_path: Path) -> None:
+    made_up = stored(tmp_path, ALL.slice(0, 8), ALL.slice(9))
+    assert made_up.take(np.array([3]), ["path"]).num_rows == 1
+    with pytest.raises(DamagedError, match="ids"):
+        made_up.take(np.array([3, 12]), ["path"])

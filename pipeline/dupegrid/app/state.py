@@ -17,8 +17,9 @@ def status(run_dir: StrPath) -> Status:
     """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
     opened = open_run(run_dir)
     indexed = index_progress(opened.run_dir, opened.config)
-    told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if opened.is_compared else ({}, 0)
-    done, tiles = tiles_done(by_views(opened.run_dir, opened.config), opened.pairs_key)
+    compared, clustered, pairs = opened.is_compared, opened.is_clustered, opened.pairs_key
+    told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if compared else ({}, 0)
+    done, tiles = tiles_done(by_views(opened.run_dir, opened.config), pairs)
     fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
     gone = pc.sum(pc.equal(indexed.rows["status"], "removed")).as_py() or 0
     bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
@@ -26,10 +27,10 @@ def status(run_dir: StrPath) -> Status:
         run=str(opened.path),
         index=Progress(max(0, indexed.done - gone), indexed.total - gone, "images"),
         compare=Progress(len(done), tiles.total if tiles else 0, "tiles"),
-        compared=opened.is_compared,
+        compared=compared,
         relate=Progress(sum(told.values()), matches, "pairs") if told or opened.config.relations else None,
-        cluster=opened.is_clustered,
-        report=opened.is_clustered and opened.run_dir.report.exists(),
+        cluster=clustered,
+        report=clustered and opened.run_dir.report.exists(),
         relations=told,
         failed=files_of(bad["status"]).failed,
         failures=[Failure(**row) for row in bad.to_pylist()],

@@ -96,10 +96,10 @@ def read(run_dir: RunDir) -> pa.Table:
 def union(tables: Sequence[pa.Table]) -> pa.Table:
     """Every decision of some tables once, in the order of time (schema DECISIONS): the same whichever comes first."""
     table = pa.concat_tables([DECISIONS.empty_table(), *(table.cast(DECISIONS) for table in tables)])
+    if len(table) < 2:
+        return table.combine_chunks()
     ranked = table.append_column("caution", pc.index_in(table["decision"], pa.array(_CAUTION)))
     table = ranked.sort_by([(name, "ascending") for name in _ORDER]).select(DECISIONS.names).combine_chunks()
-    if len(table) < 2:
-        return table
     first = np.ones(len(table), bool)
     first[1:] = _differ(table)
     return table.filter(pa.array(first))

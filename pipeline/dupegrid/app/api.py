@@ -207,8 +207,7 @@ def estimate(
 ) -> Estimate:
     """What a run on these folders would cost: images, pairs, hours, memory, disk. Takes seconds, writes nothing.
 
-    `images` asks for that many files, like those there, or where no folder is given like usual photos; `gpus` is how
-    many GPUs would compare.
+    `images` asks for that many files, like those there or else usual photos; `gpus` is how many GPUs would compare.
     """
     return reckon(load_config(config, None, **with_paths(settings, folders)), images, gpus)
 

@@ -16,7 +16,7 @@ from dupegrid.core.errors import DamagedError
 from dupegrid.core.room import window_bytes
 from dupegrid.pairs.matches import match_files
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.tables import check_ids, group_count, read_group, read_metadata
+from dupegrid.storage.tables import check_ids, group_rows, read_group, read_metadata
 
 _COLUMNS: Final = ("a", "b", "mse", "orientation", "score")
 
@@ -64,7 +64,7 @@ def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: i
     `memory_bytes` is the setting that this goes by. They are read once now. DamagedError if any column is damaged, or
     if a part is of another comparison; later too, when a part is not what it was.
     """
-    groups = [(path, number) for path in match_files(run_dir, key) for number in range(group_count(path))]
+    groups = [(path, number) for path in match_files(run_dir, key) for number in range(len(group_rows(path)))]
     most_bytes, images = window_bytes(memory_bytes), run_dir.listed()
     facts = {path: read_metadata(path) for path, _ in groups}
     kept, counts, size_bytes = list[Batch](), list[int](), 0

@@ -21,7 +21,7 @@ from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
 from dupegrid.storage.tables import (
     check_ids,
-    group_count,
+    group_rows,
     read_group,
     read_metadata,
     read_table,
@@ -87,7 +87,7 @@ def _rows_among(settled: Bools, run_dir: RunDir, files: Sequence[Path]) -> Itera
     StoreError where they are not all that an earlier comparison counted.
     """
     paths, count = raw_paths(run_dir), 0
-    groups = [(path, number) for path in files for number in range(group_count(path))]
+    groups = [(path, number) for path in files for number in range(len(group_rows(path)))]
     for path, number in groups:
         group = check_ids(path, read_group(path, number, MATCHES, MATCHES.names), ("a", "b"), len(settled))
         count += len(group)

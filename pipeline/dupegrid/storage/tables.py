@@ -228,11 +228,6 @@ def row_count(path: Path) -> int:
     return int(_described(path).num_rows)
 
 
-def group_count(path: Path) -> int:
-    """How many row groups a parquet file has."""
-    return int(_described(path).num_row_groups)
-
-
 class RowGroups:
     """A parquet file of which single row groups are read; what it says of all of them is read once."""
 
@@ -266,8 +261,8 @@ def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str
 
 def group_rows(path: Path) -> list[int]:
     """How many rows each row group of a parquet file has."""
-    metadata = _described(path)
-    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    described = _described(path)
+    return [described.row_group(number).num_rows for number in range(described.num_row_groups)]
 
 
 def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> pa.Table:
@@ -279,17 +274,10 @@ def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = N
         groups = range(parquet.num_row_groups) if group is None else [group]
         # Some at a time: what pyarrow needs to read all at once takes as much memory again.
         at_once = max(1, _ROWS_AT_ONCE * parquet.num_row_groups // max(1, parquet.metadata.num_rows))
-        parts = [
-            parquet.read_row_groups(groups[start : start + at_once], columns=columns, use_threads=False)
-            for start in range(0, len(groups), at_once)
-        ]
-        return pa.concat_tables([_as_schema(part, schema) for part in parts] or [schema.empty_table()])
-
-
-def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of a schema; a cast where none is needed would take 0.1 ms for three columns."""
-    table = table.select(schema.names)
-    return table if table.schema == schema else table.cast(schema)
+        pieces = [groups[start : start + at_once] for start in range(0, len(groups), at_once)]
+        parts = [parquet.read_row_groups(piece, columns=columns, use_threads=False) for piece in pieces]
+    table = pa.concat_tables(parts or [schema.empty_table()]).select(schema.names)
+    return table if table.schema == schema else table.cast(schema)  # which takes 0.1 ms for three columns
 
 
 def _described(path: Path) -> pq.FileMetaData:

@@ -269,6 +269,8 @@ def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = N
         if parquet.metadata.num_rows > file.seek(0, os.SEEK_END):  # a row takes some bytes in all of our tables
             raise DamagedError(path, "it claims more rows than it can hold")
         groups = range(parquet.num_row_groups) if group is None else [group]
+        if not groups:  # of none pyarrow before 19.0.1 says that they are not there
+            return parquet.schema_arrow.empty_table().select(schema.names).cast(schema)
         return parquet.read_row_groups(groups, columns=columns, use_threads=False).select(schema.names).cast(schema)
 
 

@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 # What uses every library, for environments that differ in these.
-WITH_ALL := $(addprefix tests/,$(addsuffix .py,app/test_api app/test_cli app/test_review core/test_runtime images/test_thumbnail \
-	pairs/test_features pairs/test_kernel results/test_clusters storage/test_store whole/test_exact))
+WITH_ALL := $(addprefix tests/,$(addsuffix .py,app/test_api app/test_cli app/test_review core/test_loops core/test_runtime \
+	images/test_thumbnail pairs/test_features pairs/test_kernel results/test_clusters storage/test_store whole/test_exact))
 
 .PHONY: demo test test-crash test-apply test-cluster test-lowest test-pythons check
 .PHONY: bench bench-million bench-kinds dist packages docs clean
@@ -84,7 +84,7 @@ $(LOWEST)/.installed: pyproject.toml tests/lowest.py
 	rm -rf $(LOWEST)
 	$(PYTHON) -m venv $(LOWEST)
 	$(PYTHON) -m tests.lowest > $(LOWEST)/constraints.txt
-	PIP_CONSTRAINT=$(LOWEST)/constraints.txt $(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable . hypothesis pandas pytest
+	PIP_CONSTRAINT=$(LOWEST)/constraints.txt $(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable . hypothesis numba pandas pytest xarray
 	touch $@
 
 $(DOCS)/.installed: pyproject.toml

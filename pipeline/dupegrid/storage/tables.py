@@ -276,7 +276,7 @@ def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = N
         at_once = max(1, _ROWS_AT_ONCE * parquet.num_row_groups // max(1, parquet.metadata.num_rows))
         pieces = [groups[start : start + at_once] for start in range(0, len(groups), at_once)]
         parts = [parquet.read_row_groups(piece, columns=columns, use_threads=False) for piece in pieces]
-    table = pa.concat_tables(parts or [schema.empty_table()]).select(schema.names)
+    table = pa.concat_tables(parts or [parquet.schema_arrow.empty_table()]).select(schema.names)
     return table if table.schema == schema else table.cast(schema)  # which takes 0.1 ms for three columns
 
 

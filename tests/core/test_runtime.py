@@ -246,7 +246,10 @@ def test_a_script_that_would_run_again_in_each_process_is_told_so(few: Path, tmp
         assert "'threads'" in line
 
 
-def test_a_local_cluster_listens_on_loopback_only_and_its_workers_keep_their_memory() -> None:
+def test_a_local_cluster_listens_on_loopback_only_and_its_workers_keep_their_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(TRIM_VARIABLE, "65536")  # as a cluster of the user's leaves it behind
     trimming: list[str | None] = []
     with runtime("local", 2) as workers:
         workers.each(os.getenv, [TRIM_VARIABLE], trimming.append)
@@ -256,6 +259,7 @@ def test_a_local_cluster_listens_on_loopback_only_and_its_workers_keep_their_mem
         sockets = [s for process in family for s in process.net_connections() if s.status == psutil.CONN_LISTEN]
         assert sockets
         assert {s.laddr.ip for s in sockets} == {"127.0.0.1"}
+    assert os.environ[TRIM_VARIABLE] == "65536"
 
 
 # A cluster of the user's

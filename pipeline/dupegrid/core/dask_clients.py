@@ -18,7 +18,7 @@ import dask
 
 from dupegrid.core.arrays import gpus
 from dupegrid.core.errors import ConfigError, DupegridError
-from dupegrid.core.malloc import without_trimming
+from dupegrid.core.malloc import TRIM_VARIABLE, without_trimming
 from dupegrid.core.spawned import SAFE_PATH, check_main, kept_environment, safe_path
 from dupegrid.core.text import size_text
 
@@ -157,7 +157,8 @@ def own_client(workers: int, say: Say, with_gpus: bool = False) -> Iterator["Cli
     }
     variables = {**without_trimming(dask.config.get(_WORKERS_START_WITH)), SAFE_PATH: "1"}
     # distributed sets these here, whenever it starts a worker.
-    with silent(), kept_environment(*variables, "PYTHONHASHSEED", "__DASK_PARENT_PID"):
+    with silent(), kept_environment(*variables, TRIM_VARIABLE, "PYTHONHASHSEED", "__DASK_PARENT_PID"):
+        os.environ.pop(TRIM_VARIABLE, None)  # which an earlier cluster of somebody's leaves behind
         with safe_path(), dask.config.set({_WORKERS_START_WITH: variables}):
             cluster = LocalCluster(**options)
         with cluster, _closed(Client(cluster, set_as_default=False)) as client:

@@ -200,14 +200,6 @@ def noise(path: Path, seed: int, mtime_s: int | None = None) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def chunks_of_four() -> Iterator[None]:
-    """A few small pictures in several chunks, for tests of what happens between these."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dupegrid.images.index.chunk_size", lambda *_: 4)
-        yield
-
-
 def named_matches(run: "dupegrid.Run") -> set[tuple[frozenset[str], int]]:
     """The matches without ids: which two paths, and how far apart."""
     rows = run.matches.select(["path_a", "path_b", "sse"]).to_pylist()

@@ -47,7 +47,6 @@ def test_laying_out_again_is_finished_by_the_next_run(
     photos, whole = tmp_path / "photos", tmp_path / "whole"
     for k in range(10):
         noise(photos / f"{k}.bmp", k)
-    monkeypatch.setattr(index_module, "chunk_size", lambda *_: 4)
     dupegrid.run(photos, out=whole, **SETTINGS)
     (photos / "3.bmp").unlink()
     before = dupegrid.run(photos, out=whole, **SETTINGS)

@@ -21,7 +21,6 @@ from tests.conftest import draw_tree, save
 from tests.helpers import crash
 from tests.helpers.forks import in_fork
 
-pytestmark = pytest.mark.usefixtures("chunks_of_four")
 SETTINGS = {"scheduler": "sync", "quiet": True}
 ARTIFACTS = [
     "thumbs.zarr/zarr.json",

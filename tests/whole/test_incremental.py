@@ -19,7 +19,6 @@ from tests.images.test_sandbox import MISBEHAVING
 from tests.whole.test_resume import by_path
 
 ROUNDS = 6 if LONG else 4  # of changes; all of them in `make test-crash`
-pytestmark = pytest.mark.usefixtures("chunks_of_four")
 SETTINGS = {"scheduler": "sync", "quiet": True, "cutoff": 400.0}
 
 

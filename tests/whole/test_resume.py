@@ -16,7 +16,6 @@ from dupegrid.storage.run_dir import RunDir
 from tests.conftest import EVERY, named_matches, save
 from tests.whole.test_exact import assert_exact
 
-pytestmark = pytest.mark.usefixtures("chunks_of_four")
 SETTINGS = {"orientations": "all", "tile": 8, "scheduler": "sync", "quiet": True}
 
 

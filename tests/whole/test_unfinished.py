@@ -19,7 +19,6 @@ from tests.conftest import save
 from tests.helpers.forks import command
 from tests.helpers.tasks import index_chunk_or_die
 
-pytestmark = pytest.mark.usefixtures("chunks_of_four")
 SETTINGS: dict[str, Any] = {"quiet": True, "thumb": 16, "tile": 8, "cutoff": 500.0, "retries": 0}
 
 

@@ -169,8 +169,7 @@ def near_pairs(of_left: tuple[Float32s, Float32s], right: Int16s, columns: Ints,
                 while left:
                     row, left = leaf * LANES + _PLACES[(left & -left) % _PRIME - 1], left & (left - 1)
                     if row < most[place]:
-                        out[found, 0], out[found, 1] = row, place
-                        found += 1
+                        out[found, 0], out[found, 1], found = row, place, found + 1
     return out[:found].T.copy()
 
 

@@ -222,10 +222,8 @@ def chunk_size(images: int, size_bytes: int) -> int:
     """Images a chunk, for files of so many bytes in all: a power of two from 4 to 512.
 
     Small where there are few images or large ones, so that every core is busy to the end; but the chunks are not more
-    than _MOST_CHUNKS while that can be, as each is several files, nor is one of tiny files gone in a few milliseconds,
-    as its task takes so long besides.
+    than _MOST_CHUNKS while that can be, as each is several files.
     """
     by_size = _CHUNK_READS_BYTES * images // max(1, size_bytes + images * _FILE_COSTS_BYTES)
-    by_cores = max(images // 32, by_size // 64)
     by_size = max(by_size, images // _MOST_CHUNKS)
-    return int(max(4, min(512, 1 << by_cores.bit_length(), 1 << by_size.bit_length())))
+    return int(max(4, min(512, 1 << (images // 32).bit_length(), 1 << by_size.bit_length())))

@@ -39,9 +39,7 @@ class Listing:
             self.files = FILES.empty_table()
 
 
-def discover(
-    config: Config, found: Callable[[int], None] = lambda _more: None, before: Listing | None = None
-) -> Listing:
+def discover(config: Config, found: Callable[[int], None] = lambda _: None, before: Listing | None = None) -> Listing:
     """Every regular file under the roots, each once, with ids 0..n-1 by root and then by the bytes of the path.
 
     Of roots inside each other, a file belongs to the innermost, which may be the file itself; of a root named twice, to

@@ -1,5 +1,6 @@
 """Rows of images that are read a row group at a time are those of the whole table."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,18 @@ def test_rows_that_no_run_writes_are_damage(tmp_path: Path) -> None:
     assert made_up.take(np.array([3]), ["path"]).num_rows == 1
     with pytest.raises(DamagedError, match="ids"):
         made_up.take(np.array([3, 12]), ["path"])
+
+
+@pytest.mark.parametrize("claimed", [0, 1, 7, 9, 63])
+def test_row_groups_that_claim_other_rows_are_damage(tmp_path: Path, claimed: int) -> None:
+    """Numbers of rows are what memory is taken by, before any row is read."""
+    stored(tmp_path, *(ALL.slice(start, 8) for start in (0, 8)))
+    path = RunDir(tmp_path).images
+    data = path.read_bytes()
+    (size,) = struct.unpack("<I", data[-8:-4])
+    end = data[-8 - size :]
+    # Of a row group, by thrift's compact protocol: field 3, after field 2, is an int64, and 8 is written as 16.
+    place = end.rindex(b"\x16\x10")
+    path.write_bytes(data[: -8 - size] + end[:place] + bytes([0x16, 2 * claimed]) + end[place + 2 :])
+    with pytest.raises(DamagedError, match="rows"):
+        Rows.stored(RunDir(tmp_path))

@@ -148,6 +148,9 @@ TAMPERED: dict[str, Callable[[Path], None]] = {
     "ids of images": lambda run: changed_table(run / "images.parquet", id=lambda t: [7] * len(t)),
     "no size": lambda run: changed_table(run / "images.parquet", width=lambda t: [0] * len(t)),
     "no path": lambda run: changed_table(run / "images.parquet", path_raw=lambda t: [None] * len(t)),
+    "no path beside one that is not UTF-8": lambda run: changed_table(
+        run / "images.parquet", path_raw=lambda t: [b"\xff", *[None] * (len(t) - 1)]
+    ),
     "matches": lambda run: (
         [
             changed_table(p, b=lambda t: pc.add(t["b"], 10**12).to_pylist())

@@ -4,11 +4,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import dupegrid
+from dupegrid.app import api
+from dupegrid.core.errors import DamagedError
 from dupegrid.images import index as index_module
 from dupegrid.images import sandbox
 from tests.conftest import LONG, picture, refuse_listing, save
@@ -256,6 +259,28 @@ def test_a_listed_file_that_lies_under_a_path_too_is_one_row(tmp_path: Path) -> 
     runs = [dupegrid.run(tmp_path / "photos", files_from=file, out=tmp_path / "run", **SETTINGS) for _ in range(3)]
     assert [row["status"] for row in runs[0].images.to_pylist()] == ["ok", "ok", "ok", "changed"]
     assert runs[0].images == runs[1].images == runs[2].images
+
+
+def test_files_that_a_pipe_names_are_there_still_when_something_damaged_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [save(tmp_path / f"photos/{name}.png", 1) for name in ("a", "b")]
+    end, start = os.pipe()
+    os.write(start, b"\n".join(map(os.fsencode, files)))
+    os.close(start)
+    compare, tries = api._compare, []
+
+    def damaged_at_first(chosen: dupegrid.Run, *others: Any) -> None:
+        tries.append(chosen)
+        if len(tries) == 1:
+            raise DamagedError(chosen.run_dir.receipt, "as this test says")
+        compare(chosen, *others)
+
+    monkeypatch.setattr(api, "_compare", damaged_at_first)
+    run = dupegrid.run(files_from=f"/dev/fd/{end}", out=tmp_path / "run", **SETTINGS)
+    os.close(end)
+    assert len(tries) == 2
+    assert run.images["status"].to_pylist() == ["ok", "ok"]
 
 
 def test_a_timeout_is_tried_again_with_more_time(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def run(
                     raise
                 reporter.say(f"{shown(error.file)} is damaged ({error.problem}): making it again")
                 remove(error.file)
-                chosen, listing = Run(chosen.path, chosen.config), _listed(chosen.config, reporter)
+                chosen, listing = Run(chosen.path, chosen.config), _listed(chosen.config, reporter, listing)
 
 
 @with_keywords
@@ -223,9 +223,9 @@ def _chosen(
     return Run(run_dir, chosen), _listed(chosen, reporter)
 
 
-def _listed(config: Config, reporter: Reporter) -> Listing:
+def _listed(config: Config, reporter: Reporter, before: Listing | None = None) -> Listing:
     with reporter.stage("list", None, "files") as advance:
-        return discover(config, advance)
+        return discover(config, advance, before)
 
 
 def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) -> None:

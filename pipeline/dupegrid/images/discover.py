@@ -31,20 +31,24 @@ class Listing:
     files: pa.Table
     unreadable_folders: tuple[str, ...] = ()
     links_left_alone: int = 0
+    is_of_a_pipe: bool = False  # which names files once
 
     def forget_files(self) -> None:
-        """Let the rows go, once they are in files.parquet: some 120 bytes each, and a run is long."""
-        self.files = FILES.empty_table()
+        """Let the rows go, once they are in files.parquet: some 120 bytes each, and a run is long. Not of a pipe."""
+        if not self.is_of_a_pipe:
+            self.files = FILES.empty_table()
 
 
-def discover(config: Config, found: Callable[[int], None] = lambda _more: None) -> Listing:
+def discover(config: Config, found: Callable[[int], None] = lambda _: None, before: Listing | None = None) -> Listing:
     """Every regular file under the roots, each once, with ids 0..n-1 by root and then by the bytes of the path.
 
     Of roots inside each other, a file belongs to the innermost, which may be the file itself; of a root named twice, to
     the first. Pipes and devices are never opened, symbolic links only followed where that is asked for. `found` is told
     of more files now and then. Raises InputError when there is no root, or when a root does not exist, is neither file
-    nor folder, cannot be listed, or is on both sides of --against.
+    nor folder, cannot be listed, or is on both sides of --against. What was found `before` is found again, of a pipe.
     """
+    if before is not None and before.is_of_a_pipe:
+        return before
     if not config.paths and not config.files_from:
         raise InputError("no PATH to search: name at least one folder of images")
     sources = Sources.of(config)
@@ -70,7 +74,8 @@ def discover(config: Config, found: Callable[[int], None] = lambda _more: None) 
             path = paths[number]
             into, inside = sources.place(path), walk.alone if path in named_files else walk.files
             rows.add(number, inside(path) if into is None else walk.apart(path, source(into)), found)
-    return Listing(rows.table(config), tuple(walk.unreadable), walk.links_left_alone)
+    is_of_a_pipe = config.files_from is not None and not os.path.isfile(config.files_from)
+    return Listing(rows.table(config), tuple(walk.unreadable), walk.links_left_alone, is_of_a_pipe)
 
 
 def _checked_root(root: str, sources: Sources) -> Identity:

@@ -15,7 +15,7 @@ from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
-from dupegrid.storage.tables import check_ids, parts_in, read_metadata, read_parts, write_table
+from dupegrid.storage.tables import check_ids, check_images, parts_in, read_metadata, read_parts, write_table
 
 KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18
@@ -94,7 +94,7 @@ def match_rows(columns: Columns, paths: pa.ChunkedArray, values: int) -> pa.Tabl
 
 def raw_paths(run_dir: RunDir) -> pa.ChunkedArray:
     """The column path_raw of images.parquet: all that a process holds of paths, as what is shown is made of it."""
-    return run_dir.image_columns(IMAGES, ["path_raw"])["path_raw"]
+    return check_images(run_dir.images, run_dir.image_columns(IMAGES, ["path_raw"]))["path_raw"]
 
 
 def with_paths(rows: pa.Table | dict[str, Any], paths: pa.ChunkedArray, schema: pa.Schema) -> pa.Table:

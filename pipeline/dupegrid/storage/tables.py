@@ -260,9 +260,13 @@ def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str
 
 
 def group_rows(path: Path) -> list[int]:
-    """How many rows each row group of a parquet file has."""
-    described = _described(path)
-    return [described.row_group(number).num_rows for number in range(described.num_row_groups)]
+    """How many rows each row group of a parquet file has. DamagedError where it cannot be so many."""
+    with _opened(path) as file:
+        described = pq.read_metadata(file)
+        rows = [described.row_group(number).num_rows for number in range(described.num_row_groups)]
+        if min(rows, default=0) < 0 or not sum(rows) == described.num_rows <= file.seek(0, os.SEEK_END):
+            raise DamagedError(path, "it claims more rows than it can hold, or fewer")
+    return rows
 
 
 def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> pa.Table:

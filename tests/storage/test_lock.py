@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from dupegrid.core.errors import RunDirError, SupersededError
+from dupegrid.core.errors import DupegridError, RunDirError, SupersededError
 from dupegrid.storage import lock as lock_module
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.lock import locked
 from dupegrid.storage.lock_file import touched_s
+from dupegrid.storage.tables import write_bytes
 from tests.helpers.bucket import a_bucket
 from tests.helpers.tasks import waited_until
 
@@ -189,3 +190,22 @@ def test_of_many_that_begin_at_once_without_locks_one_has_it(tmp_path: Path, mon
     for contender in contenders:
         contender.join()
     assert len(got) == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("call", ["pwrite", "fsync"])
+def test_a_disk_that_takes_no_more_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, call: str
+) -> None:
+    """Where the lock itself finds no room, and where what is written by its holder does."""
+
+    def full(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, call, full)
+        said = rf"^cannot write to \S+run: {os.strerror(code)}; .*$"
+        with pytest.raises(DupegridError, match=said), locked(tmp_path / "run"):
+            write_bytes(tmp_path / "run" / "run.json", b"{}")
+    with locked(tmp_path / "run"):
+        assert os.listdir(tmp_path / "run") == ["lock"]

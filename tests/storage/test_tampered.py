@@ -15,8 +15,8 @@ import pytest
 
 import dupegrid
 from dupegrid.core.config import load_config
-from dupegrid.core.errors import ConfigError
-from dupegrid.storage.tables import read_json, read_metadata, write_json, write_table
+from dupegrid.core.errors import ConfigError, DamagedError
+from dupegrid.storage.tables import is_whole, read_group, read_json, read_metadata, read_table, write_json, write_table
 from dupegrid.storage.zarr_store import _about, _sealed
 from tests.conftest import save
 from tests.helpers.forks import started
@@ -206,3 +206,27 @@ def test_aliases_in_a_file_of_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb.yaml").write_text("\n".join([*lines, "extensions: *a12"]))
     with pytest.raises(ConfigError, match="alias"):
         load_config(tmp_path / "bomb.yaml")
+
+
+@pytest.mark.parametrize(
+    "made_up",
+    [
+        {"image": [1]},
+        {"image": ["one"], "keeper": [1]},
+        {"image": [1.5], "keeper": [1]},
+    ],
+)
+@pytest.mark.parametrize("group", [False, True])
+def test_a_table_of_other_columns_or_types_is_damaged(tmp_path: Path, made_up: dict[str, Any], group: bool) -> None:
+    path, wanted = tmp_path / "table.parquet", pa.schema([("image", pa.int64()), ("keeper", pa.int64())])
+    write_table(path, pa.table(made_up))
+    with pytest.raises(DamagedError):
+        read_group(path, 0, wanted, wanted.names) if group else read_table(path, wanted)
+    assert group or not is_whole(path, wanted, 1)
+
+
+def test_what_is_read_has_no_facts_of_its_file(tmp_path: Path) -> None:
+    """So what is made from it is the same from whichever file it comes."""
+    path, table = tmp_path / "table.parquet", pa.table({"image": [1, 2]})
+    write_table(path, table, {"fingerprint": "of this file"})
+    assert read_table(path, table.schema).schema.metadata is None

@@ -6,6 +6,7 @@ locks, who has not touched the lock for 2 minutes is over: by the clock of the f
 Should it wake up after all, its token is gone, and it writes nothing more (hold.py).
 """
 
+import errno
 import json
 import os
 import socket
@@ -29,6 +30,7 @@ _TOUCHED_EVERY_S: Final = 20.0
 _OVER_AFTER_S: Final = 120.0
 _LOOKS_EVERY_S: Final = 2.0
 _SETTLES_S: Final = 1.0  # where nothing but the lock's content says who was first: the last one to write has it
+_OF_A_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _ENTRY_BYTES: Final = 512  # all entries are as long: of two that are written at once, one is left
 
 
@@ -38,9 +40,10 @@ def locked(run_dir: Path, say: Callable[[str], object] = str) -> Iterator[Hold]:
 
     RunDirError, naming the holder, if another run has it, or naming the place, if something that is not ours is at a
     place of ours. That of a dead run is taken over: at once where its process is known to have ended, else when there
-    was no sign of it for 2 minutes, which are waited for; `say` is told so, in a line.
+    was no sign of it for 2 minutes, which are waited for; `say` is told so, in a line. DupegridError where the disk
+    takes no more, now or from whoever has the lock.
     """
-    with opened_lock(run_dir / LOCK) as lock:
+    with _disk_errors(run_dir), opened_lock(run_dir / LOCK) as lock:
         before = _its_turn(lock, run_dir, say)
         unfinished = leftovers(run_dir)
         hold = Hold(run_dir, uuid.uuid4().hex)
@@ -58,6 +61,20 @@ def locked(run_dir: Path, say: Callable[[str], object] = str) -> Iterator[Hold]:
                     remove(file)
             raise
         _let_go(lock, data)
+
+
+@contextmanager
+def _disk_errors(run_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_A_DISK:
+            raise
+        place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(run_dir)
+        raise DupegridError(
+            f"cannot write to {printable(place)}: {os.strerror(error.errno)}; what was finished is kept: "
+            "put that right and run the same command again"
+        ) from error
 
 
 def while_held(run_dir: Path) -> Iterator[None]:

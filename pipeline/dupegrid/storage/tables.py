@@ -280,8 +280,9 @@ def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = N
         at_once = max(1, _ROWS_AT_ONCE * parquet.num_row_groups // max(1, parquet.metadata.num_rows))
         pieces = [groups[start : start + at_once] for start in range(0, len(groups), at_once)]
         parts = [parquet.read_row_groups(piece, columns=columns, use_threads=False) for piece in pieces]
-    table = pa.concat_tables(parts or [parquet.schema_arrow.empty_table()]).select(schema.names)
-    return table if table.schema == schema else table.cast(schema)  # which takes 0.1 ms for three columns
+        table = pa.concat_tables(parts or [parquet.schema_arrow.empty_table()]).select(schema.names)
+        # No facts of the file with it; to cast takes 0.1 ms for three columns.
+        return table.replace_schema_metadata() if table.schema == schema else table.cast(schema)
 
 
 def _described(path: Path) -> pq.FileMetaData:

@@ -122,7 +122,7 @@ def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], o
     if not held or (here and (lock.tells_of_processes or not _is_alive(held.get("pid")))):
         return before
     touched, since_s = touched_s(run_dir / LOCK), time.monotonic()
-    silent_s = 0.0 if touched is None else now_s(run_dir) - touched
+    silent_s = 0.0 if touched is None else max(0.0, now_s(run_dir) - touched)
     if silent_s < _OVER_AFTER_S:
         if here:
             raise in_use

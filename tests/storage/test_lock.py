@@ -209,3 +209,12 @@ def test_a_disk_that_takes_no_more_is_an_error_of_ours(
             write_bytes(tmp_path / "run" / "run.json", b"{}")
     with locked(tmp_path / "run"):
         assert os.listdir(tmp_path / "run") == ["lock"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_lock_that_was_touched_in_the_future_is_not_waited_for_longer(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_bytes(entry())
+    os.utime(tmp_path / "lock", (time.time() + 30, time.time() + 30))
+    start = time.monotonic()
+    with locked(tmp_path):
+        assert time.monotonic() - start < 20

@@ -250,8 +250,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
     for key in MADE_BY:
         facts.pop(key, None)
-    digest = facts.pop(DIGEST, None)
-    return facts if digest == fingerprint(facts) else {}
+    return facts if facts.pop(DIGEST, None) == fingerprint(facts) else {}
 
 
 def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str], whole: bool = False) -> pa.Table:

@@ -12,7 +12,7 @@ from dupegrid.storage.run_dir import RunDir
 
 # How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
 DECIDED: Final = ("other_group", "filter", "box", "product", "cosines", "exact")
-_MANY: Final = 200_000  # images, for which compiled loops are worth waiting for
+_MANY: Final = 100_000  # images, for which compiled loops are worth waiting for
 COUNTS: Final = (*DECIDED, "matches", "parts", "comparison")  # the last is the number of the comparison's key
 
 

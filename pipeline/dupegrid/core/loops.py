@@ -111,10 +111,8 @@ def leaves(points: Int16s) -> tuple[Float32s, Float32s]:
 
     Their coordinates by leaf and lane, float32 (32, 24, 16), and the boxes of the leaves, (2, 2, 8, 16).
     """
-    lanes, boxes = (
-        np.zeros((LEAVES, FIRST, LANES), np.float32),
-        np.empty((2, LEAVES // LANES, HEADS, LANES), np.float32),
-    )
+    lanes = np.zeros((LEAVES, FIRST, LANES), np.float32)
+    boxes = np.empty((2, LEAVES // LANES, HEADS, LANES), np.float32)
     boxes[0], boxes[1] = np.inf, -np.inf  # where there are no points
     for place in range(len(points)):
         leaf, lane = place // LANES, place % LANES

@@ -3,7 +3,8 @@
 Every picture of FOLDER, of which no two may be near by nature, is edited in the 25 ways of EDITS and some between. A
 measure finds an edit where the edited picture is at or under its threshold from the original. Recall is given at the
 default, 50, and at the cut: the largest threshold at which no two different pictures of FOLDER match, whichever of them
-is edited. `... edits false FOLDER` says which pictures of FOLDER each measure takes for others at the default;
+is edited. Of THEN_SSIM the cut is of the SSIM of pairs at or under a threshold that false ones are under too.
+`... edits false FOLDER` says which pictures of FOLDER each measure takes for others at the default;
 `... edits draw FILE` draws the picture of docs/how-to/edits.md.
 """
 
@@ -24,6 +25,7 @@ from dupegrid.core.arrays import Float64s, Pixels
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.images.decoded import Reading
 from dupegrid.images.recipe import decode
+from dupegrid.results.scores import ssim
 from tests.benchmarks.edits_peers import found_by_difpy, hashed
 
 SIDE: Final = 64
@@ -41,6 +43,8 @@ MEASURES: Final[dict[str, dict[str, Any]]] = {
     "contrast, grey, trim": {"normalize": "contrast", "colour": "grey", "trim": True},
     "contrast, grey, trim, looks": {"normalize": "contrast", "colour": "grey", "trim": True, "looks": LOOKS},
 }
+# A measure, and a threshold under which SSIM decides: the second score of the same thumbnails.
+THEN_SSIM: Final = {"contrast, grey": 1500.0, "contrast, grey, trim, looks": 1500.0}
 
 
 def _by_value(change: Callable[[float], float]) -> Edit:
@@ -132,11 +136,16 @@ def distances(a: Pixels, b: Pixels) -> Float64s:
 
     Both are of shape (pictures, looks, values); the least over looks.
     """
+    least: Float64s = _of_looks(a, b).min(axis=2)
+    return least
+
+
+def _of_looks(a: Pixels, b: Pixels) -> Float64s:
+    """The same of each look with each, float64 (len(a), len(b), looks of a x looks of b)."""
     x, y = (some.reshape(-1, some.shape[2]).astype(np.float64) for some in (a, b))
     squares = (x * x).sum(axis=1)[:, None] + (y * y).sum(axis=1) - 2 * (x @ y.T)
-    squares = squares.reshape(len(a), a.shape[1], len(b), b.shape[1])
-    least: Float64s = squares.min(axis=(1, 3)) / a.shape[2]
-    return least
+    squares = squares.reshape(len(a), a.shape[1], len(b), b.shape[1]).transpose(0, 2, 1, 3) / a.shape[2]
+    return squares.reshape(len(a), len(b), -1)
 
 
 def recalls(edited: dict[str, Pixels]) -> tuple[float, dict[str, tuple[float, float]]]:
@@ -150,6 +159,27 @@ def recalls(edited: dict[str, Pixels]) -> tuple[float, dict[str, tuple[float, fl
     return float(cut), {
         name: (float((own <= DEFAULT).mean()), float((own < cut).mean())) for name, own in found.items()
     }
+
+
+def alike(a: Pixels, b: Pixels, threshold: float) -> Float64s:
+    """The SSIM of each picture of `a` with each of `b` at or under a threshold, by the looks that match best; else -1.
+
+    float64 (len(a), len(b)).
+    """
+    between = _of_looks(a, b)
+    found = np.full(between.shape[:2], -1.0)
+    x, y = np.nonzero(between.min(axis=2) <= threshold)
+    look_a, look_b = np.divmod(between[x, y].argmin(axis=1), b.shape[1])
+    found[x, y] = ssim(*(some.reshape(-1, SIDE, SIDE, 3) for some in (a[x, look_a], b[y, look_b])))
+    return found
+
+
+def recalls_by_ssim(edited: dict[str, Pixels], threshold: float) -> tuple[float, dict[str, tuple[float, float]]]:
+    """As `recalls`, of pairs at or under a threshold by their SSIM; there is no default."""
+    between = {name: alike(edited[""], values, threshold) for name, values in edited.items()}
+    others = ~np.eye(len(edited[""]), dtype=bool)
+    cut = max(float(scores[others].max()) for scores in between.values())
+    return cut, {name: (np.nan, float((scores.diagonal() > cut).mean())) for name, scores in between.items()}
 
 
 def encoded(image: Image.Image) -> bytes:
@@ -175,7 +205,10 @@ def main(folder: Path, many: int = 150) -> None:
     bytes_of |= {name: [encoded(edit(image)) for image in images] for name, edit in (EDITS | BETWEEN).items()}
     seen = {}
     for measure, settings in MEASURES.items():
-        seen[measure] = recalls({name: thumbnails(several, settings) for name, several in bytes_of.items()})
+        edited = {name: thumbnails(several, settings) for name, several in bytes_of.items()}
+        seen[measure] = recalls(edited)
+        if threshold := THEN_SSIM.get(measure):
+            seen[f"{measure}; SSIM under {threshold:g}"] = recalls_by_ssim(edited, threshold)
     for measure, of_edits in hashed(bytes_of).items():
         seen[measure] = recalls(of_edits)
     difpy = found_by_difpy(bytes_of)

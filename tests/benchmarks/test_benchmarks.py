@@ -1,16 +1,18 @@
 """Every benchmark runs once at small size; how long it takes decides nothing."""
 
+import itertools
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
 import dupegrid
 from dupegrid.app.demo import drawn
 from tests.benchmarks import collection, measure
 from tests.benchmarks.collection import make_run
-from tests.benchmarks.edits import EDITS, encoded, recalls, thumbnails
+from tests.benchmarks.edits import EDITS, encoded, recalls, recalls_by_ssim, thumbnails
 from tests.whole.test_exact import assert_exact
 
 
@@ -47,6 +49,24 @@ def test_the_table_of_edits_counts_what_is_found() -> None:
         own = np.diag(table)
         assert found[name] == ((own <= 50).mean(), (own < cut).mean())
     assert found["crop, 5 %"] == (1, 1)
+
+
+def test_the_table_of_edits_goes_by_the_ssim_of_the_looks_that_match_best() -> None:
+    images = [drawn(np.random.default_rng(seed)) for seed in range(3)]
+    edited = {"": images, "gamma 1.4": [EDITS["gamma 1.4"](image) for image in images]}
+    looks = {"looks": ("full", "centre95")}
+    thumbs = {name: thumbnails([encoded(image) for image in several], looks) for name, several in edited.items()}
+    known = {name: np.full((3, 3), -1.0) for name in thumbs}
+    for name, a, b in itertools.product(thumbs, range(3), range(3)):
+        x, y = min(itertools.product(thumbs[""][a], thumbs[name][b]), key=lambda pair: mse(*pair))
+        if mse(x, y) <= 6000:
+            known[name][a, b] = structural_similarity(x.reshape(64, 64, 3), y.reshape(64, 64, 3), channel_axis=2)
+    cut, found = recalls_by_ssim(thumbs, 6000.0)
+    assert cut == pytest.approx(
+        max(scores[a, b] for scores in known.values() for a in range(3) for b in {0, 1, 2} - {a})
+    )
+    assert cut > -1
+    assert found["gamma 1.4"][1] == np.mean(np.diag(known["gamma 1.4"]) > cut)
 
 
 def mse(a: np.ndarray, b: np.ndarray) -> float:

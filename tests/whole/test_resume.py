@@ -9,7 +9,7 @@ import dupegrid
 from dupegrid.core.errors import DupegridError
 from dupegrid.images import index as index_module
 from dupegrid.pairs import sort
-from dupegrid.pairs.bounds import heads
+from dupegrid.pairs.bounds import median_splits
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.storage.arrays import Thumbs, Tiles
 from dupegrid.storage.run_dir import RunDir
@@ -63,7 +63,7 @@ def test_tiles_of_another_order_are_not_believed(
         if number % 2:
             mark.unlink()
     shutil.rmtree(run.path / "sorted.zarr")
-    monkeypatch.setattr(sort, "heads", lambda points: -heads(points))
+    monkeypatch.setattr(sort, "median_splits", lambda points, *rest: median_splits(-points, *rest))
     again = dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
     assert_exact(again)
     assert again.matches == whole.matches

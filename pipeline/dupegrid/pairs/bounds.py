@@ -98,11 +98,11 @@ def median_splits(points: Cosines, keys: Ints, block: int) -> tuple[Ints, Ints]:
     """An order of the images that puts like beside like, and the starts of its blocks of at most `block` images.
 
     Images are grouped by key, so that no block has two; each group is halved at the median of the widest of its first
-    cosines until a block is left, and blocks until leaves are. `points` are `heads`, int16 (k, n), `keys` int64 (n,).
-    Returns int64 (n,), (B,).
+    cosines until a block is left, and blocks until leaves are. `points` are these cosines, int16 (n, k), `keys` int64
+    (n,). Returns int64 (n,), (B,).
     """
     order = np.argsort(keys, kind="stable")
-    points = points.take(order, axis=1)
+    points = points.take(order, axis=0)
     edges = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
     pending, found = [(start, stop) for start, stop in pairwise(edges) if stop > start], []
     while pending:
@@ -110,10 +110,10 @@ def median_splits(points: Cosines, keys: Ints, block: int) -> tuple[Ints, Ints]:
         if stop - start <= block:
             found.append(start)
             continue
-        here, half = points[:, start:stop], (stop - start) // 2 // block * block or block
-        some = here[:, :: -(-(stop - start) // _SPREAD_OF)].astype(np.float32)
-        sides = here[int(some.var(axis=1).argmax())].argpartition(half)
-        points[:, start:stop] = here.take(sides, axis=1)
+        here, half = points[start:stop], (stop - start) // 2 // block * block or block
+        some = here[:: -(-(stop - start) // _SPREAD_OF)].astype(np.float32)
+        sides = here[:, _widest(some[None])[0]].argpartition(half)
+        points[start:stop] = here.take(sides, axis=0)
         order[start:stop] = order[start:stop][sides]
         pending += [(start, start + half), (start + half, stop)]
     starts = np.array(sorted(found), np.int64)
@@ -122,25 +122,38 @@ def median_splits(points: Cosines, keys: Ints, block: int) -> tuple[Ints, Ints]:
         blocks = starts[sizes == size]
         for some in np.split(blocks, range(_BLOCKS_AT_ONCE, len(blocks), _BLOCKS_AT_ONCE)):
             places = some[:, None] + np.arange(size)
-            order[places] = np.take_along_axis(order[places], _halved(points[:, places]), axis=1)
+            order[places] = np.take_along_axis(order[places], _halved(points[places]), axis=1)
     return order, starts
 
 
 def _halved(points: Cosines) -> Ints:
-    """An order of the points of each block, int16 (k, B, m), that halves it in the same way until leaves are left.
+    """An order of the points of each block, int16 (B, m, k), that halves it in the same way until leaves are left.
 
-    int64 (B, m). All blocks at once: 0.4 instead of 1 s of a million images.
+    int64 (B, m). All halves of a level at once: 0.25 s of a million images, and 2 instead of 6 ms of ten thousand.
     """
-    blocks, size = points.shape[1:]
-    if size <= LANES:
-        return np.tile(np.arange(size), (blocks, 1))
-    half = max(LANES, size // 2 // LANES * LANES)
-    widest = points.var(axis=2, dtype=np.float32).argmax(axis=0)
-    sides = points[widest, np.arange(blocks)].argpartition(half, axis=1)
-    points = np.take_along_axis(points, sides[None], axis=2)
-    parts = slice(half), slice(half, None)
-    ordered = [np.take_along_axis(sides[:, part], _halved(points[:, :, part]), axis=1) for part in parts]
-    return np.concatenate(ordered, axis=1)
+    blocks, size, k = points.shape
+    levels = max(0, (size - 1).bit_length() - (LANES - 1).bit_length())
+    whole = LANES << levels
+    rows = np.full((blocks, whole, k), points.max(initial=0) + np.float32(1))  # what is no point comes last
+    rows[:, :size] = points
+    rows, order = rows.reshape(-1, k), np.tile(np.arange(whole), blocks)
+    for length in (whole >> level for level in range(levels)):
+        parts = rows.reshape(-1, length, k)
+        keys = np.take_along_axis(parts, _widest(parts)[:, None, None], axis=2)[..., 0]
+        places = (keys.argpartition(length // 2, axis=1) + np.arange(0, len(rows), length)[:, None]).ravel()
+        rows, order = rows.take(places, axis=0), order.take(places)
+    found: Ints = order[order < size].reshape(blocks, size)
+    return found
+
+
+def _widest(parts: Float32s) -> Ints:
+    """The coordinate in which the points of each part, float32 (parts, m, k), vary most: int64 (parts,).
+
+    By einsum, as other sums over the middle axis take five times as long.
+    """
+    mean = np.einsum("pmk->pk", parts) / parts.shape[1]
+    widest: Ints = (np.einsum("pmk,pmk->pk", parts, parts) / parts.shape[1] - mean * mean).argmax(axis=1)
+    return widest
 
 
 def strips(starts: Ints, images: int, side: int) -> Ints:

@@ -17,7 +17,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.loops import HEADS
 from dupegrid.images.levels import COSINES, Checks, Shapes, bytes_of, prefixes, row_checks
 from dupegrid.pairs.ask import read_facts
-from dupegrid.pairs.bounds import heads, median_splits
+from dupegrid.pairs.bounds import median_splits
 from dupegrid.pairs.canonical import canonical
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.storage.arrays import Arrays, stored_key
@@ -136,8 +136,8 @@ def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from
     places = np.arange(len(ids))
     windows = [slice(start, start + window) for start in range(0, len(ids), window)]
     rows = slabs.rows(places) if len(windows) == 1 else None
-    points = [heads((rows or slabs.rows(places[some]))[COSINES]) for some in windows]
-    order, starts = median_splits(np.concatenate(points or [np.empty((HEADS, 0), np.int16)], axis=1), groups, block)
+    points = [(rows or slabs.rows(places[some]))[COSINES][:, :HEADS].copy() for some in windows]
+    order, starts = median_splits(np.concatenate(points or [np.empty((0, HEADS), np.int16)]), groups, block)
     corners: list[list[list[int]]] = []
     for some in windows:
         here = places if rows else np.sort(order[some])

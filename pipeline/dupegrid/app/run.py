@@ -42,9 +42,10 @@ from dupegrid.results.rows import images_file
 from dupegrid.results.run_html import run_html
 from dupegrid.results.scores import second_scores
 from dupegrid.storage.arrays import Thumbs
+from dupegrid.storage.made_up import check_clusters, check_ids, check_images
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES, MATCHES, MATCHES_BY_LOOKS
-from dupegrid.storage.tables import check_clusters, check_images, read_json, read_metadata, read_table, row_count
+from dupegrid.storage.tables import read_json, read_metadata, read_table, row_count
 
 if TYPE_CHECKING:
     import dask.array as da  # which takes a while to load
@@ -62,7 +63,7 @@ class Run:
     def images(self) -> pa.Table:
         """One row a file found; row number = id = row in `thumbs`."""
         path = images_file(self)
-        return check_images(path, read_table(path, IMAGES))
+        return check_ids(path, check_images(path, read_table(path, IMAGES)), ["root"], len(self.config.roots))
 
     @property
     def hashes(self) -> pa.Table:
@@ -152,8 +153,7 @@ class Run:
         ids = np.sort([self.id_of(a), self.id_of(b)])
         thumbs = looks_at(self.run_dir, ids) if self.config.looks[1:] else self.thumbs_of(ids)[:, None]
         told = relations_if_told(self.run_dir, lambda: self.match_scores)
-        a_row, b_row = self.images.take(ids).to_pylist()
-        return explain(a_row, b_row, thumbs, self.matches, told, self.config)
+        return explain(*self.images.take(ids).to_pylist(), thumbs, self.matches, told, self.config)
 
     def scores(self, *names: str) -> pa.Table:
         """Second scores of the matches (schema SCORES), all or those named; ssim needs scikit-image."""
@@ -161,8 +161,9 @@ class Run:
 
     def id_of(self, image: int | StrPath) -> int:
         """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""
-        if str(image).isdecimal() and int(str(image)) < len(self.images):
-            return int(str(image))
+        number = int(str(image)) if str(image).isdecimal() and len(str(image)) < 19 else -1
+        if 0 <= number < len(self.images):
+            return number
         paths, end = self.images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))
         try:
             whole = os.fsencode(located(end[1:]))
@@ -173,8 +174,8 @@ class Run:
             found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()
             if len(found) == 1:
                 return int(found[0])
-        if str(image).isdecimal() and not found:
-            raise UsageError(f"no image {image}: this run has {len(self.images)}, counted from 0")
+        if number >= 0 and not found:
+            raise UsageError(f"no image {number}: this run has {len(self.images)}, counted from 0")
         known = "several images end" if found else "no image ends"
         raise UsageError(f"{known} with {printable(str(image))}: give an id from images.parquet or a whole path")
 
@@ -215,8 +216,7 @@ class Run:
         """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
         self.existing("levels.zarr", "index")
         ids = np.asarray(ids, np.int64)
-        sums = row_checks(self.run_dir.levels().take(COSINES, ids))
-        return self.stored_thumbs.take(ids, sums)
+        return self.stored_thumbs.take(ids, row_checks(self.run_dir.levels().take(COSINES, ids)))
 
     @read_once
     def mse(self) -> "da.Array":

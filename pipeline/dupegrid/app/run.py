@@ -153,7 +153,8 @@ class Run:
         ids = np.sort([self.id_of(a), self.id_of(b)])
         thumbs = looks_at(self.run_dir, ids) if self.config.looks[1:] else self.thumbs_of(ids)[:, None]
         told = relations_if_told(self.run_dir, lambda: self.match_scores)
-        return explain(*self.images.take(ids).to_pylist(), thumbs, self.matches, told, self.config)
+        a_row, b_row = self.images.take(ids).to_pylist()
+        return explain(a_row, b_row, thumbs, self.matches, told, self.config)
 
     def scores(self, *names: str) -> pa.Table:
         """Second scores of the matches (schema SCORES), all or those named; ssim needs scikit-image."""
@@ -161,9 +162,8 @@ class Run:
 
     def id_of(self, image: int | StrPath) -> int:
         """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""
-        number = int(str(image)) if str(image).isdecimal() and len(str(image)) < 19 else -1
-        if 0 <= number < len(self.images):
-            return number
+        if str(image).isdecimal() and len(str(image)) < 19 and int(str(image)) < len(self.images):
+            return int(str(image))
         paths, end = self.images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))
         try:
             whole = os.fsencode(located(end[1:]))
@@ -174,8 +174,8 @@ class Run:
             found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()
             if len(found) == 1:
                 return int(found[0])
-        if number >= 0 and not found:
-            raise UsageError(f"no image {number}: this run has {len(self.images)}, counted from 0")
+        if str(image).isdecimal() and not found:
+            raise UsageError(f"no image {image}: this run has {len(self.images)}, counted from 0")
         known = "several images end" if found else "no image ends"
         raise UsageError(f"{known} with {printable(str(image))}: give an id from images.parquet or a whole path")
 

@@ -155,6 +155,10 @@ TAMPERED: dict[str, Callable[[Path], None]] = {
     "no path beside one that is not UTF-8": lambda run: changed_table(
         run / "images.parquet", path_raw=lambda t: [b"\xff", *[None] * (len(t) - 1)]
     ),
+    "matches of no image": lambda run: (
+        [changed_table(p, a=lambda t: [None] * len(t)) for p in (run / "matches.parquet").glob("part-0*")] and None
+    ),
+    "clusters of no path": lambda run: changed_table(run / "clusters.parquet", path_raw=lambda t: [None] * len(t)),
     "matches": lambda run: (
         [
             changed_table(p, b=lambda t: pc.add(t["b"], 10**12).to_pylist())

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from dupegrid.core.errors import DamagedError
 from dupegrid.storage.words import REASONS, RULES
 
+_MAY_LACK: Final = ("identical_to", "link_of", "root")
 _WORDS: Final = {"reason": REASONS, "rule": RULES}  # of clusters.parquet, which are looked up to be shown
 
 
@@ -37,8 +38,9 @@ def check_images(path: Path, images: pa.Table, count: int | None = None) -> pa.T
 def check_clusters(path: Path, clusters: pa.Table, images: int) -> pa.Table:
     """The same rows of clusters.parquet. DamagedError where one says what no run would: somebody made it up."""
     check_ids(path, clusters, ("image", "keeper"), images)
-    if any(clusters[name].null_count for name in ("cluster", "image", "role", "keeper")):
-        raise DamagedError(path, "it has rows without a cluster, an image, a role or a keeper")
+    for name in ("cluster", "role", "path_raw"):
+        if name in clusters.column_names and clusters[name].null_count:
+            raise DamagedError(path, f"it has rows without {name!r}")
     for name in _WORDS.keys() & {*clusters.column_names}:
         if {*clusters[name].unique().to_pylist()} - {*_WORDS[name], None}:
             raise DamagedError(path, f"it has a {name} that is none")
@@ -51,6 +53,8 @@ def check_clusters(path: Path, clusters: pa.Table, images: int) -> pa.Table:
 def check_ids(path: Path, table: pa.Table, names: Sequence[str], count: int) -> pa.Table:
     """The same table. DamagedError where one of these columns names an image, or a root, that is none of `count`."""
     for name in names:
+        if table[name].null_count and name not in _MAY_LACK:
+            raise DamagedError(path, f"it has rows without {name!r}")
         ends = pc.min_max(table[name]).as_py()
         if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] < count:
             what = f"{'root' if name == 'root' else 'image'} {ends['min'] if ends['min'] < 0 else ends['max']}"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from dupegrid.images import index as index_module
 from dupegrid.images import sandbox
 from tests.conftest import LONG, picture, refuse_listing, save
 from tests.helpers import reference
-from tests.helpers.forks import FORKING
+from tests.helpers.crash import kill
+from tests.helpers.forks import FORKING, in_fork
 from tests.helpers.pages import Page
 from tests.images.test_sandbox import MISBEHAVING
 from tests.whole.test_resume import by_path
@@ -134,6 +136,46 @@ def test_a_set_of_identical_pictures_that_grows_and_loses_its_first(
         os.unlink(lowest)
         folder.step()
     assert again.images["identical_to"].null_count < again.images["link_of"].null_count
+
+
+def test_which_name_stands_for_a_file_or_a_set_goes_by_ids_also_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed when it had listed the files has given them their ids: what comes later has higher ones.
+
+    A fresh run gives them by the order of names, so another name stands for the same pictures; the rest is the same.
+    """
+    monkeypatch.setattr(index_module, "COLLAPSE_OVER", 2)
+    monkeypatch.setattr(reference, "COLLAPSE_OVER", 2)
+    photos = tmp_path / "photos"
+    first = save(photos / "b.png", 1)
+    for seed, name in ((2, "e.png"), (2, "f.png"), (3, "g.png")):
+        save(photos / name, seed)
+
+    def killed() -> None:
+        monkeypatch.setattr(index_module, "index_chunk", lambda *_: kill())
+        dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
+
+    assert in_fork(killed) == -signal.SIGKILL
+    (photos / "a.png").hardlink_to(first)
+    save(photos / "d.png", 2)
+    again = dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
+    fresh = dupegrid.run(photos, out=tmp_path / "fresh", **SETTINGS)
+    assert_same_but_for_names_of_one_file(again, fresh)
+    assert [stood_for(run) for run in (again, fresh)] == [
+        {"a.png": "b.png", "d.png": "e.png", "f.png": "e.png"},
+        {"b.png": "a.png", "e.png": "d.png", "f.png": "d.png"},
+    ]
+
+
+def stood_for(run: dupegrid.Run) -> dict[str, str]:
+    """The name of each image that another stands for, with the name of that one."""
+    names = [os.path.basename(path) for path in run.images["path"].to_pylist()]
+    return {
+        name: names[other]
+        for name, other in zip(names, run.images["identical_to"].to_pylist(), strict=True)
+        if other is not None
+    }
 
 
 def test_only_what_is_new_is_opened(tmp_path: Path, opened: list[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import dupegrid
@@ -15,6 +16,8 @@ from dupegrid.app import api
 from dupegrid.core.errors import DamagedError
 from dupegrid.images import index as index_module
 from dupegrid.images import sandbox
+from dupegrid.storage.schemas import FILES
+from dupegrid.storage.tables import read_metadata, read_table, write_table
 from tests.conftest import LONG, picture, refuse_listing, save
 from tests.helpers import reference
 from tests.helpers.crash import kill
@@ -246,6 +249,20 @@ def test_what_is_known_of_removed_files_survives_damage(tmp_path: Path, place: i
     again = dupegrid.run(folder, out=tmp_path / "run", **SETTINGS)
     assert again.images == before
     assert not list((tmp_path / "run/index").glob("_*"))
+
+
+@pytest.mark.parametrize("name", ["path_raw", "removed"])
+def test_a_listing_that_somebody_made_up_is_made_again_from_the_rows(tmp_path: Path, name: str) -> None:
+    save(tmp_path / "photos/a.png", 1)
+    save(tmp_path / "photos/b.png", 2)
+    first = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    listed = first.run_dir.files
+    table = read_table(listed, FILES)
+    nulls = pa.nulls(len(table), FILES.field(name).type)
+    made_up = table.set_column(FILES.names.index(name), FILES.field(name), nulls)
+    write_table(listed, made_up, read_metadata(listed))
+    again = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    assert again.images == first.images
 
 
 def test_files_of_a_folder_that_cannot_be_listed_are_not_removed(

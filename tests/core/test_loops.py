@@ -1,5 +1,6 @@
 """Compiled loops, and the same ones plain, find what brute force finds: where numba is there, both are tested."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,6 +96,29 @@ def test_nobody_who_filled_the_working_directory_says_where_code_is_from(
     (tmp_path / ".numba_config.yaml").write_text(f"cache_dir: {tmp_path}/code\n")
     monkeypatch.chdir(tmp_path)
     assert loops.compiled.__wrapped__() is None
+
+
+@with_numba
+def test_no_code_is_taken_from_a_folder_that_others_may_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor compiled to it: what is asked here is answered before anything is."""
+    import numba
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "all/kept"))
+    folder = Path(numba.njit(cache=True)(loops.squares).stats.cache_path)
+    monkeypatch.setattr(loops, "_call", lambda _: None)
+    modes = {0o755: True, 0o775: True, 0o777: False, 0o1777: False}
+    for mode, expected in modes.items():
+        folder.chmod(mode)
+        assert (loops.compiled.__wrapped__() is not None) == expected, oct(mode)
+    folder.chmod(0o755)
+    for mode, expected in {0o777: False, 0o1777: True}.items():
+        folder.parent.chmod(mode)
+        assert (loops.compiled.__wrapped__() is not None) == expected, oct(mode)
+    if os.geteuid() == 0:
+        os.chown(folder, 12345, -1)
+        assert loops.compiled.__wrapped__() is None
 
 
 @with_numba

@@ -1,6 +1,7 @@
 """What tasks of tests call, in whatever process they are done: it loads next to nothing."""
 
 import os
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,17 @@ def waited_until(condition: Callable[[], object], at_most_s: float = 60.0) -> No
 
 def blas_threads() -> list[int]:
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def new_pages(size_bytes: int, times: int) -> int:
+    """How many pages are touched anew by arrays that are made and freed so often, after a first one."""
+    import numpy as np
+
+    np.ones(size_bytes, np.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        np.ones(size_bytes, np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def index_chunk_or_die(*arguments: Any) -> int:

@@ -1,6 +1,8 @@
 """What comes with comparing: metrics, filters, the stored matrix, moving the threshold, explaining, estimating."""
 
+import errno
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import zarr
 
 import dupegrid
+from dupegrid.app import verbs_look
 from dupegrid.core.errors import ConfigError, DupegridError, UsageError
 from dupegrid.core.values import in_bytes
 from dupegrid.pairs import compare as compare_module
@@ -212,9 +215,26 @@ def test_explain_takes_paths_and_unreadable_files(wide: dupegrid.Run) -> None:
     assert (found.mse, found.best, found.joined_at) == ({}, None, None)
     with pytest.raises(UsageError, match="no image ends with"):
         wide.explain("nowhere.jpg", 0)
+    with pytest.raises(UsageError, match=r"no image 9{5000}: this"):
+        wide.explain("9" * 5000, 0)
     with pytest.raises(UsageError, match=r"no image 999999: this run has \d+, counted from 0"):
         wide.explain(0, 999_999)
     assert "<img" in found._repr_html_()
+
+
+def test_explain_answers_where_its_picture_cannot_be_written(
+    wide: dupegrid.Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", refused)
+    before = sorted(os.listdir(wide.path))
+    verbs_look.explain(str(wide.path), "0", "1")
+    assert f"picture     not written to {wide.path}: Read-only file system" in capsys.readouterr().out
+    verbs_look.explain(str(wide.path), "0", "1", as_json=True)
+    assert json.loads(capsys.readouterr().out)["picture"] is None
+    assert sorted(os.listdir(wide.path)) == before
 
 
 def test_explain_and_estimate_from_the_command_line(wide: dupegrid.Run, pictures: Path) -> None:

@@ -23,7 +23,7 @@ ALL = images_table([(1 + k % 3, 1 + k % 5) for k in range(20)], {7: 2, 19: 2})
 def stored(folder: Path, *tables: pa.Table) -> Rows:
     run_dir = RunDir(folder)
     write_tables(run_dir.images, IMAGES, tables, {})
-    return Rows.stored(run_dir)
+    return Rows.stored(run_dir, 1)
 
 
 @pytest.fixture(scope="module")
@@ -70,4 +70,4 @@ def test_row_groups_that_claim_other_rows_are_damage(tmp_path: Path, claimed: in
     place = end.rindex(b"\x16\x10")
     path.write_bytes(data[: -8 - size] + end[:place] + bytes([0x16, 2 * claimed]) + end[place + 2 :])
     with pytest.raises(DamagedError, match="rows"):
-        Rows.stored(RunDir(tmp_path))
+        Rows.stored(RunDir(tmp_path), 1)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dupegrid.core.errors import DupegridError, RunDirError, SupersededError
+from dupegrid.storage import hold as hold_module
 from dupegrid.storage import lock as lock_module
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
@@ -76,6 +77,44 @@ def test_a_lock_of_another_host_that_nobody_touched_for_long_is_taken_over(tmp_p
     assert line.endswith("taken over")
     assert lock.read_bytes() == b""
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("left", [entry()[:4], entry()[:30], entry()[:30].ljust(512, b"\0"), bytes(512)])
+def test_a_half_written_lock_is_taken_over_when_it_is_old_and_nobody_has_it(tmp_path: Path, left: bytes) -> None:
+    lock, said = tmp_path / "lock", []
+    lock.write_bytes(left)
+    with lock.open("rb") as file:
+        os.utime(lock, (1, 1))
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(RunDirError, match="is in use by another process"), locked(tmp_path):
+            pass
+    assert lock.read_bytes() == left
+    with locked(tmp_path, said.append):
+        assert json.loads(lock.read_bytes())["pid"] == os.getpid()
+    assert [line.endswith("taken over") for line in said] == [True]
+
+
+def test_a_half_written_lock_that_was_just_touched_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "lock"
+    lock.write_bytes(entry()[:30])
+    monkeypatch.setattr(lock_module, "_LOOKS_EVERY_S", 0.05)
+    threading.Timer(0.2, os.utime, [lock]).start()
+    with pytest.raises(RunDirError, match="is in use by another process"), locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "theirs", [b"notes", b'{"host": "a", "mine": 1}', b"\x7fELF", b'{"host": "'.ljust(513, b"x"), bytes(513)]
+)
+def test_what_is_no_lock_of_ours_is_left_alone_and_named(tmp_path: Path, theirs: bytes) -> None:
+    lock = tmp_path / "lock"
+    lock.write_bytes(theirs)
+    os.utime(lock, (1, 1))
+    with pytest.raises(RunDirError, match=f"{lock} is no file of dupegrid's: move it away"), locked(tmp_path):
+        pass
+    assert lock.read_bytes() == theirs
 
 
 @pytest.mark.parametrize("skew_s", [-86_400, 86_400])
@@ -209,6 +248,23 @@ def test_a_disk_that_takes_no_more_is_an_error_of_ours(
             write_bytes(tmp_path / "run" / "run.json", b"{}")
     with locked(tmp_path / "run"):
         assert os.listdir(tmp_path / "run") == ["lock"]
+
+
+def test_a_disk_that_fails_says_what_it_failed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By no name: it may have been a read. And the folder is there still."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "scandir", fails)
+        with pytest.raises(DupegridError, match=f"^cannot read or write {run}: Input/output error; "), locked(run):
+            pass
+    with locked(run), monkeypatch.context() as disk:
+        disk.setattr(hold_module, "opened", fails)
+        with pytest.raises(SupersededError, match=f"^cannot read {run}/lock: Input/output error; "):
+            check_hold()
 
 
 @pytest.mark.usefixtures("quick")

@@ -144,6 +144,10 @@ TAMPERED: dict[str, Callable[[Path], None]] = {
     "ids that are not there": lambda run: changed_table(run / "clusters.parquet", image=lambda t: [10**12] * len(t)),
     "keepers below 0": lambda run: changed_table(run / "clusters.parquet", keeper=lambda t: [-5] * len(t)),
     "cluster numbers": lambda run: changed_table(run / "clusters.parquet", cluster=lambda t: [10**15] * len(t)),
+    "roots that are not there": lambda run: changed_table(run / "images.parquet", root=lambda t: [1] * len(t)),
+    "a root below 0": lambda run: changed_table(run / "images.parquet", root=lambda t: [0] * (len(t) - 1) + [-1]),
+    "rules that there are none": lambda run: changed_table(run / "clusters.parquet", rule=lambda t: ["x"] * len(t)),
+    "reasons that there are none": lambda run: changed_table(run / "clusters.parquet", reason=lambda t: ["x"] * len(t)),
     "representatives": lambda run: changed_table(run / "images.parquet", identical_to=lambda t: [10**12] * len(t)),
     "ids of images": lambda run: changed_table(run / "images.parquet", id=lambda t: [7] * len(t)),
     "no size": lambda run: changed_table(run / "images.parquet", width=lambda t: [0] * len(t)),
@@ -151,6 +155,10 @@ TAMPERED: dict[str, Callable[[Path], None]] = {
     "no path beside one that is not UTF-8": lambda run: changed_table(
         run / "images.parquet", path_raw=lambda t: [b"\xff", *[None] * (len(t) - 1)]
     ),
+    "matches of no image": lambda run: (
+        [changed_table(p, a=lambda t: [None] * len(t)) for p in (run / "matches.parquet").glob("part-0*")] and None
+    ),
+    "clusters of no path": lambda run: changed_table(run / "clusters.parquet", path_raw=lambda t: [None] * len(t)),
     "matches": lambda run: (
         [
             changed_table(p, b=lambda t: pc.add(t["b"], 10**12).to_pylist())

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import dupegrid
@@ -14,9 +16,12 @@ from dupegrid.app import api
 from dupegrid.core.errors import DamagedError
 from dupegrid.images import index as index_module
 from dupegrid.images import sandbox
+from dupegrid.storage.schemas import FILES
+from dupegrid.storage.tables import read_metadata, read_table, write_table
 from tests.conftest import LONG, picture, refuse_listing, save
 from tests.helpers import reference
-from tests.helpers.forks import FORKING
+from tests.helpers.crash import kill
+from tests.helpers.forks import FORKING, in_fork
 from tests.helpers.pages import Page
 from tests.images.test_sandbox import MISBEHAVING
 from tests.whole.test_resume import by_path
@@ -136,6 +141,46 @@ def test_a_set_of_identical_pictures_that_grows_and_loses_its_first(
     assert again.images["identical_to"].null_count < again.images["link_of"].null_count
 
 
+def test_which_name_stands_for_a_file_or_a_set_goes_by_ids_also_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed when it had listed the files has given them their ids: what comes later has higher ones.
+
+    A fresh run gives them by the order of names, so another name stands for the same pictures; the rest is the same.
+    """
+    monkeypatch.setattr(index_module, "COLLAPSE_OVER", 2)
+    monkeypatch.setattr(reference, "COLLAPSE_OVER", 2)
+    photos = tmp_path / "photos"
+    first = save(photos / "b.png", 1)
+    for seed, name in ((2, "e.png"), (2, "f.png"), (3, "g.png")):
+        save(photos / name, seed)
+
+    def killed() -> None:
+        monkeypatch.setattr(index_module, "index_chunk", lambda *_: kill())
+        dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
+
+    assert in_fork(killed) == -signal.SIGKILL
+    (photos / "a.png").hardlink_to(first)
+    save(photos / "d.png", 2)
+    again = dupegrid.run(photos, out=tmp_path / "run", **SETTINGS)
+    fresh = dupegrid.run(photos, out=tmp_path / "fresh", **SETTINGS)
+    assert_same_but_for_names_of_one_file(again, fresh)
+    assert [stood_for(run) for run in (again, fresh)] == [
+        {"a.png": "b.png", "d.png": "e.png", "f.png": "e.png"},
+        {"b.png": "a.png", "e.png": "d.png", "f.png": "d.png"},
+    ]
+
+
+def stood_for(run: dupegrid.Run) -> dict[str, str]:
+    """The name of each image that another stands for, with the name of that one."""
+    names = [os.path.basename(path) for path in run.images["path"].to_pylist()]
+    return {
+        name: names[other]
+        for name, other in zip(names, run.images["identical_to"].to_pylist(), strict=True)
+        if other is not None
+    }
+
+
 def test_only_what_is_new_is_opened(tmp_path: Path, opened: list[str]) -> None:
     folder = tmp_path / "photos"
     for k in range(12):
@@ -204,6 +249,20 @@ def test_what_is_known_of_removed_files_survives_damage(tmp_path: Path, place: i
     again = dupegrid.run(folder, out=tmp_path / "run", **SETTINGS)
     assert again.images == before
     assert not list((tmp_path / "run/index").glob("_*"))
+
+
+@pytest.mark.parametrize("name", ["path_raw", "removed"])
+def test_a_listing_that_somebody_made_up_is_made_again_from_the_rows(tmp_path: Path, name: str) -> None:
+    save(tmp_path / "photos/a.png", 1)
+    save(tmp_path / "photos/b.png", 2)
+    first = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    listed = first.run_dir.files
+    table = read_table(listed, FILES)
+    nulls = pa.nulls(len(table), FILES.field(name).type)
+    made_up = table.set_column(FILES.names.index(name), FILES.field(name), nulls)
+    write_table(listed, made_up, read_metadata(listed))
+    again = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    assert again.images == first.images
 
 
 def test_files_of_a_folder_that_cannot_be_listed_are_not_removed(

@@ -25,7 +25,6 @@ from dupegrid.results.named import ids_of
 from dupegrid.results.splits import Given, by_path, label_by_folder, split_by_folder
 from dupegrid.results.top import top as find_top
 from dupegrid.results.unique import unique as find_unique
-from dupegrid.storage.tables import check_ids
 
 _IDS: Final = re.compile(r"\d{1,18}")
 
@@ -148,8 +147,7 @@ def _tables(run: Run) -> tuple[pa.Table, pa.Table]:
     """A run's images and the scores of its matches. StoreError unless all pairs are decided."""
     if not run.is_compared:
         raise StoreError(f"{shown(run.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
-    images = check_ids(run.run_dir.images, run.images, ("root",), len(run.config.roots))  # they may be made up
-    return images, run.match_scores
+    return run.images, run.match_scores
 
 
 def _roots(config: Config, of: StrPaths) -> list[int]:

@@ -7,8 +7,9 @@ import pyarrow as pa
 from dupegrid.app.run import Run
 from dupegrid.core.errors import StoreError
 from dupegrid.results.groups import COLUMNS, OF_CLUSTERS
+from dupegrid.storage.made_up import check_clusters, check_images
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
-from dupegrid.storage.tables import check_clusters, check_images, read_metadata, read_table
+from dupegrid.storage.tables import read_metadata, read_table
 
 
 def read_tables(run: Run) -> tuple[pa.Table, pa.Table]:

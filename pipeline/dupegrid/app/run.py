@@ -42,9 +42,10 @@ from dupegrid.results.rows import images_file
 from dupegrid.results.run_html import run_html
 from dupegrid.results.scores import second_scores
 from dupegrid.storage.arrays import Thumbs
+from dupegrid.storage.made_up import check_clusters, check_ids, check_images
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES, MATCHES, MATCHES_BY_LOOKS
-from dupegrid.storage.tables import check_clusters, check_images, read_json, read_metadata, read_table, row_count
+from dupegrid.storage.tables import read_json, read_metadata, read_table, row_count
 
 if TYPE_CHECKING:
     import dask.array as da  # which takes a while to load
@@ -62,7 +63,7 @@ class Run:
     def images(self) -> pa.Table:
         """One row a file found; row number = id = row in `thumbs`."""
         path = images_file(self)
-        return check_images(path, read_table(path, IMAGES))
+        return check_ids(path, check_images(path, read_table(path, IMAGES)), ["root"], len(self.config.roots))
 
     @property
     def hashes(self) -> pa.Table:
@@ -161,7 +162,7 @@ class Run:
 
     def id_of(self, image: int | StrPath) -> int:
         """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""
-        if str(image).isdecimal() and int(str(image)) < len(self.images):
+        if str(image).isdecimal() and len(str(image)) < 19 and int(str(image)) < len(self.images):
             return int(str(image))
         paths, end = self.images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))
         try:
@@ -215,8 +216,7 @@ class Run:
         """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
         self.existing("levels.zarr", "index")
         ids = np.asarray(ids, np.int64)
-        sums = row_checks(self.run_dir.levels().take(COSINES, ids))
-        return self.stored_thumbs.take(ids, sums)
+        return self.stored_thumbs.take(ids, row_checks(self.run_dir.levels().take(COSINES, ids)))
 
     @read_once
     def mse(self) -> "da.Array":

@@ -39,10 +39,14 @@ def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> Non
     found = done.explain(a, b)
     picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"
     import_module("dupegrid.storage.ours").check_picture(picture)
-    import_module("dupegrid.storage.tables").write_bytes(picture, found.picture)
+    drawn: str | None = str(picture)
+    where = drawn
+    try:
+        import_module("dupegrid.storage.tables").write_bytes(picture, found.picture)
+    except OSError as error:  # on a disk that is full or read-only all else can be said
+        drawn, where = None, f"not written to {picture.parent}: {error.strerror}"
     threshold = done.config.threshold if done.config.metric == "mse" else None  # which is by another measure
-    lines = [*explain_lines(found, threshold), f"picture     {picture}"]
-    say({**found.as_dict(), "picture": str(picture)}, lines, as_json)
+    say({**found.as_dict(), "picture": drawn}, [*explain_lines(found, threshold), f"picture     {where}"], as_json)
 
 
 def report(run_dir: RunDir, plots: Plots = None, plots_most: PlotsMost = None, as_json: Json = False) -> None:

@@ -5,8 +5,10 @@ numbers below 2^24 differences are exact, so that sums are as near as bounds.nea
 """
 
 import os
+import stat
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -43,7 +45,8 @@ class Loops(NamedTuple):
 def compiled() -> Loops | None:
     """The loops, compiled and kept on disk; None without numba, or where it cannot compile or keep them.
 
-    None also where whoever filled the working directory says in it what numba is to do.
+    None also where whoever filled the working directory says in it what numba is to do, and where others may write to
+    the folder that they are kept in: numba runs what is there.
     """
     if os.path.lexists(_SETTINGS):
         return None
@@ -52,12 +55,23 @@ def compiled() -> Loops | None:
 
         by = njit(nogil=True, cache=True, fastmath=_FAST)
         loops = Loops(by(near_columns), by(leaves), by(near_pairs), by(near_rows), by(squares))
-        if not config.DISABLE_JIT:
+        if not config.DISABLE_JIT and _is_ours(Path(loops.squares.stats.cache_path)):  # type: ignore[attr-defined]
             _call(loops)
             return loops
     except Exception:  # such as no place to keep them, one that is full, or what is there is damaged: numpy does it
         pass
     return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody may put files into a folder, or another in its place, who could not change this file as well.
+
+    Its group is trusted: where each user has one, folders are made writable to it.
+    """
+    trusted, statuses = {os.geteuid(), 0, os.stat(__file__).st_uid}, [folder.stat(), folder.parent.stat()]
+    for_all = [bool(status.st_mode & stat.S_IWOTH) for status in statuses]
+    is_sticky = bool(statuses[1].st_mode & stat.S_ISVTX)  # like /tmp: nobody moves what is another's
+    return all(status.st_uid in trusted for status in statuses) and not for_all[0] and (is_sticky or not for_all[1])
 
 
 def _call(loops: Loops) -> None:

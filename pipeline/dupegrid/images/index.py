@@ -186,7 +186,9 @@ def _read(config: Config, reporter: Reporter, files: Sequence[tuple[bytes, int]]
 def _known_files(run_dir: RunDir) -> pa.Table | None:
     """The files of an earlier run: its listing, or where that is damaged what the rows say of it; None if they lack."""
     try:
-        return read_table(run_dir.files, FILES)
+        listed = read_table(run_dir.files, FILES)
+        if not any(listed[name].null_count for name in ("path_raw", "size_bytes", "removed")):  # else it is made up
+            return listed
     except StoreError:
         pass
     try:

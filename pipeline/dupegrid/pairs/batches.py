@@ -15,8 +15,9 @@ from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.room import window_bytes
 from dupegrid.pairs.matches import match_files
+from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.tables import check_ids, group_rows, read_group, read_metadata
+from dupegrid.storage.tables import group_rows, read_group, read_metadata
 
 _COLUMNS: Final = ("a", "b", "mse", "orientation", "score")
 

@@ -35,8 +35,10 @@ from dupegrid.pairs.strip import pieces, read_piece
 from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current
+from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.tables import read_metadata, row_count
 from dupegrid.storage.unfinished import check_finished
 
@@ -47,6 +49,7 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches."""
     facts, thumbs = read_facts(run_dir), run_dir.thumbs()
     thumbs.check_whole()
+    check_ids(run_dir.images, run_dir.image_columns(IMAGES, ["root"]), ["root"], len(config.roots))
     alike, pairs = ask.key(thumbs.key), ask.key(run_dir.images_key())
     settled = np.zeros(len(facts.live), bool)
     if ask.metric == FILTERED:

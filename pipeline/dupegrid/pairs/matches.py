@@ -12,10 +12,11 @@ from dupegrid.core.errors import DamagedError
 from dupegrid.core.text import display_path
 from dupegrid.pairs.job import Job
 from dupegrid.storage.hold import check_hold
+from dupegrid.storage.made_up import check_ids, check_images
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
-from dupegrid.storage.tables import check_ids, check_images, parts_in, read_metadata, read_parts, write_table
+from dupegrid.storage.tables import parts_in, read_metadata, read_parts, write_table
 
 KEY: Final = "comparison"  # whose part a file is
 _ROWS_A_PART: Final = 1 << 18

@@ -17,17 +17,10 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.pairs.matches import match_files, raw_paths, with_paths
+from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
-from dupegrid.storage.tables import (
-    check_ids,
-    group_rows,
-    read_group,
-    read_metadata,
-    read_table,
-    write_table,
-    write_tables,
-)
+from dupegrid.storage.tables import group_rows, read_group, read_metadata, read_table, write_table, write_tables
 
 
 def write_compared(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> None:

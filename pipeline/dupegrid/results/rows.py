@@ -11,9 +11,10 @@ from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.text import shown
 from dupegrid.results.reading import Results
+from dupegrid.storage.made_up import check_ids, check_images
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import check_images, group_rows, read_group, read_metadata
+from dupegrid.storage.tables import group_rows, read_group, read_metadata
 
 
 class Rows:
@@ -33,10 +34,10 @@ class Rows:
         return cls([len(images)], lambda _number, names: images.select(names), images.column_names)
 
     @classmethod
-    def stored(cls, run_dir: RunDir) -> "Rows":
-        """Those of a run directory. DamagedError, also when they are read, where no run would say what they say."""
+    def stored(cls, run_dir: RunDir, roots: int) -> "Rows":
+        """Those of a run directory of so many roots. DamagedError, also when they are read, where no run says so."""
         lengths = group_rows(run_dir.images)
-        return cls(lengths, partial(_read, run_dir, np.cumsum([0, *lengths])), IMAGES.names)
+        return cls(lengths, partial(_read, run_dir, np.cumsum([0, *lengths]), roots), IMAGES.names)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -64,13 +65,14 @@ def images_file(run: Results) -> Path:
 def rows_of(run: Results) -> Rows:
     """The images of a run, with a column `hash` where that is needed: read piece by piece where they are several."""
     if run.config.same_hash != "skip" and len(group_rows(images_file(run))) > 1:
-        return Rows.stored(run.run_dir)
+        return Rows.stored(run.run_dir, len(run.config.roots))
     return Rows.of(run.hashed_images)
 
 
-def _read(run_dir: RunDir, starts: Ints, number: int, names: list[str]) -> pa.Table:
+def _read(run_dir: RunDir, starts: Ints, roots: int, number: int, names: list[str]) -> pa.Table:
     start, stop = starts[number : number + 2]
     table = read_group(run_dir.images, number, IMAGES, list(dict.fromkeys(("id", *names))))
     if not np.array_equal(table["id"].to_numpy(), np.arange(start, stop)):
         raise DamagedError(run_dir.images, "its ids are not 0, 1, 2, ...")
+    check_ids(run_dir.images, table, sorted({"root"} & {*names}), roots)
     return check_images(run_dir.images, table.select(names), int(starts[-1]))

@@ -6,6 +6,7 @@ the file into place. The next run writes its own token first and then removes al
 task that saw the old token either renamed before that, or has nothing left to rename.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -60,6 +61,11 @@ def check_hold() -> None:
         with opened(hold.run_dir / LOCK) as lock:
             entry = lock.read(ENTRY_BYTES)
     except OSError as error:
+        if error.errno == errno.EIO:  # a disk that fails: the folder may well be there
+            raise SupersededError(
+                f"cannot read {printable(str(hold.run_dir / LOCK))}: {error.strerror}; nothing more is written: "
+                "put that right and run the same command again"
+            ) from None
         raise SupersededError(
             f"{printable(str(hold.run_dir))} is no longer there ({error.strerror}): nothing more is written; "
             "run again with --out where it is now"

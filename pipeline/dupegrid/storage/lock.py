@@ -31,6 +31,7 @@ _OVER_AFTER_S: Final = 120.0
 _LOOKS_EVERY_S: Final = 2.0
 _SETTLES_S: Final = 1.0  # where nothing but the lock's content says who was first: the last one to write has it
 _OF_A_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_BEGINS: Final = b'{"host": "'
 _ENTRY_BYTES: Final = 512  # all entries are as long: of two that are written at once, one is left
 
 
@@ -71,8 +72,10 @@ def _disk_errors(run_dir: Path) -> Iterator[None]:
         if error.errno not in _OF_A_DISK:
             raise
         place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(run_dir)
+        # Only a disk that fails says nothing of what it failed at.
+        what = "read or write" if error.errno == errno.EIO else "write to"
         raise DupegridError(
-            f"cannot write to {printable(place)}: {os.strerror(error.errno)}; what was finished is kept: "
+            f"cannot {what} {printable(place)}: {os.strerror(error.errno)}; what was finished is kept: "
             "put that right and run the same command again"
         ) from error
 
@@ -191,13 +194,17 @@ def _data(token: str) -> bytes:
 
 
 def _entry(data: bytes) -> dict[str, Any] | None:
-    """What the lock says of its holder, nothing where nobody has it; None if it is not one that we wrote."""
+    """What the lock says of its holder, nothing where nobody has it; None if it is not one that we wrote.
+
+    Of one that was half written when the power failed, cut or filled up with zeros, no more than that there is one.
+    """
     if not data:
         return {}
     try:
         entry = json.loads(data)
     except (ValueError, RecursionError):
-        return None
+        begun = data.rstrip(b"\0 ")[: len(_BEGINS)]
+        return {"token": ""} if _BEGINS.startswith(begun) and len(data) <= _ENTRY_BYTES else None
     return entry if isinstance(entry, dict) and "host" in entry and entry.keys() <= _KEYS else None
 
 

@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dupegrid.core.errors import DamagedError, DupegridError, RunDirError
@@ -173,46 +171,6 @@ def read_parts(
     with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1) or 1) as pool:
         tables = list(pool.map(lambda file: _read_part(file, wanted, whole), files))
     return pa.concat_tables(tables) if tables else wanted.empty_table()
-
-
-def check_images(path: Path, images: pa.Table, count: int | None = None) -> pa.Table:
-    """The same rows of images.parquet, or some of its `count`. DamagedError where one says what no run would.
-
-    Somebody made it up then. Looks at those columns that are there; not some but all rows may have their ids.
-    """
-    count, there = len(images) if count is None else count, set(images.column_names)
-    if "id" in there and not np.array_equal(images["id"].to_numpy(), np.arange(count)):
-        raise DamagedError(path, "its ids are not 0, 1, 2, ...")
-    check_ids(path, images, sorted(there & {"identical_to", "link_of"}), count)
-    if {"status", "width", "height"} <= there:
-        read = images.select(["width", "height"]).filter(pc.equal(images["status"], "ok"))
-        sides = pc.min_element_wise(read["width"].fill_null(0), read["height"].fill_null(0))
-        if len(read) and pc.min(sides).as_py() < 1:
-            raise DamagedError(path, "a picture in it has no size")
-    for name in sorted(there & {"path", "path_raw", "size_bytes", "status"}):
-        if images[name].null_count:
-            raise DamagedError(path, f"it has images without a {name}")
-    return images
-
-
-def check_clusters(path: Path, clusters: pa.Table, images: int) -> pa.Table:
-    """The same rows of clusters.parquet. DamagedError where one says what no run would: somebody made it up."""
-    check_ids(path, clusters, ("image", "keeper"), images)
-    if any(clusters[name].null_count for name in ("cluster", "image", "role", "keeper")):
-        raise DamagedError(path, "it has rows without a cluster, an image, a role or a keeper")
-    number = clusters["cluster"].to_numpy()
-    if len(number) and (number[0] != 0 or not np.isin(np.diff(number), (0, 1)).all()):
-        raise DamagedError(path, "its clusters are not numbered 0, 1, 2, ...")
-    return clusters
-
-
-def check_ids(path: Path, table: pa.Table, names: Sequence[str], count: int) -> pa.Table:
-    """The same table. DamagedError where one of these columns names an image that is not one of `count`."""
-    for name in names:
-        ends = pc.min_max(table[name]).as_py()
-        if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] < count:
-            raise DamagedError(path, f"it names image {ends['min'] if ends['min'] < 0 else ends['max']} of {count}")
-    return table
 
 
 def is_whole(path: Path, schema: pa.Schema, rows: int) -> bool:

@@ -1,0 +1,62 @@
+"""Rows of a table that no run would write: somebody made them up, and what they name is not there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dupegrid.core.errors import DamagedError
+from dupegrid.storage.words import REASONS, RULES
+
+_MAY_LACK: Final = ("identical_to", "link_of", "root")
+_WORDS: Final = {"reason": REASONS, "rule": RULES}  # of clusters.parquet, which are looked up to be shown
+
+
+def check_images(path: Path, images: pa.Table, count: int | None = None) -> pa.Table:
+    """The same rows of images.parquet, or some of its `count`. DamagedError where one says what no run would.
+
+    Somebody made it up then. Looks at those columns that are there; not some but all rows may have their ids.
+    """
+    count, there = len(images) if count is None else count, set(images.column_names)
+    if "id" in there and not np.array_equal(images["id"].to_numpy(), np.arange(count)):
+        raise DamagedError(path, "its ids are not 0, 1, 2, ...")
+    check_ids(path, images, sorted(there & {"identical_to", "link_of"}), count)
+    if {"status", "width", "height"} <= there:
+        read = images.select(["width", "height"]).filter(pc.equal(images["status"], "ok"))
+        sides = pc.min_element_wise(read["width"].fill_null(0), read["height"].fill_null(0))
+        if len(read) and pc.min(sides).as_py() < 1:
+            raise DamagedError(path, "a picture in it has no size")
+    for name in sorted(there & {"path", "path_raw", "size_bytes", "status"}):
+        if images[name].null_count:
+            raise DamagedError(path, f"it has images without a {name}")
+    return images
+
+
+def check_clusters(path: Path, clusters: pa.Table, images: int) -> pa.Table:
+    """The same rows of clusters.parquet. DamagedError where one says what no run would: somebody made it up."""
+    check_ids(path, clusters, ("image", "keeper"), images)
+    for name in ("cluster", "role", "path_raw"):
+        if name in clusters.column_names and clusters[name].null_count:
+            raise DamagedError(path, f"it has rows without {name!r}")
+    for name in _WORDS.keys() & {*clusters.column_names}:
+        if {*clusters[name].unique().to_pylist()} - {*_WORDS[name], None}:
+            raise DamagedError(path, f"it has a {name} that is none")
+    number = clusters["cluster"].to_numpy()
+    if len(number) and (number[0] != 0 or not np.isin(np.diff(number), (0, 1)).all()):
+        raise DamagedError(path, "its clusters are not numbered 0, 1, 2, ...")
+    return clusters
+
+
+def check_ids(path: Path, table: pa.Table, names: Sequence[str], count: int) -> pa.Table:
+    """The same table. DamagedError where one of these columns names an image, or a root, that is none of `count`."""
+    for name in names:
+        if table[name].null_count and name not in _MAY_LACK:
+            raise DamagedError(path, f"it has rows without {name!r}")
+        ends = pc.min_max(table[name]).as_py()
+        if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] < count:
+            what = f"{'root' if name == 'root' else 'image'} {ends['min'] if ends['min'] < 0 else ends['max']}"
+            raise DamagedError(path, f"it names {what} of {count}")
+    return table

@@ -57,7 +57,7 @@ def test_the_table_of_all_is_what_the_parts_hold(run: dupegrid.Run, monkeypatch:
     key = fingerprint(*run.run_dir.tiles_keys())
     parts = pa.concat_tables([read_table(path, MATCHES) for path in [*run.run_dir.match_parts(), run.run_dir.adopted]])
     expected = parts.sort_by([("a", "ascending"), ("b", "ascending")])
-    monkeypatch.setattr("dupegrid.pairs.matches._ROWS_A_PART", 7)
+    monkeypatch.setattr("dupegrid.pairs.matches.ROWS_A_PART", 7)
     found = read_matches(run.run_dir, key)
     assert found.equals(expected)
     assert found.schema == MATCHES

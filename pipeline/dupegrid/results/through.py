@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, inverse
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype, inverse
 from dupegrid.pairs.batches import Matches, of_pairs
+from dupegrid.results.rows import Rows, representatives
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,12 @@ class Joins:
     through_turn: list[str | None]  # what is done to the bridge so that it lies as that image does
 
 
-def joins(images: pa.Table, matches: pa.Table | Matches, clusters: pa.Table, threshold: float) -> Joins:
-    """Of tables of schema IMAGES and CLUSTERS, and matches as `clusters` takes them.
+def joins(images: pa.Table | Rows, matches: pa.Table | Matches, clusters: pa.Table, threshold: float) -> Joins:
+    """Of tables of schema IMAGES and CLUSTERS, and matches as `clusters` takes them; whole clusters, in any order.
 
     A bridge with a match of its own with the keeper is joined through none.
     """
-    representative = images["identical_to"].fill_null(-1).to_numpy()
-    stands_for = np.where(representative >= 0, representative, np.arange(len(images)))
+    stands_for = representatives(Rows.of(images))
     image, keeper = clusters["image"].to_numpy(), clusters["keeper"].to_numpy()
     matches = Matches.of(matches)
     parent, mse = _ways(matches.near(threshold), clusters, stands_for)
@@ -78,7 +78,7 @@ def _ways(near: Matches, clusters: pa.Table, stands_for: Ints) -> tuple[Ints, Fl
     Where several ways are as short, the step of the lowest MSE is taken, then of the lowest id. Only clusters with
     bridges are looked at. The matches are gone through once for each step of the longest way.
     """
-    row_of = np.full(len(stands_for), -1, np.int64)
+    row_of = np.full(len(stands_for), -1, id_dtype(len(clusters)))
     row_of[clusters["image"].to_numpy()] = np.arange(len(clusters))
     copies = np.flatnonzero(stands_for != np.arange(len(stands_for)))  # of which only the first pair is listed
     label = clusters["cluster"].to_numpy()

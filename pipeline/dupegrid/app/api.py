@@ -282,7 +282,7 @@ def _cluster(chosen: Run) -> None:
     config = chosen.config
     asked, key = Asked(Filters.of(config), Keeping.of(config), chosen.decided), decided_key(chosen.run_dir)
     parts = cluster_parts(hashed_images_of(chosen), chosen.match_batches, config.threshold, asked)
-    chosen.run_dir.discard_from("cluster")
+    chosen.run_dir.discard_from("cluster", keep=["clusters.parquet"])  # its key says what it is of, until it goes
     write_tables(chosen.run_dir.clusters, CLUSTERS, parts, {**chosen.clusters_key, "decided": key})
 
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype, inverse
 from dupegrid.pairs.batches import Matches, of_pairs
 from dupegrid.results.rows import Rows, representatives
+from dupegrid.results.stars import keep_nearest
 
 
 @dataclass(frozen=True)
@@ -88,20 +89,15 @@ def _ways(near: Matches, clusters: pa.Table, stands_for: Ints) -> tuple[Ints, Fl
     parent, length = np.full(len(clusters), -1, np.int64), np.zeros(len(clusters))
     image, found = clusters["image"].to_numpy(), True
     while found and left.any():
-        new, least = np.full(len(clusters), -1, np.int64), np.full(len(clusters), np.inf)
+        least, nearest = np.full(len(clusters), np.inf), np.full(len(clusters), -1, np.int64)
         for a, b, mse in _steps(near, stands_for[copies], copies):
             x, y = np.concatenate([row_of[a], row_of[b]]), np.concatenate([row_of[b], row_of[a]])
             rows = np.flatnonzero((x >= 0) & (y >= 0))
-            rows = rows[seen[x[rows]] & left[y[rows]] & (label[x[rows]] == label[y[rows]])]
-            x, y, step = x[rows], y[rows], mse[rows % len(mse)]
-            order = np.lexsort((image[x], step, y))
-            order = order[np.diff(y[order], prepend=-1) != 0]
-            x, y, step = x[order], y[order], step[order]
-            nearer = (step < least[y]) | ((step == least[y]) & (image[x] < image[new[y]]))
-            new[y[nearer]], least[y[nearer]] = x[nearer], step[nearer]
-        reached = new >= 0
+            rows = rows[left[x[rows]] & seen[y[rows]] & (label[x[rows]] == label[y[rows]])]
+            keep_nearest(least, nearest, x[rows], image[y[rows]], mse[rows % len(mse)])
+        reached = nearest >= 0
         found = bool(reached.any())
-        parent[reached], length[reached] = new[reached], least[reached]
+        parent[reached], length[reached] = row_of[nearest[reached]], least[reached]
         seen |= reached
         left &= ~reached
     return parent, length

@@ -53,7 +53,10 @@ def histogram(run: Results, ax: Axes | None = None) -> Axes:
     """How many pairs have which MSE, up to the cutoff, with the threshold as a line. Both axes are logarithmic."""
     ax = new_axes(ax)
     threshold, cutoff = run.config.threshold, run.config.cutoff or 1.0
-    lowest = [batch.score[batch.score > 0].min(initial=cutoff) for batch in run.match_batches]
+    lowest, pairs, near_pairs = [], 0, 0
+    for batch in run.match_batches:
+        lowest.append(batch.score[batch.score > 0].min(initial=cutoff))
+        pairs, near_pairs = pairs + len(batch.score), near_pairs + int((batch.score <= threshold).sum())
     least = _power_of_ten(max(min(lowest, default=cutoff), cutoff * 1e-4))
     edges = np.unique([0.0, *np.geomspace(least, cutoff, _BARS), min(threshold, cutoff)])
     counts = sum((np.histogram(batch.score, edges)[0] for batch in run.match_batches), np.zeros(len(edges) - 1, int))
@@ -70,7 +73,6 @@ def histogram(run: Results, ax: Axes | None = None) -> Axes:
     ax.set_xlabel(_measure(run.config))
     ax.set_ylabel("pairs")
     ax.legend(frameon=False, fontsize="small")
-    pairs, near_pairs = run.match_batches.count(), run.match_batches.near(threshold).count()
     return titled(ax, f"{near_pairs:,} of {counted(pairs, 'pair')} at or under {threshold:g}")
 
 

@@ -1,6 +1,6 @@
 """The rows of a run: of its images, clusters and matches, read piece by piece where they are more than one."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,8 +35,7 @@ def clusters_file(run: Results) -> Path:
 
 def images_of(run: Results) -> Rows:
     """The images of a run."""
-    several = len(group_rows(images_file(run))) > 1
-    return Rows.stored(run.run_dir) if several else Rows.of(run.images)
+    return run.run_dir.once("rows of images", partial(_images_of, run))
 
 
 def hashed_images_of(run: Results) -> Rows:
@@ -48,6 +47,11 @@ def clusters_of(run: Results) -> Rows:
     """The rows of its clusters."""
     several = len(group_rows(clusters_file(run))) > 1
     return Rows.stored_clusters(run.run_dir, len(images_of(run))) if several else Rows.of(run.clusters)
+
+
+def _images_of(run: Results) -> Rows:
+    several = len(group_rows(images_file(run))) > 1
+    return Rows.stored(run.run_dir) if several else Rows.of(run.images)
 
 
 def compared(run: Results) -> tuple[RunDir, str, pa.Schema]:

@@ -27,7 +27,7 @@ _START_BYTES: Final = 120_000_000  # a process with all libraries
 _CLIENT_START_BYTES: Final = 200_000_000  # one with dask's, and what it reads of a run
 _LISTING_BYTES: Final = 210  # an image in memory, while they are listed; clusters that all are in take 140
 _SORT_BYTES: Final = 90  # an image, beside a window of the sorted arrays
-_REPORT_WINDOW_BYTES: Final = 250_000_000  # of matches
+_REPORT_START_BYTES: Final = 450_000_000  # a client with a window of matches
 _REPORT_BYTES: Final = 30  # an image, where all are in clusters
 _PICTURE_BYTES: Final = 430  # of the page, of which there are MAX_PICTURES at most
 _WORKER_START_BYTES: Final = 450_000_000  # with libraries, pieces of strips, and what a tile holds
@@ -87,10 +87,9 @@ def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: 
     if gpus:
         compare_s = (left / rates.device_pairs_per_s + images * _DEVICE_REFINED_S + tiles * _TILE_S) / gpus
     sorting_bytes = _SORT_BYTES * images + min(sorted_bytes, WINDOW_BYTES)
-    page_bytes = _REPORT_BYTES * images + _PICTURE_BYTES * min(images, MAX_PICTURES)
     sizes = {
         "client": _CLIENT_START_BYTES + max(_LISTING_BYTES * images, sorting_bytes),
-        "report": _CLIENT_START_BYTES + _REPORT_WINDOW_BYTES + page_bytes,
+        "report": _REPORT_START_BYTES + _REPORT_BYTES * images + _PICTURE_BYTES * min(images, MAX_PICTURES),
         "scheduler": _START_BYTES + _TASK_BYTES * max(index_tasks, tiles),
         "worker": _WORKER_START_BYTES + _WORKER_BYTES * images,
     }

@@ -130,3 +130,21 @@ def test_estimate_reckons_the_disk_that_a_run_takes(pictures: Path, tmp_path: Pa
     taken = sum(file.stat().st_size for store in stores for file in store.rglob("c.*"))
     assert reckoned.disk_bytes - reckoned.images * 300 <= taken * 1.02
     assert reckoned.disk_bytes >= taken * 0.6
+
+
+def test_old_clusters_stay_until_the_new_ones_are_written(run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dupegrid.cluster(run.path, threshold=50).clusters
+
+    def fail(*_args: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dupegrid.results.clusters._reasons", fail)
+        with pytest.raises(MemoryError):
+            dupegrid.cluster(run.path, threshold=50)
+        assert dupegrid.open_run(run.path).clusters.equals(before)
+        with pytest.raises(MemoryError):
+            dupegrid.cluster(run.path, threshold=60)
+    with pytest.raises(StoreError, match="of other settings"):  # those of 50 are not taken for those of 60
+        print(dupegrid.open_run(run.path).clusters)
+    dupegrid.cluster(run.path, threshold=50)

@@ -135,4 +135,4 @@ def test_an_estimate_without_files() -> None:
     done = command("estimate", "--images", "10000000")
     assert done.returncode == 0, done.stderr
     assert "9,870 to compare" in done.stdout
-    assert "memory of the report" in done.stdout
+    assert "memory of the client" in done.stdout

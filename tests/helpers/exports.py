@@ -15,12 +15,12 @@ class _Watched(Selection):
     meanwhile: Callable[[], None]
 
     def batches(self) -> Iterator[pa.Table]:
-        yield self.whole()
+        yield from super().batches()
         self.meanwhile()
 
 
 def watched(rows: Selection, meanwhile: Callable[[], None]) -> Selection:
     """The same rows, with something done when all are written, before the end of the transaction."""
-    found = _Watched(rows.columns, rows.length)
+    found = _Watched(rows.columns, rows.table)
     object.__setattr__(found, "meanwhile", meanwhile)
     return found

@@ -9,7 +9,7 @@ import dupegrid
 from dupegrid.core.arrays import ORIENTATIONS
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
-from dupegrid.pairs.batches import Matches, of_pairs, stored_matches
+from dupegrid.pairs.batches import Matches, SortedMatches, of_pairs, stored_matches
 from dupegrid.pairs.matches import KEY, read_matches
 from dupegrid.storage.schemas import MATCHES
 from dupegrid.storage.tables import read_metadata, read_table, write_table
@@ -57,7 +57,7 @@ def test_the_table_of_all_is_what_the_parts_hold(run: dupegrid.Run, monkeypatch:
     key = fingerprint(*run.run_dir.tiles_keys())
     parts = pa.concat_tables([read_table(path, MATCHES) for path in [*run.run_dir.match_parts(), run.run_dir.adopted]])
     expected = parts.sort_by([("a", "ascending"), ("b", "ascending")])
-    monkeypatch.setattr("dupegrid.pairs.matches._ROWS_A_PART", 7)
+    monkeypatch.setattr("dupegrid.pairs.matches.ROWS_A_PART", 7)
     found = read_matches(run.run_dir, key)
     assert found.equals(expected)
     assert found.schema == MATCHES
@@ -105,3 +105,30 @@ def test_damage_in_a_column_that_is_not_asked_for(run: dupegrid.Run) -> None:
             stored_matches(run.run_dir, fingerprint(*run.run_dir.tiles_keys()), MATCHES, None)
     finally:
         part.write_bytes(whole)
+
+
+def test_sorted_a_window_at_a_time_they_are_the_table_of_all(
+    run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, names = fingerprint(*run.run_dir.tiles_keys()), ["path_raw_b", "mse", "b", "orientation", "a"]
+    for row_bytes in (1, 1 << 24, 1 << 30):
+        monkeypatch.setattr("dupegrid.pairs.batches._SORTED_ROW_BYTES", row_bytes)
+        rows = SortedMatches(run.run_dir, key, MATCHES, None)
+        parts = list(rows.each(names))
+        assert pa.concat_tables(parts).equals(run.matches.select(names))
+        assert len(rows) == len(run.matches)
+    assert len(parts) > 3
+    with pytest.raises(DamagedError):
+        SortedMatches(run.run_dir, "another", MATCHES, None)
+
+
+def test_the_first_ones_are_those_of_all_in_order(run: dupegrid.Run) -> None:
+    key = fingerprint(*run.run_dir.tiles_keys())
+    wanted = run.matches.sort_by([("score", "ascending"), ("a", "ascending"), ("b", "ascending")])
+    for memory_bytes in (None, 1):
+        matches, count = stored_matches(run.run_dir, key, MATCHES, memory_bytes)
+        assert matches.count() == count
+        for most in (0, 1, 7, count, count + 1):
+            found = matches.first(most)
+            for name in ("a", "b", "score"):
+                assert getattr(found, name).tolist() == wanted[name].slice(0, most).to_pylist()

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from dupegrid.core.errors import DamagedError
 from dupegrid.results.clusters import Asked, cluster_parts, clusters
+from dupegrid.results.page import Found, as_json, json_pieces, page_of
 from dupegrid.results.rows import Rows
+from dupegrid.results.top import freed_of
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.schemas import CLUSTERS, IMAGES
 from dupegrid.storage.tables import write_tables
 from tests.results.test_clusters import EVERY_PAIR, images_table, matches_table
 
@@ -71,3 +73,30 @@ def test_row_groups_that_claim_other_rows_are_damage(tmp_path: Path, claimed: in
     path.write_bytes(data[: -8 - size] + end[:place] + bytes([0x16, 2 * claimed]) + end[place + 2 :])
     with pytest.raises(DamagedError, match="rows"):
         Rows.stored(RunDir(tmp_path), 1)
+
+
+def test_a_page_of_pieces_is_that_of_the_tables(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matches = matches_table([(a, a + step, 10.0 * step) for step in (1, 2) for a in range(0, 17, 4)])
+    table = clusters(ALL, matches, 50, EVERY_PAIR)
+    write_tables(RunDir(tmp_path).clusters, CLUSTERS, [table.slice(start, 5) for start in range(0, len(table), 5)], {})
+    pieces = Rows.stored_clusters(RunDir(tmp_path), len(ALL))
+    assert freed_of(rows, pieces).tolist() == freed_of(ALL, table).tolist()
+    wanted = page_of(Found(ALL, table, matches, None, 50))
+    monkeypatch.setattr("dupegrid.results.page._AT_ONCE", 2)
+    found = page_of(Found(rows, pieces, matches, None, 50))
+    assert found.pictures.tolist() == wanted.pictures.tolist() != []
+    assert "".join(json_pieces(found.data)) == "".join(json_pieces(wanted.data))
+    assert "".join(json_pieces({"a": {}, "b": [1, None]})) == as_json({"a": {}, "b": [1, None]})
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value"), [(0, "cluster", 1), (7, "cluster", 9), (7, "image", 20), (7, "role", None)]
+)
+def test_clusters_that_no_run_writes_are_damage(tmp_path: Path, place: int, name: str, value: object) -> None:
+    matches = matches_table([(a, a + step, 10.0 * step) for step in (1, 2) for a in range(0, 17, 4)])
+    made_up = clusters(ALL, matches, 50, EVERY_PAIR).to_pylist()
+    made_up[place][name] = value
+    table = pa.Table.from_pylist(made_up, CLUSTERS)
+    write_tables(RunDir(tmp_path).clusters, CLUSTERS, [table.slice(0, 5), table.slice(5)], {})
+    with pytest.raises(DamagedError):
+        list(Rows.stored_clusters(RunDir(tmp_path), len(ALL)).each(CLUSTERS.names))

@@ -40,7 +40,7 @@ from dupegrid.results.clusters import Asked, cluster_parts
 from dupegrid.results.cut import number_of
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.relations import told_so_far
-from dupegrid.results.rows import rows_of
+from dupegrid.results.stored import hashed_images_of
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
@@ -281,8 +281,8 @@ def _relate(chosen: Run, workers: Runtime, reporter: Reporter) -> UnfinishedErro
 def _cluster(chosen: Run) -> None:
     config = chosen.config
     asked, key = Asked(Filters.of(config), Keeping.of(config), chosen.decided), decided_key(chosen.run_dir)
-    parts = cluster_parts(rows_of(chosen), chosen.match_batches, config.threshold, asked)
-    chosen.run_dir.discard_from("cluster")
+    parts = cluster_parts(hashed_images_of(chosen), chosen.match_batches, config.threshold, asked)
+    chosen.run_dir.discard_from("cluster", keep=["clusters.parquet"])  # its key says what it is of, until it goes
     write_tables(chosen.run_dir.clusters, CLUSTERS, parts, {**chosen.clusters_key, "decided": key})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypedDict, Unpack
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.app.opening import opened
@@ -21,7 +22,8 @@ from dupegrid.results.export_sql import write_sql
 from dupegrid.results.export_sqlite import write_sqlite
 from dupegrid.results.export_tables import write_csv, write_json_lines, write_parquet
 from dupegrid.results.export_views import views
-from dupegrid.results.joined import TABLES, Selection, selected
+from dupegrid.results.joined import TABLES, Selection, selected, table_of
+from dupegrid.results.stored import StoredTables, images_of
 from dupegrid.storage.ours import is_known
 from dupegrid.storage.tables import writing_whole
 
@@ -118,10 +120,11 @@ def _target(done: Run, to: str, format: str, options: ExportOptions) -> Path:
     for folder in real.parents[:3]:
         if folder == Path(os.path.realpath(str(done.path))) or _is_run(folder):
             raise UsageError(f"{text} is in a run directory, where only runs write: give another --to")
-    pictures, roots = done.images["path_raw"], {*done.config.paths, *done.config.against}
-    for name in {path, real}:
-        if pc.index(pictures, os.fsencode(name)).as_py() >= 0 or str(name) in roots:
-            raise UsageError(f"{text} is what the run is of, and stays as it is: give another --to")
+    names, roots = {path, real}, {*done.config.paths, *done.config.against}
+    raw = pa.array([os.fsencode(name) for name in names], pa.binary())
+    is_picture = any(pc.any(pc.is_in(part["path_raw"], raw)).as_py() for part in images_of(done).each(["path_raw"]))
+    if is_picture or not roots.isdisjoint(map(str, names)):
+        raise UsageError(f"{text} is what the run is of, and stays as it is: give another --to")
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -140,50 +143,49 @@ def _is_run(folder: Path) -> bool:
 
 def _database_tables(done: Run) -> dict[str, Selection]:
     """The tables for a database: exact paths are in that of images only, as bytes."""
-    images = selected("images", None, done)
-    rest = {
-        name: selected(name, [column for column in getattr(done, name).column_names if "path_raw" not in column], done)
-        for name in ("matches", "clusters")
-    }
-    return {"images": images, **rest}
+    tables = StoredTables(done)
+    names = {name: table_of(tables, name).schema.names for name in ("matches", "clusters")}
+    rest = {name: selected(name, [one for one in names[name] if "path_raw" not in one], tables) for name in names}
+    return {"images": selected("images", None, tables), **rest}
 
 
 def _written(done: Run, file: IO[bytes], format: str, options: ExportOptions) -> dict[str, int]:
     """Write a format that is a file; how many of what."""
+    tables = StoredTables(done)
     if format in _OF_TABLES:
-        rows = _selection(done, options)
+        rows = _selection(tables, options)
         _OF_TABLES[format](rows, file)
         return {options.get("table", "matches"): len(rows)}
     if format in ("coco", "yolo"):
-        return _filtered(done, file, format, options)
+        return _filtered(tables, file, format, options)
     if format == "duckdb":
         file.write(views(str(done.path), options.get("prefix", "dupegrid_")).encode())
-        return {name: len(getattr(done, name)) for name in TABLES}
+        return {name: len(table_of(tables, name)) for name in TABLES}
     sources = Sources.of(done.config)
 
     def is_file(path: bytes) -> bool:
         return sources.place(path) is None
 
     if format == "script":
-        return lists.write_script(done, file, is_file, str(done.path))
+        return lists.write_script(tables, file, is_file, str(done.path))
     if format == "fiftyone":
-        return lists.write_fiftyone(done, file, is_file)
+        return lists.write_fiftyone(tables, file, is_file)
     if format == "huggingface":
         folder = options.get("under", os.path.dirname(os.fsdecode(file.name)))
-        return lists.write_huggingface(done, file, is_file, _folder(folder))
-    return lists.write_difpy(done, file) if format == "difpy" else lists.write_duplicates(done, file)
+        return lists.write_huggingface(tables, file, is_file, _folder(folder))
+    return lists.write_difpy(tables, file) if format == "difpy" else lists.write_duplicates(tables, file)
 
 
-def _selection(done: Run, options: ExportOptions) -> Selection:
+def _selection(tables: StoredTables, options: ExportOptions) -> Selection:
     table, columns = options.get("table", "matches"), options.get("columns")
     if table not in TABLES:
         raise UsageError(f"no table {printable(table)!r}: there are {', '.join(TABLES)}")
     if isinstance(columns, str):
         columns = [name.strip() for name in columns.split(",")]
-    return selected(table, columns, done)
+    return selected(table, columns, tables)
 
 
-def _filtered(done: Run, file: IO[bytes], format: str, options: ExportOptions) -> dict[str, int]:
+def _filtered(tables: StoredTables, file: IO[bytes], format: str, options: ExportOptions) -> dict[str, int]:
     path = Path(resolved(options["filter"]))
     try:
         text = path.read_bytes()
@@ -192,7 +194,7 @@ def _filtered(done: Run, file: IO[bytes], format: str, options: ExportOptions) -
     under = options.get("under")
     folder = str(path.parent) if under is None else _folder(under)
     filtered = filtered_coco if format == "coco" else filtered_yolo
-    result, counts = filtered(done, text, folder, under is None)
+    result, counts = filtered(tables, text, folder, under is None)
     file.write(result)
     return counts
 

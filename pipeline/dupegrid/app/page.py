@@ -5,11 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from dupegrid.app.run import Run
 from dupegrid.core.text import counted, printable, shown
 from dupegrid.results.page import Found
 from dupegrid.results.relations import relations_if_told
 from dupegrid.results.report import report
+from dupegrid.results.stored import clusters_of, images_of
 from dupegrid.storage.tables import writing_whole
 
 _LOOKED_FOR: Final = 20  # files, to know whether pictures are here at all
@@ -19,10 +22,11 @@ _SCOPES: Final = {"all": "all of them", "across": "of different folders only", "
 
 def write_page(run: Run) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
-    paths = run.images["path_raw"].take(run.clusters["image"].slice(0, _LOOKED_FOR)).to_pylist()
-    files_here = any(os.path.exists(path) for path in paths)
+    images, clusters = images_of(run), clusters_of(run)
+    first = clusters.take(np.arange(min(_LOOKED_FOR, len(clusters))), ["image"])["image"].to_numpy()
+    files_here = any(os.path.exists(path) for path in images.pick(first, ["path_raw"])["path_raw"].to_pylist())
     told = relations_if_told(run.run_dir, lambda: run.match_scores)
-    found = Found(run.images, run.clusters, run.match_batches, told, run.config.threshold, files_here)
+    found = Found(images, clusters, run.match_batches, told, run.config.threshold, files_here)
     with writing_whole(run.run_dir.report) as file:
         for piece in report(found, run.thumbs_of, run.summary, about(run)):
             file.write(piece.encode("utf-8", "backslashreplace"))

@@ -38,13 +38,21 @@ from dupegrid.results.keepers import Keeping
 from dupegrid.results.notebook import Html, Pairs, table_html
 from dupegrid.results.relations import read_relations, relations_if_told
 from dupegrid.results.report import Sheet
-from dupegrid.results.rows import images_file
 from dupegrid.results.run_html import run_html
 from dupegrid.results.scores import second_scores
+from dupegrid.results.stored import (
+    check_count,
+    clusters_file,
+    clusters_of,
+    compared,
+    hashed_images_of,
+    images_file,
+    images_of,
+)
 from dupegrid.storage.arrays import Thumbs
 from dupegrid.storage.made_up import check_clusters, check_ids, check_images
 from dupegrid.storage.run_dir import THUMBS, RunDir
-from dupegrid.storage.schemas import CLUSTERS, IMAGES, MATCHES, MATCHES_BY_LOOKS
+from dupegrid.storage.schemas import CLUSTERS, IMAGES
 from dupegrid.storage.tables import read_json, read_metadata, read_table, row_count
 
 if TYPE_CHECKING:
@@ -89,8 +97,8 @@ class Run:
     @read_once
     def match_batches(self) -> Matches:
         """The same a batch at a time, for those who go through them: memory does not grow with them."""
-        batches, count = stored_matches(self.run_dir, *self._compared(), self.config.memory)
-        self._check_count(count)
+        batches, count = stored_matches(*compared(self), self.config.memory)
+        check_count(self, count)
         return batches
 
     @read_once
@@ -99,29 +107,14 @@ class Run:
         return read_relations(self.run_dir, self.match_scores)
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
-        matches = read_matches(self.run_dir, *self._compared(), columns)
-        self._check_count(len(matches))
+        matches = read_matches(*compared(self), columns)
+        check_count(self, len(matches))
         return matches
-
-    def _compared(self) -> tuple[str, pa.Schema]:
-        """The key of the comparison whose matches are there, and their schema. StoreError for one of other settings."""
-        self.existing("matches.parquet", "compare")
-        pairs, layout = self.run_dir.tiles_keys()
-        if pairs != self.pairs_key:
-            raise StoreError(f"{shown(self.path)} was compared with other settings: compare it with 'dupegrid compare'")
-        return fingerprint(pairs, layout), MATCHES_BY_LOOKS if self.config.looks[1:] else MATCHES
-
-    def _check_count(self, count: int) -> None:
-        if self.is_compared and count != self.receipt.matches:
-            held = f"{shown(self.path)} holds {count:,} of {self.receipt.matches:,} matches"
-            raise StoreError(f"{held}: run 'dupegrid run' again to make them")
 
     @read_once
     def clusters(self) -> pa.Table:
         """One row an image in a cluster; cluster 0 is the largest, and a cluster's keeper comes first."""
-        path = self.existing("clusters.parquet", "cluster")
-        if not self.is_clustered:
-            raise StoreError(f"{shown(path)} is of other settings: make it again with 'dupegrid cluster'")
+        path = clusters_file(self)
         return check_clusters(path, read_table(path, CLUSTERS), len(self.images))
 
     def at(self, threshold: float) -> Cut:
@@ -129,10 +122,9 @@ class Run:
         threshold = number_of(threshold)
         if not 0 <= threshold <= self.config.cutoff:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
-        near = self.matches.filter(pc.less_equal(self.matches["score"], threshold))
         asked = Filters.of(self.config), Keeping.of(self.config)
-        rows = clusters(self.hashed_images, self.matches, threshold, *asked, self.decided)
-        return Cut(threshold, near, rows, self.images, self.thumbs_of)
+        rows = clusters(hashed_images_of(self), self.match_batches, threshold, *asked, self.decided)
+        return Cut(threshold, rows, self, self.match_batches.near(threshold))
 
     @property
     def decided(self) -> Decided | None:
@@ -261,7 +253,8 @@ class Run:
     def summary(self) -> Summary:
         """The run in a few numbers."""
         told = relations_if_told(self.run_dir, lambda: self.match_scores)
-        found = summary_of(self.path, self.config, self.images, self.match_batches, self.clusters, self.receipt)
+        images, rows = images_of(self), clusters_of(self)
+        found = summary_of(self.path, self.config, images, self.match_batches, rows, self.receipt)
         return found if told is None else with_relations(found, self.match_scores, told)
 
     @read_once

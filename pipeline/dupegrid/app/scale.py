@@ -27,8 +27,9 @@ _START_BYTES: Final = 120_000_000  # a process with all libraries
 _CLIENT_START_BYTES: Final = 200_000_000  # one with dask's, and what it reads of a run
 _LISTING_BYTES: Final = 210  # an image in memory, while they are listed; clusters that all are in take 140
 _SORT_BYTES: Final = 90  # an image, beside a window of the sorted arrays
-_REPORT_BYTES: Final = 520  # an image, where all are in clusters: its row in images and in clusters
-_PICTURE_BYTES: Final = 1180  # of the page, of which there are MAX_PICTURES at most
+_REPORT_START_BYTES: Final = 450_000_000  # a client with a window of matches
+_REPORT_BYTES: Final = 30  # an image, where all are in clusters
+_PICTURE_BYTES: Final = 430  # of the page, of which there are MAX_PICTURES at most
 _WORKER_START_BYTES: Final = 450_000_000  # with libraries, pieces of strips, and what a tile holds
 _WORKER_BYTES: Final = 70  # an image: its path; 25 more where filters are asked for
 _TASK_BYTES: Final = 10_000  # in a scheduler
@@ -88,7 +89,7 @@ def scale(images: int, rates: Rates, workers: int, gpus: int = 0, orientations: 
     sorting_bytes = _SORT_BYTES * images + min(sorted_bytes, WINDOW_BYTES)
     sizes = {
         "client": _CLIENT_START_BYTES + max(_LISTING_BYTES * images, sorting_bytes),
-        "report": _CLIENT_START_BYTES + _REPORT_BYTES * images + _PICTURE_BYTES * min(images, MAX_PICTURES),
+        "report": _REPORT_START_BYTES + _REPORT_BYTES * images + _PICTURE_BYTES * min(images, MAX_PICTURES),
         "scheduler": _START_BYTES + _TASK_BYTES * max(index_tasks, tiles),
         "worker": _WORKER_START_BYTES + _WORKER_BYTES * images,
     }

@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.room import window_bytes
-from dupegrid.pairs.matches import match_files
+from dupegrid.pairs.matches import PATHS, ROWS_A_PART, match_files, raw_paths, with_paths
 from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.tables import group_rows, read_group, read_metadata
 
 _COLUMNS: Final = ("a", "b", "mse", "orientation", "score")
+_SORTED_ROW_BYTES: Final = 128  # of a table of matches without their paths, twice, as it is sorted
 
 
 class Batch(NamedTuple):
@@ -58,6 +59,60 @@ class Matches:
         """Those at or under a threshold."""
         return Matches(lambda: (batch.rows(batch.score <= threshold) for batch in self), self.window_bytes)
 
+    def count(self) -> int:
+        """How many they are."""
+        return sum(len(batch.a) for batch in self)
+
+    def first(self, most: int) -> Batch:
+        """Those with the lowest scores, then ids, in that order: at most so many."""
+        none, no_ids = np.empty(0), np.empty(0, np.int64)
+        found = Batch(no_ids, no_ids, none, none, np.empty(0, np.int8))
+        for batch in self:
+            if len(found.a) == most:
+                batch = batch.rows(batch.score <= found.score[-1:].max(initial=-np.inf))
+            found = Batch._make(np.concatenate([found[place], batch[place]]) for place in range(len(found)))
+            found = found.rows(np.lexsort((found.b, found.a, found.score))[:most])
+        return found
+
+
+class SortedMatches:
+    """The rows of matches.parquet by a and b, some at a time, as often as somebody goes through them.
+
+    All are read once for each window of them.
+    """
+
+    def __init__(self, run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: int | None) -> None:
+        """Those so far of the comparison with this key; errors and `memory_bytes` as in `stored_matches`."""
+        self.schema = schema
+        self._run_dir, self._most = run_dir, max(1, window_bytes(memory_bytes) // _SORTED_ROW_BYTES)
+        self._groups = _groups_of(match_files(run_dir, key))
+        self._ends = np.zeros(run_dir.listed(), np.int64)
+        for table in _tables(self._groups, schema, ["a", "b"], len(self._ends), whole=True):
+            ids, counts = np.unique(table["a"].to_numpy(), return_counts=True)
+            self._ends[ids] += counts
+        np.cumsum(self._ends, out=self._ends)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def each(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """Columns of them, one table after the other. DamagedError where they are not those that were counted."""
+        wanted = pa.schema([self.schema.field(name) for name in names])
+        paths = raw_paths(self._run_dir) if any(name[:-2] in PATHS for name in names) else None
+        columns = list(dict.fromkeys(["a", "b", *(name for name in names if name[:-2] not in PATHS)]))
+        first, before = 0, 0
+        while before < len(self):
+            last = max(first + 1, int(np.searchsorted(self._ends, before + self._most, side="right")))
+            parts = _tables(self._groups, self.schema, columns, len(self._ends), whole=False)
+            here = (part.filter((pc.field("a") >= first) & (pc.field("a") < last)) for part in parts)
+            rows = pa.concat_tables(here).sort_by([("a", "ascending"), ("b", "ascending")])
+            if len(rows) != self._ends[last - 1] - before:
+                raise DamagedError(self._run_dir.matches, "it was changed while it was read")
+            for start in range(0, len(rows), ROWS_A_PART):
+                some = rows.slice(start, ROWS_A_PART)
+                yield some.select(names) if paths is None else with_paths(some, paths, wanted)
+            first, before = last, int(self._ends[last - 1])
+
 
 def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: int | None) -> tuple[Matches, int]:
     """All matches so far of the comparison with this key, and how many they are; they are kept where they fit a window.
@@ -65,7 +120,7 @@ def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: i
     `memory_bytes` is the setting that this goes by. They are read once now. DamagedError if any column is damaged, or
     if a part is of another comparison; later too, when a part is not what it was.
     """
-    groups = [(path, number) for path in match_files(run_dir, key) for number in range(len(group_rows(path)))]
+    groups = _groups_of(match_files(run_dir, key))
     most_bytes, images = window_bytes(memory_bytes), run_dir.listed()
     facts = {path: read_metadata(path) for path, _ in groups}
     kept, counts, size_bytes = list[Batch](), list[int](), 0
@@ -108,15 +163,27 @@ def of_pairs(matches: Matches, x: Ints, y: Ints, images: int) -> tuple[Float64s,
     return mse[place], score[place], turn[place]
 
 
-def _read(groups: Sequence[tuple[Path, int]], schema: pa.Schema, images: int, whole: bool) -> Iterator[Batch]:
-    """Row groups of files, in threads; with `whole` the other columns are read too, so that damage in them shows."""
+def _groups_of(files: Sequence[Path]) -> list[tuple[Path, int]]:
+    return [(path, number) for path in files for number in range(len(group_rows(path)))]
 
-    def read(group: tuple[Path, int]) -> Batch:
-        table = read_group(*group, schema, _COLUMNS, whole)
+
+def _read(groups: Sequence[tuple[Path, int]], schema: pa.Schema, images: int, whole: bool) -> Iterator[Batch]:
+    """Row groups of files as batches."""
+    tables = _tables(groups, schema, _COLUMNS, images, whole)
+    return (_batch(table, id_dtype(images)) for table in tables)
+
+
+def _tables(
+    groups: Sequence[tuple[Path, int]], schema: pa.Schema, names: Sequence[str], images: int, whole: bool
+) -> Iterator[pa.Table]:
+    """Columns of row groups, in threads; with `whole` the others are read too, so that damage in them shows."""
+
+    def read(group: tuple[Path, int]) -> pa.Table:
+        table = read_group(*group, schema, names, whole)
         check_ids(group[0], table, ("a", "b"), images)
-        if any(table[name].null_count for name in ("a", "b", "mse", "score")):
+        if any(table[name].null_count for name in {"a", "b", "mse", "score"}.intersection(names)):
             raise DamagedError(group[0], "it has rows without an image or a score")
-        return _batch(table, id_dtype(images))
+        return table
 
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:

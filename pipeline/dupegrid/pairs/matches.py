@@ -19,7 +19,7 @@ from dupegrid.storage.schemas import IMAGES, MATCHES
 from dupegrid.storage.tables import parts_in, read_metadata, read_parts, write_table
 
 KEY: Final = "comparison"  # whose part a file is
-_ROWS_A_PART: Final = 1 << 18
+ROWS_A_PART: Final = 1 << 18
 PATHS: Final = ("path", "path_raw")  # the columns that name an image
 
 Columns = tuple[Ints, Ints, Ints, Ints, Float64s]  # of matches: a, b, SSE, a number into ORIENTATIONS, score; (k,) each
@@ -53,7 +53,7 @@ class PartWriter:
         self._waiting.append((a, b, sse, orientation, sse / self._values if score is None else score))
         self._waiting_rows += len(a)
         self.rows += len(a)
-        if self._waiting_rows >= _ROWS_A_PART:
+        if self._waiting_rows >= ROWS_A_PART:
             self._write()
 
     def close(self) -> int:
@@ -160,8 +160,8 @@ def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns
     table = table.sort_by([("a", "ascending"), ("b", "ascending")])
     if others == wanted.names:
         return table
-    paths, some = raw_paths(run_dir), range(0, len(table), _ROWS_A_PART)
-    parts = [with_paths(table.slice(start, _ROWS_A_PART), paths, wanted) for start in some]
+    paths, some = raw_paths(run_dir), range(0, len(table), ROWS_A_PART)
+    parts = [with_paths(table.slice(start, ROWS_A_PART), paths, wanted) for start in some]
     return pa.concat_tables([wanted.empty_table(), *parts])
 
 

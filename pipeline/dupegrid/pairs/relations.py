@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Ints
+from dupegrid.core.arrays import ORIENTATIONS, Ints, id_dtype
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
@@ -34,11 +35,11 @@ from dupegrid.images.fetching import fetched
 from dupegrid.images.relation import MOST_PIXELS, RULES, Verdict, relation
 from dupegrid.images.remote import is_address, place_of
 from dupegrid.images.sources import Sources
-from dupegrid.pairs.matches import read_matches
+from dupegrid.pairs.batches import SortedMatches
 from dupegrid.storage.hold import check_hold, current
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import IMAGES, RELATIONS_TABLE
+from dupegrid.storage.schemas import IMAGES, MATCHES, RELATIONS_TABLE
 from dupegrid.storage.tables import is_whole, parts_in, read_metadata, write_table
 from dupegrid.storage.unfinished import check_finished
 
@@ -55,14 +56,14 @@ class Plan:
 
     a: Ints
     b: Ints
-    orientation: pa.ChunkedArray
+    turn: npt.NDArray[np.int8]  # a number into ORIENTATIONS
     starts: Ints  # of each piece, and the end of the last; before the first are the pairs of equal files
 
     def piece(self, number: int) -> list[tuple[int, int, str]]:
         """The pairs of a piece of work."""
         here = slice(int(self.starts[number]), int(self.starts[number + 1]))
-        orientation = self.orientation[here].to_pylist()
-        return list(zip(self.a[here].tolist(), self.b[here].tolist(), orientation, strict=True))
+        orientations = [ORIENTATIONS[turn] for turn in self.turn[here].tolist()]
+        return list(zip(self.a[here].tolist(), self.b[here].tolist(), orientations, strict=True))
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,14 @@ def tell(job: Job, number: int) -> int:
 
 def laid_out(a: Ints, b: Ints, pixels: Ints) -> Ints:
     """The number of the piece of work of each pair, ids (k,) and (k,), sorted; `pixels` is by id. int64 (k,)."""
-    ids, first = np.unique(np.stack([a, b], axis=1), return_index=True)
-    order = np.argsort(first)
-    stars = np.split(ids[order], np.flatnonzero(np.diff(a[first[order] // 2])) + 1)  # those that one image brings
-    block, number, images, taken = np.zeros(len(ids), np.int64), 0, 0, 0
+    # By image the place where it is named first: those of a pair, then b. The last one that is put there is the first.
+    as_a, as_b = np.full((2, len(pixels)), 2 * len(a))
+    as_a[a[::-1]] = np.arange(0, 2 * len(a), 2)[::-1]
+    as_b[b[::-1]] = np.arange(1, 2 * len(a), 2)[::-1]
+    first = np.minimum(as_a, as_b)
+    ids = np.argsort(first, kind="stable")[: np.count_nonzero(first < 2 * len(a))]
+    stars = np.split(ids, np.flatnonzero(np.diff(a[first[ids] // 2])) + 1)  # those that one image brings
+    block, number, images, taken = np.zeros(len(pixels), np.int64), 0, 0, 0
     for star in stars:
         of_star = int(pixels[star].sum())
         fits_alone = len(star) <= _BLOCK_IMAGES and of_star <= _BLOCK_PIXELS
@@ -131,10 +136,9 @@ def laid_out(a: Ints, b: Ints, pixels: Ints) -> Ints:
             more, count = (of_star, len(star)) if fits_alone and not place else (int(pixels[image]), 1)
             if images and (images + count > _BLOCK_IMAGES or taken + more > _BLOCK_PIXELS):
                 number, images, taken = number + 1, 0, 0
-            block[np.searchsorted(ids, image)] = number
+            block[image] = number
             images, taken = images + 1, taken + int(pixels[image])
-    first_block, second_block = block[np.searchsorted(ids, a)], block[np.searchsorted(ids, b)]
-    pieces = np.minimum(first_block, second_block) * (number + 1) + np.maximum(first_block, second_block)
+    pieces = np.minimum(block[a], block[b]) * (number + 1) + np.maximum(block[a], block[b])
     return np.unique(pieces, return_inverse=True)[1].reshape(-1)
 
 
@@ -143,20 +147,25 @@ def _plan(run_dir: RunDir, comparison: str) -> Plan:
 
 
 def _planned(run_dir: RunDir, comparison: str) -> Plan:
-    matches = read_matches(run_dir, comparison, columns=["a", "b", "orientation"])
-    if not pc.all(pc.is_in(matches["orientation"], pa.array(ORIENTATIONS)), min_count=0).as_py():
-        raise DamagedError(run_dir.matches, "it has orientations that there are not")
+    matches = SortedMatches(run_dir, comparison, MATCHES, None)
     images = run_dir.image_columns(IMAGES, ["width", "height", "file_hash"])
-    a, b = matches["a"].to_numpy(), matches["b"].to_numpy()
-    hashes = [images["file_hash"].take(matches[name]) for name in ("a", "b")]
-    equal: Bools = pc.fill_null(pc.equal(*hashes), False).to_numpy()
+    a, b = np.empty((2, len(matches)), id_dtype(len(images)))
+    turn, equal, start = np.empty(len(matches), np.int8), np.empty(len(matches), bool), 0
+    for part in matches.each(["a", "b", "orientation"]):
+        turns = pc.index_in(part["orientation"], pa.array(ORIENTATIONS))
+        if turns.null_count:
+            raise DamagedError(run_dir.matches, "it has orientations that there are not")
+        here, start = slice(start, start + len(part)), start + len(part)
+        a[here], b[here], turn[here] = part["a"].to_numpy(), part["b"].to_numpy(), turns.to_numpy()
+        hashes = [images["file_hash"].take(part[name]) for name in ("a", "b")]
+        equal[here] = pc.fill_null(pc.equal(*hashes), False).to_numpy()
     pixels = np.prod([images[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height")], axis=0)
     piece = np.full(len(a), -1)
     if not equal.all():
         piece[~equal] = laid_out(a[~equal], b[~equal], pixels)
     order = np.argsort(piece, kind="stable")
     starts = np.searchsorted(piece[order], np.arange(piece.max(initial=-1) + 2))
-    return Plan(a[order], b[order], matches["orientation"].take(order), starts)
+    return Plan(a[order], b[order], turn[order], starts)
 
 
 def relations_key(comparison: str) -> str:

@@ -1,5 +1,6 @@
 """What a run says of itself, as records: how far it is, how its pairs were decided, what was found."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.core.arrays import Bools
 from dupegrid.core.config import Config
 from dupegrid.pairs.batches import Matches
 from dupegrid.results.relations import counted_relations
-from dupegrid.results.top import freed_by
+from dupegrid.results.rows import Rows, representatives
+from dupegrid.results.top import freed_of
 from dupegrid.storage.unfinished import Missing
 
 
@@ -149,11 +152,19 @@ def files_of(status: pa.ChunkedArray) -> Files:
 
 
 def summary_of(
-    path: Path, config: Config, images: pa.Table, matches: Matches, clusters: pa.Table, receipt: Receipt
+    path: Path,
+    config: Config,
+    images: pa.Table | Rows,
+    matches: Matches,
+    clusters: pa.Table | Rows,
+    receipt: Receipt,
 ) -> Summary:
     """The summary of a run, from its tables, as if nobody had looked at relations."""
-    near = matches.near(config.threshold)
-    duplicates = clusters["image"].filter(pc.equal(clusters["role"], "duplicate"))
+    near, images, clusters = matches.near(config.threshold), Rows.of(images), Rows.of(clusters)
+    roles, last = Counter[str](), -1
+    for part in clusters.each(["cluster", "role"]):
+        roles.update({entry["values"]: entry["counts"] for entry in pc.value_counts(part["role"]).to_pylist()})
+        last = part["cluster"].to_numpy().max(initial=last)
     of_path, there = _already_there(images, near) if config.against else (None, None)
     return Summary(
         run=str(path),
@@ -166,10 +177,10 @@ def summary_of(
         links_left_alone=receipt.links_left_alone,
         pairs=receipt.pairs["total"],
         threshold=config.threshold,
-        matches=sum(len(batch.a) for batch in near),
-        clusters=len(pc.unique(clusters["cluster"])),
-        duplicates=len(duplicates),
-        bridges=pc.sum(pc.equal(clusters["role"], "bridge")).as_py() or 0,
+        matches=near.count(),
+        clusters=int(last) + 1,
+        duplicates=roles["duplicate"],
+        bridges=roles["bridge"],
         duplicate_bytes=bytes_of(images, clusters),
         not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
         relations={},
@@ -184,18 +195,20 @@ def with_relations(summary: Summary, scores: pa.Table, told: pa.Table) -> Summar
     return replace(summary, relations=counted_relations(near.to_pylist()))
 
 
-def bytes_of(images: pa.Table, clusters: pa.Table) -> int:
+def bytes_of(images: pa.Table | Rows, clusters: pa.Table | Rows) -> int:
     """The bytes that are free when all duplicates are gone."""
-    freed = clusters["image"].take(pa.array(freed_by(images, clusters)))
-    return pc.sum(images["size_bytes"].take(freed)).as_py() or 0
+    return int(freed_of(images, clusters).sum())
 
 
-def _already_there(images: pa.Table, near: Matches) -> tuple[int, int]:
+def _already_there(images: Rows, near: Matches) -> tuple[int, int]:
     """Of an A-versus-B run: how many pictures of PATH there are, and how many have a match on the other side."""
-    ok = pc.equal(images["status"], "ok").to_numpy()
-    first = ok & pc.equal(images["group"], "a").to_numpy()
-    matched = np.zeros(len(ok), bool)
+
+    def is_first(part: pa.Table) -> Bools:
+        both = pc.and_(pc.equal(part["status"], "ok"), pc.equal(part["group"], "a"))
+        return both.fill_null(False).to_numpy()  # type: ignore[no-any-return]
+
+    first: Bools = images.made(["status", "group"], is_first, bool)
+    matched = np.zeros(len(first), bool)
     for batch in near:
         matched[batch.a] = matched[batch.b] = True
-    stands_for = pc.fill_null(pc.coalesce(images["identical_to"], images["id"]), 0).to_numpy()
-    return int(first.sum()), int((first & matched[stands_for]).sum())
+    return int(first.sum()), int((first & matched[representatives(images)]).sum())

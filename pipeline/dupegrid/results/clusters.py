@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
 from dupegrid.pairs.ask import Facts, Filters, facts_of
 from dupegrid.pairs.batches import Matches, of_pairs
 from dupegrid.results.decided import Decided
 from dupegrid.results.keepers import Keeping, compared, criteria, ranked, rules
-from dupegrid.results.rows import Rows
+from dupegrid.results.rows import Rows, representatives
 from dupegrid.results.rules import COLUMNS
 from dupegrid.results.stars import Pairs, keepers_of, matched
 from dupegrid.storage.schemas import CLUSTERS
@@ -65,7 +65,7 @@ def cluster_parts(
     cutoff. Who matches whom is known when this returns; rows are made some at a time.
     """
     rows, matches = Rows.of(images), Matches.of(matches)
-    stands_for = _stands_for(rows)
+    stands_for = representatives(rows)
     near = _Near(matches, threshold, asked.decided)
     ids = matched(near.pairs, stands_for)
     values = criteria(rows, ids, asked.keeping, None if asked.decided is None else asked.decided.after)
@@ -132,7 +132,7 @@ def _tables(images: Rows, stars: _Stars, values: Mapping[str, Ints], asked: Aske
         here = stars.rows(slice(start, start + _READ_AT_ONCE))
         here = here._replace(image=here.image.astype(np.int64), keeper=here.keeper.astype(np.int64))
         ids, at = np.unique(np.append(here.image, here.keeper), return_inverse=True)
-        some = images.take(ids, [name for name in images.names if name in _READ]).combine_chunks()
+        some = images.take(ids, [name for name in images.schema.names if name in _READ]).combine_chunks()
         pairs = np.split(at, 2)
         for begin in range(0, len(here.image), _ROWS_AT_ONCE):
             part = slice(begin, begin + _ROWS_AT_ONCE)
@@ -200,14 +200,6 @@ def joining_threshold(matches: pa.Table, first: int, second: int) -> float | Non
         root = joined(len(image), x[level <= middle], y[level <= middle])
         low, high = (low, middle) if root[at[0]] == root[at[1]] else (middle + 1, high)
     return float(steps[low]) if low < len(steps) else None
-
-
-def _stands_for(images: Rows) -> Ints:
-    """By id the image that is compared in place of each one: its set's representative, or itself; narrow ids."""
-    ids: Ints = np.arange(len(images), dtype=id_dtype(len(images)))
-    parts = [part["identical_to"].fill_null(-1).to_numpy() for part in images.parts(ids, ["identical_to"])]
-    representative = np.concatenate([ids[:0], *(part.astype(ids.dtype) for part in parts)])
-    return np.where(representative >= 0, representative, ids)
 
 
 def _listed(image: Ints, keeper: Ints, stands_for: Ints) -> tuple[Ints, Ints]:

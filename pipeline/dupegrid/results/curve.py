@@ -10,10 +10,12 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Float64s
 from dupegrid.core.config import Config
 from dupegrid.pairs.ask import Filters
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import bytes_of
 from dupegrid.results.clusters import clusters
 from dupegrid.results.decided import Decided
 from dupegrid.results.keepers import Keeping
+from dupegrid.results.rows import Rows
 from dupegrid.results.schemas import CURVE
 
 _STEPS: Final = 24
@@ -21,21 +23,24 @@ _LEAST_SHARE: Final = 1e-3  # of the cutoff; under it copies differ by rounding 
 
 
 def curve(
-    images: pa.Table, scores: pa.Table, config: Config, thresholds: Iterable[float], decided: Decided | None = None
+    images: pa.Table | Rows,
+    matches: pa.Table | Matches,
+    config: Config,
+    thresholds: Iterable[float],
+    decided: Decided | None = None,
 ) -> pa.Table:
     """What a run with these settings would find at each threshold, one row each, in their order (schema CURVE).
 
-    `images` is a table of schema IMAGES, as `clusters` takes it; `scores` has the columns a, b, mse, orientation and
-    score of schema MATCHES, and holds no pairs over the cutoff, so that no threshold above it says anything. What
-    people `decided` of pairs holds at each.
+    `images` and `matches` are as `clusters` takes them; there are no pairs over the cutoff, so that no threshold above
+    it says anything. What people `decided` of pairs holds at each.
     """
-    rows = []
+    rows, matches = [], Matches.of(matches)
     for threshold in thresholds:
-        found = clusters(images, scores, threshold, Filters.of(config), Keeping.of(config), decided)
+        found = clusters(images, matches, threshold, Filters.of(config), Keeping.of(config), decided)
         rows.append(
             {
                 "threshold": float(threshold),
-                "matches": pc.sum(pc.less_equal(scores["score"], threshold)).as_py() or 0,
+                "matches": matches.near(threshold).count(),
                 "clusters": len(pc.unique(found["cluster"])),
                 "duplicates": pc.sum(pc.equal(found["role"], "duplicate")).as_py() or 0,
                 "bridges": pc.sum(pc.equal(found["role"], "bridge")).as_py() or 0,

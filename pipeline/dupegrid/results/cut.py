@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, SupportsInt
 
 import pyarrow as pa
@@ -9,9 +10,12 @@ import pyarrow.compute as pc
 
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import CutSummary, bytes_of
-from dupegrid.results.reading import ThumbsOf
+from dupegrid.results.reading import Results, ThumbsOf
 from dupegrid.results.report import Sheet, cards
+from dupegrid.results.rows import Rows
+from dupegrid.results.stored import images_of, matches_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,10 +23,21 @@ class Cut:
     """What a run says at another threshold: tables of schema MATCHES and CLUSTERS, and those of all its images."""
 
     threshold: float
-    matches: pa.Table
     clusters: pa.Table
-    images: pa.Table
-    thumbs_of: ThumbsOf
+    run: Results
+    near: Matches
+
+    @cached_property
+    def matches(self) -> pa.Table:
+        """The matches at or under the threshold, read when they are first asked for."""
+        rows = matches_of(self.run)
+        parts = (part.filter(pc.field("score") <= self.threshold) for part in rows.each(rows.schema.names))
+        return pa.concat_tables([rows.schema.empty_table(), *parts])
+
+    @property
+    def images(self) -> pa.Table:
+        """All images of the run."""
+        return self.run.images
 
     @property
     def summary(self) -> CutSummary:
@@ -30,25 +45,25 @@ class Cut:
         roles = self.clusters["role"]
         return CutSummary(
             threshold=self.threshold,
-            matches=len(self.matches),
+            matches=self.near.count(),
             clusters=len(pc.unique(self.clusters["cluster"])),
             duplicates=pc.sum(pc.equal(roles, "duplicate")).as_py() or 0,
             bridges=pc.sum(pc.equal(roles, "bridge")).as_py() or 0,
-            duplicate_bytes=bytes_of(self.images, self.clusters),
+            duplicate_bytes=bytes_of(images_of(self.run), self.clusters),
         )
 
     def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:
         """A contact sheet of one cluster or several, which a notebook draws."""
-        return sheet(self.clusters, self.images, self.thumbs_of, cluster)
+        return sheet(self.clusters, images_of(self.run), self.run.thumbs_of, cluster)
 
     def __repr__(self) -> str:
         count = len(pc.unique(self.clusters["cluster"]))
-        found = f"{counted(len(self.matches), 'pair')}, {len(self.clusters):,} images in {counted(count, 'cluster')}"
+        found = f"{counted(self.near.count(), 'pair')}, {len(self.clusters):,} images in {counted(count, 'cluster')}"
         return f"Cut at {self.threshold:g}: {found}"
 
 
 def sheet(
-    clusters: pa.Table, images: pa.Table, thumbs_of: ThumbsOf, cluster: SupportsInt | Iterable[SupportsInt]
+    clusters: pa.Table, images: pa.Table | Rows, thumbs_of: ThumbsOf, cluster: SupportsInt | Iterable[SupportsInt]
 ) -> Sheet:
     """A contact sheet of clusters, by their numbers. UsageError for what is no number of one."""
     known = len(pc.unique(clusters["cluster"]))

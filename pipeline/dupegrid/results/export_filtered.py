@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
-from dupegrid.results.joined import Tables
+from dupegrid.results.joined import Tables, selected
 
 
 def filtered_coco(tables: Tables, text: bytes, folder: str, searched: bool) -> tuple[bytes, dict[str, int]]:
@@ -52,12 +52,14 @@ def gone(tables: Tables, names: Sequence[bytes], folder: str, searched: bool) ->
     of the picture whose path ends with it. UsageError where several do, or no name is known. What the run does not
     know stays, as does a duplicate whose keeper is not named.
     """
-    ids = _found(tables.images["path_raw"].to_pylist(), names, folder, searched)
+    paths = selected("images", ["path_raw"], tables).whole()["path_raw"]
+    ids = _found(paths.to_pylist(), names, folder, searched)
     if names and max(ids) < 0:
         raise UsageError(
             f"the run has none of the {len(names):,} pictures in the list: name the folder of its names with --under"
         )
-    rows = tables.clusters.filter(pc.equal(tables.clusters["role"], "duplicate"))
+    rows = selected("clusters", ["image", "keeper", "role"], tables).whole()
+    rows = rows.filter(pc.equal(rows["role"], "duplicate"))
     keeper_of = dict(zip(rows["image"].to_pylist(), rows["keeper"].to_pylist(), strict=True))
     named = set(ids)
     duplicates = [place for place, image in enumerate(ids) if image in keeper_of]

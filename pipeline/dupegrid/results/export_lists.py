@@ -109,8 +109,9 @@ def write_huggingface(tables: Tables, file: IO[bytes], is_file: IsFile, folder: 
 
 def _duplicates(tables: Tables, *columns: str) -> pa.Table:
     """These columns of the duplicates, by cluster."""
-    rows = selected("clusters", [*columns, "role"], tables).whole()
-    return rows.filter(pc.equal(rows["role"], "duplicate")).drop_columns(["role"])
+    rows = selected("clusters", [*columns, "role"], tables)
+    parts = (batch.filter(pc.field("role") == "duplicate") for batch in rows.batches())
+    return pa.concat_tables([rows.schema.empty_table(), *parts]).drop_columns(["role"])
 
 
 def _pictures(tables: Tables, is_file: IsFile) -> tuple[pa.Table, Counts]:

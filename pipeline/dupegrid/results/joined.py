@@ -1,35 +1,50 @@
 """The tables of a run with columns of the others joined, in batches; and one of them as a lazy dask dataframe."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
+from dupegrid.results.rows import Rows
 from dupegrid.results.schemas import SCORES
 from dupegrid.storage.bucket import BucketPath, file_system
 
 TABLES: Final = ("images", "matches", "clusters")
 _ROWS_A_BATCH: Final = 1 << 16
+_OF_SCORES: Final = ("a", "b", "orientation", "look_a", "look_b")  # what second scores are reckoned by
+
+
+class Each(Protocol):
+    """A table that is gone through some rows at a time: `Rows`, `SortedMatches`."""
+
+    schema: pa.Schema
+
+    def __len__(self) -> int: ...
+
+    def each(self, names: Sequence[str]) -> Iterator[pa.Table]: ...
 
 
 class Tables(Protocol):
     """What exports read of a run: tables of schema IMAGES, MATCHES and CLUSTERS, or with more columns."""
 
     @property
-    def images(self) -> pa.Table: ...
+    def images(self) -> pa.Table | Each: ...
 
     @property
-    def matches(self) -> pa.Table: ...
+    def matches(self) -> pa.Table | Each: ...
 
     @property
-    def clusters(self) -> pa.Table: ...
+    def clusters(self) -> pa.Table | Each: ...
 
-    def scores(self, *names: str) -> pa.Table: ...
+    def scores_of(self, matches: pa.Table, name: str) -> pa.Table:
+        """A row a match, of some of them: a second score."""
 
 
 class _Source(NamedTuple):
@@ -37,30 +52,55 @@ class _Source(NamedTuple):
 
     prefix: str
     suffix: str
-    table: pa.Table
-    rows: pa.ChunkedArray | None  # which of its rows, for each row that is given; all where none are said
+    table: Each
+    key: str  # the column that says which of its rows, for each row that is given
+    row_of: Ints | None = None  # by what stands in that column; -1 for none
 
     def column(self, name: str) -> "_Column | None":
-        """The column that is meant by a name."""
+        """The column that is meant by a name, which is held whole."""
         inner = name.removeprefix(self.prefix).removesuffix(self.suffix)
-        is_meant = name == f"{self.prefix}{inner}{self.suffix}" and inner in self.table.column_names
-        return _Column(name, self.table[inner], self.rows) if is_meant else None
+        if name != f"{self.prefix}{inner}{self.suffix}" or inner not in self.table.schema.names:
+            return None
+        pieces = [chunk for part in self.table.each([inner]) for chunk in part[inner].chunks]
+        kind = self.table.schema.field(inner).type
+        return _Column(
+            pa.field(name, kind), (self.key,), partial(self._taken, pa.chunked_array(pieces, kind).combine_chunks())
+        )
+
+    def _taken(self, values: pa.Array, rows: pa.Table) -> pa.Array:
+        if self.row_of is None:
+            return values.take(rows[self.key])
+        row = self.row_of[rows[self.key].to_numpy()]
+        return values.take(pa.array(row, mask=row < 0))
+
+
+class _Own(NamedTuple):
+    """The table whose rows are given."""
+
+    table: Each
+
+    def column(self, name: str) -> "_Column | None":
+        if name not in self.table.schema.names:
+            return None
+        return _Column(self.table.schema.field(name), (name,), lambda rows: rows[name])
 
 
 class _Scores(NamedTuple):
     """Second scores of matches, reckoned where they are asked for."""
 
     tables: Tables
+    needs: tuple[str, ...]
 
     def column(self, name: str) -> "_Column | None":
-        known = name in SCORES.names[2:]
-        return _Column(name, self.tables.scores(name)[name], None) if known else None
+        if name not in SCORES.names[2:]:
+            return None
+        return _Column(SCORES.field(name), self.needs, lambda rows: self.tables.scores_of(rows, name)[name])
 
 
 class _Column(NamedTuple):
-    name: str
-    values: pa.ChunkedArray
-    rows: pa.ChunkedArray | None
+    field: pa.Field
+    needs: tuple[str, ...]  # columns of the table whose rows are given
+    of: Callable[[pa.Table], pa.ChunkedArray]  # some rows of that, with these columns -> the values
 
 
 @dataclass(frozen=True)
@@ -68,31 +108,37 @@ class Selection:
     """Columns of a table of a run and of what is joined to it."""
 
     columns: list[_Column]
-    length: int
+    table: Each
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.table)
 
     @property
     def schema(self) -> pa.Schema:
         """The names and types of the columns."""
-        return pa.schema([(column.name, column.values.type) for column in self.columns])
+        return pa.schema([column.field for column in self.columns])
 
     def batches(self) -> Iterator[pa.Table]:
         """All rows, some at a time; no batch where there are none."""
-        for start in range(0, self.length, _ROWS_A_BATCH):
-            yield self._part(start, _ROWS_A_BATCH)
+        needed = list(dict.fromkeys(name for column in self.columns for name in column.needs))
+        for rows in _even(self.table.each(needed)):
+            yield pa.table([column.of(rows) for column in self.columns], schema=self.schema)
 
     def whole(self) -> pa.Table:
         """All rows at once."""
-        return self._part(0, self.length)
+        return pa.concat_tables([self.schema.empty_table(), *self.batches()])
 
-    def _part(self, start: int, length: int) -> pa.Table:
-        taken = [
-            values.slice(start, length) if rows is None else values.take(rows.slice(start, length))
-            for _, values, rows in self.columns
-        ]
-        return pa.table(taken, schema=self.schema)
+
+def _even(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of one length, but for the last."""
+    rest: pa.Table | None = None
+    for table in tables:
+        rest = table if rest is None else pa.concat_tables([rest, table])
+        while len(rest) >= _ROWS_A_BATCH:
+            yield rest.slice(0, _ROWS_A_BATCH).combine_chunks()  # of a piece without rows pyarrow's CSV has zeros
+            rest = rest.slice(_ROWS_A_BATCH)
+    if rest is not None and len(rest):
+        yield rest.combine_chunks()
 
 
 def selected(name: str, columns: Sequence[str] | None, tables: Tables) -> Selection:
@@ -102,50 +148,59 @@ def selected(name: str, columns: Sequence[str] | None, tables: Tables) -> Select
     the image (`width`) and of its keeper (`keeper_width`), to images those of clusters and of the keeper. UsageError
     for one that is not there.
     """
-    own: pa.Table = getattr(tables, name)
-    sources = _sources(name, tables)
+    own = table_of(tables, name)
+    sources = _sources(name, own, tables)
     known = [next(sources)]
     found = []
-    for wanted in own.column_names if columns is None else columns:
+    for wanted in own.schema.names if columns is None else columns:
         column = next(filter(None, (source.column(wanted) for source in known)), None)
         while column is None and (source := next(sources, None)):
             known.append(source)
             column = source.column(wanted)
         if column is None:
-            raise UsageError(f"no column {printable(wanted)!r} for {name}: {_hint(name, own)}")
+            raise UsageError(f"no column {printable(wanted)!r} for {name}: {_hint(name, own.schema)}")
         found.append(column)
-    if len({column.name for column in found}) < len(found):
+    if len({column.field.name for column in found}) < len(found):
         raise UsageError(f"a column is named twice in {', '.join(map(printable, columns or ()))}: name each once")
-    return Selection(found, len(own))
+    return Selection(found, own)
 
 
-def _sources(name: str, tables: Tables) -> Iterator[_Source | _Scores]:
+def table_of(tables: Tables, name: str) -> Each:
+    """One of the tables, by its name."""
+    table: pa.Table | Each = getattr(tables, name)
+    return Rows.of(table) if isinstance(table, pa.Table) else table
+
+
+def _sources(name: str, own: Each, tables: Tables) -> Iterator[_Own | _Source | _Scores]:
     """Where columns for a table may be from, its own first: others are loaded only if asked for."""
-    own = getattr(tables, name)
-    yield _Source("", "", own, None)
+    yield _Own(own)
     if name == "matches":
-        yield _Source("", "_a", tables.images, own["a"])
-        yield _Source("", "_b", tables.images, own["b"])
-        yield _Scores(tables)
+        images = table_of(tables, "images")
+        yield _Source("", "_a", images, "a")
+        yield _Source("", "_b", images, "b")
+        yield _Scores(tables, tuple(column for column in own.schema.names if column in _OF_SCORES))
     elif name == "clusters":
-        yield _Source("", "", tables.images, own["image"])
-        yield _Source("keeper_", "", tables.images, own["keeper"])
+        images = table_of(tables, "images")
+        yield _Source("", "", images, "image")
+        yield _Source("keeper_", "", images, "keeper")
     else:
-        clusters = tables.clusters
-        row = np.full(len(own), -1)
-        row[clusters["image"].to_numpy()] = np.arange(len(clusters))
-        rows = pa.chunked_array([pa.array(row, mask=row < 0)])
-        yield _Source("", "", clusters, rows)
-        yield _Source("keeper_", "", own, clusters["keeper"].take(rows))
+        clusters, start = table_of(tables, "clusters"), 0
+        row, keeper = np.full((2, len(own)), -1)
+        for part in clusters.each(["image", "keeper"]):
+            image = part["image"].to_numpy()
+            row[image], keeper[image] = np.arange(start, start + len(part)), part["keeper"].to_numpy()
+            start += len(part)
+        yield _Source("", "", clusters, "id", row)
+        yield _Source("keeper_", "", own, "id", keeper)
 
 
-def _hint(name: str, own: pa.Table) -> str:
+def _hint(name: str, own: pa.Schema) -> str:
     joined = {
         "matches": "those of images with _a or _b, such as width_a, and second scores, ssim and shifted_mse",
         "clusters": "those of images, such as width or keeper_width",
         "images": "those of clusters, such as role, and keeper_path",
     }
-    return f"there are {', '.join(own.column_names)}, and {joined[name]}"
+    return f"there are {', '.join(own.names)}, and {joined[name]}"
 
 
 def lazy_frame(path: Path) -> Any:

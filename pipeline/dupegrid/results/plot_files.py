@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,30 +57,34 @@ def checked(folder: StrPath, most: int, config: Config) -> Path:
 
 
 def save_plots(
-    pairs: pa.Table, images: pa.Table, draw: Draw, path: Path, most: int, reporter: Reporter | None
+    pairs: Sequence[Mapping[str, Any]],
+    left_out: int,
+    images: pa.Table,
+    draw: Draw,
+    path: Path,
+    reporter: Reporter | None,
 ) -> Plots:
-    """Draw each of the first `most` pairs into a folder, as a-b.png by their ids, where that is not there yet.
+    """Draw each of some pairs into a folder, as a-b.png by their ids, where that is not there yet.
 
-    `pairs` has the columns a, b, mse and orientation of schema MATCHES, `images` is of schema IMAGES. A plot is written
+    `pairs` have a, b, mse and orientation of schema MATCHES, `images` is of schema IMAGES; `left_out` pairs are only
+    counted. A plot is written
     whole or not at all, and drawn again where what it shows is another by now. UsageError where something else has the
     name of a plot, which stays as it is.
     """
-    chosen = pairs.slice(0, most)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write plots to {shown(path)}: {error.strerror}; choose another folder") from None
     drawn = 0
-    with reporter.stage("plots", len(chosen), "pairs") if reporter else nullcontext(_nobody) as advance:
-        for batch in chosen.to_batches(max_chunksize=1 << 10):
-            for row in batch.to_pylist():
-                file, of = path / f"{row['a']}-{row['b']}.png", _key(row, images)
-                if not _is_there(file, of):
-                    with writing_whole(file, flushed=False) as written:
-                        written.write(draw(row, of))
-                    drawn += 1
-                advance(1)
-    return Plots(str(path), drawn, len(chosen) - drawn, len(pairs) - len(chosen))
+    with reporter.stage("plots", len(pairs), "pairs") if reporter else nullcontext(_nobody) as advance:
+        for row in pairs:
+            file, of = path / f"{row['a']}-{row['b']}.png", _key(row, images)
+            if not _is_there(file, of):
+                with writing_whole(file, flushed=False) as written:
+                    written.write(draw(row, of))
+                drawn += 1
+            advance(1)
+    return Plots(str(path), drawn, len(pairs) - drawn, left_out)
 
 
 def _nobody(_count: int) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import CHOICES, Float64s, Ints, Pixels, turned
+from dupegrid.core.arrays import CHOICES, ORIENTATIONS, Float64s, Ints, Pixels, turned
 from dupegrid.core.config import Config
 from dupegrid.core.errors import UsageError
 from dupegrid.core.progress import Reporter
@@ -25,6 +25,7 @@ from dupegrid.results.axes import Axes, Figure, heat_map, named, new_axes, png_o
 from dupegrid.results.curve import curve, steps
 from dupegrid.results.plot_files import DRAWN_BY, MOST, Plots, checked, save_plots
 from dupegrid.results.reading import Results
+from dupegrid.results.stored import hashed_images_of
 
 __all__ = [
     "bands",
@@ -51,10 +52,14 @@ _ALIKE_FIRST: Final = [("score", "ascending"), ("a", "ascending"), ("b", "ascend
 def histogram(run: Results, ax: Axes | None = None) -> Axes:
     """How many pairs have which MSE, up to the cutoff, with the threshold as a line. Both axes are logarithmic."""
     ax = new_axes(ax)
-    score, threshold, cutoff = run.match_scores["score"].to_numpy(), run.config.threshold, run.config.cutoff or 1.0
-    least = _power_of_ten(max(score[score > 0].min(initial=cutoff), cutoff * 1e-4))
+    threshold, cutoff = run.config.threshold, run.config.cutoff or 1.0
+    lowest, pairs, near_pairs = [], 0, 0
+    for batch in run.match_batches:
+        lowest.append(batch.score[batch.score > 0].min(initial=cutoff))
+        pairs, near_pairs = pairs + len(batch.score), near_pairs + int((batch.score <= threshold).sum())
+    least = _power_of_ten(max(min(lowest, default=cutoff), cutoff * 1e-4))
     edges = np.unique([0.0, *np.geomspace(least, cutoff, _BARS), min(threshold, cutoff)])
-    counts, _ = np.histogram(score, edges)
+    counts = sum((np.histogram(batch.score, edges)[0] for batch in run.match_batches), np.zeros(len(edges) - 1, int))
     near = edges[1:] <= threshold
     ax.stairs(np.where(near, counts, 0), edges, fill=True, color=_NEAR, label="at or under the threshold")
     if not near.all():
@@ -68,7 +73,7 @@ def histogram(run: Results, ax: Axes | None = None) -> Axes:
     ax.set_xlabel(_measure(run.config))
     ax.set_ylabel("pairs")
     ax.legend(frameon=False, fontsize="small")
-    return titled(ax, f"{int((score <= threshold).sum()):,} of {counted(len(score), 'pair')} at or under {threshold:g}")
+    return titled(ax, f"{near_pairs:,} of {counted(pairs, 'pair')} at or under {threshold:g}")
 
 
 def thresholds(run: Results, ax: Axes | None = None) -> Axes:
@@ -77,7 +82,8 @@ def thresholds(run: Results, ax: Axes | None = None) -> Axes:
     These are in duplicates, and have an axis of their own, at the right.
     """
     ax, threshold = new_axes(ax), run.config.threshold
-    found = curve(run.hashed_images, run.match_scores, run.config, steps(threshold, run.config.cutoff), run.decided)
+    at = steps(threshold, run.config.cutoff)
+    found = curve(hashed_images_of(run), run.match_batches, run.config, at, run.decided)
     x = found["threshold"].to_numpy()
     for name, colour in (("bridges", "#b26a00"), ("clusters", "#2b6cb0"), ("duplicates", _NEAR)):
         ax.step(x, found[name].to_numpy(), where="post", color=colour, label=name)
@@ -205,8 +211,7 @@ def save(run: Results, folder: StrPath, most: int = MOST, reporter: Reporter | N
     What is there already is not drawn again, so that it goes on where it stopped. Says how many were drawn, how many
     were there and how many were left out. UsageError where the folder lies beside the photos, or holds another's file.
     """
-    path, scores = checked(folder, most, run.config), run.match_scores
-    near = scores.filter(pc.less_equal(scores["score"], run.config.threshold))
+    path, near = checked(folder, most, run.config), run.match_batches.near(run.config.threshold)
     figure = Figure(figsize=(7.2, 3.0))
     ax = figure.add_axes((0.01, 0.2, 0.98, 0.7))
 
@@ -216,7 +221,12 @@ def save(run: Results, folder: StrPath, most: int = MOST, reporter: Reporter | N
         _draw_pair(run, row, ax)
         return png_of(figure, {"Software": DRAWN_BY, "Description": of})
 
-    return save_plots(near.take(pc.sort_indices(near, _ALIKE_FIRST)), run.images, draw, path, most, reporter)
+    first = near.first(most)
+    rows = [
+        {"a": a, "b": b, "mse": mse, "orientation": ORIENTATIONS[turn]}
+        for a, b, mse, turn in zip(*(first[place].tolist() for place in (0, 1, 2, 4)), strict=True)
+    ]
+    return save_plots(rows, near.count() - len(rows), run.images, draw, path, reporter)
 
 
 def _two_way(table: Any, first: str, second: str) -> tuple[list[str], Float64s]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.config import Config
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import Receipt
 from dupegrid.results.decided import Decided
 from dupegrid.storage.run_dir import RunDir
@@ -35,7 +36,13 @@ class Results(Protocol):
     @property
     def match_scores(self) -> pa.Table: ...
     @property
+    def match_batches(self) -> Matches: ...
+    @property
     def clusters(self) -> pa.Table: ...
+    @property
+    def is_compared(self) -> bool: ...
+    @property
+    def is_clustered(self) -> bool: ...
     @property
     def decided(self) -> Decided | None: ...
     @property

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.text import counted, quantity, shown_path, size_text
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
-from dupegrid.results.page import PER_BLOCK, ROLES, Found, as_json, failures, page_of, path_href
+from dupegrid.results.page import PER_BLOCK, ROLES, Found, as_json, failures, json_pieces, page_of, path_href
 from dupegrid.results.reading import ThumbsOf
+from dupegrid.results.rows import Rows
 from dupegrid.results.top import freed_of
 from dupegrid.storage.words import REASONS, RULES
 
@@ -37,6 +37,7 @@ _QUALITY: Final = 80
 _CLEAR_PICTURES: Final = 10_240  # the first, on some 100 pages of cards; those after them take two fifths less
 _LATER_QUALITY: Final = 50
 _LONGER_SIDE_PX: Final = 132
+_OF_IMAGES: Final = ("path_raw", "size_bytes", "width", "height", "link_of")
 _PAGE: Final = Path(__file__).parent / "page"
 _STYLES: Final = ("cards.css", "report.css", "stage.css", "compare.css")
 _SCRIPTS: Final = (
@@ -99,11 +100,16 @@ class Sheet:
 
 
 def cards(
-    clusters: pa.Table, images: pa.Table, thumbs_of: ThumbsOf, numbers: Sequence[int], most: int = MAX_PICTURES
+    clusters: pa.Table | Rows,
+    images: pa.Table | Rows,
+    thumbs_of: ThumbsOf,
+    numbers: Sequence[int],
+    most: int = MAX_PICTURES,
 ) -> list[Card]:
     """The clusters with these numbers, with at most `most` pictures of each."""
-    chosen = pc.is_in(clusters["cluster"], pa.array(numbers, pa.int64()))
-    rows, frees = clusters.filter(chosen), freed_of(images, clusters)[chosen.to_numpy()]
+    clusters, images = Rows.of(clusters), Rows.of(images)
+    chosen = clusters.made(["cluster"], lambda part: np.isin(part["cluster"].to_numpy(), numbers), bool)
+    rows, frees = clusters.take(np.flatnonzero(chosen), clusters.schema.names), freed_of(images, clusters)[chosen]
     label = rows["cluster"].to_numpy()
     ends = np.flatnonzero(np.diff(label, append=-1)) + 1
     roles = rows["role"].to_pylist()
@@ -112,7 +118,7 @@ def cards(
     members = [sorted(range(*span), key=lambda row: order.index(roles[row])) for span in spans]
     shown = np.array([row for member in members for row in member[:most]], np.int64)
     ids = rows["image"].take(shown).to_numpy()
-    facts = dict(zip(ids.tolist(), images.take(ids).to_pylist(), strict=True))
+    facts = dict(zip(ids.tolist(), images.pick(ids, _OF_IMAGES).to_pylist(), strict=True))
     pixels = dict(zip(ids.tolist(), thumbs_of(ids), strict=True))
     result = []
     for member in members:
@@ -136,14 +142,14 @@ def report(found: Found, thumbs_of: ThumbsOf, summary: Summary, about: Mapping[s
         pages()
         .get_template("report.html.jinja")
         .generate(
-            data=as_json(page.data),
+            data=json_pieces(page.data),
             failures_data=as_json(failed),
             blocks=_blocks(page.pictures, thumbs_of),
             cards=cards(
                 found.clusters,
                 found.images,
                 thumbs_of,
-                page.data["clusters"]["number"][:_FIRST_CLUSTERS],
+                page.data["clusters"]["number"][:_FIRST_CLUSTERS].tolist(),
                 _FIRST_PICTURES,
             ),
             clusters_left_out=page.clusters_left_out,

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Float64s
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.text import counted, quantity, shown, size_text
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import bytes_of, files_of
 from dupegrid.results.notebook import Html, picture, table_of
 from dupegrid.results.reading import Results
@@ -74,9 +74,9 @@ def _section(title: str, draw: Callable[[], tuple[str, str]], is_open: bool = Fa
 
 
 def _matches(run: Results) -> tuple[str, str]:
-    score, threshold, cutoff = run.match_scores["score"].to_numpy(), run.config.threshold, run.config.cutoff
-    near = int((score <= threshold).sum())
-    return f"{near:,} at or under {threshold:g}, {len(score):,} up to {cutoff:g}", _histogram(score, run.config)
+    matches, threshold = run.match_batches, run.config.threshold
+    beside = f"{matches.near(threshold).count():,} at or under {threshold:g}, {matches.count():,}"
+    return f"{beside} up to {run.config.cutoff:g}", _histogram(matches, run.config)
 
 
 def _clusters(run: Results) -> tuple[str, str]:
@@ -119,14 +119,18 @@ def _settings(config: Config) -> tuple[str, str]:
     return "other than the defaults", table_of((), rows)
 
 
-def _histogram(score: Float64s, config: Config) -> str:
+def _histogram(matches: Matches, config: Config) -> str:
     """How many pairs have which score, as SVG: by the logarithm both ways, those of 0 at the left."""
-    if not len(score):
-        return "<p>none</p>"
     threshold, cutoff = config.threshold, config.cutoff
-    least = max(float(score[score > 0].min(initial=cutoff or 1.0)), (cutoff or 1.0) * 1e-4)
+    if not matches.count():
+        return "<p>none</p>"
+    has_zero = any((batch.score == 0).any() for batch in matches)
+    lowest = min(batch.score[batch.score > 0].min(initial=cutoff or 1.0) for batch in matches)
+    least = max(float(lowest), (cutoff or 1.0) * 1e-4)
     edges = np.geomspace(least, max(cutoff, least * 10), _BARS)
-    counts = np.bincount(np.searchsorted(edges, score, side="left"), minlength=_BARS + 1)
+    counts = np.zeros(_BARS + 1, np.int64)
+    for batch in matches:
+        counts += np.bincount(np.searchsorted(edges, batch.score, side="left"), minlength=_BARS + 1)
     step = _WIDTH / len(counts)
     top = np.log1p(counts.max())
     bars = []
@@ -138,7 +142,7 @@ def _histogram(score: Float64s, config: Config) -> str:
     cut = min(_WIDTH, (1 + float(np.searchsorted(edges, threshold, side="right") - 1)) * step + step)
     line = f"<line x1='{cut:.1f}' x2='{cut:.1f}' y1='0' y2='{_HEIGHT}' stroke='#c23b22'/>"
     ends = (
-        (0, "start", f"{_measure(config)} {0 if (score == 0).any() else least:.3g}"),
+        (0, "start", f"{_measure(config)} {0 if has_zero else least:.3g}"),
         (_WIDTH, "end", f"{edges[-1]:,.4g}"),
     )
     style = f"y='{_HEIGHT + 14}' font-size='11' fill='currentColor'"

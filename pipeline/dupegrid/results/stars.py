@@ -139,10 +139,17 @@ def _nearest(wanted: Bools, has_keeper: Bools, place_of: Places, pairs: Pairs) -
     for a, b, score in pairs.batches:
         x, y = np.concatenate([place_of[a], place_of[b]]), np.concatenate([place_of[b], place_of[a]])
         rows = np.flatnonzero(wanted[x] & has_keeper[y] & (x != y))
-        x, y, near = x[rows], y[rows], score[rows % len(score)]
-        order = np.lexsort((y, near, x))
-        order = order[np.diff(x[order], prepend=-1) != 0]
-        x, y, near = x[order], y[order], near[order]
-        nearer = (near < least[x]) | ((near == least[x]) & (y < nearest[x]))
-        least[x[nearer]], nearest[x[nearer]] = near[nearer], y[nearer]
+        keep_nearest(least, nearest, x[rows], y[rows], score[rows % len(score)])
     return nearest
+
+
+def keep_nearest(least: Float64s, nearest: Ints, x: Ints, y: Ints, score: Float64s) -> None:
+    """Put into `nearest[x]` the y of the lowest score, of several the lowest y, where it is under `least[x]`, or is it.
+
+    `least` and `nearest` are (n,), the pairs with their scores (k,).
+    """
+    order = np.lexsort((y, score, x))
+    order = order[np.diff(x[order], prepend=-1) != 0]
+    x, y, score = x[order], y[order], score[order]
+    nearer = (score < least[x]) | ((score == least[x]) & (y < nearest[x]))
+    least[x[nearer]], nearest[x[nearer]] = score[nearer], y[nearer]

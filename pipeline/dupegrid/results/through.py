@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, inverse
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype, inverse
 from dupegrid.pairs.batches import Matches, of_pairs
+from dupegrid.results.rows import Rows, representatives
+from dupegrid.results.stars import keep_nearest
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,12 @@ class Joins:
     through_turn: list[str | None]  # what is done to the bridge so that it lies as that image does
 
 
-def joins(images: pa.Table, matches: pa.Table | Matches, clusters: pa.Table, threshold: float) -> Joins:
-    """Of tables of schema IMAGES and CLUSTERS, and matches as `clusters` takes them.
+def joins(images: pa.Table | Rows, matches: pa.Table | Matches, clusters: pa.Table, threshold: float) -> Joins:
+    """Of tables of schema IMAGES and CLUSTERS, and matches as `clusters` takes them; whole clusters, in any order.
 
     A bridge with a match of its own with the keeper is joined through none.
     """
-    representative = images["identical_to"].fill_null(-1).to_numpy()
-    stands_for = np.where(representative >= 0, representative, np.arange(len(images)))
+    stands_for = representatives(Rows.of(images))
     image, keeper = clusters["image"].to_numpy(), clusters["keeper"].to_numpy()
     matches = Matches.of(matches)
     parent, mse = _ways(matches.near(threshold), clusters, stands_for)
@@ -78,7 +79,7 @@ def _ways(near: Matches, clusters: pa.Table, stands_for: Ints) -> tuple[Ints, Fl
     Where several ways are as short, the step of the lowest MSE is taken, then of the lowest id. Only clusters with
     bridges are looked at. The matches are gone through once for each step of the longest way.
     """
-    row_of = np.full(len(stands_for), -1, np.int64)
+    row_of = np.full(len(stands_for), -1, id_dtype(len(clusters)))
     row_of[clusters["image"].to_numpy()] = np.arange(len(clusters))
     copies = np.flatnonzero(stands_for != np.arange(len(stands_for)))  # of which only the first pair is listed
     label = clusters["cluster"].to_numpy()
@@ -88,20 +89,15 @@ def _ways(near: Matches, clusters: pa.Table, stands_for: Ints) -> tuple[Ints, Fl
     parent, length = np.full(len(clusters), -1, np.int64), np.zeros(len(clusters))
     image, found = clusters["image"].to_numpy(), True
     while found and left.any():
-        new, least = np.full(len(clusters), -1, np.int64), np.full(len(clusters), np.inf)
+        least, nearest = np.full(len(clusters), np.inf), np.full(len(clusters), -1, np.int64)
         for a, b, mse in _steps(near, stands_for[copies], copies):
             x, y = np.concatenate([row_of[a], row_of[b]]), np.concatenate([row_of[b], row_of[a]])
             rows = np.flatnonzero((x >= 0) & (y >= 0))
-            rows = rows[seen[x[rows]] & left[y[rows]] & (label[x[rows]] == label[y[rows]])]
-            x, y, step = x[rows], y[rows], mse[rows % len(mse)]
-            order = np.lexsort((image[x], step, y))
-            order = order[np.diff(y[order], prepend=-1) != 0]
-            x, y, step = x[order], y[order], step[order]
-            nearer = (step < least[y]) | ((step == least[y]) & (image[x] < image[new[y]]))
-            new[y[nearer]], least[y[nearer]] = x[nearer], step[nearer]
-        reached = new >= 0
+            rows = rows[left[x[rows]] & seen[y[rows]] & (label[x[rows]] == label[y[rows]])]
+            keep_nearest(least, nearest, x[rows], image[y[rows]], mse[rows % len(mse)])
+        reached = nearest >= 0
         found = bool(reached.any())
-        parent[reached], length[reached] = new[reached], least[reached]
+        parent[reached], length[reached] = row_of[nearest[reached]], least[reached]
         seen |= reached
         left &= ~reached
     return parent, length

@@ -1,12 +1,17 @@
 """Which clusters take the most space that duplicates of theirs could give back. Pure: tables in, a table out."""
 
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Ints
+from dupegrid.core.arrays import Bools, Ints, id_dtype
 from dupegrid.images.representatives import file_names
+from dupegrid.results.rows import Rows
 from dupegrid.results.schemas import TOP
+
+_NAMED: Final = ("id", "status", "device", "inode", "file_hash", "link_kind")  # what tells the names of a file
 
 
 def top(images: pa.Table, clusters: pa.Table) -> pa.Table:
@@ -46,26 +51,56 @@ def top(images: pa.Table, clusters: pa.Table) -> pa.Table:
     return table.take(np.lexsort((np.arange(count), -freed_bytes)))
 
 
-def freed_of(images: pa.Table, clusters: pa.Table) -> Ints:
+def freed_of(images: pa.Table | Rows, clusters: pa.Table | Rows) -> Ints:
     """The bytes that each row of `clusters` would free, int64 (k,)."""
     gone = freed_by(images, clusters)
     freed = np.zeros(len(clusters), np.int64)
-    freed[gone] = images["size_bytes"].to_numpy()[clusters["image"].to_numpy()[gone]]
+    freed[gone] = sizes_of(images, clusters)[gone]
     return freed
 
 
-def freed_by(images: pa.Table, clusters: pa.Table) -> Ints:
-    """The rows of `clusters` whose files are gone when all duplicates are: int64 (k,), each file once.
+def sizes_of(images: pa.Table | Rows, clusters: pa.Table | Rows) -> Ints:
+    """The bytes of the file of each row of `clusters`, int64 (k,)."""
+    images, clusters = Rows.of(images), Rows.of(clusters)
+    size_bytes = images.made(["size_bytes"], lambda part: part["size_bytes"].to_numpy(), np.int64)
+    of_row: Ints = clusters.made(["image"], lambda part: size_bytes[part["image"].to_numpy()], np.int64)
+    return of_row
+
+
+def freed_by(images: pa.Table | Rows, clusters: pa.Table | Rows) -> Ints:
+    """The rows of `clusters` whose files are gone when all duplicates are: ascending (k,), each file once.
 
     A file under several names is not gone while one of them stays, as a keeper, a bridge or in no cluster. A symbolic
-    link holds nothing.
+    link holds nothing. `images` and `clusters` are of schema IMAGES and CLUSTERS, a piece of each is held at a time.
     """
-    name = file_names(images)[0]
-    name = np.where(name >= 0, name, np.arange(len(name)))
-    is_file = pc.not_equal(images["link_kind"], "symbolic").fill_null(True).to_numpy()
-    image = clusters["image"].to_numpy()
-    rows = np.flatnonzero(pc.equal(clusters["role"], "duplicate").to_numpy() & is_file[image])
-    files, first = np.unique(name[image[rows]], return_index=True)
+    images, clusters = Rows.of(images), Rows.of(clusters)
+    name = _goes_by(images)
+    is_file: Bools = images.made(
+        ["link_kind"], lambda part: pc.not_equal(part["link_kind"], "symbolic").fill_null(True).to_numpy(), bool
+    )
+    image: Ints = clusters.made(["image"], lambda part: part["image"].to_numpy(), name.dtype)
+    duplicate: Bools = clusters.made(["role"], lambda part: pc.equal(part["role"], "duplicate").to_numpy(), bool)
+    rows: Ints = np.flatnonzero(duplicate & is_file[image])
+    file = name[image[rows]]
     stays = is_file.copy()
     stays[image[rows]] = False
-    return rows[np.sort(first[~np.isin(files, name[stays])])]
+    is_kept = np.zeros(len(images), bool)
+    is_kept[name[stays]] = True
+    first = np.empty(len(images), id_dtype(len(rows)))
+    first[file[::-1]] = np.arange(len(rows))[::-1]  # the last one that is put there is the first
+    gone: Bools = (first[file] == np.arange(len(rows))) & ~is_kept[file]
+    return rows[gone]
+
+
+def _goes_by(images: Rows) -> Ints:
+    """By id the image whose name the file of each goes by, mostly itself; narrow ids."""
+    name: Ints = np.arange(len(images), dtype=id_dtype(len(images)))
+    linked = [part["inode"].filter(pc.is_valid(part["link_kind"])) for part in images.each(["inode", "link_kind"])]
+    inodes = pc.unique(pa.chunked_array([chunk for column in linked for chunk in column.chunks], pa.int64()))
+    if len(inodes):
+        parts = (part.filter(pc.is_in(part["inode"], inodes)) for part in images.each(_NAMED))
+        several = pa.concat_tables(parts)
+        ids = several["id"].to_numpy()
+        place = file_names(several.set_column(0, "id", pa.array(np.arange(len(ids)))))[0]
+        name[ids[place >= 0]] = ids[place[place >= 0]]
+    return name

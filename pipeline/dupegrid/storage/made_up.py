@@ -35,17 +35,21 @@ def check_images(path: Path, images: pa.Table, count: int | None = None) -> pa.T
     return images
 
 
-def check_clusters(path: Path, clusters: pa.Table, images: int) -> pa.Table:
-    """The same rows of clusters.parquet. DamagedError where one says what no run would: somebody made it up."""
-    check_ids(path, clusters, ("image", "keeper"), images)
-    for name in ("cluster", "role", "path_raw"):
-        if name in clusters.column_names and clusters[name].null_count:
+def check_clusters(path: Path, clusters: pa.Table, images: int, before: int = -1) -> pa.Table:
+    """The same rows of clusters.parquet, or those after cluster `before`. DamagedError for what no run would say.
+
+    Somebody made it up then. Looks at those columns that are there.
+    """
+    there = {*clusters.column_names}
+    check_ids(path, clusters, sorted(there & {"image", "keeper"}), images)
+    for name in sorted(there & {"cluster", "role", "path_raw"}):
+        if clusters[name].null_count:
             raise DamagedError(path, f"it has rows without {name!r}")
-    for name in _WORDS.keys() & {*clusters.column_names}:
+    for name in sorted(there & _WORDS.keys()):
         if {*clusters[name].unique().to_pylist()} - {*_WORDS[name], None}:
             raise DamagedError(path, f"it has a {name} that is none")
-    number = clusters["cluster"].to_numpy()
-    if len(number) and (number[0] != 0 or not np.isin(np.diff(number), (0, 1)).all()):
+    number = clusters["cluster"].to_numpy() if "cluster" in there else np.empty(0)
+    if len(number) and (number[0] < 0 or not np.isin(np.diff(number, prepend=before), (0, 1)).all()):
         raise DamagedError(path, "its clusters are not numbered 0, 1, 2, ...")
     return clusters
 

@@ -1,0 +1,102 @@
+"""The rows of a run: of its images, clusters and matches, read piece by piece where they are more than one."""
+
+from functools import cached_property, partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from dupegrid.core.errors import StoreError
+from dupegrid.core.keys import fingerprint
+from dupegrid.core.text import shown
+from dupegrid.pairs.batches import SortedMatches
+from dupegrid.results.reading import Results
+from dupegrid.results.rows import Rows
+from dupegrid.results.scores import second_scores
+from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import MATCHES, MATCHES_BY_LOOKS
+from dupegrid.storage.tables import group_rows, read_metadata
+
+
+def images_file(run: Results) -> Path:
+    """Where the images of a run are. StoreError where none are, or those of another moment."""
+    path = run.existing("images.parquet", "index")
+    if run.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
+        raise StoreError(f"{shown(path)} is not the one that run.json is of: run 'dupegrid run' again to make it")
+    return path
+
+
+def clusters_file(run: Results) -> Path:
+    """Where its clusters are. StoreError where none are, or those of other settings."""
+    path = run.existing("clusters.parquet", "cluster")
+    if not run.is_clustered:
+        raise StoreError(f"{shown(path)} is of other settings: make it again with 'dupegrid cluster'")
+    return path
+
+
+def images_of(run: Results) -> Rows:
+    """The images of a run."""
+    return run.run_dir.once("rows of images", partial(_images_of, run))
+
+
+def hashed_images_of(run: Results) -> Rows:
+    """The same with a column `hash` where pairs of the same hash were skipped: all at once, then."""
+    return Rows.of(run.hashed_images) if run.config.same_hash == "skip" else images_of(run)
+
+
+def clusters_of(run: Results) -> Rows:
+    """The rows of its clusters."""
+    several = len(group_rows(clusters_file(run))) > 1
+    return Rows.stored_clusters(run.run_dir, len(images_of(run))) if several else Rows.of(run.clusters)
+
+
+def _images_of(run: Results) -> Rows:
+    several = len(group_rows(images_file(run))) > 1
+    return Rows.stored(run.run_dir, len(run.config.roots)) if several else Rows.of(run.images)
+
+
+def compared(run: Results) -> tuple[RunDir, str, pa.Schema]:
+    """The run directory, the key of the comparison whose matches are there, and their schema.
+
+    StoreError for one of other settings.
+    """
+    run.existing("matches.parquet", "compare")
+    pairs, layout = run.run_dir.tiles_keys()
+    if pairs != run.pairs_key:
+        raise StoreError(f"{shown(run.path)} was compared with other settings: compare it with 'dupegrid compare'")
+    return run.run_dir, fingerprint(pairs, layout), MATCHES_BY_LOOKS if run.config.looks[1:] else MATCHES
+
+
+def check_count(run: Results, count: int) -> None:
+    """Raise StoreError unless so many matches are those of the run."""
+    if run.is_compared and count != run.receipt.matches:
+        held = f"{shown(run.path)} holds {count:,} of {run.receipt.matches:,} matches"
+        raise StoreError(f"{held}: run 'dupegrid run' again to make them")
+
+
+def matches_of(run: Results) -> SortedMatches:
+    """The rows of its matches, as far as comparing has come."""
+    matches = SortedMatches(*compared(run), run.config.memory)
+    check_count(run, len(matches))
+    return matches
+
+
+class StoredTables:
+    """The tables of a run as exports read them."""
+
+    def __init__(self, run: Results) -> None:
+        self._run = run
+
+    @property
+    def images(self) -> Rows:
+        return images_of(self._run)
+
+    @property
+    def clusters(self) -> Rows:
+        return clusters_of(self._run)
+
+    @cached_property
+    def matches(self) -> SortedMatches:
+        return matches_of(self._run)
+
+    def scores_of(self, matches: pa.Table, name: str) -> pa.Table:
+        return second_scores(self._run.run_dir, matches, self._run.config.looks, [name])

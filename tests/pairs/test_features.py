@@ -1,7 +1,8 @@
 """What comes with comparing: metrics, filters, the stored matrix, moving the threshold, explaining, estimating."""
 
 import json
-from itertools import pairwise
+import shutil
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -72,28 +73,38 @@ def test_a_metric_that_is_none_is_named(pictures: Path, tmp_path: Path) -> None:
 NAMES = ("not", "a", "function")
 
 
-@pytest.fixture
-def sizes(tmp_path: Path) -> Path:
-    """One picture in several sizes and aspects, upright and turned."""
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of one picture in several sizes and aspects, upright and turned."""
+    folder = tmp_path_factory.mktemp("sizes")
+    (folder / "photos").mkdir()
     for k, size in enumerate([(96, 72), (96, 72), (192, 144), (72, 96), (96, 60), (96, 96), (100, 50)]):
         for copy in range(3):
-            path = tmp_path / f"photos/{k}{copy}.png"
-            path.parent.mkdir(exist_ok=True)
-            picture(1, size).save(path)
-    return tmp_path / "photos"
+            picture(1, size).save(folder / f"photos/{k}{copy}.png")
+    return dupegrid.index(folder / "photos", out=folder / "run", quiet=True).path
 
 
-@pytest.mark.parametrize("orientations", ["none", "rotations"])
+def gone_on_with(indexed: Path, out: Path, **settings: object) -> dupegrid.Run:
+    """A run that finds this index in its place."""
+    return dupegrid.run(indexed.parent / "photos", out=shutil.copytree(indexed, out), quiet=True, **settings)
+
+
+@pytest.fixture(scope="module", params=product(["none", "rotations"], [None, 4]))
+def whole(request: pytest.FixtureRequest, sizes: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    """All of it compared, in these orientations and tiles."""
+    orientations, tile = request.param
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return gone_on_with(sizes, out, orientations=orientations, tile=tile, threshold=3000)
+
+
 @pytest.mark.parametrize("settings", [{"same_size": True}, {"max_aspect": 1.3}, {"same_size": True, "max_aspect": 1.0}])
-@pytest.mark.parametrize("tile", [None, 4])
 def test_filters_of_size_and_aspect(
-    sizes: Path, tmp_path: Path, orientations: str, settings: dict[str, object], tile: int | None
+    sizes: Path, whole: dupegrid.Run, tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    everything = {"orientations": orientations, "threshold": 3000, "tile": tile, "quiet": True}
-    run = dupegrid.run(sizes, out=tmp_path / "run", **everything, **settings)
-    whole = dupegrid.run(sizes, out=tmp_path / "whole", **everything)
+    as_whole = {key: getattr(whole.config, key) for key in ("orientations", "tile", "threshold")}
+    run = gone_on_with(sizes, tmp_path / "run", **as_whole, **settings)
     sides = list(zip(run.images["width"].to_pylist(), run.images["height"].to_pylist(), strict=True))
-    if orientations != "none":
+    if run.config.orientations != "none":
         sides = [(max(side), min(side)) for side in sides]
 
     def asked_for(a: int, b: int) -> bool:

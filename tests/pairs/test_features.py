@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from tests.helpers import reference
 from tests.helpers.forks import command
 from tests.whole.test_exact import assert_exact
 
+PutIndex = Callable[..., Path]
+
 
 def largest_difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A metric of the user's: the largest difference of any value."""
@@ -37,10 +40,11 @@ def wrong_shape(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 )
 @pytest.mark.parametrize("tile", [None, 7])
 def test_other_metrics_go_through_the_same_tiles(
-    pictures: Path, tmp_path: Path, metric: str, threshold: float, tile: int | None
+    pictures: Path, tmp_path: Path, put_index: PutIndex, metric: str, threshold: float, tile: int | None
 ) -> None:
-    settings = {"metric": metric, "threshold": threshold, "thumb": 16, "orientations": "all", "tile": tile}
-    run = dupegrid.run(pictures, out=tmp_path / "run", quiet=True, **settings)
+    put_index(tmp_path / "run", thumb=16)
+    settings = {"metric": metric, "threshold": threshold, "cutoff": threshold, "thumb": 16, "tile": tile}
+    run = dupegrid.run(pictures, out=tmp_path / "run", orientations="all", quiet=True, **settings)
     thumbs, status = run.thumbs.compute().astype(int), run.images["status"].to_pylist()
     expected = {}
     for a in range(len(thumbs)):
@@ -181,8 +185,11 @@ def wide(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.R
 
 
 @pytest.mark.parametrize("threshold", [0, 5, 50, 1000, 3000])
-def test_any_threshold_after_the_fact(wide: dupegrid.Run, pictures: Path, tmp_path: Path, threshold: float) -> None:
-    fresh = dupegrid.run(pictures, out=tmp_path / "run", threshold=threshold, quiet=True)
+def test_any_threshold_after_the_fact(
+    wide: dupegrid.Run, pictures: Path, tmp_path: Path, put_index: PutIndex, threshold: float
+) -> None:
+    put_index(tmp_path / "run")
+    fresh = dupegrid.run(pictures, out=tmp_path / "run", threshold=threshold, cutoff=threshold, quiet=True)
     cut = wide.at(threshold)
     assert cut.matches == fresh.matches
     # With a wider cutoff more is known of bridges; all else is the same.
@@ -247,9 +254,15 @@ def test_explain_and_estimate_from_the_command_line(wide: dupegrid.Run, pictures
 
 @pytest.mark.parametrize("memory", ["1MB", "30MB", 10**9])
 def test_threads_share_the_memory_and_what_they_hold_changes_no_table(
-    pictures: Path, tmp_path: Path, wide: dupegrid.Run, memory: object, monkeypatch: pytest.MonkeyPatch
+    pictures: Path,
+    tmp_path: Path,
+    put_index: PutIndex,
+    wide: dupegrid.Run,
+    memory: object,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Threads are what is taken by default. A piece is so many whole blocks as fit, and one at least."""
+    put_index(tmp_path / "run")
     held, blocks, read = [], [], compare_module.read_piece
 
     def weighed(job: Job, rows: slice) -> Strip:

@@ -1,6 +1,7 @@
 """The whole run against the oracle, whatever the orientations, thumbnail, tiles, scheduler, scope or order of files."""
 
 import runpy
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,20 +84,27 @@ def test_a_large_set_of_identical_pictures_is_listed_against_its_first(tmp_path:
     assert run.receipt.pairs["identical"] > 70
 
 
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of 100 near pictures."""
+    folder, random = tmp_path_factory.mktemp("crowd"), np.random.default_rng(4)
+    smooth = np.tile(np.linspace(60, 190, 32), (32, 1))[:, :, None]
+    (folder / "crowd").mkdir()
+    for k in range(100):
+        noise = random.normal(0, 4 + 16 * random.random(), (32, 32, 3))
+        pixels = np.clip(np.rot90(smooth, k % 2) * (0.98 + 0.0005 * k) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "crowd" / f"{k:02d}.png")
+    return dupegrid.index(folder / "crowd", out=folder / "run", thumb=32, threshold=300, quiet=True).path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("orientations", ["none", "all"])
 @pytest.mark.parametrize("tile", [1000, 10])
 def test_a_crowd_of_near_pictures(
-    tmp_path: Path, orientations: str, tile: int, monkeypatch: pytest.MonkeyPatch
+    crowd: Path, tmp_path: Path, orientations: str, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Products decide most of them, in large tiles; in small ones many are decided one by one."""
-    random, products = np.random.default_rng(4), []
-    smooth = np.tile(np.linspace(60, 190, 32), (32, 1))[:, :, None]
-    (tmp_path / "crowd").mkdir()
-    for k in range(100):
-        noise = random.normal(0, 4 + 16 * random.random(), (32, 32, 3))
-        pixels = np.clip(np.rot90(smooth, k % 2) * (0.98 + 0.0005 * k) + noise, 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "crowd" / f"{k:02d}.png")
+    products = []
 
     def counted(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         products.append(len(a) * len(b))
@@ -104,7 +112,8 @@ def test_a_crowd_of_near_pictures(
 
     monkeypatch.setattr("dupegrid.pairs.exact.sse_block", counted)
     settings = {"orientations": orientations, "tile": tile, "thumb": 32, "threshold": 300, "scheduler": "sync"}
-    run = dupegrid.run(tmp_path / "crowd", out=tmp_path / "run", quiet=True, **settings)
+    out = shutil.copytree(crowd, tmp_path / "run")
+    run = dupegrid.run(crowd.parent / "crowd", out=out, quiet=True, **settings)
     assert bool(products) == (tile == 1000)
     assert 500 < len(run.matches) < 100 * 99 // 2
     assert_exact(run)

@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,9 @@ from dupegrid.core.errors import UsageError
 from dupegrid.plans.decisions import in_force, read
 from dupegrid.results import groups as groups_module
 from tests.conftest import tree_state
-from tests.helpers.forks import command
+from tests.helpers.forks import command, started
 from tests.helpers.reviews import Asked, asked_of, drawn_groups, run_of
+from tests.helpers.tasks import waited_until
 from tests.results.test_report import until
 
 GROUPS = 200 if os.environ.get("DUPEGRID_LONG") else 9
@@ -485,15 +484,17 @@ def test_a_port_that_is_taken_is_one_line(run: dupegrid.Run) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_serves_until_it_is_stopped(run: dupegrid.Run) -> None:
-    words = [sys.executable, "-m", "dupegrid", "review", str(run.path), "--no-browser"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+def test_the_command_serves_until_it_is_stopped(run: dupegrid.Run, tmp_path: Path) -> None:
+    out, err = tmp_path / "out", tmp_path / "err"
+    words = ["review", run.path, "--no-browser"]
+    with started("from dupegrid.app.cli import main; main()", *words, out=out, err=err) as process:
+        waited_until(lambda: out.exists() and out.read_text().endswith("\n"))
+        line = out.read_text()
         assert re.match(r"review: http://127\.0\.0\.1:\d+/#\S{43} ", line)
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert errors == ""
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
+        assert process.exitcode == 0
+    rest = out.read_text().removeprefix(line)
+    assert err.read_text() == ""
     assert rest.startswith("review ended: 0 pairs decided")
     assert rest.count("\n") == 1

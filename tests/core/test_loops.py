@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 
 from dupegrid.core import loops
 from dupegrid.images.levels import turned_columns, turning
+from dupegrid.pairs import job as jobs
 from dupegrid.pairs.bounds import boxes, heads, near_limit
+from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import float32_limit
+from dupegrid.pairs.strip import Strip, read_strip
+from dupegrid.pairs.tile import multiplied
 from tests.helpers import reference
+from tests.helpers.images import thumbs
+from tests.pairs.test_bounds import prepared
 
 # Not loaded before it is used: of the processes of `make test` most do without.
 with_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not there")
@@ -87,6 +93,28 @@ def test_squares_are_summed_exactly(way: object, name: str) -> None:
     found = of(way).squares(images.reshape(4, -1), x, y, columns)
     of_pairs = zip(x, y, strict=True)
     assert found.tolist() == [reference.sse(images[a], reference.turn(images[b], name)) for a, b in of_pairs]
+
+
+@pytest.mark.parametrize("kind", ["near", "smooth"])
+def test_loops_lose_no_pair(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a comparison; plain, where numba is not there. Here, as a process that is the first compiles for 7 s."""
+    plain = loops.Loops(*(getattr(loops, name) for name in loops.Loops._fields))
+    monkeypatch.setattr(jobs, "_MANY", 0)
+    monkeypatch.setattr(jobs, "compiled", lambda: loops.compiled() or plain)
+    images = thumbs(kind, 20, 5, 16)
+    exact = {(i, j): reference.best(images[i], images[j], "rotations")[0] for i in range(20) for j in range(i + 1, 20)}
+    job = prepared(tmp_path, images, "rotations", sorted(exact.values())[30], 3)
+    assert near_pairs(job, read_strip(job, 0)) >= {pair for pair, sse in exact.items() if sse <= job.limit}
+
+
+def near_pairs(job: Job, strip: Strip) -> set[tuple[int, int]]:
+    """The pairs of ids that the product leaves of a strip with itself."""
+    tally = dict.fromkeys(("other_group", "filter", "box", "product"), 0)
+    return {
+        tuple(sorted((int(strip.ids[x]), int(strip.ids[y]))))
+        for pairs in multiplied(job, strip, strip, tally)
+        for x, y in zip(pairs.x, pairs.y, strict=True)
+    }
 
 
 @with_numba

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import pytest
 from distributed import Client
 
 import dupegrid
+from dupegrid.app import cli
 from dupegrid.app.estimate import _product_rate
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
@@ -31,7 +33,7 @@ from dupegrid.core.tasks import Runtime
 from dupegrid.storage.places import LOCK
 from tests.conftest import save
 from tests.helpers.clusters import dask_scheduler, dask_worker
-from tests.helpers.forks import started
+from tests.helpers.forks import in_fork, started
 from tests.helpers.tasks import blas_threads, waited_until
 
 DUPEGRID = Path(sys.executable).parent / "dupegrid"
@@ -251,7 +253,7 @@ def test_a_local_cluster_listens_on_loopback_only_and_its_workers_keep_their_mem
 ) -> None:
     monkeypatch.setenv(TRIM_VARIABLE, "65536")  # as a cluster of the user's leaves it behind
     trimming: list[str | None] = []
-    with runtime("local", 2) as workers:
+    with runtime("local", 1) as workers:
         workers.each(os.getenv, [TRIM_VARIABLE], trimming.append)
         assert trimming == [None]
         assert TRIM_VARIABLE in dask.config.get("distributed.nanny.pre-spawn-environ"), "dask would have them trim it"
@@ -460,35 +462,108 @@ def test_a_signal_keeps_its_exit_code_though_the_scheduler_does_not_answer(few: 
 # What cannot be written
 
 
-def run_with(few: Path, out: Path, redirections: str) -> subprocess.CompletedProcess:
-    line = f'"{DUPEGRID}" run "{few}" --out "{out}" --thumb 16 --workers 1 {redirections}'
-    return subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, check=False)
+def arguments(few: Path, run_dir: Path) -> list[str]:
+    return ["run", str(few), "--out", str(run_dir), "--thumb", "16", "--workers", "1"]
 
 
-@pytest.mark.parametrize("redirection", ["2>/dev/full", "2> >(exit 0)", "2>&-"])
-def test_a_run_goes_on_when_nobody_hears_how_far_it_is(few: Path, tmp_path: Path, redirection: str) -> None:
-    done = run_with(few, tmp_path / "run", redirection)
-    assert (done.returncode, done.stderr) == (0, "")
+def run_with(few: Path, run_dir: Path, redirection: str) -> tuple[int, str]:
+    """The exit code of a run and what it says, as a process of its own: how Python starts and ends is part of it."""
+    line = shlex.join([str(DUPEGRID), *arguments(few, run_dir)])
+    done = subprocess.run(["bash", "-c", f"{line} {redirection}"], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def run_into(few: Path, run_dir: Path, out: int, err: int, other: int | None = None) -> int:
+    """The exit code of a run, a fork, that writes to these descriptors and does not have the other one."""
+
+    def work() -> None:
+        if other is not None:
+            os.close(other)
+        sys.stdout, sys.stderr = os.fdopen(out, "w"), os.fdopen(err, "w", 1)
+        sys.argv[1:] = arguments(few, run_dir)
+        signal.alarm(120)
+        try:
+            cli.main()
+        except SystemExit as ended:
+            sys.stdout.flush()  # as Python does when it ends, with 120 where that fails
+            sys.stderr.flush()
+            os._exit(int(ended.code or 0))
+        finally:
+            os._exit(120)
+
+    return in_fork(work)
+
+
+def full() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def unread() -> int:
+    """A pipe whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+def hung_up() -> int:
+    """A terminal that is gone."""
+    ours, theirs = pty.openpty()
+    os.close(ours)
+    return theirs
+
+
+@pytest.mark.parametrize("err", [full, unread, hung_up])
+def test_a_run_goes_on_when_nobody_hears_how_far_it_is(few: Path, tmp_path: Path, err: Callable[[], int]) -> None:
+    said = tmp_path / "said"
+    with os.fdopen(err(), "w") as deaf, said.open("w") as out:
+        assert run_into(few, tmp_path / "run", out.fileno(), deaf.fileno()) == 0
+    assert "duplicates  1 in 1 cluster" in said.read_text()
     assert (tmp_path / "run/report.html").exists()
 
 
-def test_a_run_goes_on_when_its_terminal_is_gone(few: Path, tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    words = [DUPEGRID, "run", few, "--out", tmp_path / "run", "--thumb", "16", "--workers", "1"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True) as command:
-        os.close(theirs)
-        os.close(ours)
-        out, _ = command.communicate(timeout=120)
-    assert command.returncode == 0
-    assert b"duplicates  1 in 1 cluster" in out
+def test_a_run_goes_on_without_a_standard_error(few: Path, tmp_path: Path) -> None:
+    assert run_with(few, tmp_path / "run", "2>&-") == (0, "")
+    assert (tmp_path / "run/report.html").exists()
 
 
-@pytest.mark.parametrize("redirection", ["2>&1 | head -1", ">/dev/full", "| true"])
-def test_a_result_that_cannot_be_written_is_exit_code_1(few: Path, tmp_path: Path, redirection: str) -> None:
-    done = run_with(few, tmp_path / "run", redirection)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr + done.stdout
-    assert "Exception ignored" not in done.stderr + done.stdout
-    if "2>&1" not in redirection:
-        assert done.stderr.splitlines()[-1].startswith("dupegrid: cannot write the result to standard output")
+def into_full_disk(few: Path, folder: Path) -> tuple[int, str]:
+    """Of which Python itself would say more when it ends."""
+    return run_with(few, folder / "run", ">/dev/full")
+
+
+def into_unread_pipe(few: Path, folder: Path) -> tuple[int, str]:
+    with os.fdopen(unread(), "w") as out, (folder / "said").open("w") as err:
+        code = run_into(few, folder / "run", out.fileno(), err.fileno())
+    return code, (folder / "said").read_text()
+
+
+@pytest.mark.parametrize("result_of_run", [into_full_disk, into_unread_pipe])
+def test_a_result_that_cannot_be_written_is_exit_code_1(
+    few: Path, tmp_path: Path, result_of_run: Callable[[Path, Path], tuple[int, str]]
+) -> None:
+    code, said = result_of_run(few, tmp_path)
+    assert code == 1
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+    assert said.splitlines()[-1].startswith("dupegrid: cannot write the result to standard output")
+    assert (tmp_path / "run/report.html").exists()
+
+
+def test_a_reader_that_leaves_after_a_line_is_exit_code_1(few: Path, tmp_path: Path) -> None:
+    """Of both streams, as `2>&1 | head -1` does."""
+    lines: list[str] = []
+    reader, writer = os.pipe()
+
+    def head() -> None:
+        with os.fdopen(reader) as file:
+            lines.append(file.readline())
+
+    thread = threading.Thread(target=head)
+    thread.start()
+    code = run_into(few, tmp_path / "run", writer, writer, other=reader)
+    os.close(writer)
+    thread.join()
+    assert code == 1
+    assert "Traceback" not in lines[0]
+    assert "Exception ignored" not in lines[0]
     assert (tmp_path / "run/report.html").exists()

@@ -11,19 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupegrid.core import arrays, loops
+from dupegrid.core import arrays
 from dupegrid.core.config import Config
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.room import Room
 from dupegrid.images import levels
 from dupegrid.pairs import bounds, canonical, kernel
-from dupegrid.pairs import job as jobs
 from dupegrid.pairs.ask import Ask, Filters, read_facts
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.steps import Pairs
-from dupegrid.pairs.strip import Strip, read_strip
+from dupegrid.pairs.strip import read_strip
 from dupegrid.pairs.tile import multiplied
 from dupegrid.storage.arrays import Arrays
 from dupegrid.storage.run_dir import RunDir
@@ -206,28 +205,6 @@ def test_boxes_and_products_lose_no_pair(tmp_path: Path, kind: str, choice: str)
         }
         assert {pair for pair, sse in exact.items() if sse <= limit} <= found
         assert sum(tally.values()) + len(found) == len(exact)
-
-
-@pytest.mark.parametrize("kind", ["near", "smooth"])
-def test_loops_lose_no_pair(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain, where numba is not there."""
-    plain = loops.Loops(*(getattr(loops, name) for name in loops.Loops._fields))
-    monkeypatch.setattr(jobs, "_MANY", 0)
-    monkeypatch.setattr(jobs, "compiled", lambda: loops.compiled() or plain)
-    images = thumbs(kind, 20, 5, 16)
-    exact = {(i, j): reference.best(images[i], images[j], "rotations")[0] for i in range(20) for j in range(i + 1, 20)}
-    job = prepared(tmp_path, images, "rotations", sorted(exact.values())[30], 3)
-    assert near_pairs(job, read_strip(job, 0)) >= {pair for pair, sse in exact.items() if sse <= job.limit}
-
-
-def near_pairs(job: Job, strip: Strip) -> set[tuple[int, int]]:
-    """The pairs of ids that the product leaves of a strip with itself."""
-    tally = dict.fromkeys(("other_group", "filter", "box", "product"), 0)
-    return {
-        tuple(sorted((int(strip.ids[x]), int(strip.ids[y]))))
-        for pairs in multiplied(job, strip, strip, tally)
-        for x, y in zip(pairs.x, pairs.y, strict=True)
-    }
 
 
 def test_pairs_are_counted_once_whatever_their_turns() -> None:

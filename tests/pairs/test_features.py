@@ -3,7 +3,9 @@
 import errno
 import json
 import os
-from itertools import pairwise
+import shutil
+from collections.abc import Callable
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ from tests.helpers import reference
 from tests.helpers.forks import command
 from tests.whole.test_exact import assert_exact
 
+PutIndex = Callable[..., Path]
+
 
 def largest_difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A metric of the user's: the largest difference of any value."""
@@ -39,10 +43,11 @@ def wrong_shape(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 )
 @pytest.mark.parametrize("tile", [None, 7])
 def test_other_metrics_go_through_the_same_tiles(
-    pictures: Path, tmp_path: Path, metric: str, threshold: float, tile: int | None
+    pictures: Path, tmp_path: Path, put_index: PutIndex, metric: str, threshold: float, tile: int | None
 ) -> None:
-    settings = {"metric": metric, "threshold": threshold, "thumb": 16, "orientations": "all", "tile": tile}
-    run = dupegrid.run(pictures, out=tmp_path / "run", quiet=True, **settings)
+    put_index(tmp_path / "run", thumb=16)
+    settings = {"metric": metric, "threshold": threshold, "cutoff": threshold, "thumb": 16, "tile": tile}
+    run = dupegrid.run(pictures, out=tmp_path / "run", orientations="all", quiet=True, **settings)
     thumbs, status = run.thumbs.compute().astype(int), run.images["status"].to_pylist()
     expected = {}
     for a in range(len(thumbs)):
@@ -75,28 +80,38 @@ def test_a_metric_that_is_none_is_named(pictures: Path, tmp_path: Path) -> None:
 NAMES = ("not", "a", "function")
 
 
-@pytest.fixture
-def sizes(tmp_path: Path) -> Path:
-    """One picture in several sizes and aspects, upright and turned."""
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of one picture in several sizes and aspects, upright and turned."""
+    folder = tmp_path_factory.mktemp("sizes")
+    (folder / "photos").mkdir()
     for k, size in enumerate([(96, 72), (96, 72), (192, 144), (72, 96), (96, 60), (96, 96), (100, 50)]):
         for copy in range(3):
-            path = tmp_path / f"photos/{k}{copy}.png"
-            path.parent.mkdir(exist_ok=True)
-            picture(1, size).save(path)
-    return tmp_path / "photos"
+            picture(1, size).save(folder / f"photos/{k}{copy}.png")
+    return dupegrid.index(folder / "photos", out=folder / "run", quiet=True).path
 
 
-@pytest.mark.parametrize("orientations", ["none", "rotations"])
+def gone_on_with(indexed: Path, out: Path, **settings: object) -> dupegrid.Run:
+    """A run that finds this index in its place."""
+    return dupegrid.run(indexed.parent / "photos", out=shutil.copytree(indexed, out), quiet=True, **settings)
+
+
+@pytest.fixture(scope="module", params=product(["none", "rotations"], [None, 4]))
+def whole(request: pytest.FixtureRequest, sizes: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
+    """All of it compared, in these orientations and tiles."""
+    orientations, tile = request.param
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return gone_on_with(sizes, out, orientations=orientations, tile=tile, threshold=3000)
+
+
 @pytest.mark.parametrize("settings", [{"same_size": True}, {"max_aspect": 1.3}, {"same_size": True, "max_aspect": 1.0}])
-@pytest.mark.parametrize("tile", [None, 4])
 def test_filters_of_size_and_aspect(
-    sizes: Path, tmp_path: Path, orientations: str, settings: dict[str, object], tile: int | None
+    sizes: Path, whole: dupegrid.Run, tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    everything = {"orientations": orientations, "threshold": 3000, "tile": tile, "quiet": True}
-    run = dupegrid.run(sizes, out=tmp_path / "run", **everything, **settings)
-    whole = dupegrid.run(sizes, out=tmp_path / "whole", **everything)
+    as_whole = {key: getattr(whole.config, key) for key in ("orientations", "tile", "threshold")}
+    run = gone_on_with(sizes, tmp_path / "run", **as_whole, **settings)
     sides = list(zip(run.images["width"].to_pylist(), run.images["height"].to_pylist(), strict=True))
-    if orientations != "none":
+    if run.config.orientations != "none":
         sides = [(max(side), min(side)) for side in sides]
 
     def asked_for(a: int, b: int) -> bool:
@@ -173,8 +188,11 @@ def wide(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dupegrid.R
 
 
 @pytest.mark.parametrize("threshold", [0, 5, 50, 1000, 3000])
-def test_any_threshold_after_the_fact(wide: dupegrid.Run, pictures: Path, tmp_path: Path, threshold: float) -> None:
-    fresh = dupegrid.run(pictures, out=tmp_path / "run", threshold=threshold, quiet=True)
+def test_any_threshold_after_the_fact(
+    wide: dupegrid.Run, pictures: Path, tmp_path: Path, put_index: PutIndex, threshold: float
+) -> None:
+    put_index(tmp_path / "run")
+    fresh = dupegrid.run(pictures, out=tmp_path / "run", threshold=threshold, cutoff=threshold, quiet=True)
     cut = wide.at(threshold)
     assert cut.matches == fresh.matches
     # With a wider cutoff more is known of bridges; all else is the same.
@@ -256,9 +274,15 @@ def test_explain_and_estimate_from_the_command_line(wide: dupegrid.Run, pictures
 
 @pytest.mark.parametrize("memory", ["1MB", "30MB", 10**9])
 def test_threads_share_the_memory_and_what_they_hold_changes_no_table(
-    pictures: Path, tmp_path: Path, wide: dupegrid.Run, memory: object, monkeypatch: pytest.MonkeyPatch
+    pictures: Path,
+    tmp_path: Path,
+    put_index: PutIndex,
+    wide: dupegrid.Run,
+    memory: object,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Threads are what is taken by default. A piece is so many whole blocks as fit, and one at least."""
+    put_index(tmp_path / "run")
     held, blocks, read = [], [], compare_module.read_piece
 
     def weighed(job: Job, rows: slice) -> Strip:

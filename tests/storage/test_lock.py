@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -267,10 +268,18 @@ def test_a_disk_that_fails_says_what_it_failed_at(tmp_path: Path, monkeypatch: p
             check_hold()
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_lock_that_was_touched_in_the_future_is_not_waited_for_longer(tmp_path: Path) -> None:
+def test_a_lock_that_was_touched_in_the_future_is_not_waited_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "lock").write_bytes(entry())
-    os.utime(tmp_path / "lock", (time.time() + 30, time.time() + 30))
-    start = time.monotonic()
+    os.utime(tmp_path / "lock", (time.time() + 300, time.time() + 300))
+    now_s = 0.0
+
+    def sleep(duration_s: float) -> None:
+        nonlocal now_s
+        now_s += duration_s
+
+    clock = SimpleNamespace(monotonic=lambda: now_s, sleep=sleep, strftime=time.strftime)
+    monkeypatch.setattr(lock_module, "time", clock)
     with locked(tmp_path):
-        assert time.monotonic() - start < 20
+        assert now_s == lock_module._OVER_AFTER_S

@@ -1,8 +1,9 @@
 """The whole run against the oracle, whatever the orientations, thumbnail, tiles, scheduler, scope or order of files."""
 
 import runpy
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from tests.conftest import SHARED, named_matches, save
 from tests.helpers import reference
 from tests.helpers.clusters import dask_scheduler, dask_worker
 from tests.helpers.forks import in_fork
+
+PutIndex = Callable[..., Path]
 
 
 def assert_exact(run: Run) -> None:
@@ -36,7 +39,10 @@ def assert_exact(run: Run) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("orientations", ["none", "rotations", "all"])
 @pytest.mark.parametrize("thumb", [16, 32])
-def test_matches_are_the_oracles(pictures: Path, tmp_path: Path, orientations: str, thumb: int) -> None:
+def test_matches_are_the_oracles(
+    pictures: Path, tmp_path: Path, put_index: PutIndex, orientations: str, thumb: int
+) -> None:
+    put_index(tmp_path / "run", thumb)
     run = dupegrid.run(pictures, out=tmp_path / "run", orientations=orientations, thumb=thumb, quiet=True)
     assert len(run.matches)
     assert_exact(run)
@@ -78,20 +84,27 @@ def test_a_large_set_of_identical_pictures_is_listed_against_its_first(tmp_path:
     assert run.receipt.pairs["identical"] > 70
 
 
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of 100 near pictures."""
+    folder, random = tmp_path_factory.mktemp("crowd"), np.random.default_rng(4)
+    smooth = np.tile(np.linspace(60, 190, 32), (32, 1))[:, :, None]
+    (folder / "crowd").mkdir()
+    for k in range(100):
+        noise = random.normal(0, 4 + 16 * random.random(), (32, 32, 3))
+        pixels = np.clip(np.rot90(smooth, k % 2) * (0.98 + 0.0005 * k) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "crowd" / f"{k:02d}.png")
+    return dupegrid.index(folder / "crowd", out=folder / "run", thumb=32, threshold=300, quiet=True).path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("orientations", ["none", "all"])
 @pytest.mark.parametrize("tile", [1000, 10])
 def test_a_crowd_of_near_pictures(
-    tmp_path: Path, orientations: str, tile: int, monkeypatch: pytest.MonkeyPatch
+    crowd: Path, tmp_path: Path, orientations: str, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Products decide most of them, in large tiles; in small ones many are decided one by one."""
-    random, products = np.random.default_rng(4), []
-    smooth = np.tile(np.linspace(60, 190, 32), (32, 1))[:, :, None]
-    (tmp_path / "crowd").mkdir()
-    for k in range(100):
-        noise = random.normal(0, 4 + 16 * random.random(), (32, 32, 3))
-        pixels = np.clip(np.rot90(smooth, k % 2) * (0.98 + 0.0005 * k) + noise, 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "crowd" / f"{k:02d}.png")
+    products = []
 
     def counted(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         products.append(len(a) * len(b))
@@ -99,7 +112,8 @@ def test_a_crowd_of_near_pictures(
 
     monkeypatch.setattr("dupegrid.pairs.exact.sse_block", counted)
     settings = {"orientations": orientations, "tile": tile, "thumb": 32, "threshold": 300, "scheduler": "sync"}
-    run = dupegrid.run(tmp_path / "crowd", out=tmp_path / "run", quiet=True, **settings)
+    out = shutil.copytree(crowd, tmp_path / "run")
+    run = dupegrid.run(crowd.parent / "crowd", out=out, quiet=True, **settings)
     assert bool(products) == (tile == 1000)
     assert 500 < len(run.matches) < 100 * 99 // 2
     assert_exact(run)
@@ -171,11 +185,17 @@ def test_same_tables_whatever_the_scheduler(
 
 @pytest.mark.parametrize(("columns", "pairs"), [(1, 1), (5, 1 << 20), (16, 7), (8192, 1), (8192, 30)])
 def test_same_tables_whatever_is_done_at_once(
-    pictures: Path, tmp_path: Path, baseline: Run, columns: int, pairs: int, monkeypatch: pytest.MonkeyPatch
+    pictures: Path,
+    tmp_path: Path,
+    put_index: PutIndex,
+    baseline: Run,
+    columns: int,
+    pairs: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("dupegrid.pairs.tile._COLUMNS_AT_ONCE", columns)
     monkeypatch.setattr("dupegrid.pairs.tile._PAIRS_AT_MOST", pairs)
-    out = tmp_path / "run"
+    out = put_index(tmp_path / "run")
     run = dupegrid.run(pictures, out=out, orientations="all", tile=16, scheduler="sync", quiet=True)
     assert sorted_tables(run) == sorted_tables(baseline)
     assert run.receipt == baseline.receipt
@@ -183,8 +203,10 @@ def test_same_tables_whatever_is_done_at_once(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tile", [1, 7, 40, 41, 1000])
-def test_same_tables_whatever_the_tile_side(pictures: Path, tmp_path: Path, baseline: Run, tile: int) -> None:
-    run = dupegrid.run(pictures, out=tmp_path / "run", orientations="all", tile=tile, quiet=True)
+def test_same_tables_whatever_the_tile_side(
+    pictures: Path, tmp_path: Path, put_index: PutIndex, baseline: Run, tile: int
+) -> None:
+    run = dupegrid.run(pictures, out=put_index(tmp_path / "run"), orientations="all", tile=tile, quiet=True)
     assert sorted_tables(run) == sorted_tables(baseline)
 
 
@@ -224,8 +246,8 @@ def test_real_pictures(data: Path, tmp_path: Path, folder: str, orientations: st
         assert sizes == [9, 9]
 
 
-def test_any_window_of_the_matrix_is_exact(pictures: Path, tmp_path: Path) -> None:
-    run = dupegrid.run(pictures, out=tmp_path / "run", thumb=16, quiet=True)
+def test_any_window_of_the_matrix_is_exact(pictures: Path, tmp_path: Path, put_index: PutIndex) -> None:
+    run = dupegrid.run(pictures, out=put_index(tmp_path / "run", 16), thumb=16, quiet=True)
     thumbs, ok = run.thumbs.compute(), [status == "ok" for status in run.images["status"].to_pylist()]
     window = run.mse[5:22, 30:41].compute()
     assert run.mse.shape == (len(ok), len(ok))

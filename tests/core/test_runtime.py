@@ -388,10 +388,10 @@ def test_a_client_that_is_handed_over_does_all_the_work(
     settings = {"scheduler": "tcp://127.0.0.1:1", "thumb": 16, "quiet": True}  # nothing answers there
     with dask_worker(address, tmp_path), Client(address, set_as_default=False) as client:
         run = dupegrid.run(few, out=tmp_path / "run", client=client, **settings)
+        assert run.summary.duplicates == 1
         again = dupegrid.compare(run, orientations="all", client=client, quiet=True)
         index = dupegrid.index(few, out=tmp_path / "index", client=client, **settings)
         assert client.submit(abs, -1).result(60) == 1, "it is left open"
-    assert run.summary.duplicates == 1
     assert len(again.matches) == 1
     assert index.images == run.images
     saved = json.loads((tmp_path / "run/run.json").read_text())

@@ -3,10 +3,11 @@
 A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -43,7 +44,6 @@ from dupegrid.storage.tables import (
     read_pieces,
     read_table,
     row_count,
-    write_table,
     write_tables,
 )
 from dupegrid.storage.unfinished import check_finished
@@ -69,7 +69,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     """
     thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
     listing.forget_files()
-    pending = _pending(run_dir, thumbs, config)
+    pending = _pending(run_dir, _listed(run_dir), thumbs, config)
     done_files = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
     if pending and run_dir.images.is_file():
         run_dir.images.replace(run_dir.images_before)
@@ -116,7 +116,8 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
     if stored_key(run_dir.thumbs_zarr) is None:
         return Progress(0, 0, IMAGE_PART.empty_table().select(_SHOWN))
     thumbs = run_dir.thumbs()
-    done = len(thumbs) - sum(thumbs.images_in(k) for k in _pending(run_dir, thumbs, config, again=False))
+    pending = _pending(run_dir, read_pieces(run_dir.files, FILES), thumbs, config, again=False)
+    done = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
     return Progress(done, len(thumbs), read_table(run_dir.parts, IMAGE_PART, _SHOWN))
 
 
@@ -138,10 +139,11 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
         lay_out_again(run_dir, chunk)
     files = _merged(listing, run_dir, read) if stored_key(path) == key else None
     if files is None:
-        return _created(listing.files, config, run_dir, key)
+        return _created(listing, config, run_dir, key)
     thumbs = run_dir.thumbs()
     if files.differs:
         write_tables(run_dir.files, FILES, files.tables(thumbs.chunk), None, thumbs.chunk)
+        run_dir.renew()
     try:
         levels = run_dir.levels()
         usable = stored_key(levels.path) == key and levels.chunk(COSINES) == thumbs.chunk
@@ -162,7 +164,7 @@ def _merged(listing: Listing, run_dir: RunDir, read: Read) -> Merged | None:
 
     It is what files.parquet says, or where that is damaged what the rows say of the files.
     """
-    known, hashes = partial(read_pieces, run_dir.files, FILES), partial(_hashes, run_dir, run_dir.thumbs().chunk)
+    known, hashes = partial(_listed, run_dir), partial(_hashes, run_dir, run_dir.thumbs().chunk)
     merged = partial(Merged, known, listing.files, listing.unreadable_folders, hashes, read)
     try:
         return merged()
@@ -170,12 +172,19 @@ def _merged(listing: Listing, run_dir: RunDir, read: Read) -> Merged | None:
         return merged() if _listed_anew(run_dir) else None
 
 
-def _created(files: ListedFiles, config: Config, run_dir: RunDir, key: str) -> Thumbs:
+def _created(listing: Listing, config: Config, run_dir: RunDir, key: str) -> Thumbs:
     run_dir.discard_from("index")
-    chunk = _chunk_for(files)
+    count, chunk = len(listing.files), _chunk_for(listing.files)
     run_dir.parts.mkdir(exist_ok=True)
-    write_tables(run_dir.files, FILES, files.tables(chunk), None, chunk)
-    return create_stores(run_dir, len(files), config.thumb, chunk, key, config.looks)[0]
+    tables = chain(listing.files.tables(chunk), _let_go(listing))
+    write_tables(run_dir.files, FILES, tables, None, chunk)
+    return create_stores(run_dir, count, config.thumb, chunk, key, config.looks)[0]
+
+
+def _let_go(listing: Listing) -> Iterator[pa.Table]:
+    """No table: once the others are written, before pyarrow makes the end of the file, which takes some memory."""
+    listing.forget_files()
+    yield from ()
 
 
 def _chunk_for(files: ListedFiles) -> int:
@@ -201,6 +210,14 @@ def _read(config: Config, reporter: Reporter, files: Sequence[tuple[bytes, int]]
     return found
 
 
+def _listed(run_dir: RunDir) -> Iterator[pa.Table]:
+    """What files.parquet says, a piece at a time; one piece alone is kept, as it is asked for three times."""
+    if row_count(run_dir.files) > _ROWS_AT_ONCE:
+        yield from read_pieces(run_dir.files, FILES)
+    else:
+        yield run_dir.once("files", lambda: read_table(run_dir.files, FILES))
+
+
 def _listed_anew(run_dir: RunDir) -> bool:
     """Write files.parquet by what the rows of the index say of the files; False if some lack."""
     try:
@@ -209,7 +226,7 @@ def _listed_anew(run_dir: RunDir) -> bool:
         return False
     if not np.array_equal(rows["id"].to_numpy(), np.arange(len(run_dir.thumbs()))):
         return False
-    write_table(run_dir.files, files_of(rows), row_group_size=run_dir.thumbs().chunk)
+    write_tables(run_dir.files, FILES, [files_of(rows)], None, run_dir.thumbs().chunk)
     return True
 
 
@@ -225,16 +242,18 @@ def _hashes(run_dir: RunDir, chunk: int, ids: Sequence[int]) -> list[str | None]
     return [found.get(id) for id in ids]
 
 
-def _pending(run_dir: RunDir, thumbs: Thumbs, config: Config, again: bool = True) -> list[int]:
+def _pending(
+    run_dir: RunDir, listed: Iterable[pa.Table], thumbs: Thumbs, config: Config, again: bool = True
+) -> list[int]:
     """The chunks to be made: not there, of other files, or, if `again`, with files that may be read now."""
-    levels, listed = run_dir.levels(), row_count(run_dir.files)
-    if len(thumbs) > listed:
-        raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {listed:,} are listed")
+    levels, count = run_dir.levels(), row_count(run_dir.files)
+    if len(thumbs) > count:
+        raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {count:,} are listed")
     whole = {number[0] for number in thumbs.done()}
     if not whole:
         return list(range(thumbs.count))
     listings: list[str] = []
-    for files in whole_chunks(read_pieces(run_dir.files, FILES), thumbs.chunk):
+    for files in whole_chunks(listed, thumbs.chunk):
         if again:
             whole -= set((len(listings) + _unproven(files) // thumbs.chunk).tolist())
         listings += listing_digests(files, thumbs.chunk)

@@ -20,7 +20,7 @@ def listed(*roots: Path, **settings: object) -> Listing:
 
 
 def names(listing: Listing) -> list[str]:
-    return [os.path.basename(os.fsdecode(path)) for path in listing.files["path_raw"].to_pylist()]
+    return [os.path.basename(os.fsdecode(path)) for path in listing.files.table()["path_raw"].to_pylist()]
 
 
 @pytest.fixture
@@ -34,10 +34,10 @@ def tree(tmp_path: Path) -> Path:
 
 def test_every_file_in_the_order_of_the_bytes_of_its_path(tree: Path) -> None:
     listing = listed(tree)
-    paths = listing.files["path_raw"].to_pylist()
+    paths = listing.files.table()["path_raw"].to_pylist()
     assert paths == sorted(paths)
     assert len(paths) == 6
-    assert listing.files["id"].to_pylist() == list(range(6))
+    assert listing.files.table()["id"].to_pylist() == list(range(6))
 
 
 def test_filters(tree: Path) -> None:
@@ -49,7 +49,7 @@ def test_filters(tree: Path) -> None:
 def test_nested_and_repeated_roots_give_each_file_once(tree: Path) -> None:
     listing = listed(tree / "sub", tree, tree)
     assert len(listing.files) == 6
-    assert listing.files["root"].to_pylist() == [0, 0, 0, 1, 1, 1]
+    assert listing.files.table()["root"].to_pylist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_a_root_may_be_a_file(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,16 +57,16 @@ def test_a_root_may_be_a_file(tree: Path, tmp_path: Path, monkeypatch: pytest.Mo
     for roots, numbers in (((tree / "b.jpg", tree), [0, 1, 1, 1, 1, 1]), ((tree, tree / "b.jpg"), [0, 0, 0, 0, 0, 1])):
         listing = listed(*roots)
         assert sorted(names(listing)) == sorted(names(listed(tree)))
-        assert listing.files["root"].to_pylist() == numbers
+        assert listing.files.table()["root"].to_pylist() == numbers
         assert names(listing)[numbers.index(roots.index(tree / "b.jpg"))] == "b.jpg"
     both = listed(tree / "b.jpg", tree / "a.PNG", tree / "b.jpg")
-    assert (names(both), both.files["root"].to_pylist()) == (["b.jpg", "a.PNG"], [0, 1])
+    assert (names(both), both.files.table()["root"].to_pylist()) == (["b.jpg", "a.PNG"], [0, 1])
     os.link(tree / "b.jpg", tree / "hard.jpg")
     assert names(listed(tree / "b.jpg", tree / "hard.jpg")) == ["b.jpg", "hard.jpg"]
     (tmp_path / "link.jpg").symlink_to(tree / "b.jpg")
     assert (names(listed(tmp_path / "link.jpg")), listed(tmp_path / "link.jpg").links_left_alone) == ([], 1)
     followed = listed(tmp_path / "link.jpg", follow_symlinks=True)
-    assert followed.files["link_kind"].to_pylist() == ["symbolic"]
+    assert followed.files.table()["link_kind"].to_pylist() == ["symbolic"]
     for left_out in ({"ignore_name": ["b*"]}, {"ignore_path": [tree / "b.jpg"]}, {"extensions": [".png"]}):
         assert names(listed(tree / "b.jpg", **left_out)) == []
     with pytest.raises(InputError, match="both a PATH and --against"):
@@ -80,7 +80,7 @@ def test_a_file_that_is_named_by_way_of_a_link_is_there_once(tree: Path, tmp_pat
     (tmp_path / "link").symlink_to(tree)
     listing = listed(tree, tmp_path / "link" / "b.jpg", tree / "b.jpg", extensions=["jpg"])
     assert sorted(names(listing)) == ["b.jpg", "c.jpg", "d.jpg"]
-    assert listing.files["root"].to_pylist() == [0, 0, 1]
+    assert listing.files.table()["root"].to_pylist() == [0, 0, 1]
 
 
 def test_a_file_that_goes_as_it_is_listed_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +125,9 @@ def test_files_from_a_list(tree: Path, tmp_path: Path, end: bytes) -> None:
     file.write_bytes(end.join(os.fsencode(path) for path in wanted) + end)
     listing = discover(load_config(files_from=str(file)))
     assert names(listing) == ["b.jpg", "gone.jpg", "c.jpg"]
-    assert listing.files["size_bytes"].to_pylist() == [5, 0, 9]
+    assert listing.files.table()["size_bytes"].to_pylist() == [5, 0, 9]
     both = discover(load_config(paths=[str(tree / "@eaDir")], files_from=str(file), extensions=[".jpg"]))
-    assert both.files["root"].to_pylist() == [0, 1, 1, 1]
+    assert both.files.table()["root"].to_pylist() == [0, 1, 1, 1]
     file.write_bytes(os.fsencode(tree))
     with pytest.raises(InputError, match="names the folder"):
         discover(load_config(files_from=str(file)))

@@ -11,7 +11,7 @@ import pytest
 import dupegrid
 from dupegrid.images import index as index_module
 from dupegrid.images import rechunk
-from dupegrid.images.merge import merge
+from dupegrid.images.merge import Merged
 from tests.conftest import EVERY, noise
 from tests.images.test_identity import SETTINGS, assert_every_row_is_of_its_file
 from tests.whole.test_resume import by_path
@@ -62,7 +62,7 @@ def test_laying_out_again_is_finished_by_the_next_run(
             for name in ("remove", "write_table", "write_chunk", "create_stores"):
                 patch.setattr(rechunk, name, stopping(getattr(rechunk, name), steps, stop_at))
             patch.setattr(os, "replace", stopping(os.replace, steps, stop_at))
-            patch.setattr(index_module, "merge", lambda *args: (patch.undo(), merge(*args))[1])
+            patch.setattr(index_module, "Merged", lambda *args: (patch.undo(), Merged(*args))[1])
             try:
                 dupegrid.run(photos, out=out, **SETTINGS)
                 finished = True

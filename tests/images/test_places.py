@@ -82,7 +82,7 @@ def test_two_dots_after_a_link_lead_where_the_system_goes(
     assert (crossing / "real/run/run.json").exists()
     (crossing / "list").write_text(f"{start}link/../pics/right.png\n{start}nowhere/../x.png\n")
     listing = discover(load_config(files_from=str(crossing / "list")))
-    assert os.fsencode(crossing / "real/pics/right.png") in listing.files["path_raw"].to_pylist()
+    assert os.fsencode(crossing / "real/pics/right.png") in listing.files.table()["path_raw"].to_pylist()
     assert len(listing.files) == 2
     config = load_config(paths=["pics"], against=[f"{start}link/../pics"], ignore_path=[f"{start}link/../pics"])
     assert config.against == config.ignore_path == (str(crossing / "real/pics"),)
@@ -91,7 +91,7 @@ def test_two_dots_after_a_link_lead_where_the_system_goes(
 def test_photos_reached_through_a_link_keep_that_name(crossing: Path) -> None:
     (crossing / "way").symlink_to("real")
     listing = discover(load_config(paths=[f"{crossing}/way/./pics/"]))
-    assert listing.files["path_raw"].to_pylist() == [os.fsencode(crossing / "way/pics/right.png")]
+    assert listing.files.table()["path_raw"].to_pylist() == [os.fsencode(crossing / "way/pics/right.png")]
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.facts import reading_of
 from dupegrid.images.fetching import fetched
+from dupegrid.images.found import Rows
 from dupegrid.images.levels import prefixes
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.results.answers import Answer
-from dupegrid.storage.schemas import FILES
 
 _SAMPLE: Final = 200  # files decoded
 _DECODE_S: Final = 3.0  # at most, for all of them
@@ -61,11 +61,11 @@ def estimate(config: Config, images: int | None = None, gpus: int = 0) -> Estima
     if min(gpus, 0 if images is None else images) < 0:
         raise ConfigError("images and gpus are counts: give numbers that are not below 0")
     nowhere = images is not None and not config.roots
-    listing = Listing(FILES.empty_table()) if nowhere else discover(config)
+    listing = Listing(Rows().listed(config)) if nowhere else discover(config)
     cores, files = CPU_COUNT, len(listing.files)
     workers, orientations = config.workers or cores, CHOICES[config.orientations]
     here = min(workers, cores)
-    sizes = int(np.sum(listing.files["size_bytes"].to_numpy(), dtype=np.float64))
+    sizes = int(np.sum(listing.files.columns["size_bytes"], dtype=np.float64))
     count = files if images is None else images
     files_per_s = _decode_rate(listing, config, here) if files else _USUAL_PER_S * here
     pairs_per_s = _product_rate(here)
@@ -92,7 +92,7 @@ def estimate(config: Config, images: int | None = None, gpus: int = 0) -> Estima
 def _decode_rate(listing: Listing, config: Config, workers: int) -> float:
     """Files a second, by an evenly spaced sample of them."""
     step = max(1, len(listing.files) // _SAMPLE)
-    rows = listing.files.take(np.arange(0, len(listing.files), step)).to_pylist()
+    rows = listing.files.at(np.arange(0, len(listing.files), step)).to_pylist()
     sample = [File(*(row[name] for name in File._fields)) for row in rows]
 
     def decode(files: Sequence[File]) -> int:

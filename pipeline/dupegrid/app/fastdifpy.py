@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow.compute as pc
-
 import dupegrid.app.api as api
 from dupegrid.app.fastdif_config import FastDiffPyConfig, mse_of
 from dupegrid.app.fastdif_plots import draw_pairs, plot_folder
@@ -251,8 +249,9 @@ class FastDifPy:
     def _listed(self) -> tuple[int, int]:
         """How many files each directory holds."""
         if self._counts is None:
-            files = discover(load_config(None, None, **self.config.settings())).files
-            in_b = pc.sum(pc.equal(files["group"], "b")).as_py() or 0
+            config = load_config(None, None, **self.config.settings())
+            files = discover(config).files
+            in_b = sum(count for root, count in files.roots if root >= config.first_against)
             self._counts = len(files) - in_b, in_b
         return self._counts
 

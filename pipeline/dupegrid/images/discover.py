@@ -8,16 +8,15 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
 from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError
 from dupegrid.core.text import printable, shown_path
 from dupegrid.core.values import resolved
-from dupegrid.images.listing import Found, Rows, has_extension, is_ignored, is_ours, names_below
+from dupegrid.images.found import ListedFiles, Rows
+from dupegrid.images.listing import Found, has_extension, is_ignored, is_ours, names_below
 from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Source, Sources, source
-from dupegrid.storage.schemas import FILES
 
 Identity = tuple[int, int] | bytes  # of a folder: device and inode, or where these say nothing its real path
 _MOST_FILES: Final = 1000  # among the roots, each of which is asked of each whether the two are compared
@@ -26,17 +25,17 @@ _UNKNOWN: Final = os.stat_result([stat.S_IFREG] + [0] * 9)  # of a file; indexin
 
 @dataclass
 class Listing:
-    """What discover found: a row of `files` (schema FILES) a file, the folders not listed, the links not followed."""
+    """What discover found: the files, the folders not listed, the links not followed."""
 
-    files: pa.Table
+    files: ListedFiles
     unreadable_folders: tuple[str, ...] = ()
     links_left_alone: int = 0
     is_of_a_pipe: bool = False  # which names files once
 
     def forget_files(self) -> None:
-        """Let the rows go, once they are in files.parquet: some 120 bytes each, and a run is long. Not of a pipe."""
+        """Let the files go, once they are in files.parquet: some 100 bytes each, and a run is long. Not of a pipe."""
         if not self.is_of_a_pipe:
-            self.files = FILES.empty_table()
+            self.files = Rows().listed(self.files.config)
 
 
 def discover(config: Config, found: Callable[[int], None] = lambda _: None, before: Listing | None = None) -> Listing:
@@ -75,7 +74,7 @@ def discover(config: Config, found: Callable[[int], None] = lambda _: None, befo
             into, inside = sources.place(path), walk.alone if path in named_files else walk.files
             rows.add(number, inside(path) if into is None else walk.apart(path, source(into)), found)
     is_of_a_pipe = config.files_from is not None and not os.path.isfile(config.files_from)
-    return Listing(rows.table(config), tuple(walk.unreadable), walk.links_left_alone, is_of_a_pipe)
+    return Listing(rows.listed(config), tuple(walk.unreadable), walk.links_left_alone, is_of_a_pipe)
 
 
 def _checked_root(root: str, sources: Sources) -> Identity:
@@ -261,9 +260,8 @@ def _folder(path: str | bytes, status: os.stat_result) -> Identity:
 
 def samples_of(listing: Listing, sources: Sources) -> tuple[tuple[bytes, ...], ...]:
     """Three paths of each root, the first, the middle and the last; or the archive that they are in."""
-    roots, paths = listing.files["root"].to_numpy(), listing.files["path_raw"]
-    ends = np.flatnonzero(np.diff(roots, prepend=-1, append=-1))
-    spans = [(int(first), int(last) - 1) for first, last in pairwise(ends)] if len(roots) else []
-    samples = [[paths[k].as_py() for k in (i, (i + j) // 2, j)] for i, j in spans]
+    spans = [(first, last - 1) for first, last in pairwise(listing.files.starts().tolist()) if first < last]
+    ends = [np.array([first, (first + last) // 2, last]) for first, last in spans]
+    samples = [listing.files.paths_at(places).to_pylist() for places in ends]
     lying_at = [[sources.place(path) or path for path in of_root] for of_root in samples]
     return tuple(tuple(path for path in of_root if not is_address(path)) for of_root in lying_at)

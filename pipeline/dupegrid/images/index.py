@@ -3,10 +3,11 @@
 A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that exists has its rows beside it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -25,19 +26,27 @@ from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing
 from dupegrid.images.facts import is_current, listing_digests, reading_of, together
 from dupegrid.images.fetching import fetched
+from dupegrid.images.found import ListedFiles
 from dupegrid.images.hashing import hashes_of
 from dupegrid.images.levels import COSINES
-from dupegrid.images.listing import with_left_out, with_roots
-from dupegrid.images.merge import Read, merge
+from dupegrid.images.merge import Merged, Read, whole_chunks
 from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
 from dupegrid.images.recipe import DECODERS, RECIPE
 from dupegrid.images.representatives import set_keys, with_representatives
 from dupegrid.images.sources import Sources
 from dupegrid.storage.arrays import Thumbs, chunk_size, stored_key
 from dupegrid.storage.hold import current
+from dupegrid.storage.made_up import check_files
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART, IMAGES
-from dupegrid.storage.tables import read_metadata, read_parts, read_table, write_table, write_tables
+from dupegrid.storage.tables import (
+    read_metadata,
+    read_parts,
+    read_pieces,
+    read_table,
+    row_count,
+    write_tables,
+)
 from dupegrid.storage.unfinished import check_finished
 
 _SHOWN: Final = ["path", "status", "error"]  # by who asks how far it is
@@ -59,10 +68,9 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
 
     The listing is without its files afterwards. Returns the key of images.parquet: equal when all rows are.
     """
-    files, thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
-    pending = _pending(run_dir, files, thumbs, config)
+    thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
     listing.forget_files()
-    del files
+    pending = _pending(run_dir, _listed(run_dir), thumbs, config)
     done_files = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
     if pending and run_dir.images.is_file():
         run_dir.images.replace(run_dir.images_before)
@@ -108,8 +116,9 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
     """How far the index is, from the stores alone."""
     if stored_key(run_dir.thumbs_zarr) is None:
         return Progress(0, 0, IMAGE_PART.empty_table().select(_SHOWN))
-    files, thumbs = read_table(run_dir.files, FILES), run_dir.thumbs()
-    done = len(thumbs) - sum(thumbs.images_in(k) for k in _pending(run_dir, files, thumbs, config, again=False))
+    thumbs = run_dir.thumbs()
+    pending = _pending(run_dir, read_pieces(run_dir.files, FILES), thumbs, config, again=False)
+    done = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
     return Progress(done, len(thumbs), read_table(run_dir.parts, IMAGE_PART, _SHOWN))
 
 
@@ -119,24 +128,23 @@ def _thumbs_key(config: Config) -> str:
     return fingerprint(made_by, RECIPE, IMAGE_PART.names)
 
 
-def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> tuple[pa.Table, Thumbs]:
+def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> Thumbs:
     """files.parquet and the stores for a listing: those of an earlier run with what is new, or new ones."""
     put_in_place(run_dir)
     path, key = run_dir.thumbs_zarr, _thumbs_key(config)
     if stored_key(path) is None and stored_key(run_dir.levels_zarr) == key and path.exists():
         levels = run_dir.levels()
         Thumbs.described(path, len(levels), config.thumb, levels.chunk(COSINES), key)
-    known = _known_files(run_dir) if stored_key(path) == key else None
-    if known is None:
-        return listing.files, _created(listing.files, config, run_dir, key)
-    if _chunk_for(listing.files) >= GROWN * run_dir.thumbs().chunk:
-        lay_out_again(run_dir, known, _chunk_for(listing.files))
+    chunk = _chunk_for(listing.files)
+    if stored_key(path) == key and chunk >= GROWN * run_dir.thumbs().chunk:
+        lay_out_again(run_dir, chunk)
+    files = _merged(listing, run_dir, read) if stored_key(path) == key else None
+    if files is None:
+        return _created(listing, config, run_dir, key)
     thumbs = run_dir.thumbs()
-    before, hashes = with_roots(known, config), partial(_hashes, run_dir, thumbs.chunk)
-    files = merge(before, listing.files, listing.unreadable_folders, hashes, read)
-    files = with_left_out(files, config)
-    if files != known:
-        write_table(run_dir.files, files, row_group_size=thumbs.chunk)
+    if files.differs:
+        write_tables(run_dir.files, FILES, files.tables(thumbs.chunk), None, thumbs.chunk)
+        run_dir.renew()
     try:
         levels = run_dir.levels()
         usable = stored_key(levels.path) == key and levels.chunk(COSINES) == thumbs.chunk
@@ -149,19 +157,39 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
         run_dir.levels().grow(len(files))
     if len(files) > len(thumbs):
         thumbs.grow(len(files))
-    return files, thumbs
+    return thumbs
 
 
-def _created(files: pa.Table, config: Config, run_dir: RunDir, key: str) -> Thumbs:
+def _merged(listing: Listing, run_dir: RunDir, read: Read) -> Merged | None:
+    """What is known of files with those of a listing; None if nothing is known.
+
+    It is what files.parquet says, or where that is damaged what the rows say of the files.
+    """
+    known, hashes = partial(_listed, run_dir), partial(_hashes, run_dir, run_dir.thumbs().chunk)
+    merged = partial(Merged, known, listing.files, listing.unreadable_folders, hashes, read)
+    try:
+        return merged()
+    except StoreError:
+        return merged() if _listed_anew(run_dir) else None
+
+
+def _created(listing: Listing, config: Config, run_dir: RunDir, key: str) -> Thumbs:
     run_dir.discard_from("index")
-    chunk = _chunk_for(files)
+    count, chunk = len(listing.files), _chunk_for(listing.files)
     run_dir.parts.mkdir(exist_ok=True)
-    write_table(run_dir.files, files, row_group_size=chunk)
-    return create_stores(run_dir, len(files), config.thumb, chunk, key, config.looks)[0]
+    tables = chain(listing.files.tables(chunk), _let_go(listing))
+    write_tables(run_dir.files, FILES, tables, None, chunk)
+    return create_stores(run_dir, count, config.thumb, chunk, key, config.looks)[0]
 
 
-def _chunk_for(files: pa.Table) -> int:
-    return chunk_size(len(files), int(files["size_bytes"].to_numpy().sum(dtype=np.float64)))
+def _let_go(listing: Listing) -> Iterator[pa.Table]:
+    """No table: once the others are written, before pyarrow makes the end of the file, which takes some memory."""
+    listing.forget_files()
+    yield from ()
+
+
+def _chunk_for(files: ListedFiles) -> int:
+    return chunk_size(len(files), int(np.sum(files.columns["size_bytes"], dtype=np.float64)))
 
 
 def _read(config: Config, reporter: Reporter, files: Sequence[tuple[bytes, int]]) -> list[str | None]:
@@ -183,23 +211,24 @@ def _read(config: Config, reporter: Reporter, files: Sequence[tuple[bytes, int]]
     return found
 
 
-def _known_files(run_dir: RunDir) -> pa.Table | None:
-    """The files of an earlier run: its listing, or where that is damaged what the rows say of it; None if they lack."""
-    try:
-        listed = read_table(run_dir.files, FILES)
-        if not any(listed[name].null_count for name in ("path_raw", "size_bytes", "removed")):  # else it is made up
-            return listed
-    except StoreError:
-        pass
+def _listed(run_dir: RunDir) -> Iterator[pa.Table]:
+    """What files.parquet says, a piece at a time; one piece alone is kept, as it is asked for three times."""
+    if row_count(run_dir.files) > _ROWS_AT_ONCE:
+        yield from (check_files(run_dir.files, piece) for piece in read_pieces(run_dir.files, FILES))
+    else:
+        yield run_dir.once("files", lambda: check_files(run_dir.files, read_table(run_dir.files, FILES)))
+
+
+def _listed_anew(run_dir: RunDir) -> bool:
+    """Write files.parquet by what the rows of the index say of the files; False if some lack."""
     try:
         rows = read_table(run_dir.parts, IMAGE_PART)
     except (StoreError, FileNotFoundError):
-        return None
-    if rows["id"].to_pylist() != list(range(len(run_dir.thumbs()))):
-        return None
-    files = files_of(rows)
-    write_table(run_dir.files, files, row_group_size=run_dir.thumbs().chunk)
-    return files
+        return False
+    if not np.array_equal(rows["id"].to_numpy(), np.arange(len(run_dir.thumbs()))):
+        return False
+    write_tables(run_dir.files, FILES, [files_of(rows)], None, run_dir.thumbs().chunk)
+    return True
 
 
 def _hashes(run_dir: RunDir, chunk: int, ids: Sequence[int]) -> list[str | None]:
@@ -214,17 +243,21 @@ def _hashes(run_dir: RunDir, chunk: int, ids: Sequence[int]) -> list[str | None]
     return [found.get(id) for id in ids]
 
 
-def _pending(run_dir: RunDir, files: pa.Table, thumbs: Thumbs, config: Config, again: bool = True) -> list[int]:
+def _pending(
+    run_dir: RunDir, listed: Iterable[pa.Table], thumbs: Thumbs, config: Config, again: bool = True
+) -> list[int]:
     """The chunks to be made: not there, of other files, or, if `again`, with files that may be read now."""
-    levels = run_dir.levels()
-    if len(thumbs) > len(files):
-        raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {len(files):,} are listed")
+    levels, count = run_dir.levels(), row_count(run_dir.files)
+    if len(thumbs) > count:
+        raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {count:,} are listed")
     whole = {number[0] for number in thumbs.done()}
     if not whole:
         return list(range(thumbs.count))
-    listings = listing_digests(files, thumbs.chunk)
-    if again:
-        whole -= set((_unproven(files) // thumbs.chunk).tolist())
+    listings: list[str] = []
+    for files in whole_chunks(listed, thumbs.chunk):
+        if again:
+            whole -= set((len(listings) + _unproven(files) // thumbs.chunk).tolist())
+        listings += listing_digests(files, thumbs.chunk)
 
     def is_done(number: int) -> bool:
         facts = read_metadata(run_dir.part(number)) if number in whole else {}

@@ -17,6 +17,7 @@ from dupegrid.images.chunk import create_stores, stored_looks, stored_seal, writ
 from dupegrid.images.facts import LISTED, facts_of, together
 from dupegrid.images.levels import looks_of
 from dupegrid.storage.bucket import BucketPath
+from dupegrid.storage.made_up import check_files
 from dupegrid.storage.ours import remove
 from dupegrid.storage.places import ASIDE
 from dupegrid.storage.run_dir import RunDir
@@ -27,8 +28,8 @@ GROWN: Final = 4  # times: chunks that ought to be so much larger are laid out a
 _STORES: Final = ("files.parquet", "index", "levels.zarr", "thumbs.zarr")
 
 
-def lay_out_again(run_dir: RunDir, known: pa.Table, chunk: int) -> None:
-    """Have chunks of so many images in the stores of a finished index, of the files `known`; others stay as they are.
+def lay_out_again(run_dir: RunDir, chunk: int) -> None:
+    """Have chunks of so many images in the stores of a finished index; others stay as they are.
 
     Nothing is decoded again.
     """
@@ -37,7 +38,7 @@ def lay_out_again(run_dir: RunDir, known: pa.Table, chunk: int) -> None:
     aside = run_dir.path / f".{ASIDE}.{uuid.uuid4().hex}"  # swept away where it is not finished
     (aside / "index").mkdir(parents=True)
     try:
-        _make(run_dir, RunDir(aside), known, chunk)
+        _make(run_dir, RunDir(aside), chunk)
     except (StoreError, ValueError):  # not finished, or damaged: which is seen to chunk by chunk
         remove(aside)
         return
@@ -70,7 +71,7 @@ def files_of(rows: pa.Table) -> pa.Table:
     return pa.table({name: columns[name] for name in FILES.names}, schema=FILES)
 
 
-def _make(run_dir: RunDir, aside: RunDir, known: pa.Table, chunk: int) -> None:
+def _make(run_dir: RunDir, aside: RunDir, chunk: int) -> None:
     """Raises StoreError or ValueError where the old stores are not whole."""
     old = run_dir.thumbs()
     rows = read_table(run_dir.parts, IMAGE_PART)
@@ -90,6 +91,10 @@ def _make(run_dir: RunDir, aside: RunDir, known: pa.Table, chunk: int) -> None:
         facts |= {"decoders": together(part["decoders"] for part in of_old)}
         rows_of = partial(_write_rows, aside.part(number), table, facts)
         write_chunk(thumbs, levels, number, stored_looks(*old_stores, here), rows_of)
+    try:
+        known = check_files(run_dir.files, read_table(run_dir.files, FILES))
+    except StoreError:
+        known = files_of(rows)
     write_table(aside.files, known, row_group_size=chunk)
 
 

@@ -3,7 +3,7 @@
 View `image * looks + look`, so that a view keeps its number when images are added.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -45,11 +45,16 @@ class Views(RunDir):
         return self.once("levels", lambda: _ViewLevels(self.of))
 
     def image_columns(self, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
-        images = self.of.image_columns(schema, names)
+        return self._views_of(self.of.image_columns(schema, names))
+
+    def image_pieces(self, schema: pa.Schema, names: Sequence[str]) -> Iterator[pa.Table]:
+        return map(self._views_of, self.of.image_pieces(schema, names))
+
+    def _views_of(self, images: pa.Table) -> pa.Table:
         count = len(self.looks)
         look = np.tile(np.arange(count), len(images))
         views = images.take(np.repeat(np.arange(len(images)), count))
-        for name in {"id", "identical_to"} & set(names):
+        for name in {"id", "identical_to"} & set(images.column_names):
             place, images_of = views.column_names.index(name), views[name].combine_chunks()
             numbers = images_of.fill_null(0).to_numpy() * count + look
             views = views.set_column(place, name, pa.array(numbers, mask=images_of.is_null().to_numpy(False)))

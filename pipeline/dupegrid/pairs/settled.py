@@ -20,12 +20,20 @@ from dupegrid.pairs.matches import match_files, raw_paths, with_paths
 from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
-from dupegrid.storage.tables import group_rows, read_group, read_metadata, read_table, write_table, write_tables
+from dupegrid.storage.tables import (
+    group_rows,
+    read_group,
+    read_metadata,
+    read_pieces,
+    read_table,
+    write_table,
+    write_tables,
+)
 
 
 def write_compared(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> None:
     """Say that all pairs of these images are decided, of the comparison with this key of its pairs."""
-    write_table(run_dir.compared, _contents(run_dir, live, config), {"alike": alike, "pairs": pairs})
+    write_tables(run_dir.compared, COMPARED, _contents(run_dir, live, config), {"alike": alike, "pairs": pairs})
 
 
 def settle(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> Bools:
@@ -38,7 +46,10 @@ def settle(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) 
         return np.zeros(len(live), bool)
     if not any(_is_of(path, pairs) for path in (run_dir.settled_matches, run_dir.adopted)):
         return np.zeros(len(live), bool)
-    return np.isin(live, read_table(kept, pa.schema([COMPARED.field("id")]))["id"].to_numpy())
+    ids = read_table(kept, pa.schema([COMPARED.field("id")]))["id"].to_numpy()
+    settled = np.zeros(int(live.max(initial=-1)) + 1, bool)
+    settled[ids[(ids >= 0) & (ids < len(settled))]] = True
+    return settled[live]
 
 
 def are_adopted(run_dir: RunDir, pairs: str) -> bool:
@@ -59,10 +70,7 @@ def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pair
     if before == pairs or facts.get("alike") != alike or before != facts.get("pairs"):
         return False
     try:
-        compared = read_table(run_dir.compared, COMPARED)
-        same = compared.join(_contents(run_dir, live, config), keys=COMPARED.names, join_type="inner")["id"].sort()
-        settled = np.zeros(max(run_dir.listed(), int(live.max(initial=-1)) + 1), bool)
-        settled[same.to_numpy()] = True
+        settled = _unchanged(run_dir, live, config)
         files = match_files(run_dir, fingerprint(before, layout))
     except (StoreError, OSError, ValueError, KeyError):
         return False
@@ -70,7 +78,7 @@ def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pair
         write_tables(run_dir.settled_matches, MATCHES, _rows_among(settled, run_dir, files), {"pairs": pairs})
     except (StoreError, ValueError, KeyError):  # no OSError: what cannot be written is no reason to compare all again
         return False
-    write_table(run_dir.settled, pa.table({"id": same}), {"pairs": pairs})
+    write_table(run_dir.settled, pa.table({"id": np.flatnonzero(settled)}), {"pairs": pairs})
     return True
 
 
@@ -90,15 +98,37 @@ def _rows_among(settled: Bools, run_dir: RunDir, files: Sequence[Path]) -> Itera
         raise StoreError(f"{count:,} matches are there, and an earlier comparison counted others")
 
 
-def _contents(run_dir: RunDir, live: Ints, config: Config) -> pa.Table:
-    """What each image is, as far as comparing goes (schema COMPARED); none whose content is not known."""
+def _unchanged(run_dir: RunDir, live: Ints, config: Config) -> Bools:
+    """Which images are what they were when they were compared: by id, bool (n,)."""
+    unchanged = np.zeros(max(run_dir.listed(), int(live.max(initial=-1)) + 1), bool)
+    pieces, before = read_pieces(run_dir.compared, COMPARED), COMPARED.empty_table()
+    for now in _contents(run_dir, live, config):
+        last = now["id"][-1].as_py() if len(now) else -1
+        while (not len(before) or before["id"][-1].as_py() < last) and (piece := next(pieces, None)) is not None:
+            before = pa.concat_tables([before, piece.filter(pc.is_valid(piece["id"]))])
+        ids, places, places_before = np.intersect1d(now["id"], before["id"], return_indices=True)
+        pairs = [(now[name].take(places), before[name].take(places_before)) for name in COMPARED.names]
+        same = [pc.fill_null(pc.equal(*pair), False).to_numpy() for pair in pairs]
+        unchanged[ids[np.logical_and.reduce(same)]] = True
+        before = before.filter(pc.greater(before["id"], last))
+    return unchanged
+
+
+def _contents(run_dir: RunDir, live: Ints, config: Config) -> Iterator[pa.Table]:
+    """What each image is, as far as comparing goes (schema COMPARED), a piece at a time in the order of ids.
+
+    None whose content is not known.
+    """
     names = ["id", "file_hash", "width", "height", "group", "root"]
-    images = run_dir.image_columns(IMAGES, names)
-    images = images if len(live) == len(images) else images.take(pa.array(live))
     roots = pa.array([root.encode("unicode_escape").decode() for root in config.roots], pa.string())
-    side = roots.take(images["root"].combine_chunks()) if config.scope != "all" else images["group"].fill_null("")
-    images = images.append_column("side", side).select(COMPARED.names)
-    return images.filter(pc.is_valid(images["file_hash"]))
+    start = 0
+    for piece in run_dir.image_pieces(IMAGES, names):
+        here = live[slice(*np.searchsorted(live, [start, start + len(piece)]))]
+        images = piece.take(pa.array(here - start))
+        side = images["group"].fill_null("") if config.scope == "all" else roots.take(images["root"].combine_chunks())
+        images = images.append_column("side", side).select(COMPARED.names).cast(COMPARED)
+        yield images.filter(pc.is_valid(images["file_hash"]))
+        start += len(piece)
 
 
 def _is_of(path: Path, pairs: str) -> bool:

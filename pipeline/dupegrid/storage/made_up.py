@@ -15,6 +15,14 @@ _MAY_LACK: Final = ("identical_to", "link_of", "root")
 _WORDS: Final = {"reason": REASONS, "rule": RULES}  # of clusters.parquet, which are looked up to be shown
 
 
+def check_files(path: Path, files: pa.Table) -> pa.Table:
+    """The same rows of files.parquet. DamagedError for what no run would say: somebody made it up then."""
+    for name in ("path_raw", "size_bytes", "removed"):
+        if files[name].null_count:
+            raise DamagedError(path, f"it has files without {name!r}")
+    return files
+
+
 def check_images(path: Path, images: pa.Table, count: int | None = None) -> pa.Table:
     """The same rows of images.parquet, or some of its `count`. DamagedError where one says what no run would.
 

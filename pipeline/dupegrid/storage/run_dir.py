@@ -4,7 +4,7 @@ import json
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,7 +21,8 @@ from dupegrid.storage.hold import Hold, writing_for
 from dupegrid.storage.lock import locked
 from dupegrid.storage.ours import remove
 from dupegrid.storage.places import ARTIFACTS, LOCK
-from dupegrid.storage.tables import RowGroups, parts_in, read_json, read_metadata, read_table, row_count
+from dupegrid.storage.row_groups import RowGroups
+from dupegrid.storage.tables import parts_in, read_json, read_metadata, read_pieces, read_table, row_count
 
 THUMBS: Final = "thumbs"  # its name among the seals
 _HANDLES: Final = 2  # of run directories, kept in a process from task to task
@@ -146,6 +147,10 @@ class RunDir:
     def image_columns(self, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
         """Some columns of images.parquet."""
         return read_table(self.images, schema, list(names))
+
+    def image_pieces(self, schema: pa.Schema, names: Sequence[str]) -> Iterator[pa.Table]:
+        """Some columns of images.parquet, a piece at a time."""
+        return read_pieces(self.images, schema, names)
 
     def listed(self) -> int:
         """How many images images.parquet lists."""

@@ -96,7 +96,9 @@ def write_tables(
     """Write tables of one schema into one parquet file, a row group each: no more than one of them need be held."""
     described = schema.with_metadata(_sealed(facts))
     # A file, as pyarrow takes no path that is not UTF-8. snappy, its default: zstd halves it and takes twice the time.
-    with writing_whole(path) as file, pq.ParquetWriter(file, described, write_page_checksum=True) as writer:
+    # No dictionaries of small row groups, where these take a third of the bytes and of the time.
+    options = {"write_page_checksum": True, "use_dictionary": row_group_size is None}
+    with writing_whole(path) as file, pq.ParquetWriter(file, described, **options) as writer:
         for table in tables:
             writer.write_table(table.replace_schema_metadata(described.metadata), row_group_size)
 
@@ -161,6 +163,11 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, 
     return read_parts(parts_in(path) if path.name in FOLDERS and path.is_dir() else [path], schema, columns, whole)
 
 
+def read_pieces(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The same of one parquet file, some row groups at a time, which hold 131,072 rows or more in all."""
+    yield from _pieces(path, schema if columns is None else pa.schema(map(schema.field, columns)), whole=False)
+
+
 def read_parts(
     files: Sequence[Path], schema: pa.Schema, columns: Sequence[str] | None = None, whole: bool = False
 ) -> pa.Table:
@@ -183,26 +190,13 @@ def is_whole(path: Path, schema: pa.Schema, rows: int) -> bool:
 
 def row_count(path: Path) -> int:
     """How many rows a parquet file has."""
-    return int(_described(path).num_rows)
-
-
-class RowGroups:
-    """A parquet file of which single row groups are read; what it says of all of them is read once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._metadata = path, _described(path)
-
-    def read(self, number: int) -> pa.Table:
-        """One row group."""
-        with _opened(self._path) as file:
-            parquet = pq.ParquetFile(file, metadata=self._metadata, page_checksum_verification=True)
-            return parquet.read_row_group(number, use_threads=False)
+    return int(file_metadata(path).num_rows)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The facts that a parquet file was written with; empty where there is no such file, or a damaged one."""
     try:
-        metadata = _described(path).metadata or {}
+        metadata = file_metadata(path).metadata or {}
         facts = {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}
     except (DamagedError, UnicodeDecodeError):
         return {}
@@ -218,7 +212,7 @@ def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str
 
 def group_rows(path: Path) -> list[int]:
     """How many rows each row group of a parquet file has. DamagedError where it cannot be so many."""
-    with _opened(path) as file:
+    with opened_parquet(path) as file:
         described = pq.read_metadata(file)
         rows = [described.row_group(number).num_rows for number in range(described.num_row_groups)]
         if min(rows, default=0) < 0 or not sum(rows) == described.num_rows <= file.seek(0, os.SEEK_END):
@@ -227,28 +221,33 @@ def group_rows(path: Path) -> list[int]:
 
 
 def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> pa.Table:
+    # Some at a time: what pyarrow needs to read all at once takes as much memory again.
+    return pa.concat_tables(list(_pieces(path, schema, whole, group)))
+
+
+def _pieces(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> Iterator[pa.Table]:
+    """Some row groups of a parquet file at a time, or one; where it has none, a table without rows."""
     columns = None if whole else schema.names
-    with _opened(path) as file:
+    with opened_parquet(path) as file:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         if parquet.metadata.num_rows > file.seek(0, os.SEEK_END):  # a row takes some bytes in all of our tables
             raise DamagedError(path, "it claims more rows than it can hold")
         groups = range(parquet.num_row_groups) if group is None else [group]
-        # Some at a time: what pyarrow needs to read all at once takes as much memory again.
         at_once = max(1, _ROWS_AT_ONCE * parquet.num_row_groups // max(1, parquet.metadata.num_rows))
         pieces = [groups[start : start + at_once] for start in range(0, len(groups), at_once)]
-        parts = [parquet.read_row_groups(piece, columns=columns, use_threads=False) for piece in pieces]
-        table = pa.concat_tables(parts or [parquet.schema_arrow.empty_table()]).select(schema.names)
-        # No facts of the file with it; to cast takes 0.1 ms for three columns.
-        return table.replace_schema_metadata() if table.schema == schema else table.cast(schema)
+        for piece in pieces or [[]]:
+            table = parquet.read_row_groups(piece, columns=columns, use_threads=False).select(schema.names)
+            # No facts of the file with it; to cast takes 0.1 ms for three columns.
+            yield table.replace_schema_metadata() if table.schema == schema else table.cast(schema)
 
 
-def _described(path: Path) -> pq.FileMetaData:
-    with _opened(path) as file:
+def file_metadata(path: Path) -> pq.FileMetaData:
+    with opened_parquet(path) as file:
         return pq.read_metadata(file)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened_parquet(path: Path) -> Iterator[IO[bytes]]:
     try:
         with opened(path) as file:
             yield file

@@ -233,6 +233,8 @@ def test_explain_takes_paths_and_unreadable_files(wide: dupegrid.Run) -> None:
     assert (found.mse, found.best, found.joined_at) == ({}, None, None)
     with pytest.raises(UsageError, match="no image ends with"):
         wide.explain("nowhere.jpg", 0)
+    with pytest.raises(UsageError, match=r"ends with nowhere\\xff\.jpg: "):
+        wide.explain("nowhere\udcff.jpg", 0)
     with pytest.raises(UsageError, match=r"no image 9{5000}: this"):
         wide.explain("9" * 5000, 0)
     with pytest.raises(UsageError, match=r"no image 999999: this run has \d+, counted from 0"):

@@ -9,8 +9,17 @@ def display_path(path_raw: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """Text for a terminal or a log: control, bidirectional and other unprintable characters escaped, one line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    r"""Text for a terminal or a log: control, bidirectional and other unprintable characters escaped, one line.
+
+    A byte that is no UTF-8 of a name as Python has it, a surrogate, is \xNN as in `display_path`.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(c: str) -> str:
+    if "\udc80" <= c <= "\udcff":
+        return f"\\x{ord(c) - 0xDC00:02x}"
+    return c.encode("unicode_escape", "surrogatepass").decode()
 
 
 def shown_path(path_raw: bytes) -> str:

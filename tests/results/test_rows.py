@@ -36,7 +36,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
 
 @given(places=st.lists(st.integers(0, 19), min_size=1, unique=True))
 def test_they_are_those_of_the_table(rows: Rows, places: list[int]) -> None:
-    ids, names = np.array(sorted(places)), ["path", "width", "status"]
+    ids, names = np.array(sorted(places)), ["path", "width", "id", "status"]
     wanted = ALL.select(names).take(pa.array(ids))
     assert rows.take(ids, names).equals(wanted)
     assert Rows.of(ALL).take(ids, names).equals(wanted)
@@ -87,6 +87,24 @@ def test_a_page_of_pieces_is_that_of_the_tables(rows: Rows, tmp_path: Path, monk
     assert found.pictures.tolist() == wanted.pictures.tolist() != []
     assert "".join(json_pieces(found.data)) == "".join(json_pieces(wanted.data))
     assert "".join(json_pieces({"a": {}, "b": [1, None]})) == as_json({"a": {}, "b": [1, None]})
+
+
+def test_files_of_several_names_are_told_in_pieces(tmp_path: Path) -> None:
+    names = {
+        "inode": [k % 10 for k in range(20)],
+        "device": [1] * 20,
+        "file_hash": [str(k % 10) for k in range(20)],
+        "link_kind": ["hard"] * 19 + ["symbolic"],
+    }
+    images = ALL
+    for name, values in names.items():
+        place, field = IMAGES.names.index(name), IMAGES.field(name)
+        images = images.set_column(place, field, pa.array(values, field.type))
+    pieces = stored(tmp_path, *(images.slice(start, 8) for start in (0, 8, 16)))
+    rows = [{"cluster": 0, "image": k, "role": "duplicate" if k else "keep", "keeper": 0} for k in range(16)]
+    table = pa.Table.from_pylist(rows, CLUSTERS)
+    assert freed_of(pieces, table).tolist() == freed_of(images, table).tolist()
+    assert np.flatnonzero(freed_of(images, table)).tolist() == [1, 2, 3, 4, 5, 9]  # of 6 to 8 another name stays
 
 
 @pytest.mark.parametrize(

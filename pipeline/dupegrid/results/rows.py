@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dupegrid.core.arrays import Ints, id_dtype
-from dupegrid.core.errors import DamagedError
 from dupegrid.storage.made_up import check_clusters, check_ids, check_images
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
@@ -86,12 +85,9 @@ def representatives(images: Rows) -> Ints:
 
 
 def _images(run_dir: RunDir, starts: Ints, roots: int, number: int, names: list[str]) -> pa.Table:
-    start, stop = starts[number : number + 2]
     table = read_group(run_dir.images, number, IMAGES, list(dict.fromkeys(("id", *names))))
-    if not np.array_equal(table["id"].to_numpy(), np.arange(start, stop)):
-        raise DamagedError(run_dir.images, "its ids are not 0, 1, 2, ...")
-    check_ids(run_dir.images, table, sorted({"root"} & {*names}), roots)
-    return check_images(run_dir.images, table.select(names), int(starts[-1]))
+    check_images(run_dir.images, table, int(starts[-1]), int(starts[number]))
+    return check_ids(run_dir.images, table, sorted({"root"} & {*names}), roots).select(names)
 
 
 def _clusters(run_dir: RunDir, images: int, before: Sequence[int], number: int, names: list[str]) -> pa.Table:

@@ -23,13 +23,13 @@ def check_files(path: Path, files: pa.Table) -> pa.Table:
     return files
 
 
-def check_images(path: Path, images: pa.Table, count: int | None = None) -> pa.Table:
+def check_images(path: Path, images: pa.Table, count: int | None = None, start: int = 0) -> pa.Table:
     """The same rows of images.parquet, or some of its `count`. DamagedError where one says what no run would.
 
-    Somebody made it up then. Looks at those columns that are there; not some but all rows may have their ids.
+    Somebody made it up then. Looks at those columns that are there; rows that have their ids are those from `start` on.
     """
     count, there = len(images) if count is None else count, set(images.column_names)
-    if "id" in there and not np.array_equal(images["id"].to_numpy(), np.arange(count)):
+    if "id" in there and not np.array_equal(images["id"].to_numpy(), np.arange(start, start + len(images))):
         raise DamagedError(path, "its ids are not 0, 1, 2, ...")
     check_ids(path, images, sorted(there & {"identical_to", "link_of"}), count)
     if {"status", "width", "height"} <= there:

@@ -135,6 +135,17 @@ def test_files_from_a_list(tree: Path, tmp_path: Path, end: bytes) -> None:
         discover(load_config(files_from=str(tmp_path / "none")))
 
 
+def test_what_a_list_names_under_a_folder_of_the_other_side_is_listed_once(tmp_path: Path) -> None:
+    for name in ("in/a.jpg", "out/b.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    file = tmp_path / "list"
+    file.write_text(f"{tmp_path}/in/a.jpg\n{tmp_path}/out/b.jpg\n")
+    files = discover(load_config(files_from=str(file), against=[str(tmp_path / "in")])).files.table()
+    found = [(os.fsdecode(row["path_raw"])[-5:], row["group"]) for row in files.to_pylist()]
+    assert found == [("a.jpg", "b"), ("b.jpg", "a")]
+
+
 def test_a_folder_that_cannot_be_listed_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_listing(monkeypatch, b"sub")
     listing = listed(tree)

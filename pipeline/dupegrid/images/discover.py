@@ -41,6 +41,8 @@ class Listing:
 def discover(config: Config, found: Callable[[int], None] = lambda _: None, before: Listing | None = None) -> Listing:
     """Every regular file under the roots, each once, with ids 0..n-1 by root and then by the bytes of the path.
 
+    What a list of paths names comes after all else, but for what is under a root.
+
     Of roots inside each other, a file belongs to the innermost, which may be the file itself; of a root named twice, to
     the first. Pipes and devices are never opened, symbolic links only followed where that is asked for. `found` is told
     of more files now and then. Raises InputError when there is no root, or when a root does not exist, is neither file
@@ -66,7 +68,8 @@ def discover(config: Config, found: Callable[[int], None] = lambda _: None, befo
         raise InputError(f"{len(named_files):,} files are too many PATHs: list them in a file for --files-from")
     walk = _Walk(config, set(first), files_at)
     rows = Rows()
-    for number, root in enumerate(config.roots):
+    # The list last: what is found under a folder, of either side, is not listed again.
+    for number, root in sorted(enumerate(config.roots), key=lambda entry: entry[0] == the_list):
         if number == the_list:
             rows.add(number, walk.named(root, rows.paths()), found)
         elif number in searched:

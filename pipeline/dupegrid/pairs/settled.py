@@ -46,7 +46,7 @@ def settle(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) 
         return np.zeros(len(live), bool)
     if not any(_is_of(path, pairs) for path in (run_dir.settled_matches, run_dir.adopted)):
         return np.zeros(len(live), bool)
-    ids = read_table(kept, pa.schema([COMPARED.field("id")]))["id"].to_numpy()
+    ids = read_table(kept, pa.schema([COMPARED.field("id")]))["id"].drop_null().to_numpy()
     settled = np.zeros(int(live.max(initial=-1)) + 1, bool)
     settled[ids[(ids >= 0) & (ids < len(settled))]] = True
     return settled[live]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dupegrid.core.config import Config, load_config
 from dupegrid.images import merge as merge_module
-from dupegrid.images.found import ListedFiles, Rows
+from dupegrid.images.found import FoundFiles, ListedFiles
 from dupegrid.images.listing import Stamps
 from dupegrid.images.merge import Merged, Places, whole_chunks
 from dupegrid.storage.schemas import FILES
@@ -41,7 +41,7 @@ listings = st.dictionaries(st.sampled_from(NAMES), st.tuples(stamp, st.sampled_f
 
 
 def listed_of(files: dict[bytes, Stamp], config: Config) -> ListedFiles:
-    rows = Rows()
+    rows = FoundFiles()
     rows.add(0, ((path, Stamps(*stamp), False) for path, stamp in files.items()), lambda _count: None)
     return rows.listed(config)
 

@@ -20,7 +20,7 @@ from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.facts import reading_of
 from dupegrid.images.fetching import fetched
-from dupegrid.images.found import Rows
+from dupegrid.images.found import FoundFiles
 from dupegrid.images.levels import prefixes
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
@@ -61,7 +61,7 @@ def estimate(config: Config, images: int | None = None, gpus: int = 0) -> Estima
     if min(gpus, 0 if images is None else images) < 0:
         raise ConfigError("images and gpus are counts: give numbers that are not below 0")
     nowhere = images is not None and not config.roots
-    listing = Listing(Rows().listed(config)) if nowhere else discover(config)
+    listing = Listing(FoundFiles().listed(config)) if nowhere else discover(config)
     cores, files = CPU_COUNT, len(listing.files)
     workers, orientations = config.workers or cores, CHOICES[config.orientations]
     here = min(workers, cores)

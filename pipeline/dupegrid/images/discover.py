@@ -13,7 +13,7 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError
 from dupegrid.core.text import printable, shown_path
 from dupegrid.core.values import resolved
-from dupegrid.images.found import ListedFiles, Rows
+from dupegrid.images.found import FoundFiles, ListedFiles
 from dupegrid.images.listing import Found, has_extension, is_ignored, is_ours, names_below
 from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Source, Sources, source
@@ -35,7 +35,7 @@ class Listing:
     def forget_files(self) -> None:
         """Let the files go, once they are in files.parquet: some 100 bytes each, and a run is long. Not of a pipe."""
         if not self.is_of_a_pipe:
-            self.files = Rows().listed(self.files.config)
+            self.files = FoundFiles().listed(self.files.config)
 
 
 def discover(config: Config, found: Callable[[int], None] = lambda _: None, before: Listing | None = None) -> Listing:
@@ -67,7 +67,7 @@ def discover(config: Config, found: Callable[[int], None] = lambda _: None, befo
     if len(named_files) > _MOST_FILES:
         raise InputError(f"{len(named_files):,} files are too many PATHs: list them in a file for --files-from")
     walk = _Walk(config, set(first), files_at)
-    rows = Rows()
+    rows = FoundFiles()
     # The list last: what is found under a folder, of either side, is not listed again.
     for number, root in sorted(enumerate(config.roots), key=lambda entry: entry[0] == the_list):
         if number == the_list:

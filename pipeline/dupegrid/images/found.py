@@ -84,7 +84,7 @@ class ListedFiles:
         return pa.concat_tables([FILES.empty_table(), *self.tables()])
 
 
-class Rows:
+class FoundFiles:
     """What was found so far: some 53 bytes a file, and its path."""
 
     def __init__(self) -> None:

@@ -21,8 +21,7 @@ from dupegrid.storage.hold import Hold, writing_for
 from dupegrid.storage.lock import locked
 from dupegrid.storage.ours import remove
 from dupegrid.storage.places import ARTIFACTS, LOCK
-from dupegrid.storage.row_groups import RowGroups
-from dupegrid.storage.tables import parts_in, read_json, read_metadata, read_pieces, read_table, row_count
+from dupegrid.storage.tables import RowGroups, parts_in, read_json, read_metadata, read_pieces, read_table, row_count
 
 THUMBS: Final = "thumbs"  # its name among the seals
 _HANDLES: Final = 2  # of run directories, kept in a process from task to task

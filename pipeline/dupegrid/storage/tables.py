@@ -190,13 +190,13 @@ def is_whole(path: Path, schema: pa.Schema, rows: int) -> bool:
 
 def row_count(path: Path) -> int:
     """How many rows a parquet file has."""
-    return int(file_metadata(path).num_rows)
+    return int(_described(path).num_rows)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The facts that a parquet file was written with; empty where there is no such file, or a damaged one."""
     try:
-        metadata = file_metadata(path).metadata or {}
+        metadata = _described(path).metadata or {}
         facts = {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}
     except (DamagedError, UnicodeDecodeError):
         return {}
@@ -212,7 +212,7 @@ def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str
 
 def group_rows(path: Path) -> list[int]:
     """How many rows each row group of a parquet file has. DamagedError where it cannot be so many."""
-    with opened_parquet(path) as file:
+    with _opened_parquet(path) as file:
         described = pq.read_metadata(file)
         rows = [described.row_group(number).num_rows for number in range(described.num_row_groups)]
         if min(rows, default=0) < 0 or not sum(rows) == described.num_rows <= file.seek(0, os.SEEK_END):
@@ -228,7 +228,7 @@ def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = N
 def _pieces(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> Iterator[pa.Table]:
     """Some row groups of a parquet file at a time, or one; where it has none, a table without rows."""
     columns = None if whole else schema.names
-    with opened_parquet(path) as file:
+    with _opened_parquet(path) as file:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         if parquet.metadata.num_rows > file.seek(0, os.SEEK_END):  # a row takes some bytes in all of our tables
             raise DamagedError(path, "it claims more rows than it can hold")
@@ -241,13 +241,26 @@ def _pieces(path: Path, schema: pa.Schema, whole: bool, group: int | None = None
             yield table.replace_schema_metadata() if table.schema == schema else table.cast(schema)
 
 
-def file_metadata(path: Path) -> pq.FileMetaData:
-    with opened_parquet(path) as file:
+class RowGroups:
+    """A parquet file of which single row groups are read; what it says of all of them is read once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._metadata = path, _described(path)
+
+    def read(self, number: int) -> pa.Table:
+        """One row group."""
+        with _opened_parquet(self._path) as file:
+            parquet = pq.ParquetFile(file, metadata=self._metadata, page_checksum_verification=True)
+            return parquet.read_row_group(number, use_threads=False)
+
+
+def _described(path: Path) -> pq.FileMetaData:
+    with _opened_parquet(path) as file:
         return pq.read_metadata(file)
 
 
 @contextmanager
-def opened_parquet(path: Path) -> Iterator[IO[bytes]]:
+def _opened_parquet(path: Path) -> Iterator[IO[bytes]]:
     try:
         with opened(path) as file:
             yield file

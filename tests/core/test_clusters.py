@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from distributed import Client
+from distributed.comm import CommClosedError
 from distributed.utils import key_split
 
 from dupegrid.core import dask_clients, dask_window
@@ -22,6 +23,7 @@ from dupegrid.core.dask_cluster import DaskCluster
 from dupegrid.core.dask_window import Answer, Window
 from dupegrid.core.errors import ConfigError, DupegridError
 from dupegrid.core.runtime import runtime, runtime_of
+from dupegrid.core.sights import look
 from dupegrid.core.tasks import Answers, SetAside
 from tests.helpers.clusters import ROOT, dask_scheduler
 
@@ -320,3 +322,17 @@ def test_a_first_worker_is_waited_for_with_a_task_that_needs_it(here: int, monke
     patience.first_worker()
     assert len(patience.addresses) == (here or 1)
     assert Later.asked == ([] if here else ["first-worker", "released"])
+
+
+def test_a_worker_that_leaves_while_it_is_looked_at_ends_no_run(tmp_path: Path) -> None:
+    class Leaves(Workers):
+        def run(self, *_: Any, **__: Any) -> dict[str, Any]:
+            return {"tcp://0": CommClosedError("Address removed."), "tcp://1": there}
+
+    client: Any = Leaves(("running", 1), ("running", 1))
+    workers = DaskCluster(client, 0, Patience(client, "tcp://x", str, None))
+    there: Any = look((bytes(tmp_path / "lock"), ()))
+    workers.check(tmp_path / "lock")
+    there = ImportError("no dupegrid")
+    with pytest.raises(ConfigError, match="the worker at tcp://1 cannot look"):
+        workers.check(tmp_path / "lock")

@@ -49,6 +49,8 @@ class DaskCluster:
         # Text, as a worker that lacks dupegrid cannot be sent one of our functions.
         answers = self._client.run(eval, as_expression(places), {}, on_error="return")
         for address, there in answers.items():
+            if isinstance(there, OSError):
+                continue  # it has left, or its first task looks
             problem = f"cannot look ({there})" if isinstance(there, Exception) else difference(places, here, there)
             _refuse(address, problem)
         self._seen = (places, here)

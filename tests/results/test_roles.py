@@ -115,6 +115,19 @@ def test_where_the_mse_of_a_square_says_little_is_no_duplicate(
     assert roles(run) == {"1.png": ("keep", None), "2.png": ("duplicate", None)}, "equal bytes, whatever they show"
 
 
+def test_a_raw_is_a_duplicate_of_nothing_but_its_copies(tmp_path: Path) -> None:
+    """A DNG or NEF begins as a TIFF does, so that its preview is read: it went for a JPEG in another folder."""
+    (tmp_path / "photos").mkdir()
+    picture(1, (96, 72)).save(tmp_path / "photos/0.png")
+    for name in ("DSC.NEF", "copy.nef"):
+        picture(1, (48, 36)).save(tmp_path / "photos" / name, "TIFF")
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", quiet=True)
+    assert roles(run) == {"0.png": ("keep", None)} | dict.fromkeys(("DSC.NEF", "copy.nef"), ("bridge", "raw"))
+    os.unlink(tmp_path / "photos/0.png")
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", quiet=True)
+    assert roles(run) == {"DSC.NEF": ("keep", None), "copy.nef": ("duplicate", None)}
+
+
 @pytest.mark.parametrize(("frames", "reason"), [((4, 5), "frames"), ((1, 3), "frames"), ((4, 4), None)])
 def test_animations_of_other_lengths_are_no_duplicates(
     tmp_path: Path, frames: tuple[int, int], reason: str | None

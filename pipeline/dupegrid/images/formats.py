@@ -40,6 +40,11 @@ FORMATS: Final = [
     "XPM",
     "XVTHUMB",
 ]
+# How files are called that hold what a sensor saw. Some begin as a TIFF does, and what is read of them is a preview.
+RAW_ENDINGS: Final = (
+    b"3fr ari arw bay cr2 cr3 crw dcr dng erf fff iiq k25 kdc mef mos mrw nef nrw orf pef ptx raf raw rw2 rwl sr2 srf "
+    b"srw x3f"
+).split()
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 FRAMES_KNOWN: Final = (_PNG, b"\xff\xd8", b"RIFF")  # how files begin whose headers say how many frames they have
 

@@ -16,14 +16,11 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Bools
 from dupegrid.core.text import display_path
 from dupegrid.images.facts import IDENTITY
+from dupegrid.images.formats import RAW_ENDINGS
 from dupegrid.plans.plan import kept
 from dupegrid.storage.schemas import PLAN
 
-_RAW: Final = (
-    b"3fr ari arw bay cr2 cr3 crw dcr dng erf fff iiq k25 kdc mef mos mrw nef nrw orf pef ptx raf raw rw2 rwl sr2 srf "
-    b"srw x3f"
-)
-_WITH: Final = {*_RAW.split(), b"mov", b"mp4"}
+_WITH: Final = {*RAW_ENDINGS, b"mov", b"mp4"}
 _SIDECARS: Final = {b"xmp", b"json", b"aae", b"thm"}
 # Of Google Takeout: 'a.jpg.supplemental-metadata.json', cut short where it is long; 'a.jpg(1).json' is of 'a(1).jpg'.
 _TAKEOUT: Final = b"supplemental-metadata"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
+from dupegrid.images.formats import RAW_ENDINGS
 from dupegrid.pairs.ask import Facts, Filters, facts_of
 from dupegrid.pairs.batches import Matches, of_pairs
 from dupegrid.results.decided import Decided
@@ -24,7 +25,15 @@ _ROWS_AT_ONCE: Final = 1 << 17  # made of clusters.parquet: a row group
 _READ_AT_ONCE: Final = 1 << 19  # rows whose images are in memory; for each so many all are gone through
 _READ: Final = {*COLUMNS, "status", "identical_to", "file_hash", "transparent", "flat", "frames", "hash"}
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
-_LOOKED_AT: Final = ("chain", "transparent", "flat", "frames", "aspect")  # what who looked at the two knows better
+_LOOKED_AT: Final = (
+    "chain",
+    "raw",
+    "transparent",
+    "flat",
+    "frames",
+    "aspect",
+)  # what who looked at the two knows better
+_IS_RAW: Final = rb"(?i)\.(%s)$" % b"|".join(RAW_ENDINGS)
 _QUARTER_TURNS: Final = [ORIENTATIONS.index(name) for name in ("rot90", "rot270", "flip_rot90", "flip_rot270")]
 
 
@@ -242,12 +251,13 @@ def _reasons(
             ~near,
             protected[pairs[0]],
             where(pc.equal(*both("file_hash"))),
+            where(pc.or_(*(pc.match_substring_regex(paths, _IS_RAW) for paths in both("path_raw")))),
             where(pc.or_kleene(*both("transparent"))),
             where(pc.or_kleene(*both("flat"))),
             where(pc.not_equal(*(frames.fill_null(1) for frames in both("frames")))),
             ~_alike_in_aspect(facts, pairs, turn, filters),
         ],
-        ["", "not_asked_for", "chain", "protected", "", "transparent", "flat", "frames", "aspect"],
+        ["", "not_asked_for", "chain", "protected", "", "raw", "transparent", "flat", "frames", "aspect"],
         "",
     )
 

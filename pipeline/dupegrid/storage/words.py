@@ -18,6 +18,7 @@ REASONS = {
     "protected": "protected",  # by --protect, or not under --only
     "not-same": "decided not to be the same picture",  # as the one to keep
     "variant": "decided to be kept beside another",
+    "raw": "a RAW, or the one to keep is one",  # by its name; only a preview of it may have been read
     "transparent": "transparent throughout",  # it or the keeper
     "flat": "one colour, or nearly",  # it or the keeper
     "frames": "another number of frames",

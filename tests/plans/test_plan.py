@@ -260,6 +260,18 @@ def test_a_run_that_has_nothing_or_is_not_finished(tmp_path: Path) -> None:
     assert (len(made.table), made.totals.files, made.totals.freed_bytes) == (0, 0, 0)
 
 
+def test_what_an_application_keeps_track_of_stays(tmp_path: Path) -> None:
+    """A picture that is moved out of the library of Photos is missing there."""
+    save(tmp_path / "photos/0.png", 0)
+    for name in ("All.photoslibrary/originals/A/0.png", "Old.APLIBRARY/1.png", "photoslibrary/2.png"):
+        small(tmp_path / "photos" / name, 0)
+    dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    assert fates(dupegrid.plan(tmp_path / "run")) == {
+        **dict.fromkeys(("A/0.png", "Old.APLIBRARY/1.png"), "library"),
+        "photoslibrary/2.png": "quarantine",
+    }
+
+
 def test_pictures_of_an_archive_are_kept(finished: dupegrid.Run, tmp_path: Path) -> None:
     photos = finished.path.parent / "photos"
     shutil.make_archive(str(tmp_path / "photos"), "zip", photos / "a", ".")

@@ -16,6 +16,9 @@ from dupegrid.images.facts import IDENTITY
 from dupegrid.plans.actions import LINKS
 from dupegrid.storage.schemas import PLAN
 
+# Folders that an application shows as one file, and whose files it finds by a database: Photos, iPhoto, Aperture,
+# Lightroom, Capture One.
+_IN_LIBRARY: Final = rb"(?i)\.(photoslibrary|photolibrary|migratedphotolibrary|aplibrary|lrlibrary|lrdata|cocatalog)/"
 _OF_IMAGE: Final = ("path", "path_raw", *IDENTITY, "file_hash")
 # What a file may have that its keeper lacks. An earlier mtime is said, and stops nothing: copies often have one.
 _METADATA: Final = {"date": "taken_at", "gps": "latitude", "icc": "has_icc", "camera": "camera", "rating": "rating"}
@@ -47,10 +50,14 @@ def plan_of(images: pa.Table, clusters: pa.Table, relations: pa.Table | None, ac
             pc.is_valid(rows["reason"]).to_numpy(),
             ~(here[image] & here[keeper]),
             pc.equal(images["link_kind"].take(rows["image"]), "symbolic").fill_null(False).to_numpy(),
+            pc.match_substring_regex(own["path_raw"], _IN_LIBRARY).to_numpy(),
             _one_file(images, image, keeper, clusters),
             _differ(own["file_hash"], its["keeper_file_hash"]) & (action in LINKS),
         ],
-        [rows["reason"].fill_null("").to_numpy().astype(str), "elsewhere", "link", "keeper_name", "not_equal"],
+        [
+            rows["reason"].fill_null("").to_numpy().astype(str),
+            *("elsewhere", "link", "library", "keeper_name", "not_equal"),
+        ],
         "",
     )
     columns = {

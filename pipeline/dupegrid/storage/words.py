@@ -41,6 +41,7 @@ KEPT = {
     **REASONS,
     "elsewhere": "it or its keeper is no file in a folder",  # but in an archive, a bucket, on a server
     "link": "reached over a symbolic link",
+    "library": "in the library of an application, which would miss it",  # of Photos, Lightroom and the like
     "keeper_name": "another name of a file that is kept",
     "not_equal": "not equal to its keeper byte for byte",  # and a link is asked for
     "folders": "not of the folders that were asked for",

@@ -628,11 +628,15 @@ def test_the_commands_ask_and_print(run: dupegrid.Run) -> None:
     assert dry.stdout.count("mv --no-clobber -- ") == count
     found = json.loads(command("apply", run.path, "--yes", "--json").stdout)
     assert found["counts"] == {"done": count}
+    again = command("plan", run.path).stdout
+    assert f"gone        {count} of them already: 'dupegrid run --out {run.path}'" in again
     listed = command("journal", run.path).stdout.splitlines()
     assert len(listed) == count
     assert all(line.startswith(found["id"]) for line in listed)
     assert "put back" in command("undo", run.path, "--action", found["id"], "--yes").stdout
     assert command("undo", run.path, "--action", "never", "--yes").returncode == 2
+    assert f"undo        dupegrid undo {run.path}\n" in command("apply", run.path, "--yes").stdout
+    assert "put back" in command("undo", run.path, "--yes").stdout
     planned(run, "delete")
     forever = command("apply", run.path, "--yes")
     assert (forever.returncode, "for good" in forever.stderr) == (2, True)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import dupegrid
+from dupegrid.app.lines_plan import plan_lines
 from dupegrid.core.errors import RunDirError, StoreError, UsageError
 from dupegrid.plans import decisions
 from dupegrid.plans.plan import lost_metadata
@@ -167,6 +168,10 @@ def test_lost_metadata_is_said_and_keeps_where_asked(finished: dupegrid.Run) -> 
     rows = {row["path"].rsplit("/", 1)[1]: row for row in dupegrid.plan(finished).table.to_pylist()}
     assert {"date", "gps"} <= set(rows["7.jpg"]["lost_metadata"].split(", "))
     assert rows["6.png"]["lost_metadata"].split(", ")[-1] == "sidecar"
+    made = dupegrid.plan(finished)
+    assert {"date", "gps", "sidecar"} <= made.totals.lost.keys()
+    assert "mtime" not in made.totals.lost
+    assert "sidecar of 1" in "\n".join(plan_lines(made))
     found = fates(dupegrid.plan(finished, keep_metadata=True))
     assert found["b/7.jpg"] == found["b/6.png"] == "metadata"
     assert "b/6.xmp" not in found
@@ -253,7 +258,7 @@ def test_a_run_that_has_nothing_or_is_not_finished(tmp_path: Path) -> None:
     with pytest.raises(RunDirError, match="no run directory"):
         dupegrid.plan(tmp_path / "nothing")
     run = dupegrid.index(tmp_path / "photos", out=tmp_path / "run", thumb=8, scheduler="sync", quiet=True)
-    with pytest.raises(StoreError, match="not fully compared"):
+    with pytest.raises(StoreError, match="not fully compared: finish it with .dupegrid run --out RUN"):
         dupegrid.plan(run)
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=8, scheduler="sync", quiet=True)
     made = dupegrid.plan(run, where="mse < 1")

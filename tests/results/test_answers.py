@@ -1,14 +1,16 @@
 """What the verbs give: records in Python, and the same as JSON, whose keys scripts rely on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import dupegrid
 from dupegrid.app.demo import Demo, Kind, Score
-from dupegrid.app.lines import summary_lines
+from dupegrid.app.lines import status_lines, summary_lines
 from dupegrid.core.errors import DamagedError, DupegridError
+from dupegrid.results.answers import Failure
 from dupegrid.storage.tables import read_json, write_json
 from tests.conftest import save
 
@@ -43,6 +45,21 @@ def test_the_summary_has_two_more_keys_with_against(run: dupegrid.Run, pictures:
     against = dupegrid.run(tmp_path / "a", out=tmp_path / "run", against=pictures, thumb=16, quiet=True).summary
     assert list(against.as_dict()) == [*SUMMARY, "pictures_of_path", "already_there"]
     assert against.already_there == against.pictures_of_path == 1
+
+
+def test_what_people_are_told_names_what_was_not_listed_and_what_comes_next(run: dupegrid.Run) -> None:
+    lines = summary_lines(replace(run.summary, unreadable_folders=["/a", "/b", "/c", "/d"]))
+    assert "folders     4 not listed: /a, /b, /c, and 1 more in run.json" in lines
+    assert lines[-1] == f"next        dupegrid review {run.path}, or dupegrid plan {run.path}"
+    assert not any(line.startswith("next ") for line in summary_lines(replace(run.summary, clusters=0)))
+
+
+def test_damaged_pictures_are_listed_before_what_are_none(run: dupegrid.Run) -> None:
+    """Twenty are listed, and films and sidecars of phones are many."""
+    state = dupegrid.status(run)
+    none = [Failure("film.mov", "unidentified", "not a picture in any known format")] * 20
+    lines = status_lines(replace(state, failures=[*none, Failure("photo.jpg", "truncated", "cut off")]))
+    assert "  truncated: photo.jpg (cut off)" in lines
 
 
 def test_the_receipt_is_what_the_file_holds(run: dupegrid.Run) -> None:

@@ -140,9 +140,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
         chosen = Run(opened.path, changed(opened.config, **settings))
         check_fetching(chosen.config)
         if chosen.run_dir.images_key() != chosen.saved["fingerprint"]:
-            raise StoreError(
-                f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid index PATH... --out RUN'"
-            )
+            raise StoreError(f"{shown(chosen.path)} is not fully indexed: finish it with 'dupegrid run --out RUN'")
         check_device(chosen.config, client)
         cosines = (of_look(COSINES, look) for look in chosen.config.looks)
         chosen.run_dir.check_seals(*cosines)  # by them rows that are read alone are checked
@@ -181,7 +179,7 @@ def cluster(
         roles = {"keep": keep, "protect": protect, "only": only}
         chosen = Run(opened.path, changed(opened.config, threshold=threshold, **roles))
         if not chosen.is_compared:
-            raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
+            raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid run --out RUN'")
         had_report = chosen.run_dir.report.exists()
         take_decisions(chosen.run_dir, decisions)
         write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})

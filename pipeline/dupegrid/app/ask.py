@@ -146,7 +146,7 @@ def _named(wanted: Sequence[bytes | None], paths: Sequence[bytes], ids: Ints, co
 def _tables(run: Run) -> tuple[pa.Table, pa.Table]:
     """A run's images and the scores of its matches. StoreError unless all pairs are decided."""
     if not run.is_compared:
-        raise StoreError(f"{shown(run.path)} is not fully compared: finish it with 'dupegrid compare RUN'")
+        raise StoreError(f"{shown(run.path)} is not fully compared: finish it with 'dupegrid run --out RUN'")
     return run.images, run.match_scores
 
 

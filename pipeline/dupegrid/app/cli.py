@@ -8,7 +8,7 @@ import signal
 import sys
 from importlib.metadata import version
 from types import FrameType
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 from dupegrid.app import verbs_act, verbs_ask, verbs_find, verbs_hand_on, verbs_look, verbs_plan, verbs_review
 from dupegrid.app.flags import BadCall, Exit, Flags, app, option
@@ -56,7 +56,7 @@ def main() -> NoReturn:
     except DupegridError as error:
         code = _fail(str(error), error.exit_code)
     except BadCall as error:
-        code = _fail(f"{error.format_message().rstrip('.')}. See '{_asked(error)} --help'.", 2)
+        code = _fail(f"{_problem(error)} See '{_asked(error)} --help'.", 2)
     except MemoryError:
         code = _fail("there is not enough memory; what was finished is kept: run the same command again with more", 1)
     except OSError as error:
@@ -72,6 +72,17 @@ def _asked(error: Exception) -> str:
     """The command that was not called rightly: 'dupegrid', or with its verb."""
     context = getattr(error, "ctx", None)
     return "dupegrid" if context is None else str(context.command_path)
+
+
+def _problem(error: Any) -> str:
+    """What is wrong with a call, with what --help says of the word in question; or with the verb that a PATH takes."""
+    problem = error.format_message().rstrip(".")
+    said = (getattr(getattr(error, "param", None), "help", None) or "").partition("  [")[0].rstrip(".")
+    if said:
+        problem += f": {said}"
+    elif problem.startswith("No such command") and os.path.exists(sys.argv[1]):
+        problem += "; for what is there: dupegrid run PATH --out RUN"
+    return problem if problem.endswith("?") else problem + "."
 
 
 class _Stopped(BaseException):

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dupegrid.core.text import counted, printable, quantity, size_text
@@ -23,25 +23,30 @@ def summary_lines(summary: "Summary") -> list[str]:
     word = "picture" if summary.ok == 1 else "pictures"
     files = f"{summary.images:,} found, {summary.ok:,} {word} read; not read: {_counts(summary.failed)}"
     files += f"; {summary.removed:,} of an earlier run gone" if summary.removed else ""
-    left_out, links = summary.not_asked_for, summary.links_left_alone
-    lines = [
+    left_out, links, run = summary.not_asked_for, summary.links_left_alone, shlex.quote(summary.run)
+    there = f"{summary.already_there or 0:,} of {summary.pictures_of_path or 0:,}"
+    return [
         f"files       {files}" if summary.images else "files       none under the PATHs: nothing to compare",
-        *(
-            [f"folders     {len(summary.unreadable_folders):,} not listed: see run.json"]
-            if summary.unreadable_folders
-            else []
-        ),
+        *_not_listed(summary.unreadable_folders),
         *([f"links       {counted(links, 'symbolic link')} left alone: see --follow-symlinks"] if links else []),
         f"pairs       {quantity(summary.pairs - left_out)} compared"
         + (f", {quantity(left_out)} not asked for" if left_out else ""),
         *cluster_lines(summary),
+        *(
+            [f"known       {there} pictures of PATH have a match under --against"]
+            if summary.already_there is not None
+            else []
+        ),
         f"tables      {summary.run}{os.sep}",
         f"report      {summary.report}",
+        *([f"next        dupegrid review {run}, or dupegrid plan {run}"] if summary.clusters else []),
     ]
-    if summary.already_there is not None:
-        there = f"{summary.already_there:,} of {summary.pictures_of_path:,}"
-        lines.insert(-2, f"known       {there} pictures of PATH have a match under --against")
-    return lines
+
+
+def _not_listed(folders: Sequence[str]) -> list[str]:
+    """The folders that the system did not list."""
+    more = f", and {len(folders) - 3:,} more in run.json" if len(folders) > 3 else ""
+    return [f"folders     {len(folders):,} not listed: {', '.join(folders[:3])}{more}"] if folders else []
 
 
 def detached_lines(begun: "Detached") -> list[str]:
@@ -83,9 +88,10 @@ def status_lines(state: "Status") -> list[str]:
         for name, done in (("cluster", state.cluster), ("report", state.report))
     ]
     stages += [f"relations: {_counts(state.relations)}"] if state.relations else []
+    damaged_first = sorted(state.failures, key=lambda failure: failure.status == "unidentified")
     failures = [
         f"  {failure.status}: {failure.path}" + (f" ({failure.error})" if failure.error else "")
-        for failure in state.failures[:shown]
+        for failure in damaged_first[:shown]
     ]
     more = len(state.failures) - len(failures)
     left = [
@@ -158,6 +164,5 @@ def demo_lines(result: "Demo") -> list[str]:
         f"matches between pictures that are not duplicates: {result.score.false}",
         f"pictures  {result.pictures}{os.sep}",
         *summary_lines(result.summary),
-        f"next        dupegrid review {shlex.quote(result.summary.run)}",
     ]
     return lines

@@ -1,6 +1,7 @@
 """The results of the verbs that act, as lines for people."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 20  # rows with a reason; --json has all
 _FREE_ONCE: Final = {
-    "quarantine": "you delete .dupegrid-quarantine or your folder for it",
+    "quarantine": "you delete .dupegrid-quarantine, at the top of their PATH, or your folder for it",
     "trash": "the trash is emptied",
 }
 _WORDS: Final = {
@@ -31,7 +32,7 @@ def totals_lines(found: "AskedFor") -> list[str]:
     return [*(lines or ["plan        nothing to do"]), f"size        {size_text(found.freed_bytes)}"]
 
 
-def apply_lines(found: "Applied") -> list[str]:
+def apply_lines(found: "Applied", run_dir: str) -> list[str]:
     lines = [row.command or row.path for row in found.rows if row.outcome == "would"]
     lines += _counts(found.counts)
     if "done" in found.counts:
@@ -41,7 +42,9 @@ def apply_lines(found: "Applied") -> list[str]:
             if later
             else f"freed       {size_text(found.bytes)}"
         )
+        back = any(row.outcome == "done" and row.action != "delete" for row in found.rows)
         lines += [size, f"id          {found.id}"]
+        lines += [f"undo        dupegrid undo {shlex.quote(run_dir)}"] if back else []
     return lines + _left(found.rows)
 
 

@@ -1,5 +1,6 @@
 """The results of the verbs that decide, as lines for people."""
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from dupegrid.core.text import counted, size_text
@@ -17,14 +18,23 @@ def plan_lines(made: "Plan") -> list[str]:
         f"  {count:>9,}  {f'the one to keep {RULES[rule]}' if rule in RULES else 'they go with their picture'}"
         for rule, count in totals.by_rule.items()
     ]
+    lost = ", ".join(f"{word} of {count:,}" for word, count in totals.lost.items())
     kept = [f"  {count:>9,}  {KEPT.get(reason, reason)}" for reason, count in totals.kept.items()]
+    run = shlex.quote(made.run)
     return [
         f"would go    {counted(totals.files, 'file')}{sidecars}: {ACTIONS[made.action]}",
         *rules,
         f"space       {size_text(totals.freed_bytes)} in them",
+        *([f"lost        {lost}, which their keepers lack: see --keep-metadata"] if lost else []),
+        *(
+            [f"gone        {made.gone:,} of them already: 'dupegrid run --out {run}' takes up what changed"]
+            if made.gone
+            else []
+        ),
         f"kept        {counted(sum(totals.kept.values()), 'file')} of clusters, beside the keepers",
         *kept,
         f"plan        {made.path}",
+        *([f"next        dupegrid apply {run}; what it does, dupegrid undo {run} takes back"] if totals.files else []),
     ]
 
 

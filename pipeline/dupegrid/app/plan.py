@@ -55,11 +55,12 @@ class Plan:
     threshold: float
     table: pa.Table
     totals: Totals
+    gone: int  # files that would go, and are not there any more
 
     def as_dict(self) -> dict[str, Any]:
         """All but the table."""
         known = {"run": self.run, "plan": str(self.path), "action": self.action, "threshold": self.threshold}
-        return {**known, **asdict(self.totals)}
+        return {**known, **asdict(self.totals), "gone": self.gone}
 
 
 def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanOptions]) -> Plan:
@@ -83,7 +84,10 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
         done = open_run(given.path)
         table = _planned(done, action, options)
         write_table(done.run_dir.plan, table)
-    return Plan(str(done.path), done.run_dir.plan, action, done.config.threshold, table, totals_of(table, done.images))
+    goes = table.filter(pc.not_equal(table["action"], "keep"))["path_raw"].to_pylist()
+    gone = sum(not os.path.lexists(path) for path in goes)
+    totals = totals_of(table, done.images)
+    return Plan(str(done.path), done.run_dir.plan, action, done.config.threshold, table, totals, gone)
 
 
 def _planned(done: Run, action: str, options: PlanOptions) -> pa.Table:

@@ -14,7 +14,7 @@ from dupegrid.storage.tables import read_metadata, read_table
 
 def read_tables(run: Run) -> tuple[pa.Table, pa.Table]:
     """The images and the clusters of a run. StoreError where it lacks a table, or one is of other settings."""
-    images_path, clusters_path = run.existing("images.parquet", "index"), run.existing("clusters.parquet", "cluster")
+    images_path, clusters_path = run.existing("images.parquet"), run.existing("clusters.parquet")
     if run.saved["fingerprint"] not in ("", read_metadata(images_path).get("fingerprint")):
         raise StoreError("images.parquet is not the one that run.json is of: run 'dupegrid run' again to make it")
     if not run.is_clustered:

@@ -197,7 +197,7 @@ class Run:
         """'images', 'matches' or 'clusters' as a lazy dask dataframe, for tables that outgrow memory. Needs pandas."""
         if table not in TABLES:
             raise UsageError(f"no table {table!r}: there are {', '.join(TABLES)}")
-        return lazy_frame(self.existing(f"{table}.parquet", "run"))
+        return lazy_frame(self.existing(f"{table}.parquet"))
 
     @read_once
     def thumbs(self) -> "da.Array":
@@ -206,7 +206,7 @@ class Run:
 
     def thumbs_of(self, ids: Ints) -> Pixels:
         """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
-        self.existing("levels.zarr", "index")
+        self.existing("levels.zarr")
         ids = np.asarray(ids, np.int64)
         return self.stored_thumbs.take(ids, row_checks(self.run_dir.levels().take(COSINES, ids)))
 
@@ -243,7 +243,7 @@ class Run:
     @property
     def receipt(self) -> Receipt:
         """What was compared, and how every pair was decided: receipt.json."""
-        path = self.existing("receipt.json", "compare")
+        path = self.existing("receipt.json")
         try:
             return Receipt.of(read_json(path))
         except (KeyError, TypeError):
@@ -260,7 +260,7 @@ class Run:
     @read_once
     def stored_thumbs(self) -> Thumbs:
         """thumbs.zarr; StoreError unless it is whole."""
-        self.existing("thumbs.zarr", "index")
+        self.existing("thumbs.zarr")
         thumbs = self.run_dir.thumbs()
         thumbs.check_whole()
         if len(thumbs) < row_count(self.run_dir.images):
@@ -273,11 +273,11 @@ class Run:
         """What run.json holds."""
         return dict(read_json(self.run_dir.run_json))
 
-    def existing(self, name: str, verb: str) -> Path:
-        """The path of an artifact; StoreError, naming the verb that makes it, where it is missing."""
+    def existing(self, name: str) -> Path:
+        """The path of an artifact; StoreError, with the call that makes it, where it is missing."""
         path = self.path / name
         if not path.exists():
-            raise StoreError(f"{printable(str(path))} is not there yet: make it with 'dupegrid {verb}'")
+            raise StoreError(f"{printable(str(path))} is not there yet: make it with 'dupegrid run --out RUN'")
         return path
 
     def __fspath__(self) -> str:

@@ -48,7 +48,7 @@ def apply(
         delete_for_good=delete_for_good,
         write_xmp=write_xmp,
     )
-    say(found.as_dict(), apply_lines(found), as_json)
+    say(found.as_dict(), apply_lines(found, run_dir), as_json)
 
 
 def undo(

@@ -33,6 +33,9 @@ class Totals:
     by_rule: dict[str, int]  # files that would go, by the rule that put their keeper before them
     sidecars: int  # of these files, those that go with their picture
     kept: dict[str, int]  # files that stay, by the reason
+    lost: dict[
+        str, int
+    ]  # files that would go, by what they have and their keepers lack; an earlier mtime is not counted
 
 
 def plan_of(images: pa.Table, clusters: pa.Table, relations: pa.Table | None, action: str, here: Bools) -> pa.Table:
@@ -128,6 +131,8 @@ def totals_of(plan: pa.Table, images: pa.Table) -> Totals:
     }
     for place in zip(left["device"].to_pylist(), left["inode"].to_pylist(), strict=True):
         files.pop(place, None)
+    lost = Counter(word for text in goes["lost_metadata"].to_pylist() if text for word in text.split(", "))
+    del lost["mtime"]
     rules = Counter("together" if rule is None else str(rule) for rule in goes["rule"].to_pylist())
     return Totals(
         files=len(goes),
@@ -135,6 +140,7 @@ def totals_of(plan: pa.Table, images: pa.Table) -> Totals:
         by_rule=dict(rules.most_common()),
         sidecars=goes["image"].null_count,
         kept=dict(Counter(stays["reason"].to_pylist()).most_common()),
+        lost=dict(lost.most_common()),
     )
 
 

@@ -19,7 +19,7 @@ from dupegrid.storage.tables import group_rows, read_metadata
 
 def images_file(run: Results) -> Path:
     """Where the images of a run are. StoreError where none are, or those of another moment."""
-    path = run.existing("images.parquet", "index")
+    path = run.existing("images.parquet")
     if run.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
         raise StoreError(f"{shown(path)} is not the one that run.json is of: run 'dupegrid run' again to make it")
     return path
@@ -27,7 +27,7 @@ def images_file(run: Results) -> Path:
 
 def clusters_file(run: Results) -> Path:
     """Where its clusters are. StoreError where none are, or those of other settings."""
-    path = run.existing("clusters.parquet", "cluster")
+    path = run.existing("clusters.parquet")
     if not run.is_clustered:
         raise StoreError(f"{shown(path)} is of other settings: make it again with 'dupegrid cluster'")
     return path
@@ -59,7 +59,7 @@ def compared(run: Results) -> tuple[RunDir, str, pa.Schema]:
 
     StoreError for one of other settings.
     """
-    run.existing("matches.parquet", "compare")
+    run.existing("matches.parquet")
     pairs, layout = run.run_dir.tiles_keys()
     if pairs != run.pairs_key:
         raise StoreError(f"{shown(run.path)} was compared with other settings: compare it with 'dupegrid compare'")

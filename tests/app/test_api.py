@@ -70,11 +70,11 @@ def test_the_threshold_can_be_moved_up_to_the_cutoff(run: dupegrid.Run) -> None:
         dupegrid.cluster(run.path, threshold=401)
 
 
-def test_each_stage_names_the_one_that_is_missing(pictures: Path, tmp_path: Path) -> None:
+def test_what_is_not_finished_names_the_call_that_finishes_it(pictures: Path, tmp_path: Path) -> None:
     run = dupegrid.index(pictures, out=tmp_path / "run", quiet=True)
-    with pytest.raises(StoreError, match="dupegrid compare"):
+    with pytest.raises(StoreError, match="dupegrid run --out RUN"):
         dupegrid.cluster(run.path)
-    with pytest.raises(StoreError, match="dupegrid cluster"):
+    with pytest.raises(StoreError, match="dupegrid run --out RUN"):
         dupegrid.compare(run.path, quiet=True).clusters  # noqa: B018
     with pytest.raises(RunDirError, match="no run directory"):
         dupegrid.open_run(tmp_path / "nowhere")

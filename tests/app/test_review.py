@@ -272,6 +272,8 @@ def test_originals_that_are_gone_are_said_and_names_are_text(browser: Any, tmp_p
                 assert page.locator("b").count() == 0
                 assert "<b>bold" in page.locator(".below").inner_text()
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
+                choices, below = (page.locator(name).bounding_box() for name in (".acts", ".below"))
+                assert choices["y"] + choices["height"] <= below["y"], "buttons lie over the facts"
                 ground = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
                 assert (int(ground) > 128) == (scheme == "light")
 

@@ -258,7 +258,7 @@ def test_a_run_that_has_nothing_or_is_not_finished(tmp_path: Path) -> None:
     with pytest.raises(RunDirError, match="no run directory"):
         dupegrid.plan(tmp_path / "nothing")
     run = dupegrid.index(tmp_path / "photos", out=tmp_path / "run", thumb=8, scheduler="sync", quiet=True)
-    with pytest.raises(StoreError, match="not fully compared: finish it with .dupegrid run --out RUN"):
+    with pytest.raises(StoreError, match=r"not fully compared: finish it with .dupegrid run --out RUN"):
         dupegrid.plan(run)
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", thumb=8, scheduler="sync", quiet=True)
     made = dupegrid.plan(run, where="mse < 1")

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.core.arrays import clamped64, signed64
 from dupegrid.core.text import display_path
 from dupegrid.images.facts import IDENTITY
 from dupegrid.images.listing import QUARANTINE
@@ -31,6 +32,17 @@ class Stamp:
     device: int
     inode: int
     file_hash: str | None
+
+
+def stamps_of(status: os.stat_result) -> dict[str, int]:
+    """What a file is known by, IDENTITY, as the tables of a run keep it: numbers of int64."""
+    return {
+        "size_bytes": status.st_size,
+        "mtime_ns": clamped64(status.st_mtime_ns),
+        "ctime_ns": clamped64(status.st_ctime_ns),
+        "device": signed64(status.st_dev),
+        "inode": signed64(status.st_ino),
+    }
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +11,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from dupegrid.core.errors import DupegridError
+from dupegrid.core.progress import Advance
 from dupegrid.core.text import display_path, printable
 from dupegrid.plans import trash
 from dupegrid.plans.actions import LINKS, Act, Applied, Row, command, units
@@ -20,10 +21,8 @@ from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import Keepers, identity, same_at_full_size, unchanged
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError
 from dupegrid.plans.rescue import names_of_sidecars
-from dupegrid.plans.settle import holds, is_link, left_line, reason_of, settle, settle_act
+from dupegrid.plans.settle import holds, is_link, reason_of, settle, settle_act
 from dupegrid.plans.undo import undo_acts
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,10 @@ def apply_acts(
     if any(act.action == "trash" for act in acts):
         trash.check_there()
     with Roots() as roots:
-        left = [] if care.dry_run else settle(journal, roots)
-        if left and care.stop_on_error:
-            raise DupegridError(left_line(*left[0]))
+        rows = [] if care.dry_run else settle(journal, roots)
+        if rows and care.stop_on_error:
+            raise DupegridError(str(rows[0].reason))
         doing = _Doing(journal, roots, care, apply_id, matches)
-        rows = [Row(display_path(path), "settle", "skipped", left_line(path, reason)) for path, reason in left]
         for unit in units(acts):
             for row in doing.unit(unit):
                 rows.append(row)
@@ -77,7 +75,8 @@ class _Doing:
         self.freed_bytes = 0
         self._journal, self._roots, self._care, self._matches = journal, roots, care, matches
         self._keepers = Keepers(care.timeout_s, care.max_pixels)
-        self._before = {done.path: done for done in journal.acts.values() if done.is_standing and _is_gone(done)}
+        gone = (done for done in journal.acts.values() if done.is_standing and done.meant["action"] != "xmp")
+        self._before = {done.path: done for done in gone}
         self._led_to = {done.meant["keeper"] for done in self._before.values() if done.meant["action"] == "symlink"}
         self._prefix, self._number = apply_id, 0
         self._would: set[bytes] = set()  # sidecars of a dry run
@@ -202,11 +201,6 @@ class _Doing:
         except (SkippedError, OSError) as error:
             reason += f"; it is half done, and the next apply or undo looks after it ({reason_of(error)})"
         return _row(deed.act, "done" if known.outcome == "done" else "skipped", reason)
-
-
-def _is_gone(done: Done) -> bool:
-    """Whether an act was on a file that went, and did not write one."""
-    return bool(done.meant["action"] != "xmp")
 
 
 def _with(deed: Deed, stays: str) -> Row:

@@ -22,22 +22,16 @@ def copy(source: Place, target: Place, facts: Mapping[str, Any], file_hash: str 
     `facts` are those of looks.facts_of. SkippedError where the copy, read again, is not what was read, or not of
     `file_hash`, where that is given; FileExistsError where the name is taken.
     """
-    digest, reading = hashlib.blake2b(digest_size=16), source.opened()
-    try:
-        writing = target.opened(os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        try:
-            for piece in pieces_of(reading):
-                digest.update(piece)
-                write_all(writing, piece)
-            _dress(reading, writing, facts)
-            os.fsync(writing)
-            with suppress(OSError):  # what is read again comes from the disk
-                os.posix_fadvise(writing, 0, 0, os.POSIX_FADV_DONTNEED)
-            read_again = hash_of(target, os.fstat(writing))
-        finally:
-            os.close(writing)
-    finally:
-        os.close(reading)
+    digest = hashlib.blake2b(digest_size=16)
+    with source.opened() as reading, target.opened(os.O_RDWR | os.O_CREAT | os.O_EXCL) as writing:
+        for piece in pieces_of(reading):
+            digest.update(piece)
+            write_all(writing, piece)
+        _dress(reading, writing, facts)
+        os.fsync(writing)
+        with suppress(OSError):  # what is read again comes from the disk
+            os.posix_fadvise(writing, 0, 0, os.POSIX_FADV_DONTNEED)
+        read_again = hash_of(target, os.fstat(writing))
     if read_again != digest.hexdigest() or file_hash not in (None, read_again):
         raise SkippedError("could not be copied: the copy holds other bytes")
     return read_again
@@ -45,13 +39,10 @@ def copy(source: Place, target: Place, facts: Mapping[str, Any], file_hash: str 
 
 def write_new(target: Place, data: bytes, mode: int) -> None:
     """Write a new file, and have the disk keep it. FileExistsError where the name is taken."""
-    writing = target.opened(os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
+    with target.opened(os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writing:
         write_all(writing, data)
         os.fchmod(writing, mode)
         os.fsync(writing)
-    finally:
-        os.close(writing)
 
 
 def share_blocks(keeper: Place, drop: Place, size: int) -> None:
@@ -59,24 +50,17 @@ def share_blocks(keeper: Place, drop: Place, size: int) -> None:
 
     OSError where the file system cannot, SkippedError where the two are not equal.
     """
-    source = keeper.opened()
-    try:
-        target = drop.opened(os.O_RDWR)
-        try:
-            done = 0
-            while done < size:
-                more = min(size - done, _AT_ONCE_BYTES)
-                answer = fcntl.ioctl(source, _FIDEDUPERANGE, _RANGE.pack(done, more, 1, 0, 0, target, done, 0, 0, 0))
-                *_, shared, status, _ = _RANGE.unpack(answer)
-                if status < 0:
-                    raise OSError(-status, os.strerror(-status))
-                if status or not shared:
-                    raise SkippedError("is not equal to the picture to keep byte for byte")
-                done += shared
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
+    done = 0
+    with keeper.opened() as source, drop.opened(os.O_RDWR) as target:
+        while done < size:
+            more = min(size - done, _AT_ONCE_BYTES)
+            answer = fcntl.ioctl(source, _FIDEDUPERANGE, _RANGE.pack(done, more, 1, 0, 0, target, done, 0, 0, 0))
+            *_, shared, status, _ = _RANGE.unpack(answer)
+            if status < 0:
+                raise OSError(-status, os.strerror(-status))
+            if status or not shared:
+                raise SkippedError("is not equal to the picture to keep byte for byte")
+            done += shared
 
 
 def _dress(source: int, target: int, facts: Mapping[str, Any]) -> None:

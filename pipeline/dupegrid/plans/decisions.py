@@ -124,15 +124,12 @@ def _differ(table: pa.Table) -> Bools:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows as a table of schema DECISIONS. UsageError where one is no decision."""
-    ordered = [{**row, **dict(zip(("hash_a", "hash_b"), sorted(_hashes(row)), strict=True))} for row in rows]
+    both = ("hash_a", "hash_b")
+    ordered = [{**row, **dict(zip(both, sorted(str(row.get(name)) for name in both), strict=True))} for row in rows]
     try:
         return _checked(pa.Table.from_pylist(ordered, DECISIONS))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         raise UsageError("a decision has values of other kinds than the columns of DECISIONS") from None
-
-
-def _hashes(row: Mapping[str, Any]) -> list[str]:
-    return [str(row.get("hash_a")), str(row.get("hash_b"))]
 
 
 def _checked(table: pa.Table) -> pa.Table:
@@ -186,7 +183,7 @@ def _part(path: Path) -> pa.Table:
         raise StoreError(f"{printable(str(path))} is no part of dupegrid's ({error}): move it away") from None
 
 
-def _write(folder: Path, rows: pa.Table) -> Path:
+def _write(folder: Path, rows: pa.Table) -> None:
     """A new part with these rows, on disk when this returns."""
     last = (pc.max(rows["decided_at"]).as_py() - _EPOCH) // _MICROSECOND
     path = folder / f"part-{last:020d}-{uuid.uuid4().hex}.parquet"
@@ -197,13 +194,12 @@ def _write(folder: Path, rows: pa.Table) -> Path:
                 flush_folder(folder.parent)
             write_table(path, rows)
             flush_folder(folder)
-            break
+            return
         except FileNotFoundError as error:  # a run that has just begun swept away what was not in its place yet
             if not left:
                 raise RunDirError(f"{printable(str(folder.parent))} is no longer there: nothing was decided") from error
         except OSError as error:
             raise RunDirError(f"cannot write {printable(str(path))}: {error.strerror}; nothing was decided") from None
-    return path
 
 
 def _put_together(folder: Path) -> None:

@@ -59,7 +59,7 @@ def do(deed: Deed, journal: Journal) -> dict[str, Any]:
     if act.action == "quarantine":
         facts = _aim(deed)
     if act.action == "symlink":
-        facts = {"leads_to": _text(_leads_to(act))}
+        facts = {"leads_to": _leads_to(act)}
     journal.note(
         "meant",
         deed.id,
@@ -204,10 +204,6 @@ def _xmp(deed: Deed) -> dict[str, Any]:
 def _leads_to(act: Act) -> bytes:
     """What a symbolic link holds: its keeper, as it is reached from the folder of the link."""
     return os.path.relpath(os.path.realpath(act.keeper), os.path.realpath(os.path.dirname(act.path)))
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
 
 
 _DEEDS: Final = {

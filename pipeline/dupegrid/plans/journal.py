@@ -29,7 +29,7 @@ from dupegrid.storage.tables import flush_folder
 JOURNAL: Final = "journal.jsonl"
 _CHECK: Final = "check"
 _ID: Final = re.compile(r"[0-9A-Za-z-]+")
-_PATHS: Final = ("path", "root", "keeper", "keeper_root", "to", "to_root", "aside")
+_PATHS: Final = ("path", "root", "keeper", "keeper_root", "to", "to_root", "leads_to")
 
 
 @dataclass

@@ -5,12 +5,12 @@ import os
 import stat
 from typing import Any, Final
 
-from dupegrid.core.arrays import clamped64, signed64
+from dupegrid.core.arrays import clamped64
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.decoder import File
 from dupegrid.images.relation import MOST_PIXELS, relation
 from dupegrid.images.sandbox import decode_files
-from dupegrid.plans.actions import Act, Stamp
+from dupegrid.plans.actions import Act, Stamp, stamps_of
 from dupegrid.plans.places import MissingError, Place, SkippedError, pieces_of
 
 _NOT_A_FILE: Final = "is a link, a folder or another kind of file now"
@@ -31,12 +31,10 @@ def unchanged(place: Place, was: Stamp) -> os.stat_result:
     MissingError where the file is gone, SkippedError where it is another or cannot be read.
     """
     status = regular(place)
-    stamps = tuple(map(clamped64, (status.st_mtime_ns, status.st_ctime_ns)))
-    if status.st_size != was.size_bytes or (was.mtime_ns and stamps[0] != was.mtime_ns):
+    now = Stamp(**stamps_of(status), file_hash=was.file_hash)
+    if now.size_bytes != was.size_bytes or (was.mtime_ns and now.mtime_ns != was.mtime_ns):
         raise SkippedError("has changed since it was indexed")
-    steady = bool(was.mtime_ns and was.ctime_ns and was.inode)
-    ids = (signed64(status.st_dev), signed64(status.st_ino))
-    if steady and (*ids, stamps[1]) == (was.device, was.inode, was.ctime_ns):
+    if now == was and was.mtime_ns and was.ctime_ns and was.inode:
         return status
     if was.file_hash is None:
         raise SkippedError("has changed since it was indexed, and no hash says that it holds the same")
@@ -58,16 +56,13 @@ def regular(place: Place) -> os.stat_result:
 def hash_of(place: Place, status: os.stat_result) -> str:
     """The hash of a file, as file_hash of images.parquet. SkippedError where it is not the file of this status."""
     digest = hashlib.blake2b(digest_size=16)
-    descriptor = place.opened()
-    try:
+    with place.opened() as descriptor:
         if identity(os.fstat(descriptor)) != identity(status):
             raise SkippedError("changed as it was looked at")
         for piece in pieces_of(descriptor):
             digest.update(piece)
         if identity(os.fstat(descriptor)) != identity(status):
             raise SkippedError("changed as it was looked at")
-    finally:
-        os.close(descriptor)
     return digest.hexdigest()
 
 

@@ -48,14 +48,17 @@ class Place(NamedTuple):
         except FileNotFoundError:
             return None
 
-    def opened(self, flags: int = os.O_RDONLY) -> int:
+    @contextmanager
+    def opened(self, flags: int = os.O_RDONLY) -> Iterator[int]:
         """A descriptor of a regular file. OSError where it cannot be opened, SkippedError where it is none."""
         safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(self.name, flags | safe, 0o600, dir_fd=self.folder)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-        raise SkippedError("is no regular file any more")
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise SkippedError("is no regular file any more")
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def unlink(self) -> None:
         """Remove the name."""

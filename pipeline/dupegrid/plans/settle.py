@@ -12,14 +12,15 @@ from dupegrid.core.text import display_path
 from dupegrid.images.listing import ASIDE, COPY, LINK, QUARANTINE
 from dupegrid.images.xmp import OURS_BYTES, is_ours
 from dupegrid.plans import trash
+from dupegrid.plans.actions import Row
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import hash_of, identity
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
 from dupegrid.plans.rescue import names_of_sidecars
 
 
-def settle(journal: Journal, roots: Roots) -> list[tuple[bytes, str]]:
-    """Settle whatever no second line was written for. Returns the files of which that was not possible, and why."""
+def settle(journal: Journal, roots: Roots) -> list[Row]:
+    """Settle whatever no second line was written for. Returns rows of the files of which that was not possible."""
     left = []
     for done in list(journal.acts.values()):
         try:
@@ -28,7 +29,9 @@ def settle(journal: Journal, roots: Roots) -> list[tuple[bytes, str]]:
             elif done.undo == "meant":
                 settle_undo(done, journal, roots)
         except (SkippedError, OSError) as error:
-            left.append((done.path, reason_of(error)))
+            path = display_path(done.path)
+            reason = f"{path} was half done, and cannot be looked after now: {reason_of(error)}"
+            left.append(Row(path, "settle", "skipped", reason))
     return left
 
 
@@ -82,8 +85,7 @@ def is_link(place: Place, done: Done) -> bool:
     if status is None:
         return False
     if done.meant["action"] == "symlink":
-        leads_to = done.meant["leads_to"].encode("utf-8", "surrogateescape")
-        return stat.S_ISLNK(status.st_mode) and os.readlink(place.name, dir_fd=place.folder) == leads_to
+        return stat.S_ISLNK(status.st_mode) and os.readlink(place.name, dir_fd=place.folder) == done.meant["leads_to"]
     return status.st_ino == done.meant["keeper_ino"] and holds(place, done.meant["was"]["hash"])
 
 
@@ -128,20 +130,23 @@ def _keeper_is_there(done: Done, roots: Roots) -> bool:
 
 
 def _copied(done: Done, place: Place, to: Place) -> tuple[str, dict[str, Any]]:
-    aside, unfinished = place.beside(ASIDE % done.id.encode()), to.beside(COPY % done.id.encode())
-    if unfinished.status() is not None:
-        unfinished.unlink()
+    _remove_copy(to, done)
+    aside = place.beside(ASIDE % done.id.encode())
     if aside.status() is not None:
         if place.status() is not None:
             return "done", {"to": aside.path, "to_root": done.meant["root"]}
         move(aside, place)
     here = place.status()
-    if here is None:
-        return ("done" if to.status() is not None else "not done"), {}
-    if to.status() is not None and stat.S_ISREG(here.st_mode) and holds(to, hash_of(place, here)):
+    if here is not None and to.status() is not None and stat.S_ISREG(here.st_mode) and holds(to, hash_of(place, here)):
         to.unlink()
-        return "not done", {}
     return ("done" if to.status() is not None else "not done"), {}
+
+
+def _remove_copy(place: Place, done: Done) -> None:
+    """Remove a copy beside a place that an act had not finished."""
+    unfinished = place.beside(COPY % done.id.encode())
+    if unfinished.status() is not None:
+        unfinished.unlink()
 
 
 def _aside(done: Done, place: Place, _roots: Roots) -> tuple[str, dict[str, Any]]:
@@ -186,9 +191,7 @@ def _reflink(_done: Done, _place: Place, _roots: Roots) -> tuple[str, dict[str, 
 
 
 def _moved_back(done: Done, place: Place, roots: Roots) -> bool:
-    unfinished = place.beside(COPY % done.id.encode())
-    if unfinished.status() is not None:
-        unfinished.unlink()
+    _remove_copy(place, done)
     here = place.status()
     try:
         with roots.place(done.value("to"), done.value("to_root")) as to:
@@ -205,14 +208,13 @@ def _moved_back(done: Done, place: Place, roots: Roots) -> bool:
 
 
 def _link_back(done: Done, place: Place) -> bool:
-    link, unfinished = place.beside(LINK % done.id.encode()), place.beside(COPY % done.id.encode())
+    link = place.beside(LINK % done.id.encode())
     if link.status() is not None:
         if place.status() is None:
             move(link, place)
         elif is_link(link, done) and holds(place, done.meant["was"]["hash"]):
             link.unlink()
-    if unfinished.status() is not None:
-        unfinished.unlink()
+    _remove_copy(place, done)
     if link.status() is not None:  # another file has come to its place since: nothing was put back
         return False
     return place.status() is not None and not is_link(place, done)
@@ -229,15 +231,8 @@ def prune(done: Done, roots: Roots) -> None:
         folder = os.path.dirname(folder)
 
 
-def left_line(path: bytes, reason: str) -> str:
-    """What is said of a file that could not be settled."""
-    return f"{display_path(path)} was half done, and cannot be looked after now: {reason}"
-
-
 def _xmp(done: Done, place: Place, _roots: Roots) -> tuple[str, dict[str, Any]]:
-    unfinished = place.beside(COPY % done.id.encode())
-    if unfinished.status() is not None:
-        unfinished.unlink()
+    _remove_copy(place, done)
     return ("done" if holds(place, done.meant["was"]["hash"]) else "not done"), {}
 
 
@@ -260,11 +255,8 @@ def _is_written(place: Place, done: Done) -> bool:
     beside_keeper = done.path == names_of_sidecars(done.meant["keeper"])[0]
     if not beside_keeper or not holds(place, done.meant["was"]["hash"]):
         return False
-    descriptor = place.opened()
-    try:
+    with place.opened() as descriptor:
         return is_ours(os.read(descriptor, OURS_BYTES))
-    finally:
-        os.close(descriptor)
 
 
 _SETTLED: Final = {"quarantine": _quarantine, "trash": _trash, "reflink": _reflink, "xmp": _xmp}

@@ -13,7 +13,7 @@ from dupegrid.plans.copies import copy
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.looks import facts_of, hash_of
 from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
-from dupegrid.plans.settle import forget, is_link, left_line, prune, reason_of, settle, settle_undo, unwritten
+from dupegrid.plans.settle import forget, is_link, prune, reason_of, settle, settle_undo, unwritten
 
 _NEW_FOLDER: Final = 0o777  # as far as the umask lets it
 
@@ -21,8 +21,7 @@ _NEW_FOLDER: Final = 0o777  # as far as the umask lets it
 def undo_acts(journal: Journal, chosen: Callable[[Done], bool], advance: Callable[[int], None]) -> Undone:
     """Put back what stands of the acts that are `chosen`. DupegridError where the journal cannot be written."""
     with Roots() as roots:
-        left = settle(journal, roots)
-        rows = [Row(display_path(path), "settle", "skipped", left_line(path, reason)) for path, reason in left]
+        rows = settle(journal, roots)
         gone: set[bytes] = set()  # keepers of files that went later, and stay away
         for done in reversed(journal.acts.values()):
             if done.is_standing and chosen(done):
@@ -47,14 +46,8 @@ def _undone(done: Done, journal: Journal, roots: Roots, gone: Set[bytes]) -> Row
             if done.meant["keeper"] in gone:
                 raise SkippedError("stays, as a picture went since that it may speak for, and is not back")
             return _sidecar_removed(done, journal, roots)
-        if done.value("to") is not None:
-            _check_there(done, roots)
-        with roots.place(done.path, done.meant["root"], make=_NEW_FOLDER) as place:
-            note = (_link_replaced if done.value("to") is None else _moved)(done, place, journal, roots)
-            place.flush()
-    except SkippedError as reason:
-        return _failed(done, journal, roots, reason)
-    except OSError as error:
+        note = (_link_replaced if done.value("to") is None else _moved)(done, journal, roots)
+    except (SkippedError, OSError) as error:
         return _failed(done, journal, roots, error)
     prune(done, roots)
     journal.note("undone", done.id)
@@ -82,52 +75,56 @@ def _failed(done: Done, journal: Journal, roots: Roots, error: Exception) -> Row
     return Row(display_path(done.path), done.meant["action"], "back" if done.undo == "done" else outcome, reason)
 
 
-def _moved(done: Done, place: Place, journal: Journal, roots: Roots) -> str | None:
+def _moved(done: Done, journal: Journal, roots: Roots) -> str | None:
     """Move a file back to its name. Returns what is to be said of it."""
     with roots.place(done.value("to"), done.value("to_root")) as to:
         there, was = to.status(), done.meant["was"]
-        if there is None:
+        if there is None:  # and no folder is made for it
             raise MissingError(f"is not in {display_path(to.path)} any more")
-        _is_free(place)
-        journal.note("undo", done.id, ino=there.st_ino)
-        try:
-            move(to, place)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            unfinished = place.beside(COPY % done.id.encode())
-            copy(to, unfinished, facts_of(there), None)
-            move(unfinished, place)
+        with roots.place(done.path, done.meant["root"], make=_NEW_FOLDER) as place:
+            if place.status() is not None:
+                raise SkippedError("is not put back over the file that is there now: move that away first")
+            journal.note("undo", done.id, ino=there.st_ino)
+            try:
+                move(to, place)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                unfinished = place.beside(COPY % done.id.encode())
+                copy(to, unfinished, facts_of(there), None)
+                move(unfinished, place)
+                place.flush()
+                to.unlink()
+            to.flush()
+            if done.meant["action"] == "trash":
+                forget(done.value("to"), roots)
             place.flush()
-            to.unlink()
-        to.flush()
-    if done.meant["action"] == "trash":
-        forget(done.value("to"), roots)
     same = (there.st_size, there.st_mtime_ns, there.st_mode) == (was["size"], was["mtime_ns"], was["mode"])
     return None if same else "was changed while it was away"
 
 
-def _link_replaced(done: Done, place: Place, journal: Journal, roots: Roots) -> str | None:
+def _link_replaced(done: Done, journal: Journal, roots: Roots) -> None:
     """Make a file of its own where a link is, with the bytes, the times and the mode that it had."""
-    was, here = done.meant["was"], place.status()
-    if here is not None and not is_link(place, done):
-        raise SkippedError("is not the link any more that was made: another file is there now")
-    with _bytes_of(done, place, roots) as source:
-        journal.note("undo", done.id)
-        unfinished = place.beside(COPY % done.id.encode())
-        copy(source, unfinished, was, was["hash"])
-    link = place.beside(LINK % done.id.encode())
-    if is_link(link, done):  # of an undo that was stopped
-        link.unlink()
-    if here is not None:
-        move(place, link)
-    move(unfinished, place)
-    place.flush()
-    if here is not None:
-        if not is_link(link, done):
-            raise SkippedError("was another file in the end, which lies beside it now")
-        link.unlink()
-    return None
+    with roots.place(done.path, done.meant["root"], make=_NEW_FOLDER) as place:
+        was, here = done.meant["was"], place.status()
+        if here is not None and not is_link(place, done):
+            raise SkippedError("is not the link any more that was made: another file is there now")
+        with _bytes_of(done, place, roots) as source:
+            journal.note("undo", done.id)
+            unfinished = place.beside(COPY % done.id.encode())
+            copy(source, unfinished, was, was["hash"])
+        link = place.beside(LINK % done.id.encode())
+        if is_link(link, done):  # of an undo that was stopped
+            link.unlink()
+        if here is not None:
+            move(place, link)
+        move(unfinished, place)
+        place.flush()
+        if here is not None:
+            if not is_link(link, done):
+                raise SkippedError("was another file in the end, which lies beside it now")
+            link.unlink()
+            place.flush()
 
 
 @contextmanager
@@ -141,18 +138,6 @@ def _bytes_of(done: Done, place: Place, roots: Roots) -> Iterator[Place]:
         if status is None or hash_of(keeper, status) != done.meant["was"]["hash"]:
             raise SkippedError("cannot be made again: the picture that the link led to is gone or has changed")
         yield keeper
-
-
-def _check_there(done: Done, roots: Roots) -> None:
-    """Raise MissingError where a file is not where it was moved: no folder is made for it then."""
-    with roots.place(done.value("to"), done.value("to_root")) as to:
-        if to.status() is None:
-            raise MissingError(f"is not in {display_path(to.path)} any more")
-
-
-def _is_free(place: Place) -> None:
-    if place.status() is not None:
-        raise SkippedError("is not put back over the file that is there now: move that away first")
 
 
 def chosen_by(action: str | None, path: bytes | None, last: str | None) -> Callable[[Done], bool]:

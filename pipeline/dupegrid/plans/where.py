@@ -4,7 +4,7 @@ The expression comes from the command line, and perhaps from somebody else: it r
 and no network, and writes nothing.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,10 @@ def chosen(plan: pa.Table, where: str) -> Bools:
 
     Its names are the columns of PLAN. UsageError where it is no expression of a row, or DuckDB is lacking.
     """
-    duckdb = _duckdb()
+    try:
+        import duckdb
+    except ImportError:
+        raise UsageError("--where needs DuckDB: pip install 'dupegrid[notebooks]'") from None
     table = plan.append_column("row number", pa.array(np.arange(len(plan))))
     try:
         with duckdb.connect(":memory:", config=_SHUT) as database:
@@ -47,11 +50,3 @@ def chosen(plan: pa.Table, where: str) -> Bools:
     out = np.zeros(len(plan), bool)
     out[[row for row, is_chosen in found if is_chosen]] = True
     return out
-
-
-def _duckdb() -> Any:
-    try:
-        import duckdb
-    except ImportError:
-        raise UsageError("--where needs DuckDB: pip install 'dupegrid[notebooks]'") from None
-    return duckdb

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 import dupegrid
-from dupegrid.plans import places
+from dupegrid.plans import roots
 from dupegrid.storage.schemas import PLAN
 from dupegrid.storage.tables import write_table
 
@@ -109,7 +109,7 @@ class Faults:
         self.made = 0  # calls by the work that was done last
         for name in self.NAMES:
             patch.setattr(os, name, self._wrapped(getattr(os, name), name))
-        patch.setattr(places, "renameat2", self._wrapped(places.renameat2, "renameat2"))
+        patch.setattr(roots, "renameat2", self._wrapped(roots.renameat2, "renameat2"))
 
     def set(self, at: int = -1, kind: str = "before") -> None:
         """From now on call number `at`, counted from 0, is the last: 'before' or 'after' it, or it is 'refused'."""

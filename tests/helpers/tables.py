@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from dupegrid.core.config import Config
-from dupegrid.pairs.ask import Filters
 from dupegrid.results.answers import Summary
-from dupegrid.results.clusters import clusters
+from dupegrid.results.clusters import Asked, clusters
 from dupegrid.results.page import Found
 from dupegrid.storage.schemas import IMAGES, MATCHES
 
@@ -56,7 +55,7 @@ def many(count: int) -> Found:
 
 
 def _found(images: pa.Table, matches: pa.Table, threshold: float) -> Found:
-    table = clusters(images, matches, threshold, Filters.of(Config(paths=["p"])))
+    table = clusters(images, matches, threshold, Asked.of(Config(paths=["p"])))
     return Found(images, table, matches, None, threshold, files_here=False)
 
 

@@ -18,11 +18,11 @@ from PIL import Image
 import dupegrid
 from dupegrid.app import verbs_act
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError, UsageError
-from dupegrid.plans import checked, copies, deeds, places, trash
+from dupegrid.plans import checked, copies, deeds, roots, trash
 from dupegrid.plans.actions import Placing, acts_of
 from dupegrid.plans.apply import Care, apply_acts
+from dupegrid.plans.intact import facts_of
 from dupegrid.plans.journal import writing
-from dupegrid.plans.looks import facts_of
 from dupegrid.storage.schemas import PLAN
 from tests.conftest import LONG, elsewhere, picture, save
 from tests.helpers.forks import command
@@ -317,9 +317,9 @@ def test_a_picture_whose_sidecar_cannot_go_is_put_back(
         photos(run) / "b/same.png.xmp",
     )
     beside.write_text("<x/>")
-    before, move = state(photos(run)), places.move
+    before, move = state(photos(run)), roots.move
 
-    def refusing(source: places.Place, target: places.Place) -> None:
+    def refusing(source: roots.Place, target: roots.Place) -> None:
         if source.path == os.fsencode(beside):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         move(source, target)
@@ -368,9 +368,9 @@ def test_what_is_swapped_as_it_moves_is_put_back(run: dupegrid.Run, monkeypatch:
     row = next(row for row in plan_rows(run) if row["action"] != "keep")
     write_plan(run, [row])
     path = Path(row["path"] if what == "the file" else row["keeper_path"])
-    move, safe = places.move, photos(run).parent / "safe"
+    move, safe = roots.move, photos(run).parent / "safe"
 
-    def swapping(source: places.Place, target: places.Place) -> None:
+    def swapping(source: roots.Place, target: roots.Place) -> None:
         if not safe.exists():
             path.rename(safe)
             if what == "the file":
@@ -439,9 +439,9 @@ def test_another_volume_is_refused_or_copied_to(
     """What is read again from there has to be what was read here: else nothing is removed."""
     before, count = state(photos(run)), len(planned(run))
     with tempfile.TemporaryDirectory(dir=elsewhere(tmp_path)) as folder:
-        device = places.Roots.device
+        device = roots.Roots.device
         with monkeypatch.context() as patch:
-            patch.setattr(places.Roots, "device", lambda roots, root: device(roots, root) + 1)
+            patch.setattr(roots.Roots, "device", lambda held, root: device(held, root) + 1)
             refused = dupegrid.apply(run, **QUIET)
         assert refused.counts == {"skipped": count}
         assert all("lies on another volume than" in row.reason for row in refused.rows)
@@ -601,7 +601,7 @@ def test_killed_at_every_call_it_goes_on_and_is_undone(
 def test_where_names_cannot_be_changed_without_replacing_they_are_linked(
     run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_renameat2", lambda: None)
+    monkeypatch.setattr(roots, "_renameat2", lambda: None)
     before, count = state(photos(run)), len(planned(run))
     assert dupegrid.apply(run, **QUIET).counts == {"done": count}
     assert dupegrid.undo(run, **QUIET).counts == {"back": count}

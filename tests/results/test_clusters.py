@@ -14,7 +14,7 @@ from dupegrid.core.arrays import ORIENTATIONS
 from dupegrid.core.config import Config
 from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.batches import Matches
-from dupegrid.results.clusters import clusters, joined
+from dupegrid.results.clusters import Asked, clusters, joined
 from dupegrid.results.through import joins
 from dupegrid.storage.schemas import IMAGES, MATCHES
 
@@ -71,7 +71,7 @@ def stars(n: int, near: dict[frozenset[int], float], best: list[int]) -> dict[in
 @given(graphs())
 def test_clusters_are_stars(graph: tuple[list[tuple[int, int]], list[Edge]]) -> None:
     sizes, edges = graph
-    table = clusters(images_table(sizes), matches_table(edges), threshold=50, filters=EVERY_PAIR).to_pylist()
+    table = clusters(images_table(sizes), matches_table(edges), 50, Asked(EVERY_PAIR)).to_pylist()
     mse = {frozenset((a, b)): value for a, b, value in edges}
     best = sorted(range(len(sizes)), key=lambda k: (-sizes[k][0], -sizes[k][1], -k))  # the path runs against the id
     near = {pair: value for pair, value in mse.items() if value <= 50}
@@ -101,23 +101,23 @@ def test_images_that_another_stands_for_are_members() -> None:
     table = clusters(
         images_table([(1, 1), (1, 1), (9, 1), (1, 1), (1, 1)], identical_to={1: 0, 2: 0, 4: 3}),
         matches_table([(0, 1, 0.0), (0, 2, 0.0)]),
-        threshold=50,
-        filters=EVERY_PAIR,
+        50,
+        Asked(EVERY_PAIR),
     ).to_pylist()
     assert {row["image"]: row["role"] for row in table} == {0: "duplicate", 1: "duplicate", 2: "keep"}
     assert {row["mse_to_keeper"] for row in table} == {0.0}
 
 
 def test_no_matches_no_clusters() -> None:
-    assert len(clusters(images_table([(1, 1)] * 3), matches_table([]), 50, EVERY_PAIR)) == 0
-    assert len(clusters(images_table([]), matches_table([]), 50, EVERY_PAIR)) == 0
+    assert len(clusters(images_table([(1, 1)] * 3), matches_table([]), 50, Asked(EVERY_PAIR))) == 0
+    assert len(clusters(images_table([]), matches_table([]), 50, Asked(EVERY_PAIR))) == 0
 
 
 def test_a_chain_is_cut_into_stars() -> None:
     n = 1001
     images = images_table([(n - k, 1) for k in range(n)])
     matches = matches_table([(k, k + 1, 1.0) for k in range(n - 1)])
-    table = clusters(images, matches, 50, EVERY_PAIR)
+    table = clusters(images, matches, 50, Asked(EVERY_PAIR))
     roles = table["role"].to_pylist()
     assert (roles.count("keep"), roles.count("duplicate"), roles.count("bridge")) == (n // 2, n // 2, 1)
     apart = np.abs(table["image"].to_numpy() - table["keeper"].to_numpy())
@@ -142,7 +142,7 @@ def test_a_set_of_identical_thumbnails_goes_as_its_pairs_written_out(n: int, of:
                 if lowest[of[a]] == a and (x == y or lowest[of[b]] == b):
                     edges.append((a, b, value))
     identical_to = {k: lowest[x] for k, x in enumerate(of) if lowest[x] != k}
-    table = clusters(images_table(sizes, identical_to), matches_table(edges), 50, EVERY_PAIR).to_pylist()
+    table = clusters(images_table(sizes, identical_to), matches_table(edges), 50, Asked(EVERY_PAIR)).to_pylist()
     best = sorted(range(len(of)), key=lambda k: (-sizes[k][0], -k))
     assert {row["image"]: row["keeper"] for row in table} == stars(len(of), pairs, best)
 
@@ -187,9 +187,9 @@ def forests(draw: st.DrawFn) -> tuple[pa.Table, pa.Table]:
 @given(forests(), st.randoms(use_true_random=False), st.sampled_from([8, 64, 1 << 20]))
 def test_batches_and_windows_change_nothing(tables: tuple[pa.Table, pa.Table], random: Random, size: int) -> None:
     images, matches = tables
-    at_once = clusters(images, matches, 50, EVERY_PAIR)
+    at_once = clusters(images, matches, 50, Asked(EVERY_PAIR))
     some = in_batches(matches, random, size)
-    assert clusters(images, some, 50, EVERY_PAIR).equals(at_once)
+    assert clusters(images, some, 50, Asked(EVERY_PAIR)).equals(at_once)
     whole, parts = joins(images, matches, at_once, 50), joins(images, some, at_once, 50)
     for field in fields(whole):
         np.testing.assert_array_equal(getattr(parts, field.name), getattr(whole, field.name))

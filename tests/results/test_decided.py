@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dupegrid.results.clusters import clusters
+from dupegrid.results.clusters import Asked, clusters
 from dupegrid.results.decided import Decided
 from dupegrid.storage.schemas import DECISIONS
 from tests.results.test_clusters import EVERY_PAIR, Edge, graphs, images_table, matches_table, stars
@@ -58,7 +58,7 @@ def test_stars_of_the_pairs_that_people_left(case: tuple[Graph, list[tuple[int, 
     decided = Decided.of(images, decisions_of(rows))
     here = {frozenset((a, b)): (verdict, keeper) for a, b, verdict, keeper in rows if b < n}
     assert (decided is None) == (not here)
-    found = clusters(images, matches_table(edges), 50, EVERY_PAIR, decided=decided).to_pylist()
+    found = clusters(images, matches_table(edges), 50, Asked(EVERY_PAIR, decided=decided)).to_pylist()
     verdicts = {pair: verdict for pair, (verdict, _) in here.items()}
     mse = {frozenset((a, b)): value for a, b, value in edges}
     near = {
@@ -110,7 +110,7 @@ def roles(hashes: list[int], rows: list[Any], **changes: list[Any]) -> dict[int,
         images = images.set_column(place, name, pa.array(values, images.schema.field(name).type))
     pairs = [(a, b) for a in range(n) for b in range(a + 1, n)]
     decided = Decided.of(images, decisions_of(rows))
-    table = clusters(images, edge(*pairs), 50, EVERY_PAIR, decided=decided).to_pylist()
+    table = clusters(images, edge(*pairs), 50, Asked(EVERY_PAIR, decided=decided)).to_pylist()
     return {row["image"]: (row["role"], row["keeper"], row["reason"]) for row in table}
 
 

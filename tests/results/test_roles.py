@@ -12,8 +12,7 @@ from PIL import Image
 import dupegrid
 from dupegrid.core.config import Config
 from dupegrid.images.recipe import Reading, decode
-from dupegrid.pairs.ask import Filters
-from dupegrid.results.clusters import clusters
+from dupegrid.results.clusters import Asked, clusters
 from dupegrid.storage.schemas import CLUSTERS, IMAGES, MATCHES
 from dupegrid.storage.words import REASONS
 from tests.conftest import picture, save
@@ -171,7 +170,7 @@ def of(rows: list[dict[str, object]], edges: list[tuple[int, int, float, str | N
         pa.Table.from_pylist(images, schema=IMAGES),
         pa.Table.from_pylist(matches, schema=MATCHES),
         50,
-        Filters.of(Config(paths=["p"], **settings)),
+        Asked.of(Config(paths=["p"], **settings)),
     )
     assert table.schema == CLUSTERS
     assert table["role"].to_pylist()[0] == "keep"

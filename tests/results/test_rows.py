@@ -45,7 +45,7 @@ def test_they_are_those_of_the_table(rows: Rows, places: list[int]) -> None:
 
 def test_clusters_are_the_same(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     matches = matches_table([(a, a + step, 10.0 * step) for step in (1, 2) for a in range(0, 17, 4)])
-    at_once = clusters(ALL, matches, 50, EVERY_PAIR)
+    at_once = clusters(ALL, matches, 50, Asked(EVERY_PAIR))
     for name, count in (("_READ_AT_ONCE", 6), ("_ROWS_AT_ONCE", 4)):
         monkeypatch.setattr(f"dupegrid.results.clusters.{name}", count)
     parts = list(cluster_parts(rows, matches, 50, Asked(EVERY_PAIR)))
@@ -77,7 +77,7 @@ def test_row_groups_that_claim_other_rows_are_damage(tmp_path: Path, claimed: in
 
 def test_a_page_of_pieces_is_that_of_the_tables(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matches = matches_table([(a, a + step, 10.0 * step) for step in (1, 2) for a in range(0, 17, 4)])
-    table = clusters(ALL, matches, 50, EVERY_PAIR)
+    table = clusters(ALL, matches, 50, Asked(EVERY_PAIR))
     write_tables(RunDir(tmp_path).clusters, CLUSTERS, [table.slice(start, 5) for start in range(0, len(table), 5)], {})
     pieces = Rows.stored_clusters(RunDir(tmp_path), len(ALL))
     assert freed_of(rows, pieces).tolist() == freed_of(ALL, table).tolist()
@@ -112,7 +112,7 @@ def test_files_of_several_names_are_told_in_pieces(tmp_path: Path) -> None:
 )
 def test_clusters_that_no_run_writes_are_damage(tmp_path: Path, place: int, name: str, value: object) -> None:
     matches = matches_table([(a, a + step, 10.0 * step) for step in (1, 2) for a in range(0, 17, 4)])
-    made_up = clusters(ALL, matches, 50, EVERY_PAIR).to_pylist()
+    made_up = clusters(ALL, matches, 50, Asked(EVERY_PAIR)).to_pylist()
     made_up[place][name] = value
     table = pa.Table.from_pylist(made_up, CLUSTERS)
     write_tables(RunDir(tmp_path).clusters, CLUSTERS, [table.slice(0, 5), table.slice(5)], {})

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from dupegrid.core.config import Config, load_config
 from dupegrid.core.values import KEEP_RULES
-from dupegrid.pairs.ask import Filters
-from dupegrid.results.clusters import clusters
+from dupegrid.results.clusters import Asked, clusters
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.rules import SHOWN, VALUES
 from dupegrid.storage.schemas import IMAGES, MATCHES
@@ -31,7 +30,7 @@ def found(rows: list[dict[str, object]], **settings: object) -> list[dict[str, o
     pairs = [{"a": a, "b": b, "mse": 1.0, "score": 1.0} for a in range(n) for b in range(a + 1, n)]
     config = load_config(paths=["/p", "/q"], max_aspect=9, **settings)
     tables = pa.Table.from_pylist(images, schema=IMAGES), pa.Table.from_pylist(pairs, schema=MATCHES)
-    return clusters(*tables, 50, Filters.of(config), Keeping.of(config)).to_pylist()
+    return clusters(*tables, 50, Asked.of(config)).to_pylist()
 
 
 def test_every_rule_is_told_and_has_its_words() -> None:

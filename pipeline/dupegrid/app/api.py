@@ -30,7 +30,7 @@ from dupegrid.images.index import index as index_stage
 from dupegrid.images.levels import COSINES, of_look
 from dupegrid.images.sources import Sources
 from dupegrid.images.thumbnail_hashes import hash_code, make_hashes
-from dupegrid.pairs.ask import Ask, Filters
+from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.device import check_device
 from dupegrid.pairs.looks import compare_looks
 from dupegrid.pairs.matrix import store_matrix
@@ -38,7 +38,6 @@ from dupegrid.pairs.relations import relate
 from dupegrid.results.answers import Receipt, files_of
 from dupegrid.results.clusters import Asked, cluster_parts
 from dupegrid.results.cut import number_of
-from dupegrid.results.keepers import Keeping
 from dupegrid.results.relations import told_so_far
 from dupegrid.results.stored import hashed_images_of
 from dupegrid.storage.chunked import stored_facts
@@ -277,9 +276,8 @@ def _relate(chosen: Run, workers: Runtime, reporter: Reporter) -> UnfinishedErro
 
 
 def _cluster(chosen: Run) -> None:
-    config = chosen.config
-    asked, key = Asked(Filters.of(config), Keeping.of(config), chosen.decided), decided_key(chosen.run_dir)
-    parts = cluster_parts(hashed_images_of(chosen), chosen.match_batches, config.threshold, asked)
+    asked, key = Asked.of(chosen.config, chosen.decided), decided_key(chosen.run_dir)
+    parts = cluster_parts(hashed_images_of(chosen), chosen.match_batches, chosen.config.threshold, asked)
     chosen.run_dir.discard_from("cluster", keep=["clusters.parquet"])  # its key says what it is of, until it goes
     write_tables(chosen.run_dir.clusters, CLUSTERS, parts, {**chosen.clusters_key, "decided": key})
 

@@ -20,14 +20,14 @@ from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, located
 from dupegrid.images.levels import COSINES, row_checks
 from dupegrid.images.views import looks_at
-from dupegrid.pairs.ask import Ask, Filters
+from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.batches import Matches, stored_matches
 from dupegrid.pairs.matches import read_matches
 from dupegrid.pairs.matrix import labelled, lazy, mse_matrix
 from dupegrid.plans.decisions import in_force
 from dupegrid.plans.decisions import read as read_decisions
 from dupegrid.results.answers import Receipt, Summary, summary_of, with_relations
-from dupegrid.results.clusters import clusters
+from dupegrid.results.clusters import Asked, clusters
 from dupegrid.results.cut import Cut, number_of, sheet
 from dupegrid.results.decided import Decided
 from dupegrid.results.explain import Explanation, explain
@@ -122,8 +122,8 @@ class Run:
         threshold = number_of(threshold)
         if not 0 <= threshold <= self.config.cutoff:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
-        asked = Filters.of(self.config), Keeping.of(self.config)
-        rows = clusters(hashed_images_of(self), self.match_batches, threshold, *asked, self.decided)
+        asked = Asked.of(self.config, self.decided)
+        rows = clusters(hashed_images_of(self), self.match_batches, threshold, asked)
         return Cut(threshold, rows, self, self.match_batches.near(threshold))
 
     @property

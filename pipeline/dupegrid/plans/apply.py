@@ -17,10 +17,10 @@ from dupegrid.plans import trash
 from dupegrid.plans.actions import LINKS, Act, Applied, Row, command, units
 from dupegrid.plans.checked import orientation_of
 from dupegrid.plans.deeds import Deed, do
+from dupegrid.plans.intact import Keepers, identity, same_at_full_size, unchanged
 from dupegrid.plans.journal import Done, Journal
-from dupegrid.plans.looks import Keepers, identity, same_at_full_size, unchanged
-from dupegrid.plans.places import MissingError, Place, Roots, SkippedError
 from dupegrid.plans.rescue import names_of_sidecars
+from dupegrid.plans.roots import MissingError, Place, Roots, SkippedError
 from dupegrid.plans.settle import holds, is_link, reason_of, settle, settle_act
 from dupegrid.plans.undo import undo_acts
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from dupegrid.plans.looks import hash_of
-from dupegrid.plans.places import Place, SkippedError, pieces_of, write_all
+from dupegrid.plans.intact import hash_of
+from dupegrid.plans.roots import Place, SkippedError, pieces_of, write_all
 
 _FIDEDUPERANGE: Final = 0xC0189436  # linux/fs.h
 _RANGE: Final = struct.Struct("=QQHHIqQQiI")  # src_offset, src_length, dest_count, 2 reserved; dest_fd, its offset, ...
@@ -19,7 +19,7 @@ _AT_ONCE_BYTES: Final = 1 << 24  # what btrfs takes in one call
 def copy(source: Place, target: Place, facts: Mapping[str, Any], file_hash: str | None) -> str:
     """Copy a file to a name that was free, and have the disk keep it. Returns the hash of both.
 
-    `facts` are those of looks.facts_of. SkippedError where the copy, read again, is not what was read, or not of
+    `facts` are those of intact.facts_of. SkippedError where the copy, read again, is not what was read, or not of
     `file_hash`, where that is given; FileExistsError where the name is taken.
     """
     digest = hashlib.blake2b(digest_size=16)

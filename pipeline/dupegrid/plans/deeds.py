@@ -15,9 +15,9 @@ from dupegrid.images.listing import ASIDE, COPY
 from dupegrid.plans import trash
 from dupegrid.plans.actions import Act
 from dupegrid.plans.copies import copy, share_blocks, write_new
+from dupegrid.plans.intact import Identity, facts_of, hash_of, identity, still
 from dupegrid.plans.journal import Journal
-from dupegrid.plans.looks import Identity, facts_of, hash_of, identity, still
-from dupegrid.plans.places import Place, Roots, SkippedError, move
+from dupegrid.plans.roots import Place, Roots, SkippedError, move
 
 _SWAPPED: Final = "is another file than was looked at, which was left where it was"
 _KEEPER: Final = "is left: the picture to keep was gone right after"

@@ -21,7 +21,7 @@ from dupegrid.core.text import printable, shown
 from dupegrid.images.listing import ASIDE, QUARANTINE
 from dupegrid.plans import trash
 from dupegrid.plans.actions import Placing
-from dupegrid.plans.places import write_all
+from dupegrid.plans.roots import write_all
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import MADE_BY, opened
 from dupegrid.storage.tables import flush_folder

@@ -5,7 +5,7 @@ A file goes only for a keeper that it matches directly, and no other name of a k
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.images.facts import IDENTITY
 from dupegrid.plans.actions import LINKS
+from dupegrid.results.relations import relations_of
 from dupegrid.storage.schemas import PLAN
 
 # Folders that an application shows as one file, and whose files it finds by a database: Photos, iPhoto, Aperture,
@@ -55,7 +56,7 @@ def plan_of(images: pa.Table, clusters: pa.Table, relations: pa.Table | None, ac
             pc.equal(images["link_kind"].take(rows["image"]), "symbolic").fill_null(False).to_numpy(),
             pc.match_substring_regex(own["path_raw"], _IN_LIBRARY).to_numpy(),
             _one_file(images, image, keeper, clusters),
-            _differ(own["file_hash"], its["keeper_file_hash"]) & (action in LINKS),
+            pc.not_equal(own["file_hash"], its["keeper_file_hash"]).fill_null(True).to_numpy() & (action in LINKS),
         ],
         [
             rows["reason"].fill_null("").to_numpy().astype(str),
@@ -63,22 +64,23 @@ def plan_of(images: pa.Table, clusters: pa.Table, relations: pa.Table | None, ac
         ],
         "",
     )
+    nothing = pa.nulls(len(rows))
     columns = {
         "action": pa.array(np.where(reason == "", action, "keep"), pa.string()),
         "reason": pa.array(reason, pa.string(), mask=reason == ""),
         "cluster": rows["cluster"],
         "image": rows["image"],
-        "goes_with": pa.nulls(len(rows), pa.int64()),
+        "goes_with": nothing,
         "keeper": rows["keeper"],
         "mse": rows["mse_to_keeper"],
-        "relation": _relation(image, keeper, relations, len(images)),
+        "relation": nothing if relations is None else relations_of(image, keeper, relations),
         "rule": rows["rule"],
         "compared": rows["compared"],
         "lost_metadata": lost_metadata(images, image, keeper),
         **own,
         **its,
     }
-    return pa.table({name: columns[name] for name in PLAN.names}, schema=PLAN)
+    return pa.table(columns, schema=PLAN)
 
 
 def kept(plan: pa.Table, stay: Bools, reason: str) -> pa.Table:
@@ -152,19 +154,6 @@ def _one_file(images: pa.Table, image: Ints, keeper: Ints, clusters: pa.Table) -
     return np.array([(device[k], inode[k], hashes[k]) in keepers for k in image.tolist()], bool)
 
 
-def _differ(own: pa.ChunkedArray, its: pa.ChunkedArray) -> Bools:
-    return np.asarray(pc.not_equal(own, its).fill_null(True).to_numpy(), bool)
-
-
 def _has(values: pa.ChunkedArray) -> Bools:
     known = values.fill_null(False) if pa.types.is_boolean(values.type) else pc.is_valid(values)
     return np.asarray(known.to_numpy(), bool)
-
-
-def _relation(image: Ints, keeper: Ints, relations: pa.Table | None, n: int) -> Any:
-    """The relation of each pair (image, keeper), or null where none was looked at."""
-    if relations is None or not len(relations):
-        return pa.nulls(len(image), pa.string())
-    known = pa.array(relations["a"].to_numpy() * n + relations["b"].to_numpy())
-    row = pc.index_in(pa.array(np.minimum(image, keeper) * n + np.maximum(image, keeper)), known)
-    return relations["relation"].take(row)

@@ -13,10 +13,10 @@ from dupegrid.images.listing import ASIDE, COPY, LINK, QUARANTINE
 from dupegrid.images.xmp import OURS_BYTES, is_ours
 from dupegrid.plans import trash
 from dupegrid.plans.actions import Row
+from dupegrid.plans.intact import hash_of, identity
 from dupegrid.plans.journal import Done, Journal
-from dupegrid.plans.looks import hash_of, identity
-from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
 from dupegrid.plans.rescue import names_of_sidecars
+from dupegrid.plans.roots import MissingError, Place, Roots, SkippedError, move
 
 
 def settle(journal: Journal, roots: Roots) -> list[Row]:

@@ -10,8 +10,8 @@ from typing import Final
 
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
-from dupegrid.plans.looks import Identity, identity
-from dupegrid.plans.places import Place, Roots, SkippedError
+from dupegrid.plans.intact import Identity, identity
+from dupegrid.plans.roots import Place, Roots, SkippedError
 
 _FILES: Final = re.compile(rb"/(Trash|\.Trash/\d+|\.Trash-\d+)/files\Z")
 _STEM: Final = 200  # bytes of a name that stay when the trash gives it a number

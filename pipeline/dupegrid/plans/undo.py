@@ -10,9 +10,9 @@ from dupegrid.core.text import display_path
 from dupegrid.images.listing import COPY, LINK
 from dupegrid.plans.actions import Row, Undone
 from dupegrid.plans.copies import copy
+from dupegrid.plans.intact import facts_of, hash_of
 from dupegrid.plans.journal import Done, Journal
-from dupegrid.plans.looks import facts_of, hash_of
-from dupegrid.plans.places import MissingError, Place, Roots, SkippedError, move
+from dupegrid.plans.roots import MissingError, Place, Roots, SkippedError, move
 from dupegrid.plans.settle import forget, is_link, prune, reason_of, settle, settle_undo, unwritten
 
 _NEW_FOLDER: Final = 0o777  # as far as the umask lets it

@@ -4,7 +4,7 @@ The expression comes from the command line, and perhaps from somebody else: it r
 and no network, and writes nothing.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from dupegrid.core.arrays import Bools
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
 
-_SHUT: Final = {
+_SHUT: Final[dict[str, Any]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",  # nor are the variables of this process tables
     "autoinstall_known_extensions": "false",

@@ -160,12 +160,8 @@ def summary_of(
     receipt: Receipt,
 ) -> Summary:
     """The summary of a run, from its tables, as if nobody had looked at relations."""
-    near, images, clusters = matches.near(config.threshold), Rows.of(images), Rows.of(clusters)
-    roles, last = Counter[str](), -1
-    for part in clusters.each(["cluster", "role"]):
-        roles.update({entry["values"]: entry["counts"] for entry in pc.value_counts(part["role"]).to_pylist()})
-        last = part["cluster"].to_numpy().max(initial=last)
-    of_path, there = _already_there(images, near) if config.against else (None, None)
+    near = matches.near(config.threshold)
+    of_path, there = _already_there(Rows.of(images), near) if config.against else (None, None)
     return Summary(
         run=str(path),
         report=str(path / "report.html"),
@@ -176,16 +172,27 @@ def summary_of(
         unreadable_folders=receipt.unreadable_folders,
         links_left_alone=receipt.links_left_alone,
         pairs=receipt.pairs["total"],
-        threshold=config.threshold,
+        **asdict(cut_summary(config.threshold, images, near, clusters)),
+        not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
+        relations={},
+        pictures_of_path=of_path,
+        already_there=there,
+    )
+
+
+def cut_summary(threshold: float, images: pa.Table | Rows, near: Matches, clusters: pa.Table | Rows) -> CutSummary:
+    """What clusters by a threshold come to, and the matches `near` that are at or under it."""
+    roles, last = Counter[str](), -1
+    for part in Rows.of(clusters).each(["cluster", "role"]):
+        roles.update({entry["values"]: entry["counts"] for entry in pc.value_counts(part["role"]).to_pylist()})
+        last = part["cluster"].to_numpy().max(initial=last)
+    return CutSummary(
+        threshold=threshold,
         matches=near.count(),
         clusters=int(last) + 1,
         duplicates=roles["duplicate"],
         bridges=roles["bridge"],
         duplicate_bytes=bytes_of(images, clusters),
-        not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
-        relations={},
-        pictures_of_path=of_path,
-        already_there=there,
     )
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
+from dupegrid.core.config import Config
 from dupegrid.images.formats import RAW_ENDINGS
 from dupegrid.pairs.ask import Facts, Filters, facts_of
 from dupegrid.pairs.batches import Matches, of_pairs
@@ -20,7 +21,6 @@ from dupegrid.results.rules import COLUMNS
 from dupegrid.results.stars import Pairs, keepers_of, matched
 from dupegrid.storage.schemas import CLUSTERS
 
-DEFAULT: Final = Keeping()
 _ROWS_AT_ONCE: Final = 1 << 17  # made of clusters.parquet: a row group
 _READ_AT_ONCE: Final = 1 << 19  # rows whose images are in memory; for each so many all are gone through
 _READ: Final = {*COLUMNS, "status", "identical_to", "file_hash", "transparent", "flat", "frames", "hash"}
@@ -41,21 +41,18 @@ class Asked(NamedTuple):
     """What decides on pairs and keepers, beside the matches."""
 
     filters: Filters
-    keeping: Keeping = DEFAULT
+    keeping: Keeping = Keeping()
     decided: Decided | None = None
 
+    @classmethod
+    def of(cls, config: Config, decided: Decided | None = None) -> "Asked":
+        """What a configuration asks for, and what people decided of pairs."""
+        return cls(Filters.of(config), Keeping.of(config), decided)
 
-def clusters(
-    images: pa.Table | Rows,
-    matches: pa.Table | Matches,
-    threshold: float,
-    filters: Filters,
-    keeping: Keeping = DEFAULT,
-    decided: Decided | None = None,
-) -> pa.Table:
+
+def clusters(images: pa.Table | Rows, matches: pa.Table | Matches, threshold: float, asked: Asked) -> pa.Table:
     """`cluster_parts` as one table."""
-    parts = cluster_parts(images, matches, threshold, Asked(filters, keeping, decided))
-    return pa.concat_tables([CLUSTERS.empty_table(), *parts])
+    return pa.concat_tables([CLUSTERS.empty_table(), *cluster_parts(images, matches, threshold, asked)])
 
 
 def cluster_parts(

@@ -34,23 +34,11 @@ def conflicts(images: pa.Table, pairs: Near, given: Given) -> pa.Table:
     score = np.repeat(np.concatenate([pairs.score, pairs.inner[inner]]), many[here] * many[there])
     listed = (label[a] != label[b]) & ((a < b) | (pairs.set_of[a] != pairs.set_of[b]))
     a, b, score = np.minimum(a, b)[listed], np.maximum(a, b)[listed], score[listed]
-    first_id, second_id = pa.array(a), pa.array(b)
-    table = pa.table(
-        {
-            "a": first_id,
-            "b": second_id,
-            "path_a": images["path"].take(first_id),
-            "path_b": images["path"].take(second_id),
-            "path_raw_a": images["path_raw"].take(first_id),
-            "path_raw_b": images["path_raw"].take(second_id),
-            "label_a": given.labels.take(first_id),
-            "label_b": given.labels.take(second_id),
-            "split_a": given.splits.take(first_id),
-            "split_b": given.splits.take(second_id),
-            "score": score,
-        },
-        schema=LEAKAGE_CONFLICTS,
-    )
+    columns = {"a": a, "b": b, "score": score}
+    said = {"path": images["path"], "path_raw": images["path_raw"], "label": given.labels, "split": given.splits}
+    for name, values in said.items():
+        columns |= {f"{name}_a": values.take(pa.array(a)), f"{name}_b": values.take(pa.array(b))}
+    table = pa.table(columns, schema=LEAKAGE_CONFLICTS)
     return table.sort_by([("score", "ascending"), ("path_a", "ascending"), ("path_b", "ascending")])
 
 

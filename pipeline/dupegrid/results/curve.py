@@ -5,16 +5,13 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Float64s
 from dupegrid.core.config import Config
-from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.batches import Matches
-from dupegrid.results.answers import bytes_of
-from dupegrid.results.clusters import clusters
+from dupegrid.results.answers import cut_summary
+from dupegrid.results.clusters import Asked, clusters
 from dupegrid.results.decided import Decided
-from dupegrid.results.keepers import Keeping
 from dupegrid.results.rows import Rows
 from dupegrid.results.schemas import CURVE
 
@@ -35,18 +32,9 @@ def curve(
     it says anything. What people `decided` of pairs holds at each.
     """
     rows, matches = [], Matches.of(matches)
-    for threshold in thresholds:
-        found = clusters(images, matches, threshold, Filters.of(config), Keeping.of(config), decided)
-        rows.append(
-            {
-                "threshold": float(threshold),
-                "matches": matches.near(threshold).count(),
-                "clusters": len(pc.unique(found["cluster"])),
-                "duplicates": pc.sum(pc.equal(found["role"], "duplicate")).as_py() or 0,
-                "bridges": pc.sum(pc.equal(found["role"], "bridge")).as_py() or 0,
-                "duplicate_bytes": bytes_of(images, found),
-            }
-        )
+    for threshold in map(float, thresholds):
+        found = clusters(images, matches, threshold, Asked.of(config, decided))
+        rows.append(cut_summary(threshold, images, matches.near(threshold), found).as_dict())
     return pa.Table.from_pylist(rows, schema=CURVE)
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted
 from dupegrid.pairs.batches import Matches
-from dupegrid.results.answers import CutSummary, bytes_of
+from dupegrid.results.answers import CutSummary, cut_summary
 from dupegrid.results.reading import Results, ThumbsOf
 from dupegrid.results.report import Sheet, cards
 from dupegrid.results.rows import Rows
@@ -42,15 +42,7 @@ class Cut:
     @property
     def summary(self) -> CutSummary:
         """The same numbers that the run's summary has."""
-        roles = self.clusters["role"]
-        return CutSummary(
-            threshold=self.threshold,
-            matches=self.near.count(),
-            clusters=len(pc.unique(self.clusters["cluster"])),
-            duplicates=pc.sum(pc.equal(roles, "duplicate")).as_py() or 0,
-            bridges=pc.sum(pc.equal(roles, "bridge")).as_py() or 0,
-            duplicate_bytes=bytes_of(images_of(self.run), self.clusters),
-        )
+        return cut_summary(self.threshold, images_of(self.run), self.near, self.clusters)
 
     def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:
         """A contact sheet of one cluster or several, which a notebook draws."""

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import Float64s, Ints
 from dupegrid.core.errors import UsageError
-from dupegrid.results.near import Near, near
+from dupegrid.results.near import Near, looked_up, near
 from dupegrid.results.schemas import EVALUATION
 
 
@@ -45,10 +45,6 @@ def _found(pairs: Near) -> tuple[Float64s, Ints]:
 def _scores(pairs: Near, low: Ints, high: Ints) -> Float64s:
     """How far two images are from each other, infinite where that is over the cutoff: float64 (k,)."""
     n = len(pairs.ok)
-    listed = np.minimum(pairs.a, pairs.b) * n + np.maximum(pairs.a, pairs.b)
-    order = np.argsort(listed)
     a, b = pairs.set_of[low], pairs.set_of[high]
-    wanted = np.minimum(a, b) * n + np.maximum(a, b)
-    at = order[np.minimum(np.searchsorted(listed[order], wanted), len(order) - 1)] if len(order) else None
-    outer = np.full(len(a), np.inf) if at is None else np.where(listed[at] == wanted, pairs.score[at], np.inf)
-    return np.where(a == b, pairs.inner[a], outer)
+    listed, wanted = (np.minimum(x, y) * n + np.maximum(x, y) for x, y in ((pairs.a, pairs.b), (a, b)))
+    return np.where(a == b, pairs.inner[a], looked_up(listed, pairs.score, wanted, np.inf))

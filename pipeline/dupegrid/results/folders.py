@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.text import display_path
-from dupegrid.results.near import Near, crossed, near, spans
+from dupegrid.results.near import Near, crossed, looked_up, near, spans
 from dupegrid.results.schemas import FOLDERS
 from dupegrid.results.tree import Tree, folder_tree
 
@@ -107,7 +107,7 @@ def _shared(places: _Places, reached: _Places, tree: Tree, held: Ints) -> tuple[
     )
     a, b = np.divmod(key, f)
     a, b = np.divmod(np.unique(np.minimum(a, b) * f + np.maximum(a, b)), f)
-    forth, back = (_looked_up(total, some) for some in (a * f + b, b * f + a))
+    forth, back = (looked_up(*total, some, 0) for some in (a * f + b, b * f + a))
     for number in everywhere.tolist():
         holds, reaches = np.zeros(f, np.int64), np.zeros(f, bool)
         own, others = _rows(places, number), _rows(reached, number)
@@ -146,10 +146,9 @@ def _said_below(key: Ints, first: Ints, second: Ints, ours: Ints, theirs: Ints, 
 
 def _table(tree: Tree, held: Ints, pair: tuple[Ints, Ints], shared: tuple[Ints, Ints]) -> pa.Table:
     """The rows, each with the folder that is more in the other as b."""
-    percents = [100 * some / held[folder] for some, folder in zip(shared, pair, strict=True)]
+    percents = 100 * np.stack(shared) / held[np.stack(pair)]
     swap = percents[0] > percents[1]
-    a, b = np.where(swap, pair[1], pair[0]), np.where(swap, pair[0], pair[1])
-    in_b, in_a = np.where(swap, shared[1], shared[0]), np.where(swap, shared[0], shared[1])
+    (a, b), (in_b, in_a) = (np.where(swap, both[::-1], both) for both in (np.stack(pair), np.stack(shared)))
     order = np.lexsort((b, a, -in_b, -in_a, in_a < held[b]))
     a, b, in_a, in_b = (some[order] for some in (a, b, in_a, in_b))
     raw = pa.array(tree.names, pa.binary())
@@ -180,12 +179,3 @@ def _totals(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
     total = np.zeros(len(known), np.int64)
     np.add.at(total, place.reshape(-1), counts)
     return known, total
-
-
-def _looked_up(total: tuple[Ints, Ints], wanted: Ints) -> Ints:
-    """The sum of each wanted key, 0 where there is none."""
-    keys, sums = total
-    if not len(keys):
-        return np.zeros(len(wanted), np.int64)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, sums[at], 0)

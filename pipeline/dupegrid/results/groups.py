@@ -11,7 +11,7 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown_path
 from dupegrid.results.page import RELATIONS, ROLES, order_of
-from dupegrid.results.through import rows_of_pairs
+from dupegrid.results.relations import relations_of
 from dupegrid.storage.words import RULES
 
 # What is read of images.parquet: the million rows of a large run take a third of a second then.
@@ -82,7 +82,7 @@ class Groups:
 def rows_of_first(clusters: pa.Table, freed: Ints, most: int) -> Ints:
     """The rows of those clusters that free the most, at most so many."""
     label = clusters["cluster"].to_numpy()
-    of_cluster = np.bincount(label, freed) if len(label) else np.zeros(0)
+    of_cluster = np.bincount(label, freed)
     is_first = np.zeros(len(of_cluster), bool)
     is_first[np.lexsort((np.arange(len(of_cluster)), -of_cluster))[:most]] = True
     return np.flatnonzero(is_first[label])
@@ -100,9 +100,9 @@ def groups_of(images: pa.Table, clusters: pa.Table, freed: Ints, relations: pa.T
     _, kept, count = np.unique(key, return_index=True, return_counts=True)
     ordered = np.argsort(kept)
     kept, count = kept[ordered], count[ordered]
-    of_group = np.bincount(group, freed[order]).astype(np.int64) if len(order) else np.zeros(0, np.int64)
-    several = np.bincount(group[kept]) > 1 if len(order) else np.zeros(0, bool)
-    differ = several[group[kept]] if len(order) else np.zeros(0, bool)
+    of_group = np.bincount(group, freed[order]).astype(np.int64)
+    several = np.bincount(group[kept]) > 1
+    differ = several[group[kept]]
     kept, count = kept[differ], count[differ]
     rows = clusters.take(pa.array(order[kept])).combine_chunks()
     return Groups(
@@ -129,10 +129,9 @@ def chosen(groups: Groups, asked: Filter, finished: Bools) -> tuple[Ints, Bools]
             about &= pc.equal(groups.rows[name], value).fill_null(False).to_numpy()
     if asked.relation:
         about &= groups.relation == list(RELATIONS).index(asked.relation)
-    any_of = np.logical_or.reduceat
-    here = any_of(about, groups.first[:-1]) if len(groups) else np.zeros(0, bool)
-    for match in _on_paths(groups, asked):
-        here &= any_of(match, groups.first[:-1]) if len(groups) else here
+    here = np.ones(len(groups), bool)
+    for match in (about, *_on_paths(groups, asked)):
+        here &= np.logical_or.reduceat(match, groups.first[:-1])
     if not asked.decided:
         here &= ~finished
     return np.flatnonzero(here), about & here[groups.group_of]
@@ -204,8 +203,7 @@ def _content(images: pa.Table, image: Ints) -> Ints:
 def _relations(rows: pa.Table, relations: pa.Table | None) -> Ints:
     if relations is None:
         return np.full(len(rows), -1, np.int64)
-    at = rows_of_pairs(rows["image"].to_numpy(), rows["keeper"].to_numpy(), relations)
-    words = relations["relation"].take(pa.array(at, mask=at < 0))
+    words = relations_of(rows["image"].to_numpy(), rows["keeper"].to_numpy(), relations)
     return pc.index_in(words, pa.array(list(RELATIONS))).fill_null(-1).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 

@@ -28,7 +28,7 @@ def identical(images: pa.Table, hashes: pa.ChunkedArray, keeping: Keeping) -> pa
     named = images.select(["path", "path_raw", "size_bytes", "link_of"]).take(pa.array(image))
     columns = {"set": of_set[order], "image": image, "keeper": keeper[order], "hash": hashes.take(pa.array(image))}
     columns |= {name: named[name] for name in named.column_names}
-    return pa.table({name: columns[name] for name in IDENTICAL.names}, schema=IDENTICAL)
+    return pa.table(columns, schema=IDENTICAL)
 
 
 def _in_sets(hashes: pa.ChunkedArray) -> tuple[Ints, Ints]:

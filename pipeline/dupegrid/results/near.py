@@ -6,8 +6,10 @@ out: a set of 20,000 would have 200 million.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -109,6 +111,11 @@ def spans(sets: Ints, n: int) -> tuple[Ints, Ints]:
     """Where the rows of each of `n` sets start in a sorted column of sets, and how many they are: int64 (n,) each."""
     counts = np.bincount(sets, minlength=n)
     return np.cumsum(counts) - counts, counts
+
+
+def looked_up(keys: Ints, values: npt.NDArray[Any], wanted: Ints, otherwise: float) -> Any:
+    """The value of each wanted key, (k,); what is said `otherwise` where there is no such key."""
+    return pa.array(values).take(pc.index_in(pa.array(wanted), pa.array(keys))).fill_null(otherwise).to_numpy(False)
 
 
 def _lowest_two(sets: Ints, ids: Ints, n: int) -> tuple[Ints, Ints]:

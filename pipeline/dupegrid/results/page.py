@@ -14,8 +14,9 @@ from dupegrid.core.arrays import Ints, id_dtype
 from dupegrid.core.text import printable, shown_path
 from dupegrid.core.values import BUCKETS, WEB
 from dupegrid.pairs.batches import Matches
+from dupegrid.results.relations import relations_of
 from dupegrid.results.rows import Rows
-from dupegrid.results.through import Joins, joins, rows_of_pairs
+from dupegrid.results.through import Joins, joins
 from dupegrid.results.top import freed_of
 from dupegrid.storage.words import REASONS, RULES
 
@@ -73,7 +74,7 @@ def page_of(found: Found, most: int = MAX_PICTURES) -> Page:
     images, clusters = Rows.of(found.images), Rows.of(found.clusters)
     label: Ints = clusters.made(["cluster"], lambda part: part["cluster"].to_numpy(), id_dtype(len(clusters)))
     frees = freed_of(images, clusters)
-    sizes, of_cluster = np.bincount(label), np.bincount(label, frees) if len(label) else np.zeros(0)
+    sizes, of_cluster = np.bincount(label), np.bincount(label, frees)
     ranked = np.argsort(-of_cluster, kind="stable")
     ends = np.cumsum(sizes[ranked])
     number = ranked[: max(1, int((ends <= most).sum()))]
@@ -167,7 +168,7 @@ def failures(images: pa.Table | Rows) -> tuple[list[list[str]], int]:
 def order_of(clusters: pa.Table, frees: Ints) -> Ints:
     """The rows in the order of the page."""
     label = clusters["cluster"].to_numpy()
-    of_cluster = np.bincount(label, frees) if len(label) else np.zeros(0)
+    of_cluster = np.bincount(label, frees)
     role = pc.index_in(clusters["role"], pa.array(ROLES)).to_numpy()
     mse = clusters["mse_to_keeper"].fill_null(np.inf).to_numpy()
     return np.lexsort((mse, role, label, -of_cluster[label]))
@@ -263,8 +264,7 @@ def _relations(found: Found, image: Ints, keeper: Ints) -> pa.ChunkedArray:
     same = pa.chunked_array([pa.array(np.where(equal, "same_bytes", ""), pa.string(), mask=~equal | (image == keeper))])
     if found.relations is None:
         return same
-    row = rows_of_pairs(image, keeper, found.relations)
-    return pc.coalesce(found.relations["relation"].take(pa.array(row, mask=row < 0)), same)
+    return pc.coalesce(relations_of(image, keeper, found.relations), same)
 
 
 def _joined(joined: Joins) -> dict[str, Any]:

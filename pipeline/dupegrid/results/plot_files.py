@@ -76,7 +76,7 @@ def save_plots(
     except OSError as error:
         raise UsageError(f"cannot write plots to {shown(path)}: {error.strerror}; choose another folder") from None
     drawn = 0
-    with reporter.stage("plots", len(pairs), "pairs") if reporter else nullcontext(_nobody) as advance:
+    with reporter.stage("plots", len(pairs), "pairs") if reporter else nullcontext(lambda _count: None) as advance:
         for row in pairs:
             file, of = path / f"{row['a']}-{row['b']}.png", _key(row, images)
             if not _is_there(file, of):
@@ -85,10 +85,6 @@ def save_plots(
                 drawn += 1
             advance(1)
     return Plots(str(path), drawn, len(pairs) - drawn, left_out)
-
-
-def _nobody(_count: int) -> None:
-    """Tell nobody of the progress."""
 
 
 def _key(row: Mapping[str, Any], images: pa.Table) -> str:

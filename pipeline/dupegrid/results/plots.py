@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, ORIENTATIONS, Float64s, Ints, Pixels, turned
-from dupegrid.core.config import Config
 from dupegrid.core.errors import UsageError
 from dupegrid.core.progress import Reporter
-from dupegrid.core.text import counted, display_path, printable, size_text
+from dupegrid.core.text import counted, display_path, size_text
 from dupegrid.core.values import StrPath
 from dupegrid.images.views import by_views
 from dupegrid.pairs.compare import tiles_done
-from dupegrid.pairs.kernel import exact_sse, mse_block
+from dupegrid.pairs.kernel import mse_block
 from dupegrid.results.axes import Axes, Figure, heat_map, named, new_axes, png_of, short, tile_map, titled, value_map
 from dupegrid.results.curve import curve, steps
+from dupegrid.results.differences import difference as difference_of
 from dupegrid.results.plot_files import DRAWN_BY, MOST, Plots, checked, save_plots
-from dupegrid.results.reading import Results
+from dupegrid.results.reading import Results, measure
 from dupegrid.results.stored import hashed_images_of
 
 __all__ = [
@@ -68,10 +68,8 @@ def histogram(run: Results, ax: Axes | None = None) -> Axes:
     ax.set_xscale("symlog", linthresh=least, linscale=0.2)
     if counts.any():
         ax.set_yscale("log")
-    ax.set_xlim(0, cutoff * 1.2)
-    ax.set_ylim(0.8, max(2.0, counts.max(initial=0) * 1.5))
-    ax.set_xlabel(_measure(run.config))
-    ax.set_ylabel("pairs")
+    ax.set(xlim=(0, cutoff * 1.2), ylim=(0.8, max(2.0, counts.max(initial=0) * 1.5)))
+    ax.set(xlabel=measure(run.config), ylabel="pairs")
     ax.legend(frameon=False, fontsize="small")
     return titled(ax, f"{near_pairs:,} of {counted(pairs, 'pair')} at or under {threshold:g}")
 
@@ -96,8 +94,7 @@ def thresholds(run: Results, ax: Axes | None = None) -> Axes:
     ax.set_xlim(left=0)
     for axis in (ax, right):
         axis.set_ylim(bottom=0)
-    ax.set_xlabel("threshold")
-    ax.set_ylabel("found")
+    ax.set(xlabel="threshold", ylabel="found")
     lines = [*ax.get_lines(), *right.get_lines()]
     ax.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize="small", loc="center left")
     return titled(ax, "What another threshold would find")
@@ -115,8 +112,7 @@ def window(run: Results, images: slice | Sequence[int] | Ints = slice(100), ax: 
     mse = np.where(ok[:, None] & ok[None, :], mse_block(thumbs, thumbs, CHOICES[run.config.orientations]), np.nan)
     ax = new_axes(ax)
     value_map(ax, mse, run.config.threshold)
-    ax.set_xlabel("image")
-    ax.set_ylabel("image")
+    ax.set(xlabel="image", ylabel="image")
     return titled(ax, f"MSE of {counted(len(ids), 'image')} with each other")
 
 
@@ -148,7 +144,7 @@ def bands(run: Results, edges: Sequence[float] = (), each: int = 6, ax: Axes | N
     ax.spines[:].set_visible(False)
     for k in np.flatnonzero(cuts == run.config.threshold):
         ax.axhline(float(k), color=_LINE, linewidth=1.5)
-    return titled(ax, f"Pairs by {_measure(run.config)}, the most alike at the top")
+    return titled(ax, f"Pairs by {measure(run.config)}, the most alike at the top")
 
 
 def folders(table: pa.Table, ax: Axes | None = None) -> Axes:
@@ -185,8 +181,7 @@ def progress(run: Results, ax: Axes | None = None) -> Axes:
         state[i, j] = 1
     ax = new_axes(ax)
     tile_map(ax, state, ("to do", "compared", "settled before"), (_FAR, _NEAR, "#bfe3cc"))
-    ax.set_xlabel("strip of images")
-    ax.set_ylabel("strip of images")
+    ax.set(xlabel="strip of images", ylabel="strip of images")
     return titled(ax, f"{len(done):,} of {counted(total, 'tile')} compared")
 
 
@@ -199,9 +194,8 @@ def difference(run: Results, a: int, b: int, ax: Axes | None = None) -> Axes:
     if run.images["status"].take(ids).to_pylist() != ["ok", "ok"]:
         raise UsageError(f"images {a} and {b} have no difference: one of them was not read")
     thumbs = run.thumbs_of(ids)
-    sse = {name: exact_sse(thumbs[:1], turned(thumbs[1:], name))[0] for name in CHOICES[run.config.orientations]}
-    best = min(sse, key=lambda name: sse[name])
-    row = {"a": a, "b": b, "mse": sse[best] / thumbs[0].size, "orientation": best}
+    found = difference_of(thumbs[0], thumbs[1], run.config.orientations)
+    row = {"a": a, "b": b, "mse": found.mse, "orientation": found.turn}
     return _draw_pair(run, row, new_axes(ax, 7.2, 3.0))
 
 
@@ -284,7 +278,3 @@ def _ids(run: Results, images: npt.ArrayLike) -> Ints:
 def _power_of_ten(number: float) -> float:
     """The one at or under a number."""
     return float(10.0 ** np.floor(np.log10(number)))
-
-
-def _measure(config: Config) -> str:
-    return "MSE" if config.metric == "mse" else printable(config.metric)

@@ -8,12 +8,18 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.config import Config
+from dupegrid.core.text import printable
 from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import Receipt
 from dupegrid.results.decided import Decided
 from dupegrid.storage.run_dir import RunDir
 
 ThumbsOf = Callable[[Ints], Pixels]  # ids -> thumbnails
+
+
+def measure(config: Config) -> str:
+    """What the score of a match is called: MSE, or the name of a function."""
+    return "MSE" if config.metric == "mse" else printable(config.metric)
 
 
 class Results(Protocol):

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import shown
@@ -43,6 +45,14 @@ def relations_if_told(run_dir: RunDir, matches: Callable[[], pa.Table]) -> pa.Ta
         raise
     except StoreError:
         return None
+
+
+def relations_of(x: Ints, y: Ints, told: pa.Table) -> pa.ChunkedArray:
+    """The relation of each pair of ids, int64 (k,) each, either way round; null where `told` (a < b) has none."""
+    a, b = told["a"].to_numpy(), told["b"].to_numpy()
+    n = 1 + max(int(ids.max(initial=0)) for ids in (b, x, y))
+    row = pc.index_in(pa.array(np.minimum(x, y) * n + np.maximum(x, y)), pa.array(a * n + b))
+    return told["relation"].take(row)
 
 
 def told_so_far(run_dir: RunDir) -> dict[str, int]:

@@ -28,7 +28,7 @@ from dupegrid.storage.words import REASONS, RULES
 if TYPE_CHECKING:
     import jinja2
 
-MAX_PICTURES: Final = 40  # of a cluster on a contact sheet
+_SHOWN: Final = 40  # pictures of a cluster on a contact sheet
 MAX_THUMBS_BYTES: Final = 120_000_000  # on a page: some 120,000 pictures; more are shown from their files
 _FIRST_CLUSTERS: Final = 12  # what a page shows where no script runs,
 _FIRST_PICTURES: Final = 8  # and of each of them
@@ -104,7 +104,7 @@ def cards(
     images: pa.Table | Rows,
     thumbs_of: ThumbsOf,
     numbers: Sequence[int],
-    most: int = MAX_PICTURES,
+    most: int = _SHOWN,
 ) -> list[Card]:
     """The clusters with these numbers, with at most `most` pictures of each."""
     clusters, images = Rows.of(clusters), Rows.of(images)

@@ -14,7 +14,7 @@ from dupegrid.core.text import counted, quantity, shown, size_text
 from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import bytes_of, files_of
 from dupegrid.results.notebook import Html, picture, table_of
-from dupegrid.results.reading import Results
+from dupegrid.results.reading import Results, measure
 
 _CLUSTERS: Final = 5
 _FAILURES: Final = 10
@@ -53,14 +53,10 @@ def _line(run: Results) -> str:
         rows, threshold = run.clusters, run.config.threshold
         duplicates = pc.sum(pc.equal(rows["role"], "duplicate")).as_py() or 0
         size = size_text(bytes_of(run.images, rows))
-        facts.append(f"{counted(duplicates, 'duplicate')} at {_measure(run.config)} {threshold:g}, {size} in them")
+        facts.append(f"{counted(duplicates, 'duplicate')} at {measure(run.config)} {threshold:g}, {size} in them")
     except DupegridError:
         facts.append("not finished")
     return f"<div>{escape('; '.join(facts))}</div>"
-
-
-def _measure(config: Config) -> str:
-    return "MSE" if config.metric == "mse" else config.metric
 
 
 def _section(title: str, draw: Callable[[], tuple[str, str]], is_open: bool = False) -> str:
@@ -142,7 +138,7 @@ def _histogram(matches: Matches, config: Config) -> str:
     cut = min(_WIDTH, (1 + float(np.searchsorted(edges, threshold, side="right") - 1)) * step + step)
     line = f"<line x1='{cut:.1f}' x2='{cut:.1f}' y1='0' y2='{_HEIGHT}' stroke='#c23b22'/>"
     ends = (
-        (0, "start", f"{_measure(config)} {0 if has_zero else least:.3g}"),
+        (0, "start", f"{measure(config)} {0 if has_zero else least:.3g}"),
         (_WIDTH, "end", f"{edges[-1]:,.4g}"),
     )
     style = f"y='{_HEIGHT + 14}' font-size='11' fill='currentColor'"

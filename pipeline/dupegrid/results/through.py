@@ -42,19 +42,6 @@ def joins(images: pa.Table | Rows, matches: pa.Table | Matches, clusters: pa.Tab
     )
 
 
-def rows_of_pairs(x: Ints, y: Ints, pairs: pa.Table) -> Ints:
-    """The row of `pairs`, columns a < b, that holds each pair of ids (x, y), either way round; -1 where none does."""
-    a, b = pairs["a"].to_numpy(), pairs["b"].to_numpy()
-    if not len(a):
-        return np.full(len(x), -1, np.int64)
-    n = int(max(b.max(), x.max(initial=0), y.max(initial=0))) + 1
-    keys = a * n + b
-    order = np.argsort(keys, kind="stable")
-    wanted = np.minimum(x, y) * n + np.maximum(x, y)
-    at = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
-    return np.where(keys[at] == wanted, at, -1)
-
-
 def _turns(matches: Matches, image: Ints, other: Ints, images: int) -> list[str | None]:
     """What is done to each image so that it lies as the other does, ids (k,) of so many; None where nobody knows."""
     known = of_pairs(matches, image, other, images)[2].tolist()

@@ -53,18 +53,13 @@ def top(images: pa.Table, clusters: pa.Table) -> pa.Table:
 
 def freed_of(images: pa.Table | Rows, clusters: pa.Table | Rows) -> Ints:
     """The bytes that each row of `clusters` would free, int64 (k,)."""
-    gone = freed_by(images, clusters)
-    freed = np.zeros(len(clusters), np.int64)
-    freed[gone] = sizes_of(images, clusters)[gone]
-    return freed
-
-
-def sizes_of(images: pa.Table | Rows, clusters: pa.Table | Rows) -> Ints:
-    """The bytes of the file of each row of `clusters`, int64 (k,)."""
     images, clusters = Rows.of(images), Rows.of(clusters)
     size_bytes = images.made(["size_bytes"], lambda part: part["size_bytes"].to_numpy(), np.int64)
-    of_row: Ints = clusters.made(["image"], lambda part: size_bytes[part["image"].to_numpy()], np.int64)
-    return of_row
+    freed: Ints = clusters.made(["image"], lambda part: size_bytes[part["image"].to_numpy()], np.int64)
+    stays = np.ones(len(freed), bool)
+    stays[freed_by(images, clusters)] = False
+    freed[stays] = 0
+    return freed
 
 
 def freed_by(images: pa.Table | Rows, clusters: pa.Table | Rows) -> Ints:

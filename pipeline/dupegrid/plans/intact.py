@@ -11,7 +11,7 @@ from dupegrid.images.decoder import File
 from dupegrid.images.relation import MOST_PIXELS, relation
 from dupegrid.images.sandbox import decode_files
 from dupegrid.plans.actions import Act, Stamp, stamps_of
-from dupegrid.plans.places import MissingError, Place, SkippedError, pieces_of
+from dupegrid.plans.roots import MissingError, Place, SkippedError, pieces_of
 
 _NOT_A_FILE: Final = "is a link, a folder or another kind of file now"
 

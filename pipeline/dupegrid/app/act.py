@@ -17,7 +17,7 @@ from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted, display_path, printable, shown
-from dupegrid.core.values import StrPath, resolved
+from dupegrid.core.values import StrPath, place_of
 from dupegrid.plans.actions import Act, Applied, AskedFor, Placing, Undone, acts_of
 from dupegrid.plans.apply import Care, apply_acts, new_id
 from dupegrid.plans.beside import rating_of
@@ -115,7 +115,8 @@ def undo(
                     f"the journal knows no {printable(action)}: 'dupegrid journal {shown(run.path)}' lists all"
                 )
             newest = ["", *applies(standing)][-1] if last else None
-            chosen = chosen_by(action, None if path is None else _raw(path), newest)
+            below = None if path is None else os.fsencode(place_of("the PATH", path))
+            chosen = chosen_by(action, below, newest)
             with Terminal(quiet=quiet).stage("undo", sum(map(chosen, standing)), "files") as advance:
                 return undo_acts(journal, chosen, advance)
 
@@ -162,17 +163,7 @@ def _checked_plan(run: Run) -> Any:
 
 
 def _quarantine(folder: StrPath) -> bytes:
-    try:
-        place = resolved(folder)
-    except ValueError as error:
-        raise UsageError(f"--quarantine {error}") from None
+    place = place_of("--quarantine", folder)
     if not Path(place).is_dir():
         raise UsageError(f"--quarantine {printable(place)} is no folder: make it first")
     return os.fsencode(place)
-
-
-def _raw(path: StrPath) -> bytes:
-    try:
-        return os.fsencode(resolved(path))
-    except ValueError as error:
-        raise UsageError(f"the PATH {error}") from None

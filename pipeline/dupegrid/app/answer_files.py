@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 from dupegrid.app.ask import unique
 from dupegrid.core.errors import DamagedError, UsageError
 from dupegrid.core.text import printable, shown
-from dupegrid.core.values import StrPath, resolved
+from dupegrid.core.values import StrPath, place_of
 from dupegrid.results.export_tables import formula_safe
 from dupegrid.storage.tables import read_json, write_bytes, write_json, write_table
 
@@ -85,10 +85,7 @@ def as_csv(table: pa.Table) -> bytes:
 
 
 def _place(run: "Run", path: StrPath) -> Path:
-    try:
-        place = Path(resolved(path))
-    except ValueError as error:
-        raise UsageError(f"the place to write to {error}") from None
+    place = Path(place_of("the place to write to", path))
     inside_run = place.resolve().is_relative_to(Path(str(run.path)).resolve())
     folder = str(run.path) if inside_run else run.config.root_around(place)
     if folder is not None:

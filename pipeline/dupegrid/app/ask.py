@@ -15,7 +15,7 @@ from dupegrid.core.arrays import Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import InputError, StoreError, UsageError
 from dupegrid.core.text import printable, shown, shown_path
-from dupegrid.core.values import StrPath, StrPaths, located, one_or_several
+from dupegrid.core.values import StrPath, StrPaths, located, one_or_several, place_of
 from dupegrid.pairs.ask import Filters, facts_of
 from dupegrid.results.evaluate import evaluate as find_evaluation
 from dupegrid.results.folders import folders as find_folders
@@ -154,10 +154,7 @@ def _roots(config: Config, of: StrPaths) -> list[int]:
     """The numbers of PATHs of a run. UsageError where one is none of them."""
     numbers = []
     for path in one_or_several(of):
-        try:
-            place = located(path)
-        except ValueError as error:
-            raise UsageError(f"'of' {error}") from None
+        place = place_of("'of'", path, find=located)
         if place not in config.roots:
             raise UsageError(f"{printable(place)} is no PATH of this run: its PATHs are {_listed(config.roots)}")
         numbers += [number for number, root in enumerate(config.roots) if root == place]

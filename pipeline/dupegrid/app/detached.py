@@ -48,15 +48,9 @@ def detach(words: Sequence[str], out: str, paths: Sequence[str], config: str | N
     try:
         # The current folder is where modules are looked for, or not, as it is here.
         safe = [] if sys.path[:1] in ([os.getcwd()], [""]) else ["-P"]
+        asked = [word for word in words[:ends] if word != "--detach"]
         process = subprocess.Popen(
-            [
-                sys.executable,
-                *safe,
-                "-m",
-                "dupegrid",
-                *(word for word in words[:ends] if word != "--detach"),
-                *words[ends:],
-            ],
+            [sys.executable, *safe, "-m", "dupegrid", *asked, *words[ends:]],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Final, TypedDict, Unpack
+from typing import IO, Final, TypedDict, Unpack
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ from dupegrid.app.opening import opened
 from dupegrid.app.run import Run
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable, shown
-from dupegrid.core.values import StrPath, resolved
+from dupegrid.core.values import StrPath, place_of, resolved
 from dupegrid.images.sources import Sources
 from dupegrid.results import export_lists as lists
 from dupegrid.results.answers import Export
@@ -110,10 +110,7 @@ def _format_of(to: StrPath, format: str | None, options: ExportOptions) -> str:
 
 def _target(done: Run, to: str, format: str, options: ExportOptions) -> Path:
     """The file to write, absolute. UsageError where something is there that stays as it is."""
-    try:
-        path = Path(resolved(to))
-    except ValueError as error:
-        raise UsageError(f"--to {error}") from None
+    path = Path(place_of("--to", to))
     text, real = shown(path), Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {shown(path.parent)} to write to: make it first")
@@ -172,7 +169,7 @@ def _written(done: Run, file: IO[bytes], format: str, options: ExportOptions) ->
         return lists.write_fiftyone(tables, file, is_file)
     if format == "huggingface":
         folder = options.get("under", os.path.dirname(os.fsdecode(file.name)))
-        return lists.write_huggingface(tables, file, is_file, _folder(folder))
+        return lists.write_huggingface(tables, file, is_file, place_of("--under", folder))
     return lists.write_difpy(tables, file) if format == "difpy" else lists.write_duplicates(tables, file)
 
 
@@ -192,15 +189,8 @@ def _filtered(tables: StoredTables, file: IO[bytes], format: str, options: Expor
     except OSError as error:
         raise UsageError(f"cannot read {shown(path)}: {error.strerror}") from None
     under = options.get("under")
-    folder = str(path.parent) if under is None else _folder(under)
+    folder = str(path.parent) if under is None else place_of("--under", under)
     filtered = filtered_coco if format == "coco" else filtered_yolo
     result, counts = filtered(tables, text, folder, under is None)
     file.write(result)
     return counts
-
-
-def _folder(path: Any) -> str:
-    try:
-        return resolved(path)
-    except ValueError as error:
-        raise UsageError(f"--under {error}") from None

@@ -11,7 +11,7 @@ from dupegrid.core.errors import ConfigError, DamagedError, RunDirError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.settings import Settings
 from dupegrid.core.text import printable, shown
-from dupegrid.core.values import StrPath, resolved
+from dupegrid.core.values import StrPath, place_of, resolved
 from dupegrid.storage.tables import read_json, write_json
 
 PIXEL_VALUES: Final = 3  # fast-diff-py divides the squared differences by the pixels, we by the values
@@ -108,11 +108,8 @@ class FastDiffPyConfig:
         """The first directory and, where there is one, the second. ConfigError where there is none."""
         if self.p_root_dir_a is None:
             raise ConfigError("no directory to search: give directory_a")
-        given = [self.p_root_dir_a, *([self.p_root_dir_b] if self.p_root_dir_b is not None else [])]
-        try:
-            return [resolved(path) for path in given]
-        except ValueError as error:
-            raise ConfigError(f"the directory {error}") from None
+        given = (self.p_root_dir_a, self.p_root_dir_b)
+        return [place_of("the directory", path, ConfigError) for path in given if path is not None]
 
     def directory_around(self, place: Path) -> str | None:
         """The directory that a place lies in, where nothing is written; None where it lies in none."""

@@ -14,7 +14,7 @@ from dupegrid.core.arrays import turned
 from dupegrid.core.errors import RunDirError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
-from dupegrid.core.values import StrPath, resolved
+from dupegrid.core.values import StrPath, place_of
 from dupegrid.results.explain import pair_picture
 from dupegrid.storage.tables import write_bytes
 
@@ -26,10 +26,7 @@ def plot_folder(place: StrPath | None, config: FastDiffPyConfig) -> Path:
     """The folder for plots. UsageError where none is given, or it lies among the photos, where nothing is written."""
     if place is None:
         raise UsageError("plots need a folder: give diff_location")
-    try:
-        folder = Path(resolved(place))
-    except ValueError as error:
-        raise UsageError(f"diff_location {error}") from None
+    folder = Path(place_of("diff_location", place))
     directory = config.directory_around(folder)
     if directory is not None:
         raise UsageError(

@@ -1,11 +1,12 @@
 """Clusters as fast-diff-py gives them, and what of a run directory its `clean_up` removes."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dupegrid.app.run import Run
 from dupegrid.storage.ours import remove
@@ -23,9 +24,12 @@ def as_dicts(images: pa.Table, clusters: pa.Table, same_size: bool) -> tuple[Clu
     """
     found: Clusters = {}
     lower: list[str] = []
-    for row, path, image in _with_facts(images, clusters):
+    facts = images.select(["path_raw", "width", "height", "size_bytes"]).take(clusters["image"]).to_pylist()
+    for row, fact in zip(clusters.to_pylist(), facts, strict=True):
+        path = os.fsdecode(fact.pop("path_raw"))
         if row["role"] == "keep":
-            found[row["cluster"]] = image | {"duplicates": [], "bridges": {}}
+            names = {"filename": os.path.basename(path), "location": path, "path": path}
+            found[row["cluster"]] = {**names, **fact, "duplicates": [], "bridges": {}}
         elif row["role"] == "duplicate" or (row["reason"] == "aspect" and not same_size):
             found[row["cluster"]]["duplicates"].append(path)
             lower.append(path)
@@ -36,23 +40,8 @@ def as_dicts(images: pa.Table, clusters: pa.Table, same_size: bool) -> tuple[Clu
 
 def sets_as_dicts(images: pa.Table, sets: pa.Table) -> tuple[Clusters, list[str]]:
     """The same of sets of equal pictures, a table of schema IDENTICAL."""
-    found: Clusters = {}
-    lower: list[str] = []
-    for row, path, image in _with_facts(images, sets):
-        if row["image"] == row["keeper"]:
-            found[row["set"]] = image | {"duplicates": [], "bridges": {}}
-        else:
-            found[row["set"]]["duplicates"].append(path)
-            lower.append(path)
-    return found, lower
-
-
-def _with_facts(images: pa.Table, table: pa.Table) -> Iterator[tuple[dict[str, Any], str, dict[str, Any]]]:
-    """Of each row of a table with a column `image`: the row, the path as the system takes it, facts of the picture."""
-    facts = images.select(["path_raw", "width", "height", "size_bytes"]).take(table["image"]).to_pylist()
-    for row, fact in zip(table.to_pylist(), facts, strict=True):
-        path = os.fsdecode(fact.pop("path_raw"))
-        yield row, path, {"filename": os.path.basename(path), "location": path, "path": path, **fact}
+    role = pc.if_else(pc.equal(sets["image"], sets["keeper"]), "keep", "duplicate")
+    return as_dicts(images, sets.rename_columns({"set": "cluster"}).append_column("role", role), same_size=True)
 
 
 def remove_run(run: Run, thumbs: bool, db: bool, say: Callable[[str], object]) -> None:

@@ -10,7 +10,7 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dupegrid.app.opening import opened
 from dupegrid.app.reviewing import Reviewing
@@ -62,7 +62,7 @@ class Review:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def totals(self) -> dict[str, object]:
+    def totals(self) -> dict[str, Any]:
         """What has been decided so far, and how many groups are."""
         return self._reviewing.totals()
 

@@ -1,23 +1,23 @@
 """What the page of the review asks, by the names of its calls -> `Reviewing`; nothing that it sends is trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.core.errors import UsageError
 
 WRITING: Final = ("decide", "accept", "back", "plan")  # calls that write
-_TAKES: Final[Mapping[str, tuple[str, ...]]] = {
-    "about": (),
-    "groups": ("filter", "choice", "start", "count"),
-    "pair": ("a", "b"),
-    "through": ("a",),
-    "acceptable": ("filter",),
-    "totals": (),
-    "decide": ("a", "b", "decision", "keeper"),
-    "accept": ("filter", "pairs"),
-    "back": (),
-    "plan": (),
+_CALLS: Final[Mapping[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]]] = {  # what does it, what it takes
+    "about": (Reviewing.about, ()),
+    "groups": (Reviewing.ask, ("filter", "choice", "start", "count")),
+    "pair": (Reviewing.pair, ("a", "b")),
+    "through": (Reviewing.through, ("a",)),
+    "acceptable": (Reviewing.acceptable, ("filter",)),
+    "totals": (Reviewing.totals, ()),
+    "decide": (Reviewing.decide, ("a", "b", "decision", "keeper")),
+    "accept": (Reviewing.accept, ("filter", "pairs")),
+    "back": (Reviewing.back, ()),
+    "plan": (Reviewing.plan, ()),
 }
 
 
@@ -26,20 +26,11 @@ def answer_call(reviewing: Reviewing, name: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise UsageError("a call is an object")
     try:
-        values = [_read(given[argument], argument) for argument in _TAKES[name]]
+        act, takes = _CALLS[name]
+        values = [_read(given[argument], argument) for argument in takes]
     except KeyError as error:
         raise UsageError(f"a call lacks {error}") from None
-    match name:
-        case "groups":
-            return reviewing.ask(*values)
-        case "pair":
-            found = reviewing.compare(*values)
-            return {"mse": found.mse, "turn": found.turn, "boxes": found.boxes}
-        case "through":
-            nearest = reviewing.through(*values)
-            return {"image": nearest and nearest[0], "mse": nearest and nearest[1]}
-    answer: dict[str, Any] = getattr(reviewing, name)(*values)
-    return answer
+    return act(reviewing, *values)
 
 
 def _read(value: Any, name: str) -> Any:

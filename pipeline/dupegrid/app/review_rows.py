@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
+from dupegrid.results.clusters import joined
 
 Row = dict[str, Any]  # of DECISIONS
 Pair = tuple[str, str]  # the hashes of two files, the lower first
@@ -37,18 +38,11 @@ def said(row: Row, images: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def joined(hashes: Sequence[str], pairs: Iterable[Pair]) -> bool:
+def is_joined(hashes: Sequence[str], pairs: Iterable[Pair]) -> bool:
     """Whether decisions join all that a group holds: then no pair has to be asked for any more."""
-    part = {hash: hash for hash in hashes}
-
-    def found(hash: str) -> str:
-        while part[hash] != hash:
-            part[hash] = hash = part[part[hash]]
-        return hash
-
-    for a, b in pairs:
-        part[found(a)] = found(b)
-    return len({found(hash) for hash in hashes}) == 1
+    place = {hash: number for number, hash in enumerate(dict.fromkeys(hashes))}
+    a, b = np.array([[place[hash] for hash in pair] for pair in pairs], np.int64).reshape(-1, 2).T
+    return not joined(len(place), a, b).any()
 
 
 def in_groups(decisions: pa.Table, hashes: pa.Array, first: Ints) -> Iterator[tuple[int, Row]]:

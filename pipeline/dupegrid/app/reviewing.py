@@ -3,6 +3,7 @@
 import shlex
 import threading
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from dupegrid.app.lines_plan import plan_lines
 from dupegrid.app.plan import plan
-from dupegrid.app.review_rows import Done, Pair, Row, in_groups, joined, restoring, said
+from dupegrid.app.review_rows import Done, Pair, Row, in_groups, is_joined, restoring, said
 from dupegrid.app.review_tables import read_tables
 from dupegrid.app.review_thumbs import KeptThumbs
 from dupegrid.app.run import Run
@@ -21,7 +22,7 @@ from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.plans.decisions import append, decided_row, in_force, read
-from dupegrid.results.differences import Difference, difference
+from dupegrid.results.differences import difference
 from dupegrid.results.groups import (
     Filter,
     Groups,
@@ -160,19 +161,19 @@ class Reviewing:
     def _images_by_hash(self, group: int) -> dict[str, int]:
         return dict(zip(self._hashes(group), self.groups.ids(group).tolist(), strict=True))
 
-    def compare(self, a: int, b: int) -> Difference:
-        """How two pictures of a group differ."""
+    def pair(self, a: int, b: int) -> dict[str, Any]:
+        """How two pictures of a group differ, as a record of `Difference`."""
         self._group_of(a, b)
         first, second = self._thumbs.take([a, b])
-        return difference(first, second, self.run.config.orientations)
+        return asdict(difference(first, second, self.run.config.orientations))
 
-    def through(self, bridge: int) -> tuple[int, float] | None:
+    def through(self, bridge: int) -> dict[str, Any]:
         """Of a group of at most 64, the picture that is nearest to a bridge but for the one to keep, and their MSE."""
         ids = [id for id in self.groups.ids(self._group_of(bridge, bridge))[1:].tolist() if id != bridge]
         if not ids or len(ids) >= _NEAREST_OF:
-            return None
-        found = [(id, self.compare(bridge, id).mse) for id in ids]
-        return min(found, key=lambda other: other[1])
+            return {"image": None, "mse": None}
+        found = [{"image": id, "mse": self.pair(bridge, id)["mse"]} for id in ids]
+        return min(found, key=lambda other: float(other["mse"]))
 
     def decide(self, a: int, b: int, decision: str, keeper: int | None) -> dict[str, Any]:
         """Write what was decided of two pictures of a group; it is on disk when this returns."""
@@ -295,5 +296,5 @@ class Reviewing:
             if row["decision"] != "undecided":
                 pairs[pair] = row
         for group in {each.group for each in done}:
-            self._finished[group] = joined(self._hashes(group), self._decided[group])
+            self._finished[group] = is_joined(self._hashes(group), self._decided[group])
         return done

@@ -17,7 +17,7 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError, StoreError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
-from dupegrid.core.values import StrPath, located
+from dupegrid.core.values import StrPath, located, place_of
 from dupegrid.images.levels import COSINES, row_checks
 from dupegrid.images.views import looks_at
 from dupegrid.pairs.ask import Ask
@@ -157,10 +157,7 @@ class Run:
         if str(image).isdecimal() and len(str(image)) < 19 and int(str(image)) < len(self.images):
             return int(str(image))
         paths, end = self.images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))
-        try:
-            whole = os.fsencode(located(end[1:]))
-        except ValueError as error:
-            raise UsageError(f"the image {error}") from None
+        whole = os.fsencode(place_of("the image", end[1:], find=located))
         for wanted in (whole, end):
             exact = pc.index(paths, wanted).as_py()
             found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()

@@ -6,7 +6,7 @@ Always on standard error; in a notebook below the cell.
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
@@ -39,23 +39,15 @@ class Terminal:
         self._line_every_s = line_every_s
         self._is_notebook = stream is sys.stderr and self._console.is_jupyter
 
-    @contextmanager
-    def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Advance]:
+    def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> AbstractContextManager[Advance]:
         """Show a stage of `total` units, of which `done` were done in an earlier run; yields what to call with more.
 
         `total` is None where nobody knows it before the end.
         """
         if self._quiet:
-            yield lambda _count: None
-        elif self._is_notebook:
-            with self._cell(name, total, unit, done) as advance:
-                yield advance
-        elif self._console.is_terminal:
-            with self._bar(name, total, unit, done) as advance:
-                yield advance
-        else:
-            with self._lines(name, total, unit, done) as advance:
-                yield advance
+            return nullcontext(lambda _count: None)
+        shown = self._cell if self._is_notebook else self._bar if self._console.is_terminal else self._lines
+        return shown(name, total, unit, done)
 
     @contextmanager
     def _bar(self, name: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:

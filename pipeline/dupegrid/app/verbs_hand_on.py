@@ -1,10 +1,12 @@
 """The verbs that hand on what a run found: export."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import dupegrid as api
 from dupegrid.app.flags import Json, RunDir, given, option, say, with_flags
-from dupegrid.app.lines_hand_on import export_lines
+
+if TYPE_CHECKING:
+    from dupegrid.results.answers import Export
 
 _FORMATS = "parquet, csv, jsonl, sqlite, sql, duckdb, difpy, duplicates, script, fiftyone, huggingface, coco, yolo"
 _To = Annotated[str, option(metavar="FILE|URL", help="A file, whose ending says the format, or the URL of a database.")]
@@ -30,4 +32,9 @@ _To = Annotated[str, option(metavar="FILE|URL", help="A file, whose ending says 
 def export(run_dir: RunDir, to: _To, *, as_json: Json = False, **options: Any) -> None:
     """Write what RUN found to a file, a database or for other tools."""
     done = api.export(run_dir, to, **given(options))
-    say(done.as_dict(), export_lines(done), as_json)
+    say(done.as_dict(), _lines(done), as_json)
+
+
+def _lines(found: "Export") -> list[str]:
+    counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in found.counts.items()]
+    return [f"{found.format:<11} {', '.join(counts)}", f"to          {found.to}"]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import dupegrid as api
 from dupegrid.app.flags import RunDir, option, say
-from dupegrid.app.lines_review import ended_lines, serving_lines
+from dupegrid.core.text import counted
 
 _Port = Annotated[int, option(metavar="N", help="The port to listen on; 0 is any that is free.")]
 _NoBrowser = Annotated[bool, option("--no-browser", help="Print the address, and open no browser.")]
@@ -18,9 +18,10 @@ def review(run_dir: RunDir, port: _Port = 0, no_browser: _NoBrowser = False, rea
     """
     served = api.review(run_dir, port=port, browser=False, read_only=read_only)
     with served, served.signalled() as asked:
-        say({}, serving_lines(served.url), as_json=False)
+        say({}, [f"review: {served.url} (for you alone; Ctrl-C ends it)"], as_json=False)
         if not no_browser:
             served.open()
         served.wait(asked)
         totals = served.totals()
-    say({}, ended_lines(totals), as_json=False)
+    decided = f"{counted(sum(totals['decided'].values()), 'pair')} decided, {counted(totals['finished'], 'group')} done"
+    say({}, [f"review ended: {decided}; next: {totals['commands'][0]}"], as_json=False)

@@ -26,7 +26,7 @@ class Noting:
 
     def __init__(self, reporter: Reporter, run_dir: RunDir) -> None:
         self._reporter, self._run_dir = reporter, run_dir
-        self.place = ""
+        self.at: tuple[str, int | None, str, int] | None = None  # the stage, how much of it, of what, and how far
         in_bucket = isinstance(run_dir.path, BucketPath)
         self._every_s = _NOTED_IN_A_BUCKET_EVERY_S if in_bucket else _NOTED_EVERY_S
 
@@ -39,14 +39,14 @@ class Noting:
             nonlocal done, noted_s
             show_units(units)
             done += units
-            self._come_to(name, total, unit, done)
+            self.at = name, total, unit, done
             if time.monotonic() - noted_s >= self._every_s:
                 noted_s = time.monotonic()
                 self._note(name, total, unit, done)
 
         with self._reporter.stage(name, total, unit, done) as show_units:
             self._note(name, total, unit, done)
-            self._come_to(name, total, unit, done)
+            self.at = name, total, unit, done
             yield advance
             self._note(name, total, unit, done)
 
@@ -54,9 +54,14 @@ class Noting:
         """Show one line."""
         self._reporter.say(line)
 
-    def _come_to(self, name: str, total: int | None, unit: str, done: int) -> None:
+    @property
+    def place(self) -> str:
+        """How far the run is, for people."""
+        if self.at is None:
+            return ""
+        name, total, unit, done = self.at
         of = "" if total is None else f" of {quantity(total)}"
-        self.place = f" at {name}, {quantity(done)}{of} {unit}"
+        return f" at {name}, {quantity(done)}{of} {unit}"
 
     def _note(self, name: str, total: int | None, unit: str, done: int) -> None:
         with suppress(OSError, DupegridError):  # what nobody may read stops nothing

@@ -2,9 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
+
+from dupegrid.core.errors import UsageError
 
 SCHEDULERS_HERE = ("sync", "threads", "processes", "local", "gpu")  # on this machine, connecting to nothing
 QUEUES: Final = ("slurm", "kubernetes")  # which start workers as jobs
@@ -82,6 +84,14 @@ def located(path: Any) -> str:
     if scheme in WEB:
         host, names = host.lower(), [quote(unquote_to_bytes(name), safe="") for name in names]
     return "/".join([f"{scheme}://{host}", *names])
+
+
+def place_of(what: str, path: Any, kind: type[UsageError] = UsageError, find: Callable[[Any], str] = resolved) -> str:
+    """A path as `resolved`, or `located`, has it. An error of that kind, naming `what` of a call is wrong, for none."""
+    try:
+        return find(path)
+    except ValueError as error:
+        raise kind(f"{what} {error}") from None
 
 
 def one_or_several(value: Any) -> Any:

@@ -115,7 +115,8 @@ def spans(sets: Ints, n: int) -> tuple[Ints, Ints]:
 
 def looked_up(keys: Ints, values: npt.NDArray[Any], wanted: Ints, otherwise: float) -> Any:
     """The value of each wanted key, (k,); what is said `otherwise` where there is no such key."""
-    return pa.array(values).take(pc.index_in(pa.array(wanted), pa.array(keys))).fill_null(otherwise).to_numpy(False)
+    row = pc.index_in(pa.array(wanted), pa.array(keys))
+    return np.array(pa.array(values).take(row).fill_null(otherwise))  # which may be written to
 
 
 def _lowest_two(sets: Ints, ids: Ints, n: int) -> tuple[Ints, Ints]:

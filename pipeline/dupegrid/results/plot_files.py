@@ -16,7 +16,7 @@ from dupegrid.core.errors import UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.text import printable, shown
-from dupegrid.core.values import StrPath, resolved
+from dupegrid.core.values import StrPath, place_of
 from dupegrid.results.answers import Answer
 from dupegrid.storage.ours import opened
 from dupegrid.storage.tables import writing_whole
@@ -43,10 +43,7 @@ def checked(folder: StrPath, most: int, config: Config) -> Path:
     """The folder for so many plots of a run with these settings. UsageError where nothing may be written there."""
     if not isinstance(most, int) or most < 0:
         raise UsageError(f"most is {most!r}: give how many pairs to draw, 0 or more")
-    try:
-        path = Path(resolved(folder))
-    except ValueError as error:
-        raise UsageError(f"the folder of plots {error}") from None
+    path = Path(place_of("the folder of plots", folder))
     root = config.root_around(path)
     if root is not None:
         raise UsageError(

@@ -15,6 +15,8 @@ import dupegrid
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.results.export_sql import write_sql
 from dupegrid.results.joined import selected
+from dupegrid.results.rows import Rows
+from dupegrid.results.stored import StoredTables
 from tests.helpers import databases
 from tests.helpers.exports import watched
 
@@ -98,8 +100,8 @@ def test_only_our_own_tables_are_replaced(run: dupegrid.Run, url: str, engine: A
 
 
 def test_who_reads_meanwhile_sees_the_old_rows(run: dupegrid.Run, url: str, engine: Any) -> None:
-    everything = selected("matches", ["a", "b"], run)
-    few = selected("matches", ["a", "b"], SimpleNamespace(matches=run.matches[:3], images=run.images))
+    everything = selected("matches", ["a", "b"], StoredTables(run))
+    few = selected("matches", ["a", "b"], SimpleNamespace(matches=Rows.of(run.matches[:3]), images=Rows.of(run.images)))
     seen = []
 
     def look() -> None:
@@ -139,7 +141,7 @@ def test_text_that_databases_read_otherwise(url: str, engine: Any) -> None:
         "''" * 1000,  # long enough that MariaDB is sent several statements
     ] * 40
     table = pa.table({"id": range(len(texts) + 1), "error": [*texts, "a\0b"], "raw": [b"\0\xff'"] * (len(texts) + 1)})
-    images = {"images": selected("images", None, SimpleNamespace(images=table))}
+    images = {"images": selected("images", None, SimpleNamespace(images=Rows.of(table)))}
     for _ in modes_of(engine):
         write_sql(url, "dupegrid_", images)
         with engine.connect() as connection:
@@ -153,7 +155,7 @@ def test_whatever_a_connection_takes_for_the_encoding(url: str, engine: Any) -> 
     import sqlalchemy as sa
 
     table = pa.table({"id": [0], "error": ["\u00e4\u4e2d\U0001f44d"]})
-    images = {"images": selected("images", None, SimpleNamespace(images=table))}
+    images = {"images": selected("images", None, SimpleNamespace(images=Rows.of(table)))}
     word = "client_encoding" if engine.dialect.name == "postgresql" else "charset"
     write_sql(f"{url}&{word}=latin1", "100%s_", images)
     name = engine.dialect.identifier_preparer.quote("100%s_images").replace("%%", "%")
@@ -164,7 +166,7 @@ def test_whatever_a_connection_takes_for_the_encoding(url: str, engine: Any) -> 
 
 def test_what_does_not_fit_is_an_error_whatever_the_mode(url: str, engine: Any) -> None:
     table = pa.table({"id": [0], "error": ["x" * (1 << 24)]})
-    images = {"images": selected("images", None, SimpleNamespace(images=table))}
+    images = {"images": selected("images", None, SimpleNamespace(images=Rows.of(table)))}
     if engine.dialect.name == "postgresql":
         pytest.skip("a text of PostgreSQL has no such limit, and it has no modes")
     with pytest.raises(DupegridError, match="max_allowed_packet"):

@@ -21,6 +21,7 @@ from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.results.export_sqlite import write_sqlite
 from dupegrid.results.export_tables import formula_safe
 from dupegrid.results.joined import selected
+from dupegrid.results.rows import Rows
 from tests.conftest import ROOT
 from tests.helpers.exports import FORMULA, SIGNS, watched
 
@@ -173,8 +174,8 @@ def test_in_sqlite_only_our_own_tables_are_replaced(run: dupegrid.Run, tmp_path:
 
 def test_who_reads_sqlite_meanwhile_sees_the_old_rows(run: dupegrid.Run, tmp_path: Path) -> None:
     many = pa.table({"id": range(60_000), "path": [f"/{n:060d}" for n in range(60_000)]})  # more than its cache holds
-    rows = selected("images", None, type("Tables", (), {"images": many}))
-    few = selected("images", None, type("Tables", (), {"images": many[:3]}))
+    rows = selected("images", None, type("Tables", (), {"images": Rows.of(many)}))
+    few = selected("images", None, type("Tables", (), {"images": Rows.of(many[:3])}))
     file = tmp_path / "x.sqlite"
     seen: list[Any] = []
 

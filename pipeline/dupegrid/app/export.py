@@ -22,7 +22,7 @@ from dupegrid.results.export_sql import write_sql
 from dupegrid.results.export_sqlite import write_sqlite
 from dupegrid.results.export_tables import write_csv, write_json_lines, write_parquet
 from dupegrid.results.export_views import views
-from dupegrid.results.joined import TABLES, Selection, selected, table_of
+from dupegrid.results.joined import TABLES, Selection, selected
 from dupegrid.results.stored import StoredTables, images_of
 from dupegrid.storage.ours import is_known
 from dupegrid.storage.tables import writing_whole
@@ -141,9 +141,10 @@ def _is_run(folder: Path) -> bool:
 def _database_tables(done: Run) -> dict[str, Selection]:
     """The tables for a database: exact paths are in that of images only, as bytes."""
     tables = StoredTables(done)
-    names = {name: table_of(tables, name).schema.names for name in ("matches", "clusters")}
-    rest = {name: selected(name, [one for one in names[name] if "path_raw" not in one], tables) for name in names}
-    return {"images": selected("images", None, tables), **rest}
+    found = {"images": selected("images", None, tables)}
+    for name, table in (("matches", tables.matches), ("clusters", tables.clusters)):
+        found[name] = selected(name, [one for one in table.schema.names if "path_raw" not in one], tables)
+    return found
 
 
 def _written(done: Run, file: IO[bytes], format: str, options: ExportOptions) -> dict[str, int]:
@@ -157,7 +158,7 @@ def _written(done: Run, file: IO[bytes], format: str, options: ExportOptions) ->
         return _filtered(tables, file, format, options)
     if format == "duckdb":
         file.write(views(str(done.path), options.get("prefix", "dupegrid_")).encode())
-        return {name: len(table_of(tables, name)) for name in TABLES}
+        return {name: len(getattr(tables, name)) for name in TABLES}
     sources = Sources.of(done.config)
 
     def is_file(path: bytes) -> bool:

@@ -172,25 +172,18 @@ class _Known:
             "goes_with": of["image"],
             "path": pa.array([display_path(one.path) for one in along], pa.string()),
         }
-        partners = [(row, one) for row, one in enumerate(along) if one.other is not None]
-        table = pa.table(columns, schema=PLAN)
-        if not partners:
-            return table
-        places = pa.array([row for row, _ in partners], pa.int64())
-        own = pa.Table.from_pylist(
-            [
-                {**row, **self._partner(one)}
-                for row, (_, one) in zip(table.take(places).to_pylist(), partners, strict=True)
-            ],
-            PLAN,
-        )
-        order = np.arange(len(table))
-        order[places.to_numpy()] = len(table) + np.arange(len(own))
-        return pa.concat_tables([table, own]).take(pa.array(order))
+        partners = [self._partner(one) for one in along]
+        is_partner = pa.array(map(bool, partners), pa.bool_())
+        for name in next(filter(None, partners), {}):
+            own = pa.array([partner.get(name) for partner in partners], PLAN.field(name).type)
+            columns[name] = pc.if_else(is_partner, own, columns[name])
+        return pa.table(columns, schema=PLAN)
 
     def _partner(self, one: "_Along") -> dict[str, Any]:
-        """What is said of the other half of a unit, which goes for another file."""
-        path, other = one.path, one.other or b""
+        """What is said of the other half of a unit, which goes for another file; nothing of a sidecar."""
+        path, other = one.path, one.other
+        if other is None:
+            return {}
         row = {"image": self._ids.get(path), "file_hash": self._hash(path), "keeper": self._ids.get(other)}
         row |= {"keeper_path": display_path(other), "keeper_path_raw": other, "keeper_file_hash": self._hash(other)}
         return row | {f"keeper_{name}": value for name, value in self._stamps(other).items()}

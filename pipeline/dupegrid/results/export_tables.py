@@ -72,7 +72,8 @@ def is_text(raw: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         raw.cast(pa.string())
     except pa.ArrowInvalid:
-        return pa.chunked_array([pa.array([_is_utf8(value) for value in raw.to_pylist()], pa.bool_())])
+        known = [None if value is None else _is_utf8(value) for value in raw.to_pylist()]
+        return pa.chunked_array([pa.array(known, pa.bool_())])
     return pc.equal(raw, raw)
 
 
@@ -88,19 +89,13 @@ def formula_safe(table: pa.Table) -> pa.Table:
     return table
 
 
+def _is_utf8(value: bytes) -> bool:
+    return value.decode(errors="ignore").encode() == value
+
+
 def _hexadecimal(raw: pa.ChunkedArray) -> pa.ChunkedArray:
     texts = is_text(raw).to_pylist()
     if False not in texts:
         return pa.chunked_array([pa.nulls(len(raw), pa.string())])
     digits = [value.hex() if text is False else None for value, text in zip(raw.to_pylist(), texts, strict=True)]
     return pa.chunked_array([pa.array(digits, pa.string())])
-
-
-def _is_utf8(value: bytes | None) -> bool | None:
-    if value is None:
-        return None
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

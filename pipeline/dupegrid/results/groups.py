@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown_path
+from dupegrid.pairs.ask import numbered
 from dupegrid.results.page import RELATIONS, ROLES, order_of
 from dupegrid.results.relations import relations_of
 from dupegrid.storage.words import RULES
@@ -195,9 +196,8 @@ def _member(row: dict[str, Any], image: dict[str, Any], copies: int, relation: i
 
 def _content(images: pa.Table, image: Ints) -> Ints:
     """A number for each image, equal where the bytes of the files are; a file without a hash is equal to none."""
-    hashes = pc.dictionary_encode(images["file_hash"].take(pa.array(image)).combine_chunks())
-    codes = hashes.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return np.where(codes < 0, len(hashes.dictionary) + np.arange(len(codes)), codes)
+    codes = numbered(images["file_hash"].take(pa.array(image)))
+    return np.where(codes < 0, len(codes) + np.arange(len(codes)), codes)
 
 
 def _relations(rows: pa.Table, relations: pa.Table | None) -> Ints:

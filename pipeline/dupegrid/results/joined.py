@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,10 @@ import pyarrow as pa
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
+from dupegrid.pairs.batches import SortedMatches
 from dupegrid.results.rows import Rows
 from dupegrid.results.schemas import SCORES
+from dupegrid.results.stored import StoredTables
 from dupegrid.storage.bucket import BucketPath, file_system
 
 TABLES: Final = ("images", "matches", "clusters")
@@ -21,86 +23,46 @@ _ROWS_A_BATCH: Final = 1 << 16
 _OF_SCORES: Final = ("a", "b", "orientation", "look_a", "look_b")  # what second scores are reckoned by
 
 
-class Each(Protocol):
-    """A table that is gone through some rows at a time: `Rows`, `SortedMatches`."""
-
-    schema: pa.Schema
-
-    def __len__(self) -> int: ...
-
-    def each(self, names: Sequence[str]) -> Iterator[pa.Table]: ...
-
-
-class Tables(Protocol):
-    """What exports read of a run: tables of schema IMAGES, MATCHES and CLUSTERS, or with more columns."""
-
-    @property
-    def images(self) -> pa.Table | Each: ...
-
-    @property
-    def matches(self) -> pa.Table | Each: ...
-
-    @property
-    def clusters(self) -> pa.Table | Each: ...
-
-    def scores_of(self, matches: pa.Table, name: str) -> pa.Table:
-        """A row a match, of some of them: a second score."""
-
-
-class _Source(NamedTuple):
-    """A table whose columns may be asked for, under names with a prefix or a suffix."""
-
-    prefix: str
-    suffix: str
-    table: Each
-    key: str  # the column that says which of its rows, for each row that is given
-    row_of: Ints | None = None  # by what stands in that column; -1 for none
-
-    def column(self, name: str) -> "_Column | None":
-        """The column that is meant by a name, which is held whole."""
-        inner = name.removeprefix(self.prefix).removesuffix(self.suffix)
-        if name != f"{self.prefix}{inner}{self.suffix}" or inner not in self.table.schema.names:
-            return None
-        pieces = [chunk for part in self.table.each([inner]) for chunk in part[inner].chunks]
-        kind = self.table.schema.field(inner).type
-        return _Column(
-            pa.field(name, kind), (self.key,), partial(self._taken, pa.chunked_array(pieces, kind).combine_chunks())
-        )
-
-    def _taken(self, values: pa.Array, rows: pa.Table) -> pa.Array:
-        if self.row_of is None:
-            return values.take(rows[self.key])
-        row = self.row_of[rows[self.key].to_numpy()]
-        return values.take(pa.array(row, mask=row < 0))
-
-
-class _Own(NamedTuple):
-    """The table whose rows are given."""
-
-    table: Each
-
-    def column(self, name: str) -> "_Column | None":
-        if name not in self.table.schema.names:
-            return None
-        return _Column(self.table.schema.field(name), (name,), lambda rows: rows[name])
-
-
-class _Scores(NamedTuple):
-    """Second scores of matches, reckoned where they are asked for."""
-
-    tables: Tables
-    needs: tuple[str, ...]
-
-    def column(self, name: str) -> "_Column | None":
-        if name not in SCORES.names[2:]:
-            return None
-        return _Column(SCORES.field(name), self.needs, lambda rows: self.tables.scores_of(rows, name)[name])
+Each = Rows | SortedMatches  # a table that is gone through some rows at a time
 
 
 class _Column(NamedTuple):
     field: pa.Field
     needs: tuple[str, ...]  # columns of the table whose rows are given
     of: Callable[[pa.Table], pa.ChunkedArray]  # some rows of that, with these columns -> the values
+
+
+_Source = Callable[[str], _Column | None]  # a name -> the column that it means, if it is one from there
+
+
+def _own(table: Each, name: str) -> _Column | None:
+    """A column of the table whose rows are given."""
+    if name not in table.schema.names:
+        return None
+    return _Column(table.schema.field(name), (name,), lambda rows: rows[name])
+
+
+def _of_images(table: Each, ends: tuple[str, str], key: str, row_of: Ints | None, name: str) -> _Column | None:
+    """A column of a table, its name between two `ends`, held whole: of the image that the column `key` names.
+
+    `row_of` says by image which row of the table is its, -1 for none; None where it has the number of the image.
+    """
+    inner = name.removeprefix(ends[0]).removesuffix(ends[1])
+    if name != inner.join(ends) or inner not in table.schema.names:
+        return None
+    kind = table.schema.field(inner).type
+    pieces = [chunk for part in table.each([inner]) for chunk in part[inner].chunks]
+    values = pa.chunked_array(pieces, kind).combine_chunks()
+    if row_of is not None:
+        values = values.take(pa.array(row_of, mask=row_of < 0))
+    return _Column(pa.field(name, kind), (key,), lambda rows: values.take(rows[key]))
+
+
+def _scores(tables: StoredTables, needs: tuple[str, ...], name: str) -> _Column | None:
+    """A second score of matches, reckoned where it is asked for."""
+    if name not in SCORES.names[2:]:
+        return None
+    return _Column(SCORES.field(name), needs, lambda rows: tables.scores_of(rows, name)[name])
 
 
 @dataclass(frozen=True)
@@ -141,22 +103,22 @@ def _even(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield rest.combine_chunks()
 
 
-def selected(name: str, columns: Sequence[str] | None, tables: Tables) -> Selection:
+def selected(name: str, columns: Sequence[str] | None, tables: StoredTables) -> Selection:
     """Columns of the table `name` by their names, its own unless others are named.
 
     To matches are joined those of both images (`width_a`, `camera_b`) and second scores (`ssim`), to clusters those of
     the image (`width`) and of its keeper (`keeper_width`), to images those of clusters and of the keeper. UsageError
     for one that is not there.
     """
-    own = table_of(tables, name)
+    own: Each = getattr(tables, name)
     sources = _sources(name, own, tables)
     known = [next(sources)]
     found = []
     for wanted in own.schema.names if columns is None else columns:
-        column = next(filter(None, (source.column(wanted) for source in known)), None)
+        column = next(filter(None, (source(wanted) for source in known)), None)
         while column is None and (source := next(sources, None)):
             known.append(source)
-            column = source.column(wanted)
+            column = source(wanted)
         if column is None:
             raise UsageError(f"no column {printable(wanted)!r} for {name}: {_hint(name, own.schema)}")
         found.append(column)
@@ -165,33 +127,25 @@ def selected(name: str, columns: Sequence[str] | None, tables: Tables) -> Select
     return Selection(found, own)
 
 
-def table_of(tables: Tables, name: str) -> Each:
-    """One of the tables, by its name."""
-    table: pa.Table | Each = getattr(tables, name)
-    return Rows.of(table) if isinstance(table, pa.Table) else table
-
-
-def _sources(name: str, own: Each, tables: Tables) -> Iterator[_Own | _Source | _Scores]:
+def _sources(name: str, own: Each, tables: StoredTables) -> Iterator[_Source]:
     """Where columns for a table may be from, its own first: others are loaded only if asked for."""
-    yield _Own(own)
+    yield partial(_own, own)
     if name == "matches":
-        images = table_of(tables, "images")
-        yield _Source("", "_a", images, "a")
-        yield _Source("", "_b", images, "b")
-        yield _Scores(tables, tuple(column for column in own.schema.names if column in _OF_SCORES))
+        for side in ("a", "b"):
+            yield partial(_of_images, tables.images, ("", f"_{side}"), side, None)
+        yield partial(_scores, tables, tuple(column for column in own.schema.names if column in _OF_SCORES))
     elif name == "clusters":
-        images = table_of(tables, "images")
-        yield _Source("", "", images, "image")
-        yield _Source("keeper_", "", images, "keeper")
+        for start, key in (("", "image"), ("keeper_", "keeper")):
+            yield partial(_of_images, tables.images, (start, ""), key, None)
     else:
-        clusters, start = table_of(tables, "clusters"), 0
+        clusters, first = tables.clusters, 0
         row, keeper = np.full((2, len(own)), -1)
         for part in clusters.each(["image", "keeper"]):
             image = part["image"].to_numpy()
-            row[image], keeper[image] = np.arange(start, start + len(part)), part["keeper"].to_numpy()
-            start += len(part)
-        yield _Source("", "", clusters, "id", row)
-        yield _Source("keeper_", "", own, "id", keeper)
+            row[image], keeper[image] = np.arange(first, first + len(part)), part["keeper"].to_numpy()
+            first += len(part)
+        yield partial(_of_images, clusters, ("", ""), "id", row)
+        yield partial(_of_images, own, ("keeper_", ""), "id", keeper)
 
 
 def _hint(name: str, own: pa.Schema) -> str:

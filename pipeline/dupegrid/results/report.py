@@ -9,11 +9,13 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints, Pixels
 from dupegrid.core.text import counted, quantity, shown_path, size_text
@@ -111,22 +113,18 @@ def cards(
     chosen = clusters.made(["cluster"], lambda part: np.isin(part["cluster"].to_numpy(), numbers), bool)
     rows, frees = clusters.take(np.flatnonzero(chosen), clusters.schema.names), freed_of(images, clusters)[chosen]
     label = rows["cluster"].to_numpy()
-    ends = np.flatnonzero(np.diff(label, append=-1)) + 1
-    roles = rows["role"].to_pylist()
-    spans = zip([0, *ends[:-1]], ends, strict=True) if len(rows) else ()
-    order = (*ROLES, *sorted(set(roles)))  # bridges are not among those that are left out
-    members = [sorted(range(*span), key=lambda row: order.index(roles[row])) for span in spans]
-    shown = np.array([row for member in members for row in member[:most]], np.int64)
-    ids = rows["image"].take(shown).to_numpy()
-    facts = dict(zip(ids.tolist(), images.pick(ids, _OF_IMAGES).to_pylist(), strict=True))
-    pixels = dict(zip(ids.tolist(), thumbs_of(ids), strict=True))
-    result = []
-    for member in members:
-        here = rows.take(member[:most]).to_pylist()
-        pictures = [_picture(row, facts[row["image"]], pixels[row["image"]]) for row in here]
-        freed = int(frees[member].sum())
-        result.append(Card(int(label[member[0]]), len(member), freed, pictures, len(member) - len(here)))
-    return sorted(result, key=lambda card: list(numbers).index(card.number))
+    role = pc.index_in(rows["role"], pa.array(ROLES)).to_numpy()  # bridges are not among those that are left out
+    members = {}
+    for number in numbers:
+        here = np.flatnonzero(label == number)
+        members[number] = here[np.argsort(role[here], kind="stable")]
+    shown = rows.take(np.concatenate([np.empty(0, np.int64), *(member[:most] for member in members.values())]))
+    ids = shown["image"].to_numpy()
+    pictures = map(_picture, shown.to_pylist(), images.pick(ids, _OF_IMAGES).to_pylist(), thumbs_of(ids))
+    return [
+        Card(number, len(member), int(frees[member].sum()), list(islice(pictures, most)), max(0, len(member) - most))
+        for number, member in members.items()
+    ]
 
 
 def report(found: Found, thumbs_of: ThumbsOf, summary: Summary, about: Mapping[str, Sequence[str]]) -> Iterator[str]:

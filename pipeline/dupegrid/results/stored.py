@@ -81,7 +81,7 @@ def matches_of(run: Results) -> SortedMatches:
 
 
 class StoredTables:
-    """The tables of a run as exports read them."""
+    """The tables of a run as exports read them, and second scores of some of its matches."""
 
     def __init__(self, run: Results) -> None:
         self._run = run

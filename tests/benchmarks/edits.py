@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -148,38 +149,34 @@ def _of_looks(a: Pixels, b: Pixels) -> Float64s:
     return squares.reshape(len(a), len(b), -1)
 
 
-def recalls(edited: dict[str, Pixels]) -> tuple[float, dict[str, tuple[float, float]]]:
-    """The cut, and what share of each edit is found at the default and at the cut; the originals are under ''."""
-    found, others = {}, ~np.eye(len(edited[""]), dtype=bool)
-    cut = np.inf
-    for name, values in edited.items():
-        between = distances(edited[""], values)
-        cut = min(cut, between[others].min())
-        found[name] = between.diagonal()
-    return float(cut), {
-        name: (float((own <= DEFAULT).mean()), float((own < cut).mean())) for name, own in found.items()
+def recalls(
+    edited: dict[str, Pixels], *thresholds: float, apart: Callable[[Pixels, Pixels], Float64s] = distances
+) -> tuple[float, dict[str, list[float]]]:
+    """The cut, and what share of each edit is found at each threshold and, last, at the cut.
+
+    The originals are under ''; `apart` says how far each picture of one array is from each of another.
+    """
+    between = {name: apart(edited[""], values) for name, values in edited.items()}
+    others = ~np.eye(len(edited[""]), dtype=bool)
+    cut = min(float(some[others].min()) for some in between.values())
+    found = {name: some.diagonal() for name, some in between.items()}
+    return cut, {
+        name: [*(float((own <= threshold).mean()) for threshold in thresholds), float((own < cut).mean())]
+        for name, own in found.items()
     }
 
 
-def alike(a: Pixels, b: Pixels, threshold: float) -> Float64s:
-    """The SSIM of each picture of `a` with each of `b` at or under a threshold, by the looks that match best; else -1.
+def unlike(a: Pixels, b: Pixels, threshold: float) -> Float64s:
+    """Less the SSIM of each picture of `a` with each of `b` at or under a threshold, by the looks that match best.
 
-    float64 (len(a), len(b)).
+    float64 (len(a), len(b)), 1 over the threshold.
     """
     between = _of_looks(a, b)
-    found = np.full(between.shape[:2], -1.0)
+    found = np.full(between.shape[:2], 1.0)
     x, y = np.nonzero(between.min(axis=2) <= threshold)
     look_a, look_b = np.divmod(between[x, y].argmin(axis=1), b.shape[1])
-    found[x, y] = ssim(*(some.reshape(-1, SIDE, SIDE, 3) for some in (a[x, look_a], b[y, look_b])))
+    found[x, y] = -ssim(*(some.reshape(-1, SIDE, SIDE, 3) for some in (a[x, look_a], b[y, look_b])))
     return found
-
-
-def recalls_by_ssim(edited: dict[str, Pixels], threshold: float) -> tuple[float, dict[str, tuple[float, float]]]:
-    """As `recalls`, of pairs at or under a threshold by their SSIM; there is no default."""
-    between = {name: alike(edited[""], values, threshold) for name, values in edited.items()}
-    others = ~np.eye(len(edited[""]), dtype=bool)
-    cut = max(float(scores[others].max()) for scores in between.values())
-    return cut, {name: (np.nan, float((scores.diagonal() > cut).mean())) for name, scores in between.items()}
 
 
 def encoded(image: Image.Image) -> bytes:
@@ -206,20 +203,17 @@ def main(folder: Path, many: int = 150) -> None:
     seen = {}
     for measure, settings in MEASURES.items():
         edited = {name: thumbnails(several, settings) for name, several in bytes_of.items()}
-        seen[measure] = recalls(edited)
+        seen[measure] = recalls(edited, DEFAULT)
         if threshold := THEN_SSIM.get(measure):
-            seen[f"{measure}; SSIM under {threshold:g}"] = recalls_by_ssim(edited, threshold)
+            seen[f"{measure}; SSIM under {threshold:g}"] = recalls(edited, apart=partial(unlike, threshold=threshold))
     for measure, of_edits in hashed(bytes_of).items():
         seen[measure] = recalls(of_edits)
     difpy = found_by_difpy(bytes_of)
     print(f"| {len(images)} photos | " + " | ".join([*seen, "difPy, 'similar'"]) + " |")
     print("| --- |" + " --- |" * (len(seen) + 1))
-    print("| cut | " + " | ".join(f"{cut:.3g}" for cut, _ in seen.values()) + " | |")
+    print("| cut | " + " | ".join(f"{abs(cut):.3g}" for cut, _ in seen.values()) + " | |")
     for name in EDITS | BETWEEN:
-        cells = []
-        for measure, (_, found) in seen.items():
-            at_default, at_cut = (f"{100 * share:.0f}" for share in found[name])
-            cells.append(f"{at_default}, {at_cut}" if measure in MEASURES else at_cut)
+        cells = [", ".join(f"{100 * share:.0f}" for share in found[name]) for _, found in seen.values()]
         print(f"| {name} | " + " | ".join([*cells, f"{100 * difpy[name]:.0f}"]) + " |")
 
 

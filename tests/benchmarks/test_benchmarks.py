@@ -12,7 +12,7 @@ import dupegrid
 from dupegrid.app.demo import drawn
 from tests.benchmarks import collection, measure
 from tests.benchmarks.collection import make_run
-from tests.benchmarks.edits import EDITS, encoded, recalls, recalls_by_ssim, thumbnails
+from tests.benchmarks.edits import DEFAULT, EDITS, encoded, recalls, thumbnails, unlike
 from tests.whole.test_exact import assert_exact
 
 
@@ -42,13 +42,13 @@ def test_the_table_of_edits_counts_what_is_found() -> None:
         name: [[min(mse(x, y) for x in a for y in b) for b in several] for a in thumbs[""]]
         for name, several in thumbs.items()
     }
-    cut, found = recalls(thumbs)
+    cut, found = recalls(thumbs, DEFAULT)
     known = min(row[k] for table in apart.values() for j, row in enumerate(table) for k in range(5) if j != k)
     assert cut == pytest.approx(known)
     for name, table in apart.items():
         own = np.diag(table)
-        assert found[name] == ((own <= 50).mean(), (own < cut).mean())
-    assert found["crop, 5 %"] == (1, 1)
+        assert found[name] == [(own <= 50).mean(), (own < cut).mean()]
+    assert found["crop, 5 %"] == [1, 1]
 
 
 def test_the_table_of_edits_goes_by_the_ssim_of_the_looks_that_match_best() -> None:
@@ -61,12 +61,12 @@ def test_the_table_of_edits_goes_by_the_ssim_of_the_looks_that_match_best() -> N
         x, y = min(itertools.product(thumbs[""][a], thumbs[name][b]), key=lambda pair: mse(*pair))
         if mse(x, y) <= 6000:
             known[name][a, b] = structural_similarity(x.reshape(64, 64, 3), y.reshape(64, 64, 3), channel_axis=2)
-    cut, found = recalls_by_ssim(thumbs, 6000.0)
-    assert cut == pytest.approx(
+    cut, found = recalls(thumbs, apart=partial(unlike, threshold=6000.0))
+    assert -cut == pytest.approx(
         max(scores[a, b] for scores in known.values() for a in range(3) for b in {0, 1, 2} - {a})
     )
-    assert cut > -1
-    assert found["gamma 1.4"][1] == np.mean(np.diag(known["gamma 1.4"]) > cut)
+    assert cut < 1
+    assert found["gamma 1.4"] == [np.mean(np.diag(known["gamma 1.4"]) > -cut)]
 
 
 def mse(a: np.ndarray, b: np.ndarray) -> float:

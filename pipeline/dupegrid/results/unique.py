@@ -23,10 +23,7 @@ def unique(images: pa.Table, matches: pa.Table, threshold: float, is_one_side: b
         found = np.isfinite(nearest(pairs, side == number)[0])
         alone &= ~(found & ((side != number) | is_one_side))
     ids = np.flatnonzero(alone)
-    rows = images.take(pa.array(ids)).rename_columns(
-        ["image" if name == "id" else name for name in images.column_names]
-    )
-    rows = rows.select(UNIQUE.names).cast(UNIQUE)
+    rows = images.take(pa.array(ids)).rename_columns({"id": "image"}).select(UNIQUE.names).cast(UNIQUE)
     by_path = rows.append_column("side", pa.array(side[ids]))
     return rows.take(pc.sort_indices(by_path, [("side", "ascending"), ("path_raw", "ascending")]))
 

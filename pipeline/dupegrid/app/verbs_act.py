@@ -2,10 +2,10 @@
 
 import sys
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.flags import Json, RunDir, argument, confirmed, option, say
+from dupegrid.app.flags import Json, RunDir, argument, confirmed, given, option, say, with_flags
 from dupegrid.app.lines_act import apply_lines, asked_lines, journal_lines, totals_lines, undo_lines, unfinished_lines
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
@@ -13,41 +13,32 @@ from dupegrid.core.text import printable
 Yes = Annotated[bool, option("--yes", help="Do not ask.")]
 
 
-def apply(
-    run_dir: RunDir,
-    yes: Yes = False,
-    dry_run: Annotated[bool, option("--dry-run", help="Say what would be done, and do nothing.")] = False,
-    verify: Annotated[
-        bool, option("--verify", help="Read both files again: byte for byte, or all pixels of near duplicates.")
-    ] = False,
-    stop_on_error: Annotated[bool, option("--stop-on-error", help="End at the first file that is left alone.")] = False,
-    quarantine: Annotated[
-        str | None, option(metavar="DIR", help="Move files there, by default into .dupegrid-quarantine in their PATH.")
-    ] = None,
-    delete_for_good: Annotated[
-        bool, option("--delete-for-good", help="Allow a plan that deletes: undo cannot bring files back.")
-    ] = False,
-    write_xmp: Annotated[
-        bool, option("--write-xmp", help="First write date, place and rating that a keeper lacks into its sidecar.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
+def _switch(name: str, what: str) -> Any:
+    return Annotated[bool | None, option(name, help=what)]
+
+
+@with_flags(
+    {
+        "dry_run": _switch("--dry-run", "Say what would be done, and do nothing."),
+        "verify": _switch("--verify", "Read both files again: byte for byte, or all pixels of near duplicates."),
+        "stop_on_error": _switch("--stop-on-error", "End at the first file that is left alone."),
+        "quarantine": Annotated[
+            str | None,
+            option(metavar="DIR", help="Move files there, by default into .dupegrid-quarantine in their PATH."),
+        ],
+        "delete_for_good": _switch("--delete-for-good", "Allow a plan that deletes: undo cannot bring files back."),
+        "write_xmp": _switch("--write-xmp", "First write date, place and rating that a keeper lacks into its sidecar."),
+    }
+)
+def apply(run_dir: RunDir, yes: Yes = False, *, as_json: Json = False, **flags: Any) -> None:
     """Do what the plan of RUN says, each file looked at again.
 
     What is not as it was is left alone, with the reason. `dupegrid undo` puts back.
     """
-    if not (yes or dry_run):
+    if not (yes or flags["dry_run"]):
         totals = import_module("dupegrid.app.act").plan_totals(run_dir)
         _ask([*totals_lines(totals), *unfinished_lines(api.journal(run_dir))], "apply", as_json)
-    found = api.apply(
-        run_dir,
-        dry_run=dry_run,
-        verify=verify,
-        stop_on_error=stop_on_error,
-        quarantine=quarantine,
-        delete_for_good=delete_for_good,
-        write_xmp=write_xmp,
-    )
+    found = api.apply(run_dir, **given(flags))
     say(found.as_dict(), apply_lines(found, run_dir), as_json)
 
 

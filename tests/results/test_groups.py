@@ -12,10 +12,10 @@ from dupegrid.core.arrays import turned
 from dupegrid.core.errors import UsageError
 from dupegrid.results.differences import boxes, difference
 from dupegrid.results.groups import MOST, Filter, Groups, chosen, counts, groups_of, members, rows_of_first
-from dupegrid.results.page import RELATIONS, Found
+from dupegrid.results.page import Found
 from dupegrid.results.top import freed_of
 from dupegrid.storage.schemas import RELATIONS_TABLE
-from dupegrid.storage.words import RULES
+from dupegrid.storage.words import RELATIONS, RULES
 from tests.helpers.tables import found
 
 

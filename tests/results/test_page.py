@@ -18,7 +18,7 @@ from PIL import Image
 import dupegrid
 from dupegrid.core.arrays import turned
 from dupegrid.results import report as report_module
-from dupegrid.results.page import RELATIONS, Found, as_json, failures, page_of, path_href
+from dupegrid.results.page import RELATION_LABELS, Found, as_json, failures, page_of, path_href
 from dupegrid.results.report import report
 from dupegrid.results.through import joins
 from dupegrid.storage.schemas import IMAGES
@@ -138,7 +138,7 @@ def test_relations_are_those_of_the_run_and_else_what_hashes_say() -> None:
     looked = replace(what, relations=relations)
     words = dict(zip(page_of(looked).pictures.tolist(), drawn(looked).words("relation"), strict=True))
     assert words == {0: None, 1: "same_bytes", 2: None, 3: "edited"}
-    assert set(words.values()) - {None} <= set(RELATIONS)
+    assert set(words.values()) - {None} <= set(RELATION_LABELS)
 
 
 def test_thumbnails_come_back_from_their_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.core.errors import UsageError
-from dupegrid.results.curve import curve, steps
+from dupegrid.results.cut import curve, steps
 from tests.conftest import save
 
 HOSTILE = [

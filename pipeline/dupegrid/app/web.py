@@ -28,7 +28,7 @@ from dupegrid.app.review_files import page_file
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable
-from dupegrid.results.page import RELATIONS
+from dupegrid.results.page import RELATION_LABELS
 from dupegrid.storage.words import REASONS, RULES
 
 LOOPBACK: Final = "127.0.0.1"
@@ -245,7 +245,7 @@ class Session(_Handler):
 
     def post(self) -> None:
         self.set_cookie(self.cookie_name, self.server.cookie, httponly=True, samesite="Strict", path="/")
-        words = {"reason": REASONS, "rule": RULES, "relation": RELATIONS}
+        words = {"reason": REASONS, "rule": RULES, "relation": RELATION_LABELS}
         self.say({"read_only": self.server.read_only, "nonce": self.server.nonce, "words": words})
 
 

@@ -82,15 +82,10 @@ def read(run_dir: RunDir) -> pa.Table:
 
     Raises StoreError where a part is damaged: nobody but the user can make it again, so that nothing removes it.
     """
-    for left in reversed(range(_TRIES)):
-        try:
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
             return union([_part(part) for part in _parts(run_dir.decisions)])
-        except FileNotFoundError:
-            if not left:
-                raise StoreError(
-                    f"{printable(str(run_dir.decisions))} changes all the time: try again when others have ended"
-                ) from None
-    raise AssertionError
+    raise StoreError(f"{printable(str(run_dir.decisions))} changes all the time: try again when others have ended")
 
 
 def union(tables: Sequence[pa.Table]) -> pa.Table:
@@ -187,7 +182,7 @@ def _write(folder: Path, rows: pa.Table) -> None:
     """A new part with these rows, on disk when this returns."""
     last = (pc.max(rows["decided_at"]).as_py() - _EPOCH) // _MICROSECOND
     path = folder / f"part-{last:020d}-{uuid.uuid4().hex}.parquet"
-    for left in reversed(range(_TRIES)):
+    for _ in range(_TRIES):
         try:
             if not folder.is_dir():
                 folder.mkdir(exist_ok=True)
@@ -195,11 +190,11 @@ def _write(folder: Path, rows: pa.Table) -> None:
             write_table(path, rows)
             flush_folder(folder)
             return
-        except FileNotFoundError as error:  # a run that has just begun swept away what was not in its place yet
-            if not left:
-                raise RunDirError(f"{printable(str(folder.parent))} is no longer there: nothing was decided") from error
+        except FileNotFoundError:
+            continue  # a run that has just begun swept away what was not in its place yet
         except OSError as error:
             raise RunDirError(f"cannot write {printable(str(path))}: {error.strerror}; nothing was decided") from None
+    raise RunDirError(f"{printable(str(folder.parent))} is no longer there: nothing was decided")
 
 
 def _put_together(folder: Path) -> None:

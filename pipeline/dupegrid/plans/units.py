@@ -49,7 +49,6 @@ class _Folder(NamedTuple):
 
     stems: dict[bytes, list[bytes]]  # stem -> names, but sidecars
     sidecars: list[bytes]
-    rows: dict[bytes, int]  # name -> row of the listing
 
 
 def is_named_after(name: bytes, picture: bytes) -> bool:
@@ -60,7 +59,7 @@ def is_named_after(name: bytes, picture: bytes) -> bool:
     other, ending_of_other = _split(stem)
     if ending_of_other in _WITH and other == _split(picture)[0]:  # of the other half: a.dng.xmp
         return True
-    return picture in _owners(name, _Folder({_split(picture)[0]: [picture]}, [name], {picture: 0}))
+    return picture in _owners(name, _Folder({_split(picture)[0]: [picture]}, [name]))
 
 
 def is_sidecar(path: bytes) -> bool:
@@ -194,16 +193,11 @@ class _Known:
 
 
 def _folders(beside: pa.Table) -> dict[bytes, _Folder]:
-    folders: dict[bytes, _Folder] = defaultdict(lambda: _Folder(defaultdict(list), [], {}))
-    for row, path in enumerate(beside["path_raw"].to_pylist()):
+    folders: dict[bytes, _Folder] = defaultdict(lambda: _Folder(defaultdict(list), []))
+    for path in beside["path_raw"].to_pylist():
         folder, _, name = path.rpartition(b"/")
         stem, ending = _split(name)
-        listed = folders[folder]
-        listed.rows[name] = row
-        if ending in _SIDECARS:
-            listed.sidecars.append(name)
-        else:
-            listed.stems[stem].append(name)
+        (folders[folder].sidecars if ending in _SIDECARS else folders[folder].stems[stem]).append(name)
     return folders
 
 
@@ -264,7 +258,7 @@ def _owners(sidecar: bytes, listed: _Folder) -> list[bytes]:
         for numbered in list(bases):
             if match := _NUMBERED.fullmatch(numbered):
                 bases.append(match[1] + match[3] + match[2])
-    whole = [name for name in bases if name in listed.rows and _split(name)[1] not in _SIDECARS]
+    whole = [name for name in bases if name in listed.stems.get(_split(name)[0], ())]
     return list(dict.fromkeys([*whole, *(name for stem in bases for name in listed.stems.get(stem, []))]))
 
 

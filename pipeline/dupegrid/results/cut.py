@@ -1,21 +1,30 @@
-"""What a run says at another threshold; and contact sheets of clusters by their numbers."""
+"""What a run says at another threshold, or would say at many; and contact sheets of clusters by their numbers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, SupportsInt
+from typing import Any, Final, SupportsInt
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.core.arrays import Float64s
+from dupegrid.core.config import Config
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted
 from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import CutSummary, cut_summary
+from dupegrid.results.clusters import Asked, clusters
+from dupegrid.results.decided import Decided
 from dupegrid.results.reading import Results, ThumbsOf
 from dupegrid.results.report import Sheet, cards
 from dupegrid.results.rows import Rows
+from dupegrid.results.schemas import CURVE
 from dupegrid.results.stored import images_of, matches_of
+
+_STEPS: Final = 24
+_LEAST_SHARE: Final = 1e-3  # of the cutoff; under it copies differ by rounding alone
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,3 +89,28 @@ def number_of(threshold: Any) -> float:
         return float(threshold)
     except (TypeError, ValueError):
         raise UsageError(f"threshold is {threshold!r}: give a number") from None
+
+
+def curve(
+    images: pa.Table | Rows,
+    matches: pa.Table | Matches,
+    config: Config,
+    thresholds: Iterable[float],
+    decided: Decided | None = None,
+) -> pa.Table:
+    """What a run with these settings would find at each threshold, one row each, in their order (schema CURVE).
+
+    `images` and `matches` are as `clusters` takes them; there are no pairs over the cutoff, so that no threshold above
+    it says anything. What people `decided` of pairs holds at each.
+    """
+    rows, matches = [], Matches.of(matches)
+    for threshold in map(float, thresholds):
+        found = clusters(images, matches, threshold, Asked.of(config, decided))
+        rows.append(cut_summary(threshold, images, matches.near(threshold), found).as_dict())
+    return pa.Table.from_pylist(rows, schema=CURVE)
+
+
+def steps(threshold: float, cutoff: float) -> Float64s:
+    """Thresholds to look at, float64 (k,), ascending: 0, some up to the cutoff by equal factors, and the run's own."""
+    spread = np.geomspace(cutoff * _LEAST_SHARE, cutoff, _STEPS) if cutoff else np.zeros(1)
+    return np.unique([0.0, *spread[:-1], threshold, cutoff])

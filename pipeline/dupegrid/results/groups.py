@@ -11,9 +11,9 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown_path
 from dupegrid.pairs.ask import numbered
-from dupegrid.results.page import RELATIONS, ROLES, order_of
+from dupegrid.results.page import ROLES, order_of
 from dupegrid.results.relations import relations_of
-from dupegrid.storage.words import RULES
+from dupegrid.storage.words import RELATIONS, RULES
 
 # What is read of images.parquet: the million rows of a large run take a third of a second then.
 COLUMNS: Final = (

@@ -47,10 +47,10 @@ class Leakage(Answer):
 
     def as_dict(self) -> dict[str, Any]:
         """All but `images`, which has a row a picture."""
-        wanted = {name: table for name, table in self.tables.items() if name != "images"}
         texts = {
-            name: table.drop_columns([n for n in table.column_names if n.startswith("path_raw")])
-            for name, table in wanted.items()
+            name: table.drop_columns([n for n in table.column_names if n.startswith("path_raw")]).to_pylist()
+            for name, table in self.tables.items()
+            if name != "images"
         }
         return {
             "threshold": self.threshold,
@@ -60,7 +60,7 @@ class Leakage(Answer):
             "without_split": self.images["split"].null_count,
             "unknown": self.unknown,
             "label_conflicts": pc.sum(self.images["label_conflict"]).as_py() or 0,
-            **{name: table.to_pylist() for name, table in texts.items()},
+            **texts,
         }
 
 

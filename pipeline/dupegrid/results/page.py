@@ -18,11 +18,11 @@ from dupegrid.results.relations import relations_of
 from dupegrid.results.rows import Rows
 from dupegrid.results.through import Joins, joins
 from dupegrid.results.top import freed_of
-from dupegrid.storage.words import REASONS, RULES
+from dupegrid.storage.words import REASONS, RELATIONS, RULES
 
 ROLES: Final = ("keep", "bridge", "duplicate")  # in this order on a card, so that bridges are never below a crowd
 MAX_PICTURES: Final = 1_000_000  # a page of more would take a browser some 100 MB of JSON, and minutes
-RELATIONS: Final = {
+RELATION_LABELS: Final = {  # shorter than RELATIONS
     "same_bytes": "same bytes",
     "same_pixels": "same pixels",
     "turned": "turned",
@@ -91,7 +91,7 @@ def page_of(found: Found, most: int = MAX_PICTURES) -> Page:
     data: dict[str, Any] = {
         "clusters": {"number": number, "size": sizes[number]},
         "pictures": pictures,
-        "words": {"roles": ROLES, "reasons": REASONS, "rules": RULES, "relations": RELATIONS},
+        "words": {"roles": ROLES, "reasons": REASONS, "rules": RULES, "relations": RELATION_LABELS},
         "files_here": found.files_here,
         "looked": found.relations is not None,
         "per_block": PER_BLOCK,

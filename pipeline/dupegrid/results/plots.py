@@ -21,7 +21,7 @@ from dupegrid.images.views import by_views
 from dupegrid.pairs.compare import tiles_done
 from dupegrid.pairs.kernel import mse_block
 from dupegrid.results.axes import Axes, Figure, heat_map, named, new_axes, png_of, short, tile_map, titled, value_map
-from dupegrid.results.curve import curve, steps
+from dupegrid.results.cut import curve, steps
 from dupegrid.results.differences import difference as difference_of
 from dupegrid.results.plot_files import DRAWN_BY, MOST, Plots, checked, save_plots
 from dupegrid.results.reading import Results, measure

@@ -34,11 +34,14 @@ def joins(images: pa.Table | Rows, matches: pa.Table | Matches, clusters: pa.Tab
     parent, mse = _ways(matches.near(threshold), clusters, stands_for)
     is_bridge = pc.equal(clusters["role"], "bridge").to_numpy()
     through = np.where(is_bridge & (image[parent] != keeper), parent, -1)
+    rows = np.flatnonzero(through >= 0)
+    through_turn = np.full(len(through), None, object)
+    through_turn[rows] = _turns(matches, stands_for[image[rows]], stands_for[image[through[rows]]], len(images))
     return Joins(
         turn=_turns(matches, stands_for[image], stands_for[keeper], len(images)),
         through=through,
         through_mse=np.where(through >= 0, mse, np.nan),
-        through_turn=_through_turns(matches, stands_for[image], through, len(images)),
+        through_turn=through_turn.tolist(),
     )
 
 
@@ -49,15 +52,6 @@ def _turns(matches: Matches, image: Ints, other: Ints, images: int) -> list[str 
     return [
         inverse(turn) if turn is not None and first else turn for turn, first in zip(names, image < other, strict=True)
     ]
-
-
-def _through_turns(matches: Matches, image: Ints, through: Ints, images: int) -> list[str | None]:
-    """The same of the images, by row, and those of the rows `through`, -1 for none."""
-    rows = np.flatnonzero(through >= 0)
-    turns: list[str | None] = [None] * len(through)
-    for row, turn in zip(rows.tolist(), _turns(matches, image[rows], image[through[rows]], images), strict=True):
-        turns[row] = turn
-    return turns
 
 
 def _ways(near: Matches, clusters: pa.Table, stands_for: Ints) -> tuple[Ints, Float64s]:

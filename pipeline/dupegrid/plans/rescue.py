@@ -6,7 +6,7 @@ When and where a picture was taken, and its rating. No picture is written to, an
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, Final
@@ -43,9 +43,8 @@ def with_rescues(
         row["rating"] = max((value for value in (row["rating"], *beside[act.path]) if value is not None), default=None)
         wanted = {name for word in _words(lost[act.path]) for name in _VALUES[word]}
         of_keeper[act.keeper].append({name: row[name] if name in wanted else None for name in _NAMES})
-    packets = {
-        keeper: packet_of(_merged(found)) for keeper, found in of_keeper.items() if any(_has(row) for row in found)
-    }
+    merged = {keeper: _merged(found) for keeper, found in of_keeper.items()}
+    packets = {keeper: packet_of(values) for keeper, values in merged.items() if {*values.values()} != {None}}
     losing, rescued = {act.path for act in pictures}, []
     for act in acts:
         rescued.append(act)
@@ -63,12 +62,7 @@ def _words(lost: str | None) -> list[str]:
     return [word for word in (lost or "").split(", ") if word in _VALUES]
 
 
-def _has(row: Mapping[str, Any]) -> bool:
-    return any(value is not None for value in row.values())
-
-
-def _merged(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    found = list(rows)
+def _merged(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     dates, ratings = ([row[name] for row in found if row[name] is not None] for name in ("taken_at", "rating"))
     places = [(row["latitude"], row["longitude"]) for row in found if row["latitude"] is not None]
     latitude, longitude = places[0] if places else (None, None)

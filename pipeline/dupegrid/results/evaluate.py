@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import Float64s, Ints
 from dupegrid.core.errors import UsageError
-from dupegrid.results.near import Near, looked_up, near
+from dupegrid.results.near import Near, looked_up, near, totals
 from dupegrid.results.schemas import EVALUATION
 
 
@@ -37,9 +37,8 @@ def _found(pairs: Near) -> tuple[Float64s, Ints]:
     inner = np.flatnonzero(np.isfinite(pairs.inner))
     score = np.concatenate([pairs.score, pairs.inner[inner]])
     many = np.concatenate([sizes[pairs.a] * sizes[pairs.b], sizes[inner] * (sizes[inner] - 1) // 2])
-    order = np.argsort(score, kind="stable")
-    steps, counts = np.unique(score, return_counts=True)
-    return steps, np.cumsum(many[order])[np.cumsum(counts) - 1] if len(steps) else np.zeros(0, np.int64)
+    steps, counts = totals(score, many)
+    return steps, np.cumsum(counts)
 
 
 def _scores(pairs: Near, low: Ints, high: Ints) -> Float64s:

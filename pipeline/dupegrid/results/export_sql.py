@@ -12,7 +12,7 @@ import pyarrow.csv as csv
 
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable, size_text
-from dupegrid.results.joined import Selection
+from dupegrid.results.joined import KEYS, Selection
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine, Table
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _MARK: Final = "made by dupegrid, which replaces what is in it"  # the comment of a table, made with it at once
 _DRIVERS: Final = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}  # where a URL names none
 _STATEMENT_BYTES: Final = 1 << 19  # less than any server takes, and more has them no faster
-_KEYS: Final = {"id", "a", "b", "image"}
 
 
 def write_sql(url: str, prefix: str, selections: Mapping[str, Selection]) -> str:
@@ -83,7 +82,7 @@ def _table(metadata: Any, name: str, schema: pa.Schema) -> "Table":
     from sqlalchemy import Column, Table
 
     columns = [
-        Column(field.name, _kind(field.type), primary_key=field.name in _KEYS, autoincrement=False) for field in schema
+        Column(field.name, _kind(field.type), primary_key=field.name in KEYS, autoincrement=False) for field in schema
     ]
     as_bytes = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
     options: dict[str, Any] = {

@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable, shown
-from dupegrid.results.joined import Selection
+from dupegrid.results.joined import KEYS, Selection
 
 _MARK: Final = "-- made by dupegrid, which replaces this table"  # SQLite keeps the text that a table is made with
-_KEYS: Final = {"images": ("id",), "matches": ("a", "b"), "clusters": ("image",)}
 
 
 def write_sqlite(path: Path, prefix: str, selections: dict[str, Selection]) -> None:
@@ -29,7 +28,7 @@ def write_sqlite(path: Path, prefix: str, selections: dict[str, Selection]) -> N
             connection.execute("PRAGMA cache_spill = OFF")  # what spills before the end would lock out who reads
             connection.execute("BEGIN IMMEDIATE")
             for name, selection in selections.items():
-                _replace(connection, path, (prefix + name, _KEYS[name]), selection)
+                _replace(connection, path, prefix + name, selection)
             connection.execute("COMMIT")
     except BaseException as error:
         if is_new:
@@ -39,8 +38,7 @@ def write_sqlite(path: Path, prefix: str, selections: dict[str, Selection]) -> N
         raise
 
 
-def _replace(connection: sqlite3.Connection, path: Path, named: tuple[str, tuple[str, ...]], rows: Selection) -> None:
-    name, key = named
+def _replace(connection: sqlite3.Connection, path: Path, name: str, rows: Selection) -> None:
     known = connection.execute("SELECT name, sql FROM sqlite_master WHERE lower(name) = lower(?)", [name]).fetchone()
     if known is not None:
         if known[0] != name or _MARK not in (known[1] or ""):
@@ -49,7 +47,7 @@ def _replace(connection: sqlite3.Connection, path: Path, named: tuple[str, tuple
             )
         connection.execute(f'DROP TABLE "{name}"')
     fields = [f"{_quoted(field.name)} {_kind(field.type)}" for field in rows.schema]
-    fields.append(f"PRIMARY KEY ({', '.join(map(_quoted, key))})")
+    fields.append(f"PRIMARY KEY ({', '.join(_quoted(key) for key in KEYS if key in rows.schema.names)})")
     connection.execute(f"CREATE TABLE {_quoted(name)} ( {_MARK}\n" + ",\n".join(fields) + "\n)")
     places = ", ".join("?" * len(rows.schema))
     connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({places})", _values(rows))
@@ -76,7 +74,9 @@ def _quoted(name: str) -> str:
 
 
 def _failed(path: Path, error: sqlite3.DatabaseError) -> DupegridError:
-    text = f"cannot write {shown(path)} ({printable(str(error))})"
     if error.sqlite_errorname == "SQLITE_NOTADB":
         return UsageError(f"{shown(path)} is no SQLite file, and stays as it is: give another --to")
-    return DupegridError(f"{text}; it is as it was before: put that right and export again")
+    problem = printable(str(error))
+    return DupegridError(
+        f"cannot write {shown(path)} ({problem}); it is as it was before: put that right and export again"
+    )

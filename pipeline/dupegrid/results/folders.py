@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.text import display_path
-from dupegrid.results.near import Near, crossed, looked_up, near, spans
+from dupegrid.results.near import Near, crossed, looked_up, near, spans, totals
 from dupegrid.results.schemas import FOLDERS
 from dupegrid.results.tree import Tree, folder_tree
 
@@ -77,11 +77,11 @@ def _climbed(places: _Places, tree: Tree) -> _Places:
     while len(sets):
         above = tree.parents[folder]
         sets, folder, counts = (some[above >= 0] for some in (sets, above, counts))
-        key, sum_ = _totals(sets * f + folder, counts)
+        key, sum_ = totals(sets * f + folder, counts)
         sets, folder, counts = key // f, key % f, sum_
         keys.append(key)
         sums.append(sum_)
-    key, sum_ = _totals(np.concatenate(keys), np.concatenate(sums))
+    key, sum_ = totals(np.concatenate(keys), np.concatenate(sums))
     return _Places(key // f, key % f, sum_)
 
 
@@ -99,8 +99,8 @@ def _shared(places: _Places, reached: _Places, tree: Tree, held: Ints) -> tuple[
         row, other = crossed(some, some, (starts, ends), (ours, theirs))
         a, b = places.folders[row], reached.folders[other]
         apart = ~tree.nested(a, b)
-        key, counts = _totals(a[apart] * f + b[apart], places.counts[row[apart]])
-        total = _totals(np.concatenate([total[0], key]), np.concatenate([total[1], counts]))
+        key, counts = totals(a[apart] * f + b[apart], places.counts[row[apart]])
+        total = totals(np.concatenate([total[0], key]), np.concatenate([total[1], counts]))
     everywhere = np.flatnonzero(cost > _MOST_PAIRS)
     key = np.concatenate(
         [total[0], *(_with_largest(number, places, reached, tree, held) for number in everywhere.tolist())]
@@ -171,11 +171,3 @@ def _table(tree: Tree, held: Ints, pair: tuple[Ints, Ints], shared: tuple[Ints, 
         },
         schema=FOLDERS,
     )
-
-
-def _totals(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
-    """Each key once, in order, and the sum of its counts."""
-    known, place = np.unique(keys, return_inverse=True)
-    total = np.zeros(len(known), np.int64)
-    np.add.at(total, place.reshape(-1), counts)
-    return known, total

@@ -19,6 +19,7 @@ from dupegrid.results.stored import StoredTables
 from dupegrid.storage.bucket import BucketPath, file_system
 
 TABLES: Final = ("images", "matches", "clusters")
+KEYS: Final = ("id", "a", "b", "image")  # columns that tell the rows of a table apart
 _ROWS_A_BATCH: Final = 1 << 16
 _OF_SCORES: Final = ("a", "b", "orientation", "look_a", "look_b")  # what second scores are reckoned by
 

@@ -113,6 +113,14 @@ def spans(sets: Ints, n: int) -> tuple[Ints, Ints]:
     return np.cumsum(counts) - counts, counts
 
 
+def totals(keys: npt.NDArray[Any], counts: Ints) -> tuple[npt.NDArray[Any], Ints]:
+    """Each key once, in order, and the sum of its counts."""
+    known, place = np.unique(keys, return_inverse=True)
+    total = np.zeros(len(known), np.int64)
+    np.add.at(total, place.reshape(-1), counts)
+    return known, total
+
+
 def looked_up(keys: Ints, values: npt.NDArray[Any], wanted: Ints, otherwise: float) -> Any:
     """The value of each wanted key, (k,); what is said `otherwise` where there is no such key."""
     row = pc.index_in(pa.array(wanted), pa.array(keys))

@@ -40,20 +40,19 @@ def original(image: Mapping[str, Any], config: Config) -> Original:
         return _none("the file is not there, or is in an archive")
     except OSError as error:
         return _none(error.strerror or str(error))
-    if isinstance(data, Original):
-        return data
     kind = next((kind for head, kind in _DRAWN.items() if data.startswith(head)), "")
     kind = "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else kind
     return Original(data, kind) if kind else _drawn_anew(path, image, config)
 
 
-def _bytes_of(path: bytes, image: Mapping[str, Any], follow_symlinks: bool) -> bytes | Original:
+def _bytes_of(path: bytes, image: Mapping[str, Any], follow_symlinks: bool) -> bytes:
+    """The bytes of a file. OSError that says why not, where it cannot be given."""
     with open(open_listed(path, follow_symlinks), "rb") as file:
         size_bytes = image["size_bytes"]
         if stamps(os.fstat(file.fileno()), image["mtime_ns"]) != (size_bytes, image["mtime_ns"]):
-            return _none("the file has changed since it was indexed")
+            raise OSError("the file has changed since it was indexed")
         if size_bytes > _LARGEST_BYTES:
-            return _none(f"it has over {_LARGEST_BYTES // 1_000_000} MB")
+            raise OSError(f"it has over {_LARGEST_BYTES // 1_000_000} MB")
         return file.read(size_bytes)
 
 

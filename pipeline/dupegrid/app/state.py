@@ -20,19 +20,19 @@ def status(run_dir: StrPath) -> Status:
     compared, clustered, pairs = opened.is_compared, opened.is_clustered, opened.pairs_key
     told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if compared else ({}, 0)
     done, tiles = tiles_done(by_views(opened.run_dir, opened.config), pairs)
+    files = files_of(indexed.rows["status"])
     fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
-    gone = pc.sum(pc.equal(indexed.rows["status"], "removed")).as_py() or 0
     bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
     return Status(
         run=str(opened.path),
-        index=Progress(max(0, indexed.done - gone), indexed.total - gone, "images"),
+        index=Progress(max(0, indexed.done - files.removed), indexed.total - files.removed, "images"),
         compare=Progress(len(done), tiles.total if tiles else 0, "tiles"),
         compared=compared,
         relate=Progress(sum(told.values()), matches, "pairs") if told or opened.config.relations else None,
         cluster=clustered,
         report=clustered and opened.run_dir.report.exists(),
         relations=told,
-        failed=files_of(bad["status"]).failed,
+        failed=files.failed,
         failures=[Failure(**row) for row in bad.to_pylist()],
         missing=missing_in(opened.run_dir),
     )

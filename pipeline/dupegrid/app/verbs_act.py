@@ -35,7 +35,7 @@ def apply(run_dir: RunDir, yes: Yes = False, *, as_json: Json = False, **flags: 
 
     What is not as it was is left alone, with the reason. `dupegrid undo` puts back.
     """
-    if not (yes or flags["dry_run"]):
+    if not (yes or flags.get("dry_run")):
         totals = import_module("dupegrid.app.act").plan_totals(run_dir)
         _ask([*totals_lines(totals), *unfinished_lines(api.journal(run_dir))], "apply", as_json)
     found = api.apply(run_dir, **given(flags))

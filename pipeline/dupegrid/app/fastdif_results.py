@@ -39,7 +39,7 @@ def as_dicts(images: pa.Table, clusters: pa.Table, same_size: bool) -> tuple[Clu
 
 
 def sets_as_dicts(images: pa.Table, sets: pa.Table) -> tuple[Clusters, list[str]]:
-    """The same of sets of equal pictures, a table of schema IDENTICAL."""
+    """What get_duplicates gives of sets of equal pictures, a table of schema IDENTICAL."""
     role = pc.if_else(pc.equal(sets["image"], sets["keeper"]), "keep", "duplicate")
     return as_dicts(images, sets.rename_columns({"set": "cluster"}).append_column("role", role), same_size=True)
 

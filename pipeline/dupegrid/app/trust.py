@@ -25,7 +25,7 @@ def check_trusted(config: Config, settings: CompareSettings, client: Any) -> Non
 
 
 def check_going_on(config: Config, settings: Mapping[str, Any]) -> None:
-    """The same for a run that goes on with the PATHs that a run directory names, where these are addresses too."""
+    """`check_trusted` for a run that goes on with the PATHs of a run directory, where these may not be addresses."""
     _check_given(config, settings, None, False)
     if address := next((root for root in config.roots if is_address(os.fsencode(root))), None):
         raise UsageError(f"this run is of {printable(address)}, an address: name the PATHs again")

@@ -49,7 +49,7 @@ def settle_act(done: Done, journal: Journal, roots: Roots) -> None:
 
 
 def settle_undo(done: Done, journal: Journal, roots: Roots) -> None:
-    """Likewise what was half undone."""
+    """Find whether what was half undone is back, take away what is left of that, and write the second line."""
     with roots.place(done.path, done.meant["root"]) as place:
         if done.meant["action"] == "xmp":
             back = unwritten(done, place)

@@ -197,7 +197,7 @@ def cut_summary(threshold: float, images: pa.Table | Rows, near: Matches, cluste
 
 
 def with_relations(summary: Summary, scores: pa.Table, told: pa.Table) -> Summary:
-    """The same with the relations of its matches; `scores` has their column score, in the order of what was `told`."""
+    """A summary with the relations of its matches; `scores` has their column score, in the order of what was `told`."""
     near = told["relation"].filter(pc.less_equal(scores["score"], summary.threshold))
     return replace(summary, relations=counted_relations(near.to_pylist()))
 

@@ -29,7 +29,7 @@ _LONGEST_NAME: Final = 36
 
 
 def new_axes(ax: Axes | None, width: float = 6.4, height: float = 4.8) -> Axes:
-    """The same Axes; or, where there is none, that of a new figure, of so many inches."""
+    """The Axes that are given; or, where there are none, those of a new figure, of so many inches."""
     return pyplot.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 

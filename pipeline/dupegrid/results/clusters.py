@@ -148,7 +148,7 @@ def _tables(images: Rows, stars: _Stars, values: Mapping[str, Ints], asked: Aske
 def _table(
     some: pa.Table, stars: _Stars, pairs: tuple[Ints, Ints], values: Mapping[str, Ints], asked: Asked
 ) -> pa.Table:
-    """The same; `pairs` are images and keepers by their places in a table of schema IMAGES."""
+    """Some rows of schema CLUSTERS; `pairs` are images and keepers by their places in a table of schema IMAGES."""
     protected = asked.keeping.protected(some)
     reason = _reasons(some, pairs, stars.near, stars.turn, asked.filters, protected)
     if asked.decided is not None:

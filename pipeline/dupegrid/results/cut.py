@@ -50,7 +50,7 @@ class Cut:
 
     @property
     def summary(self) -> CutSummary:
-        """The same numbers that the run's summary has."""
+        """What is found at this threshold, in the words of the run's summary."""
         return cut_summary(self.threshold, images_of(self.run), self.near, self.clusters)
 
     def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:

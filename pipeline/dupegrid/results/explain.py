@@ -49,7 +49,7 @@ class Relation:
 
     @property
     def text(self) -> str:
-        """The same for people."""
+        """The relation, what it means and why, for people."""
         beside = [f"MSE {self.full_mse:.4g} of all pixels"] if self.full_mse is not None else []
         return "; ".join([f"{self.word}: {RELATIONS[self.word]}", *beside, *([self.reason] if self.reason else [])])
 

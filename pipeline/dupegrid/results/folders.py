@@ -70,7 +70,7 @@ def _reaches(pairs: Near, tree: Tree, lie: tuple[Ints, Ints]) -> tuple[_Places, 
 
 
 def _climbed(places: _Places, tree: Tree) -> _Places:
-    """The same with the folders above each, where the images of all below count."""
+    """Where sets are, with the folders above each, where the images of all below count."""
     f = max(len(tree.names), 1)
     sets, folder, counts = places.sets, places.folders, places.counts
     keys, sums = [sets * f + folder], [counts]

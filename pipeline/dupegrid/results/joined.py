@@ -93,7 +93,7 @@ class Selection:
 
 
 def _even(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of one length, but for the last."""
+    """The rows of some tables in tables of one length, but for the last."""
     rest: pa.Table | None = None
     for table in tables:
         rest = table if rest is None else pa.concat_tables([rest, table])

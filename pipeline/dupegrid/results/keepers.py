@@ -97,7 +97,7 @@ def _values(rows: pa.Table, rule: str, keeping: Keeping) -> Ints:
 
 
 def _narrow(values: Ints) -> Ints:
-    """The same in as few bytes as hold them: most are 0 and 1."""
+    """Values in as few bytes as hold them: most are 0 and 1."""
     low, high = values.min(initial=0), values.max(initial=0)
     kinds = (np.iinfo(kind) for kind in (np.int8, np.int16, np.int32, np.int64))
     return values.astype(next(kind.dtype for kind in kinds if kind.min <= low and high <= kind.max), copy=False)

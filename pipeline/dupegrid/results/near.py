@@ -32,7 +32,7 @@ class Near:
     inner: Float64s  # (n,), by set: the score of any two of its images; infinite where they are not near
 
     def under(self, threshold: float) -> "Near":
-        """Those pairs only that are at or under a lower threshold."""
+        """The pairs that are at or under a lower threshold."""
         near = self.score <= threshold
         inner = np.where(self.inner <= threshold, self.inner, np.inf)
         return Near(self.ok, self.set_of, self.a[near], self.b[near], self.score[near], inner)

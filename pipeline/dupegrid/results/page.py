@@ -107,7 +107,7 @@ def as_json(value: object) -> str:
 
 
 def json_pieces(data: Mapping[str, Any]) -> Iterator[str]:
-    """The same of the data of a page, some rows of a column at a time."""
+    """`as_json` of the data of a page, some rows of a column at a time."""
     yield "{"
     for place, (name, value) in enumerate(data.items()):
         yield ("," if place else "") + as_json(name) + ":"

@@ -24,7 +24,7 @@ class Rows:
 
     @classmethod
     def of(cls, table: "pa.Table | Rows") -> "Rows":
-        """The same; or those of a table."""
+        """The rows of a table, as one piece; or what is given, where that is in pieces."""
         if isinstance(table, Rows):
             return table
         return cls([len(table)], lambda _number, names: table.select(names), table.schema)
@@ -67,7 +67,7 @@ class Rows:
                 yield self._read(number, list(names)).take(pa.array(here - start))
 
     def take(self, ids: Ints, names: Sequence[str]) -> pa.Table:
-        """The same as one table."""
+        """`parts` as one table."""
         none = pa.schema([self.schema.field(name) for name in names]).empty_table()
         return pa.concat_tables([*self.parts(ids, names)] or [none])
 

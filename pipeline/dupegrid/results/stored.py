@@ -39,7 +39,7 @@ def images_of(run: Results) -> Rows:
 
 
 def hashed_images_of(run: Results) -> Rows:
-    """The same with a column `hash` where pairs of the same hash were skipped: all at once, then."""
+    """`images_of`, with a column `hash` where pairs of the same hash were skipped: all at once, then."""
     return Rows.of(run.hashed_images) if run.config.same_hash == "skip" else images_of(run)
 
 

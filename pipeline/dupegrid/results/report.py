@@ -121,10 +121,11 @@ def cards(
     shown = rows.take(np.concatenate([np.empty(0, np.int64), *(member[:most] for member in members.values())]))
     ids = shown["image"].to_numpy()
     pictures = map(_picture, shown.to_pylist(), images.pick(ids, _OF_IMAGES).to_pylist(), thumbs_of(ids))
-    return [
-        Card(number, len(member), int(frees[member].sum()), list(islice(pictures, most)), max(0, len(member) - most))
-        for number, member in members.items()
-    ]
+    result = []
+    for number, member in members.items():
+        here = list(islice(pictures, len(member[:most])))
+        result.append(Card(number, len(member), int(frees[member].sum()), here, len(member) - len(here)))
+    return result
 
 
 def report(found: Found, thumbs_of: ThumbsOf, summary: Summary, about: Mapping[str, Sequence[str]]) -> Iterator[str]:

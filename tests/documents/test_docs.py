@@ -258,7 +258,6 @@ def test_each_outside_library_has_one_door() -> None:
 # What has more than 6 parameters, and why.
 MANY_PARAMETERS = {
     "app/fastdifpy.py: second_loop_iteration": "fast-diff-py has it so, and its callers pass them by place",
-    "app/verbs_act.py: apply": "each is a flag of the command, as typer reads them",
 }
 
 

@@ -59,9 +59,9 @@ def test_a_run_tells_of_itself(run: dupegrid.Run) -> None:
 def test_a_run_in_any_state_draws_itself(image_tree: Path, tmp_path: Path) -> None:
     run = dupegrid.index(image_tree, out=tmp_path / "run", thumb=16, quiet=True)
     assert "not finished" in run._repr_html_()
-    assert "dupegrid compare" in run._repr_html_()
+    assert "matches.parquet is not there yet" in run._repr_html_()
     run = dupegrid.compare(run, quiet=True)
-    assert "dupegrid cluster" in run._repr_html_()
+    assert "clusters.parquet is not there yet" in run._repr_html_()
     (tmp_path / "none").mkdir()
     assert "0 files" in dupegrid.run(tmp_path / "none", out=tmp_path / "empty", thumb=16, quiet=True)._repr_html_()
 

@@ -76,7 +76,7 @@ def _asked(error: Exception) -> str:
 
 def _problem(error: Any) -> str:
     """What is wrong with a call, with what --help says of the word in question; or with the verb that a PATH takes."""
-    problem = error.format_message().rstrip(".")
+    problem: str = error.format_message().rstrip(".")
     said = (getattr(getattr(error, "param", None), "help", None) or "").partition("  [")[0].rstrip(".")
     if said:
         problem += f": {said}"

@@ -123,8 +123,8 @@ def cards(
     pictures = map(_picture, shown.to_pylist(), images.pick(ids, _OF_IMAGES).to_pylist(), thumbs_of(ids))
     result = []
     for number, member in members.items():
-        here = list(islice(pictures, len(member[:most])))
-        result.append(Card(number, len(member), int(frees[member].sum()), here, len(member) - len(here)))
+        drawn = list(islice(pictures, len(member[:most])))
+        result.append(Card(number, len(member), int(frees[member].sum()), drawn, len(member) - len(drawn)))
     return result
 
 

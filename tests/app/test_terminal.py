@@ -3,7 +3,6 @@
 import io
 import sys
 
-import IPython.display
 import pytest
 from rich.console import Console
 
@@ -25,6 +24,8 @@ class Place:
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
+    import IPython.display  # here, as most processes of `make test` do without
+
     found: list[Place] = []
 
     def display(bar: object, display_id: bool) -> Place:

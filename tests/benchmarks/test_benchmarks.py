@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skimage.metrics import structural_similarity
 
 import dupegrid
 from dupegrid.app.demo import drawn
@@ -52,6 +51,8 @@ def test_the_table_of_edits_counts_what_is_found() -> None:
 
 
 def test_the_table_of_edits_goes_by_the_ssim_of_the_looks_that_match_best() -> None:
+    from skimage.metrics import structural_similarity  # here, as most processes of `make test` do without
+
     images = [drawn(np.random.default_rng(seed)) for seed in range(3)]
     edited = {"": images, "gamma 1.4": [EDITS["gamma 1.4"](image) for image in images]}
     looks = {"looks": ("full", "centre95")}

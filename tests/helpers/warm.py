@@ -5,7 +5,6 @@ Nothing here starts a thread.
 
 from typing import Any
 
-import dask.array
 import dask.bag  # noqa: F401
 import pandas  # noqa: F401
 import pyarrow.acero  # noqa: F401
@@ -14,7 +13,7 @@ import zarr  # noqa: F401
 
 from dupegrid.app import cli
 from dupegrid.app.out import versions
-from dupegrid.core import blas
+from dupegrid.core import blas, start
 from dupegrid.images import decoder, sandbox  # noqa: F401  # the first for forks
 from dupegrid.results import report
 
@@ -25,6 +24,9 @@ def parsed_app(**options: Any) -> Any:
     """In the place of `cli.app`, which would put these flags together for each call."""
     return PARSED(**options)
 
+
+with start._hiding("scipy", "xarray"):  # as a command does
+    import dask.array  # noqa: F401
 
 blas._blas()
 versions()

@@ -1,5 +1,6 @@
 """--where: an expression of a row chooses rows, whatever it is; it reads the plan and nothing else."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from dupegrid.core.errors import UsageError
 from dupegrid.plans.where import chosen
 from dupegrid.storage.schemas import PLAN
 
-pytest.importorskip("duckdb")
+pytestmark = pytest.mark.skipif(find_spec("duckdb") is None, reason="no duckdb: pip install '.[dev]'")
 ROWS = [
     {"action": "trash", "path": "/p/new/a.jpg", "mse": 1.0, "size_bytes": 10},
     {"action": "trash", "path": "/p/old/b.jpg", "mse": 9.0, "size_bytes": 2000},

@@ -5,7 +5,7 @@ Nothing here starts a thread.
 
 from typing import Any
 
-import dask.bag  # noqa: F401
+import dask.bag
 import pandas  # noqa: F401
 import pyarrow.acero  # noqa: F401
 import typer

@@ -15,13 +15,13 @@ from dupegrid.storage.chunked import ChunkedArray, stored_facts
 from dupegrid.storage.ours import remove
 from dupegrid.storage.zarr_store import (
     ABOUT,
+    Folder,
     ZarrArray,
     ZarrGroup,
     create_group,
     facts_of,
     opened_group,
     say,
-    store_at,
 )
 
 NOT_DONE: Final = -1
@@ -77,8 +77,8 @@ class Arrays:
     def __init__(self, path: Path, created: tuple[ZarrGroup, dict[str, ChunkedArray]] | None = None) -> None:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
-        self._group, self._arrays = created or (opened_group(store_at(path)), {})
-        self._facts = facts_of(store_at(path), self._group)
+        self._group, self._arrays = created or (opened_group(Folder(path)), {})
+        self._facts = facts_of(Folder(path), self._group)
 
     def _opened(self, name: str) -> ChunkedArray:
         """An array, opened when it is first asked for."""
@@ -102,7 +102,7 @@ class Arrays:
             for name, (shape, dtype) in shapes.items()
         }
         (length,) = {shape[0] for shape, _ in shapes.values()}
-        return cls(path, (create_group(store_at(path), {"arrays": list(arrays), "length": length}), arrays))
+        return cls(path, (create_group(Folder(path), {"arrays": list(arrays), "length": length}), arrays))
 
     def _say(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""

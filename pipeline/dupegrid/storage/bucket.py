@@ -22,8 +22,7 @@ from dupegrid.core.values import BUCKETS
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
 _FEW_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # where a failure costs a picture
-_AT_ONCE_BYTES: Final = 1 << 22  # a file of so many bytes is read by one request, a larger one where it is wanted,
-_AHEAD_BYTES: Final = 1 << 20  # with so much of what follows
+_AHEAD_BYTES: Final = 1 << 20  # of a file that is not read at once
 
 
 class BucketPath(PosixPath):
@@ -100,11 +99,11 @@ class BucketPath(PosixPath):
             found = _obstore().get_ranges(store_of(self.bucket), self.key, starts=starts, lengths=[size] * len(starts))
         return [bytes(part) for part in found]
 
-    def reading(self) -> IO[bytes]:
-        """The object as a file to read from; a small one is read at once."""
+    def reading(self, at_once_bytes: int) -> IO[bytes]:
+        """The object as a file to read from; one of so many bytes is read at once."""
         with os_errors(self):
             found = _obstore().get(store_of(self.bucket), self.key)
-            if found.meta["size"] <= _AT_ONCE_BYTES:
+            if found.meta["size"] <= at_once_bytes:
                 return io.BytesIO(bytes(found.bytes()))
         return io.BufferedReader(_Object(self, found.meta["size"]), _AHEAD_BYTES)
 

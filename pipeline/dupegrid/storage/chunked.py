@@ -18,15 +18,14 @@ from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows
 from dupegrid.storage.zarr_store import (
     ABOUT,
     Encoded,
+    Folder,
     ZarrArray,
     create_array,
     encoded,
     facts_of,
     opened_array,
-    put,
     read_chunks,
     say,
-    store_at,
 )
 
 # Far above any that is written: what says more was made up.
@@ -44,7 +43,7 @@ class ChunkedArray:
     def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
         """StoreError where there is none, DamagedError where it is not as it was described."""
         self.path = path
-        self._folder = store_at(path)
+        self._folder = Folder(path)
         self._array, self.facts = opened_array(self._folder, created)
         self.shape: tuple[int, ...] = self._array.shape
         self.chunks: tuple[int, ...] = self._array.chunks
@@ -67,7 +66,7 @@ class ChunkedArray:
     ) -> Self:
         """Describe an array anew: chunks that are there stay. Others read `fill` where a chunk is missing."""
         path.mkdir(exist_ok=True)
-        return cls(path, create_array(store_at(path), shape, chunks, dtype, fill, facts or {}))
+        return cls(path, create_array(Folder(path), shape, chunks, dtype, fill, facts or {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
@@ -112,7 +111,7 @@ class ChunkedArray:
 
     def put(self, number: tuple[int, ...], chunk: Encoded) -> None:
         """Write one chunk, encoded already."""
-        put(self._folder, self.name(*number), chunk)
+        self._folder.write(self.name(*number), chunk.data)
 
     def delete(self, number: int) -> None:
         """Remove a chunk, if it exists: what it vouches for is about to change."""
@@ -184,7 +183,7 @@ class ChunkedArray:
 def stored_facts(path: Path) -> dict[str, Any]:
     """What was said of an array or a group; nothing where there is none, or a damaged one."""
     try:
-        return facts_of(store_at(path))
+        return facts_of(Folder(path))
     except StoreError:
         return {}
 

@@ -49,9 +49,12 @@ def to_read(path: str | Path, flags: int = os.O_RDONLY) -> int:
     raise _refused(path, "is no regular file")
 
 
-def opened(path: Path) -> IO[bytes]:
-    """A file of a run directory to read from, as `to_read` opens it."""
-    return path.reading() if isinstance(path, BucketPath) else open(path, "rb", opener=to_read)
+def opened(path: Path, at_once_bytes: int = 1 << 22) -> IO[bytes]:
+    """A file of a run directory to read from, as `to_read` opens it.
+
+    In a bucket, one of so many bytes is read by one request, a larger one where it is wanted.
+    """
+    return path.reading(at_once_bytes) if isinstance(path, BucketPath) else open(path, "rb", opener=to_read)
 
 
 def to_change(path: Path, flags: int) -> int:

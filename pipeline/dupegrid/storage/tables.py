@@ -26,7 +26,7 @@ from dupegrid.storage.places import FOLDERS
 FORMAT = 7  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
 _ROWS_AT_ONCE = 1 << 17  # of a table, while it is read
-_LARGEST_BYTES = 1 << 28  # of a JSON file: 100,000 folders that could not be listed take a tenth of it
+_LARGEST_BYTES = 1 << 28  # of a chunk, or of a JSON file: 100,000 folders that could not be listed take a tenth of it
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_bytes(path: Path) -> bytes:
     """All of a file of ours. DamagedError where it is missing, or larger than any that we write."""
     try:
-        with opened(path) as file:
+        with opened(path, _LARGEST_BYTES) as file:
             size_bytes = file.seek(0, os.SEEK_END)
             if size_bytes > _LARGEST_BYTES:
                 raise DamagedError(path, "it is larger than any that was written there")

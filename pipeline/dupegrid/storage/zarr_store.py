@@ -4,13 +4,10 @@ A chunk exists only when it is whole, also where all of it is the fill value; on
 error, never zeros. Chunks are uncompressed and end with a crc32c, so that rows that are wanted alone can be read alone.
 """
 
-import asyncio
-import errno
-import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,16 +20,15 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.core.array_spec import ArrayConfig, ArraySpec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
-from zarr.storage import LocalStore, MemoryStore, ObjectStore, StorePath
+from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.storage.awaiting import now
-from dupegrid.storage.bucket import BucketPath, os_errors, store_of
-from dupegrid.storage.hold import check_hold
+from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.ours import MADE_BY
 from dupegrid.storage.parts import CHECKSUM_BYTES
-from dupegrid.storage.tables import DIGEST, read_bytes, read_error, writing_whole
+from dupegrid.storage.tables import DIGEST, read_bytes, writing_whole
 
 ABOUT: Final = "zarr.json"  # the file in which zarr describes an array or a group
 _KEYS: Final = DefaultChunkKeyEncoding(separator=".")  # of folders, each chunk would need several
@@ -47,7 +43,7 @@ T = TypeVar("T")
 
 
 class Folder(LocalStore):
-    """A folder on a disk: files are written whole or not at all, and read through no link.
+    """A folder on a disk or in a bucket: files are written whole or not at all, and read through no link.
 
     What is missing is an error.
     """
@@ -57,19 +53,18 @@ class Folder(LocalStore):
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
+    ) -> Buffer:
         """The content of a file."""
         try:
-            data = read_bytes(self.root / key)
+            return self.read(key)
         except DamagedError as error:
             if key == ABOUT and isinstance(error.__context__, FileNotFoundError | NotADirectoryError):
-                raise _missing(self.root) from None
+                raise StoreError(f"{self.root} is not there: run 'dupegrid run' again to make it") from None
             raise
-        return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
-    async def get_all(self, keys: Sequence[str]) -> list[Buffer | None]:
-        """The content of several files."""
-        return [await self.get(key) for key in keys]
+    def read(self, key: str) -> Buffer:
+        """The same in the thread that calls."""
+        return default_buffer_prototype().buffer.from_bytes(read_bytes(self.root / key))
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a file, as `write` does."""
@@ -79,45 +74,6 @@ class Folder(LocalStore):
         """Write a file; not flushed to disk, which takes long: whatever is read is verified."""
         with writing_whole(self.root / key, flushed=False) as file:
             file.write(value.as_numpy_array().data)
-
-
-class Bucket(ObjectStore[Any]):
-    """A place in a bucket, with what `Folder` says of a folder."""
-
-    def __init__(self, root: BucketPath, *, read_only: bool = False) -> None:
-        super().__init__(store_of(root.bucket), read_only=read_only)  # one for all arrays of a run
-        self.root = root
-
-    async def get(
-        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        """The content of an object."""
-        place = self.root / key
-        try:
-            with os_errors(place):
-                found = await super().get(place.key, prototype or default_buffer_prototype(), byte_range)
-            if found is None and key == ABOUT:
-                raise _missing(self.root)
-            if found is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        except OSError as error:
-            raise read_error(place, error) from None
-        return found
-
-    async def get_all(self, keys: Sequence[str]) -> list[Buffer | None]:
-        """The content of several objects, asked for at once."""
-        return await asyncio.gather(*map(self.get, keys))
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Put an object."""
-        check_hold()
-        with os_errors(self.root):
-            await super().set((self.root / key).key, value)
-
-
-def store_at(path: Path) -> Folder | Bucket:
-    """The store for a place on a disk or in a bucket."""
-    return Bucket(path) if isinstance(path, BucketPath) else Folder(path)
 
 
 class Encoded(NamedTuple):
@@ -140,35 +96,24 @@ def encoded(array: ZarrArray, values: npt.NDArray[Any]) -> Encoded:
     return Encoded(data, data[-CHECKSUM_BYTES:].to_bytes().hex())
 
 
-def read_chunks(folder: Folder | Bucket, array: ZarrArray, keys: Sequence[str]) -> list[npt.NDArray[Any]]:
+def read_chunks(folder: Folder, array: ZarrArray, keys: Sequence[str]) -> list[npt.NDArray[Any]]:
     """Whole chunks of an array by their names. DamagedError, naming a chunk, where one is missing or damaged."""
-
-    async def read(keys: Sequence[str]) -> list[npt.NDArray[Any]]:
-        data = await folder.get_all(keys)
-        chunks = await array.codec_pipeline.decode(zip(data, repeat(_form(array)), strict=False))
-        return [np.asarray(chunk.as_numpy_array()) for chunk in chunks if chunk is not None]
-
-    try:
-        return now(read(keys))
-    except ValueError:
-        for key in keys:
-            try:
-                now(read([key]))
-            except ValueError:
-                raise DamagedError(folder.root / key, "its checksum does not match") from None
-        raise
-
-
-def put(folder: Folder | Bucket, key: str, chunk: Encoded) -> None:
-    """Write a chunk, whole or not at all."""
-    if isinstance(folder, Folder):
-        folder.write(key, chunk.data)  # there is nothing to await, which takes as long as the writing
+    if isinstance(folder.root, BucketPath):
+        with ThreadPoolExecutor(len(keys)) as pool:  # asked for at once
+            data = list(pool.map(folder.read, keys))
     else:
-        now(folder.set(key, chunk.data))
+        data = list(map(folder.read, keys))
+    try:
+        chunks = now(array.codec_pipeline.decode(zip(data, repeat(_form(array)), strict=False)))
+    except ValueError:
+        if len(keys) > 1:  # which one it is zarr does not say
+            return [chunk for key in keys for chunk in read_chunks(folder, array, [key])]
+        raise DamagedError(folder.root / keys[0], "its checksum does not match") from None
+    return [np.asarray(chunk.as_numpy_array()) for chunk in chunks if chunk is not None]
 
 
 def create_array(
-    folder: Folder | Bucket,
+    folder: Folder,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     dtype: npt.DTypeLike,
@@ -196,14 +141,14 @@ def create_array(
         return AsyncArray(made.metadata, StorePath(folder), _CONFIG)
 
 
-def create_group(folder: Folder | Bucket, facts: Mapping[str, Any]) -> AsyncGroup:
+def create_group(folder: Folder, facts: Mapping[str, Any]) -> AsyncGroup:
     """Describe a folder of arrays anew, with facts of it."""
     memory = MemoryStore()
     creation = asynchronous.create_group(store=memory, attributes=_sealed(facts, ()))
     return AsyncGroup(now(_described(folder, memory, creation)).metadata, StorePath(folder))
 
 
-async def _described(folder: Folder | Bucket, memory: MemoryStore, creation: Coroutine[Any, Any, T]) -> T:
+async def _described(folder: Folder, memory: MemoryStore, creation: Coroutine[Any, Any, T]) -> T:
     """What is created in memory; it is described in the folder too."""
     made = await creation
     about = await memory.get(ABOUT, default_buffer_prototype())
@@ -212,7 +157,7 @@ async def _described(folder: Folder | Bucket, memory: MemoryStore, creation: Cor
     return made
 
 
-def opened_array(folder: Folder | Bucket, created: ZarrArray | None = None) -> tuple[ZarrArray, dict[str, Any]]:
+def opened_array(folder: Folder, created: ZarrArray | None = None) -> tuple[ZarrArray, dict[str, Any]]:
     """The array in a folder, which may have been created just now, and its facts.
 
     StoreError where there is none, DamagedError where it is not as it was described.
@@ -227,13 +172,13 @@ def opened_array(folder: Folder | Bucket, created: ZarrArray | None = None) -> t
     return AsyncArray(metadata.update_shape(shape), node.store_path, _CONFIG), facts
 
 
-def opened_group(folder: Folder | Bucket) -> AsyncGroup:
+def opened_group(folder: Folder) -> AsyncGroup:
     """The folder of arrays. StoreError where there is none, DamagedError where it was never finished."""
     group: AsyncGroup = _opened(folder, asynchronous.open_group)
     return group
 
 
-def facts_of(folder: Folder | Bucket, node: ZarrArray | AsyncGroup | None = None) -> dict[str, Any]:
+def facts_of(folder: Folder, node: ZarrArray | AsyncGroup | None = None) -> dict[str, Any]:
     """The facts of the array or group in a folder, which may be opened already.
 
     StoreError where there is none, DamagedError where what is described is not what was written.
@@ -261,7 +206,7 @@ def say(node: Any, facts: Mapping[str, Any]) -> Any:
     return now(node.update_attributes(_sealed(facts, about)))
 
 
-def _opened(folder: Folder | Bucket, how: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
+def _opened(folder: Folder, how: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
     """What is in a folder, opened by one of zarr's ways."""
     try:
         with _opening, zarr.config.set(_ZARR_SETTINGS):
@@ -271,10 +216,6 @@ def _opened(folder: Folder | Bucket, how: Callable[..., Coroutine[Any, Any, Any]
         raise
     except Exception:  # whatever zarr raises of what somebody made up
         raise DamagedError(folder.root / ABOUT, "it describes no array of a run") from None
-
-
-def _missing(root: Path) -> StoreError:
-    return StoreError(f"{root} is not there: run 'dupegrid run' again to make it")
 
 
 def _form(array: ZarrArray) -> ArraySpec:

@@ -16,8 +16,16 @@ import pytest
 import dupegrid
 from dupegrid.core.config import load_config
 from dupegrid.core.errors import ConfigError, DamagedError
-from dupegrid.storage.tables import is_whole, read_group, read_json, read_metadata, read_table, write_json, write_table
-from dupegrid.storage.zarr_store import _about, _sealed
+from dupegrid.storage.tables import (
+    is_whole,
+    read_group,
+    read_json,
+    read_metadata,
+    read_table,
+    sealed,
+    write_json,
+    write_table,
+)
 from tests.conftest import save
 from tests.helpers.forks import started
 
@@ -86,8 +94,8 @@ def changed_about(path: Path, **values: Any) -> None:
     about = json.loads((path / "zarr.json").read_text()) | values
     dtype, chunks = np.dtype(about["data_type"]), about["chunk_grid"]["configuration"]["chunk_shape"]
     facts = {**about["attributes"], "length": about["shape"][0]}
-    of_array = _about(tuple(about["shape"]), tuple(chunks), dtype, dtype.type(about["fill_value"]))
-    (path / "zarr.json").write_text(json.dumps({**about, "attributes": _sealed(facts, of_array)}))
+    of_array = (about["shape"][1:], chunks, str(dtype), repr(dtype.type(about["fill_value"])))
+    (path / "zarr.json").write_text(json.dumps({**about, "attributes": sealed(facts, of_array)}))
 
 
 def wild_shape(name: str, length: int) -> Callable[[Path], None]:

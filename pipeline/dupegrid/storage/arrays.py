@@ -107,7 +107,7 @@ class Arrays:
     def _say(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""
         self._facts = {**self._facts, **facts}
-        self._group = say(self._group, self._facts)
+        say(self._group, self._facts)
 
     def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""

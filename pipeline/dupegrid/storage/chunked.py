@@ -74,7 +74,7 @@ class ChunkedArray:
     def grow(self, length: int) -> None:
         """Make room for more rows."""
         shape = (length, *self.shape[1:])
-        self._array = say(self._array, {**self.facts, "length": length})
+        say(self._array, {**self.facts, "length": length})
         now(self._array.resize(shape))
         self.shape, self.count = shape, -(-length // self.chunks[0])
 

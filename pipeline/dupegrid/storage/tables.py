@@ -74,9 +74,7 @@ def flush_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any], flushed: bool = True) -> None:
     """Write JSON with a digest of itself, whole or not at all. Names that are not UTF-8 keep lone surrogates."""
-    value = {key: entry for key, entry in value.items() if key not in MADE_BY}
-    sealed = {**MADE_BY, **value, DIGEST: fingerprint(value)}
-    write_bytes(path, (json.dumps(sealed, indent=2) + "\n").encode("ascii"), flushed)
+    write_bytes(path, (json.dumps(sealed(value), indent=2) + "\n").encode("ascii"), flushed)
 
 
 def write_table(
@@ -94,7 +92,7 @@ def write_tables(
     row_group_size: int | None = None,
 ) -> None:
     """Write tables of one schema into one parquet file, a row group each: no more than one of them need be held."""
-    described = schema.with_metadata(_sealed(facts))
+    described = schema.with_metadata(MADE_BY if facts is None else sealed(facts))
     # A file, as pyarrow takes no path that is not UTF-8. snappy, its default: zstd halves it and takes twice the time.
     # No dictionaries of small row groups, where these take a third of the bytes and of the time.
     options = {"write_page_checksum": True, "use_dictionary": row_group_size is None}
@@ -103,21 +101,29 @@ def write_tables(
             writer.write_table(table.replace_schema_metadata(described.metadata), row_group_size)
 
 
-def _sealed(facts: Mapping[str, str] | None) -> dict[str, str]:
-    """Facts as a file keeps them, with a digest of themselves."""
-    return ({} if facts is None else {**facts, DIGEST: fingerprint(facts)}) | MADE_BY
+def sealed(facts: Mapping[str, Any], *about: Any) -> dict[str, Any]:
+    """Facts as a file keeps them, with a digest of themselves and of what else it says."""
+    plain = _plain(facts)
+    return {**MADE_BY, **plain, DIGEST: fingerprint(plain, *about)}
+
+
+def unsealed(kept: Mapping[str, Any], *about: Any) -> dict[str, Any] | None:
+    """The facts that were `sealed`; None where they, or what else the file says, were changed since."""
+    plain = _plain(kept)
+    return plain if kept.get(DIGEST) == fingerprint(plain, *about) else None
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in (DIGEST, *MADE_BY)}
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote. DamagedError where it is missing, or was changed since."""
     try:
-        value: dict[str, Any] = json.loads(read_bytes(path))
-        for key in MADE_BY:
-            value.pop(key)
-        digest = value.pop(DIGEST)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        value = unsealed(json.loads(read_bytes(path)))
+    except (ValueError, AttributeError, RecursionError):
         raise DamagedError(path, "it is not what was written there") from None
-    if digest != fingerprint(value):
+    if value is None:
         raise DamagedError(path, "it was changed since it was written")
     return value
 
@@ -200,9 +206,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         facts = {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}
     except (DamagedError, UnicodeDecodeError):
         return {}
-    for key in MADE_BY:
-        facts.pop(key, None)
-    return facts if facts.pop(DIGEST, None) == fingerprint(facts) else {}
+    return unsealed(facts) or {}
 
 
 def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str], whole: bool = False) -> pa.Table:

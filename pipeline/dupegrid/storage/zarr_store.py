@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,23 +23,17 @@ from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
-from dupegrid.core.keys import fingerprint
 from dupegrid.storage.awaiting import now
 from dupegrid.storage.bucket import BucketPath
-from dupegrid.storage.ours import MADE_BY
 from dupegrid.storage.parts import CHECKSUM_BYTES
-from dupegrid.storage.tables import DIGEST, read_bytes, writing_whole
+from dupegrid.storage.tables import read_bytes, sealed, unsealed, writing_whole
 
 ABOUT: Final = "zarr.json"  # the file in which zarr describes an array or a group
 _KEYS: Final = DefaultChunkKeyEncoding(separator=".")  # of folders, each chunk would need several
 _CONFIG: Final = ArrayConfig(order="C", write_empty_chunks=True)  # also chunks of nothing but the fill value
-_ZARR_SETTINGS: Final = {
-    "codec_pipeline.batch_size": 64,  # what is given to be decoded together is, see chunked.py
-}
-_opening: Final = threading.RLock()  # zarr's settings are those of all threads
+_opening: Final = threading.Lock()  # zarr's settings are those of all threads
 ZarrArray = AsyncArray[Any]
 ZarrGroup = AsyncGroup
-T = TypeVar("T")
 
 
 class Folder(LocalStore):
@@ -121,40 +115,26 @@ def create_array(
     facts: Mapping[str, Any],
 ) -> ZarrArray:
     """Describe an array anew, with facts of it."""
-    kind: np.dtype[Any] = np.dtype(dtype)
-    about = _about(shape, chunks, kind, kind.type(fill))
-    memory = MemoryStore()  # a folder or a bucket would be asked for what is there already
-    creation = asynchronous.create_array(
-        memory,
+    creation: Coroutine[Any, Any, Any] = asynchronous.create_array(
+        MemoryStore(),  # a folder or a bucket would be asked for what is there already
         shape=shape,
         chunks=chunks,
-        dtype=kind,
+        dtype=dtype,
         fill_value=fill,
         filters=None,
         compressors=[Crc32cCodec()],
         chunk_key_encoding=_KEYS,
-        attributes=_sealed({**facts, "length": shape[0]}, about),
         config=_CONFIG,
     )
-    with _opening, zarr.config.set(_ZARR_SETTINGS):
-        made: Any = now(_described(folder, memory, creation))
-        return AsyncArray(made.metadata, StorePath(folder), _CONFIG)
+    array: ZarrArray = say(_array(folder, now(creation).metadata), {**facts, "length": shape[0]})
+    return array
 
 
-def create_group(folder: Folder, facts: Mapping[str, Any]) -> AsyncGroup:
+def create_group(folder: Folder, facts: Mapping[str, Any]) -> ZarrGroup:
     """Describe a folder of arrays anew, with facts of it."""
-    memory = MemoryStore()
-    creation = asynchronous.create_group(store=memory, attributes=_sealed(facts, ()))
-    return AsyncGroup(now(_described(folder, memory, creation)).metadata, StorePath(folder))
-
-
-async def _described(folder: Folder, memory: MemoryStore, creation: Coroutine[Any, Any, T]) -> T:
-    """What is created in memory; it is described in the folder too."""
-    made = await creation
-    about = await memory.get(ABOUT, default_buffer_prototype())
-    assert about is not None, "zarr has described it"
-    await folder.set(ABOUT, about)
-    return made
+    made = now(asynchronous.create_group(store=MemoryStore()))
+    group: ZarrGroup = say(AsyncGroup(made.metadata, StorePath(folder)), facts)
+    return group
 
 
 def opened_array(folder: Folder, created: ZarrArray | None = None) -> tuple[ZarrArray, dict[str, Any]]:
@@ -165,57 +145,52 @@ def opened_array(folder: Folder, created: ZarrArray | None = None) -> tuple[Zarr
     node = _opened(folder, asynchronous.open_array) if created is None else created
     facts = facts_of(folder, node)
     shape = (facts.pop("length"), *node.shape[1:])
-    if node.shape == shape:
-        return node, facts
     # A run that was killed while the array grew has said its length, and not yet changed the shape.
-    metadata: Any = node.metadata
-    return AsyncArray(metadata.update_shape(shape), node.store_path, _CONFIG), facts
+    return node if node.shape == shape else _array(folder, node.metadata.update_shape(shape)), facts
 
 
-def opened_group(folder: Folder) -> AsyncGroup:
+def opened_group(folder: Folder) -> ZarrGroup:
     """The folder of arrays. StoreError where there is none, DamagedError where it was never finished."""
-    group: AsyncGroup = _opened(folder, asynchronous.open_group)
+    group: ZarrGroup = _opened(folder, asynchronous.open_group)
     return group
 
 
-def facts_of(folder: Folder, node: ZarrArray | AsyncGroup | None = None) -> dict[str, Any]:
+def facts_of(folder: Folder, node: ZarrArray | ZarrGroup | None = None) -> dict[str, Any]:
     """The facts of the array or group in a folder, which may be opened already.
 
     StoreError where there is none, DamagedError where what is described is not what was written.
     """
     node = _opened(folder, asynchronous.open) if node is None else node
-    facts = dict(node.attrs)
-    digest = facts.pop(DIGEST, None)
-    facts = {key: value for key, value in facts.items() if key not in MADE_BY}
-    about: tuple[Any, ...] = ()
     if isinstance(node, AsyncArray):
         metadata: Any = node.metadata
-        about = _about(node.shape, node.chunks, node.dtype, metadata.fill_value)
         codecs = (BytesCodec() if node.dtype.itemsize > 1 else BytesCodec(endian=None), Crc32cCodec())
         if metadata.codecs != codecs or metadata.chunk_key_encoding != _KEYS:
             raise DamagedError(folder.root / ABOUT, "its chunks have another form")
-    if digest != fingerprint(facts, about):
+    facts = unsealed(node.attrs, _about(node))
+    if facts is None:
         raise DamagedError(folder.root / ABOUT, "it was never finished, or has changed")
     return facts
 
 
 def say(node: Any, facts: Mapping[str, Any]) -> Any:
-    """Have an array or group with these facts, all that there are. Returns the same, opened."""
-    is_array = isinstance(node, AsyncArray)
-    about = _about(node.shape, node.chunks, node.dtype, node.metadata.fill_value) if is_array else ()
-    return now(node.update_attributes(_sealed(facts, about)))
+    """Have an array or group with these facts, all that there are. Returns the same."""
+    return now(node.update_attributes(sealed(facts, _about(node))))
 
 
 def _opened(folder: Folder, how: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
     """What is in a folder, opened by one of zarr's ways."""
     try:
-        with _opening, zarr.config.set(_ZARR_SETTINGS):
-            node = now(how(store=folder, mode="r+", zarr_format=3))
-            return AsyncArray(node.metadata, node.store_path, _CONFIG) if isinstance(node, AsyncArray) else node
+        node = now(how(store=folder, mode="r+", zarr_format=3))
+        return _array(folder, node.metadata) if isinstance(node, AsyncArray) else node
     except DupegridError:
         raise
     except Exception:  # whatever zarr raises of what somebody made up
         raise DamagedError(folder.root / ABOUT, "it describes no array of a run") from None
+
+
+def _array(folder: Folder, metadata: Any) -> ZarrArray:
+    with _opening, zarr.config.set({"codec_pipeline.batch_size": 64}):  # given together, decoded so: see chunked.py
+        return AsyncArray(metadata, StorePath(folder), _CONFIG)
 
 
 def _form(array: ZarrArray) -> ArraySpec:
@@ -224,12 +199,9 @@ def _form(array: ZarrArray) -> ArraySpec:
     return ArraySpec(array.chunks, metadata.dtype, metadata.fill_value, _CONFIG, default_buffer_prototype())
 
 
-def _about(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, fill: Any) -> tuple[Any, ...]:
+def _about(node: Any) -> tuple[Any, ...]:
     """What zarr.json says of an array besides its length and its facts."""
-    return shape[1:], chunks, str(dtype), repr(fill)
-
-
-def _sealed(facts: Mapping[str, Any], about: tuple[Any, ...]) -> dict[str, Any]:
-    """Facts as attributes for zarr.json, with a digest of them and of what else it says."""
-    plain = {key: value for key, value in facts.items() if key not in (DIGEST, *MADE_BY)}
-    return {**MADE_BY, **plain, DIGEST: fingerprint(plain, about)}
+    if not isinstance(node, AsyncArray):
+        return ()
+    metadata: Any = node.metadata
+    return node.shape[1:], node.chunks, str(node.dtype), repr(metadata.fill_value)

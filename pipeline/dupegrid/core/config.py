@@ -224,11 +224,9 @@ class Config(BaseModel):
 
 def settings_of(verb: str) -> dict[str, Taken]:
     """The settings that a verb takes, by name, and how."""
-    known = {
-        name: next(entry for entry in field.metadata if isinstance(entry, Taken))
-        for name, field in Config.model_fields.items()
-    }
-    return {name: taken for name, taken in known.items() if verb in taken.by}
+    fields = Config.model_fields.items()
+    known = ((name, entry) for name, field in fields for entry in field.metadata if isinstance(entry, Taken))
+    return {name: taken for name, taken in known if verb in taken.by}
 
 
 def load_config(file: str | os.PathLike[str] | None = None, before: Config | None = None, /, **flags: Any) -> Config:
@@ -255,11 +253,10 @@ def load_config(file: str | os.PathLike[str] | None = None, before: Config | Non
 
 def given_settings(file: StrPath | None, flags: Mapping[str, Any]) -> dict[str, Any]:
     """What a YAML file and flags give, which win. ConfigError where the file cannot be read."""
-    known = Config.model_fields
     values: dict[str, Any] = {}
     if file is not None:
         values = import_module("dupegrid.core.settings_file").read_yaml(Path(file))  # which most runs do without
-    values = {key: value for key, value in values.items() if value is not None or key not in known}
+    values = {key: value for key, value in values.items() if value is not None or key not in Config.model_fields}
     return values | {key: value for key, value in flags.items() if value is not None}
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import dask
 
@@ -87,20 +87,12 @@ class Patience:
             self._say(f"{self._where}: {len(workers):,} workers{' paused' if workers else ''}; waiting")
 
 
-class Here(NamedTuple):
-    """The worker in which this is done."""
-
-    address: str
-    limit_bytes: int
-    threads: int
-
-
-def this_worker() -> Here:
-    """The worker whose task this is."""
+def this_worker() -> tuple[str, int, int]:
+    """The worker whose task this is: its address, its limit of memory in bytes, its threads."""
     from distributed import get_worker
 
     worker = get_worker()
-    return Here(worker.address, int(worker.memory_manager.memory_limit or 0), worker.state.nthreads)
+    return worker.address, int(worker.memory_manager.memory_limit or 0), worker.state.nthreads
 
 
 def dumps(what: Any) -> bytes:

@@ -91,19 +91,19 @@ class _Work:
 
     def __call__(self, pickled: bytes) -> Answer:
         keep_memory()
-        worker, begun, given = this_worker(), time.monotonic(), []
+        (address, limit_bytes, threads), begun, given = this_worker(), time.monotonic(), []
         fatal: Exception | None = None
         try:
             if self._seen is not None:
-                _refuse(worker.address, _difference_here(self._seen))
-            with one_blas_thread(), process_has(worker.limit_bytes, worker.threads):
+                _refuse(address, _difference_here(self._seen))
+            with one_blas_thread(), process_has(limit_bytes, threads):
                 for item in pickle.loads(pickled):
                     given.append(attempted(self._task, 0, item))
         except DamagedError as error:
-            fatal = _DamagedThereError(error.file, error.problem, worker.address, _digest(error.file))
+            fatal = _DamagedThereError(error.file, error.problem, address, _digest(error.file))
         except Exception as error:
             fatal = error
-        return Answer(worker.address, time.monotonic() - begun, given, fatal)
+        return Answer(address, time.monotonic() - begun, given, fatal)
 
 
 @lru_cache(maxsize=4)

@@ -39,7 +39,14 @@ def queue_client(scheduler: str, workers: int | None, say: Say) -> Iterator[Any]
 @contextmanager
 def _started(scheduler: str) -> Iterator[Any]:
     try:
-        cluster = _cluster_class(scheduler)(**({"n_workers": 0, "quiet": True} if scheduler == "kubernetes" else {}))
+        if scheduler == "slurm":
+            from dask_jobqueue import SLURMCluster
+
+            cluster = SLURMCluster()
+        else:
+            from dask_kubernetes.operator import KubeCluster
+
+            cluster = KubeCluster(n_workers=0, quiet=True)
     except ImportError:
         raise ConfigError(
             f"scheduler {scheduler!r} needs {_EXTRA[scheduler]}: pip install 'dupegrid[{scheduler}]'"
@@ -52,13 +59,3 @@ def _started(scheduler: str) -> Iterator[Any]:
         ) from None
     with cluster:
         yield cluster
-
-
-def _cluster_class(scheduler: str) -> Any:
-    if scheduler == "slurm":
-        from dask_jobqueue import SLURMCluster
-
-        return SLURMCluster
-    from dask_kubernetes.operator import KubeCluster
-
-    return KubeCluster

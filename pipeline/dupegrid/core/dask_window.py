@@ -118,11 +118,8 @@ class Window:
             return DupegridError(f"a worker answered {type(answer).__name__}, which no task here does")
         if answer.fatal is not None:
             return answer.fatal
-        self._item_s = (
-            answer.took_s / len(places)
-            if self._item_s is None
-            else (0.8 * self._item_s + 0.2 * answer.took_s / len(places))
-        )
+        item_s = answer.took_s / len(places)
+        self._item_s = item_s if self._item_s is None else 0.8 * self._item_s + 0.2 * item_s
         for place, given in zip(places, answer.given, strict=True):
             if isinstance(given, SetAside):
                 self._tries[place] = self._tries.get(place, 0) + 1

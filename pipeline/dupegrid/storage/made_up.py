@@ -17,10 +17,7 @@ _WORDS: Final = {"reason": REASONS, "rule": RULES}  # of clusters.parquet, which
 
 def check_files(path: Path, files: pa.Table) -> pa.Table:
     """The same rows of files.parquet. DamagedError for what no run would say: somebody made it up then."""
-    for name in ("path_raw", "size_bytes", "removed"):
-        if files[name].null_count:
-            raise DamagedError(path, f"it has files without {name!r}")
-    return files
+    return _check_filled(path, files, ["path_raw", "size_bytes", "removed"])
 
 
 def check_images(path: Path, images: pa.Table, count: int | None = None, start: int = 0) -> pa.Table:
@@ -37,10 +34,7 @@ def check_images(path: Path, images: pa.Table, count: int | None = None, start: 
         sides = pc.min_element_wise(read["width"].fill_null(0), read["height"].fill_null(0))
         if len(read) and pc.min(sides).as_py() < 1:
             raise DamagedError(path, "a picture in it has no size")
-    for name in sorted(there & {"path", "path_raw", "size_bytes", "status"}):
-        if images[name].null_count:
-            raise DamagedError(path, f"it has images without a {name}")
-    return images
+    return _check_filled(path, images, sorted(there & {"path", "path_raw", "size_bytes", "status"}))
 
 
 def check_clusters(path: Path, clusters: pa.Table, images: int, before: int = -1) -> pa.Table:
@@ -50,9 +44,7 @@ def check_clusters(path: Path, clusters: pa.Table, images: int, before: int = -1
     """
     there = {*clusters.column_names}
     check_ids(path, clusters, sorted(there & {"image", "keeper"}), images)
-    for name in sorted(there & {"cluster", "role", "path_raw"}):
-        if clusters[name].null_count:
-            raise DamagedError(path, f"it has rows without {name!r}")
+    _check_filled(path, clusters, sorted(there & {"cluster", "role", "path_raw"}))
     for name in sorted(there & _WORDS.keys()):
         if {*clusters[name].unique().to_pylist()} - {*_WORDS[name], None}:
             raise DamagedError(path, f"it has a {name} that is none")
@@ -64,11 +56,17 @@ def check_clusters(path: Path, clusters: pa.Table, images: int, before: int = -1
 
 def check_ids(path: Path, table: pa.Table, names: Sequence[str], count: int) -> pa.Table:
     """The same table. DamagedError where one of these columns names an image, or a root, that is none of `count`."""
+    _check_filled(path, table, [name for name in names if name not in _MAY_LACK])
     for name in names:
-        if table[name].null_count and name not in _MAY_LACK:
-            raise DamagedError(path, f"it has rows without {name!r}")
         ends = pc.min_max(table[name]).as_py()
         if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] < count:
             what = f"{'root' if name == 'root' else 'image'} {ends['min'] if ends['min'] < 0 else ends['max']}"
             raise DamagedError(path, f"it names {what} of {count}")
+    return table
+
+
+def _check_filled(path: Path, table: pa.Table, names: Sequence[str]) -> pa.Table:
+    for name in names:
+        if table[name].null_count:
+            raise DamagedError(path, f"it has rows without {name!r}")
     return table

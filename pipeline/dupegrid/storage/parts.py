@@ -60,7 +60,7 @@ def _read_parts(folder: Path, name: str, starts: list[int], size: int) -> npt.ND
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # no more than these is read for them
             for start in starts[1:]:  # all are on their way while the first is waited for
                 os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_WILLNEED)
-        read = sum(os.preadv(descriptor, [part], start) for part, start in zip(out, starts, strict=True))
+        read = sum([os.preadv(descriptor, [out[k]], start) for k, start in enumerate(starts)])
     finally:
         os.close(descriptor)
     return out.ravel()[:read]

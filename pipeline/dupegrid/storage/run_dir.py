@@ -24,7 +24,6 @@ from dupegrid.storage.places import ARTIFACTS, LOCK
 from dupegrid.storage.tables import RowGroups, parts_in, read_json, read_metadata, read_pieces, read_table, row_count
 
 THUMBS: Final = "thumbs"  # its name among the seals
-_HANDLES: Final = 2  # of run directories, kept in a process from task to task
 
 T = TypeVar("T")
 
@@ -112,8 +111,8 @@ class RunDir:
             self._generation = uuid.uuid4().hex
             if not made:
                 self._kept.clear()
-            for name, value in made.items():
-                self._kept[name] = _Once(partial(_same, value))
+            for name in made:
+                self._kept[name] = _Once(partial(made.get, name))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared, (self.path, self._generation)
@@ -221,10 +220,7 @@ class _Once:
             return self._value[0]
 
 
-def _same(value: T) -> T:
-    return value
-
-
+_handle = lru_cache(2)(RunDir)  # of so many run directories, kept in a process from task to task
 _handles_lock = threading.Lock()
 
 
@@ -232,8 +228,3 @@ def _shared(path: Path, generation: str) -> RunDir:
     """The handle that all tasks of a process share."""
     with _handles_lock:
         return _handle(path, generation)
-
-
-@lru_cache(_HANDLES)
-def _handle(path: Path, generation: str) -> RunDir:
-    return RunDir(path, generation)

@@ -2,6 +2,15 @@
 
 import pyarrow as pa
 
+# What a file is known again by: as it was when it was looked at.
+_IDENTITY = [
+    ("size_bytes", pa.int64()),
+    ("mtime_ns", pa.int64()),  # 0 where the file system gives another at each look
+    ("ctime_ns", pa.int64()),  # likewise
+    ("device", pa.int64()),
+    ("inode", pa.int64()),
+]
+
 # Internal to the index stage: what discover found, before any file is opened. Row group k = chunk k of thumbs.zarr.
 FILES = pa.schema(
     [
@@ -9,11 +18,7 @@ FILES = pa.schema(
         ("path_raw", pa.binary()),
         ("root", pa.int32()),  # which of Config.roots it was found under; null if it is gone and so is that
         ("group", pa.string()),  # 'a' (paths) or 'b' (against) in an A-versus-B run, else null
-        ("size_bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),  # 0 where the file system gives another at each look
-        ("ctime_ns", pa.int64()),  # likewise
-        ("device", pa.int64()),
-        ("inode", pa.int64()),
+        *_IDENTITY,
         ("link_kind", pa.string()),
         ("removed", pa.bool_()),  # was there in an earlier run
         ("left_out", pa.bool_()),  # removed, as the settings leave it out now
@@ -27,11 +32,7 @@ IMAGES = pa.schema(
         ("path", pa.string()),  # for people: bytes that are not UTF-8 are shown as \xNN
         ("path_raw", pa.binary()),  # the exact bytes
         ("group", pa.string()),
-        ("size_bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),
-        ("ctime_ns", pa.int64()),
-        ("device", pa.int64()),
-        ("inode", pa.int64()),
+        *_IDENTITY,
         ("width", pa.int32()),  # after the EXIF orientation
         ("height", pa.int32()),
         ("format", pa.string()),
@@ -154,17 +155,9 @@ PLAN = pa.schema(
         ("rule", pa.string()),  # what put the keeper before it, one of RULES
         ("compared", pa.string()),  # by that rule
         ("lost_metadata", pa.string()),  # what the file has and its keeper lacks: 'date, gps'; null where nothing
-        ("size_bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),
-        ("ctime_ns", pa.int64()),
-        ("device", pa.int64()),
-        ("inode", pa.int64()),
+        *_IDENTITY,
         ("file_hash", pa.string()),  # blake2b of the bytes, 32 hex digits; null for a sidecar
-        ("keeper_size_bytes", pa.int64()),
-        ("keeper_mtime_ns", pa.int64()),
-        ("keeper_ctime_ns", pa.int64()),
-        ("keeper_device", pa.int64()),
-        ("keeper_inode", pa.int64()),
+        *((f"keeper_{name}", kind) for name, kind in _IDENTITY),
         ("keeper_file_hash", pa.string()),
     ]
 )

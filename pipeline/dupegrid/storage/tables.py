@@ -171,14 +171,14 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, 
 
 def read_pieces(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The same of one parquet file, some row groups at a time, which hold 131,072 rows or more in all."""
-    yield from _pieces(path, schema if columns is None else pa.schema(map(schema.field, columns)), whole=False)
+    return _pieces(path, _chosen(schema, columns), whole=False)
 
 
 def read_parts(
     files: Sequence[Path], schema: pa.Schema, columns: Sequence[str] | None = None, whole: bool = False
 ) -> pa.Table:
     """The same from some parquet files, in their order."""
-    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    wanted = _chosen(schema, columns)
     if len(files) == 1:
         return _read_part(files[0], wanted, whole)
     with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1) or 1) as pool:
@@ -211,7 +211,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str], whole: bool = False) -> pa.Table:
     """One row group of a parquet file, as `read_table` reads all of them."""
-    return _read_part(path, pa.schema([schema.field(name) for name in columns]), whole, number)
+    return _read_part(path, _chosen(schema, columns), whole, number)
 
 
 def group_rows(path: Path) -> list[int]:
@@ -222,6 +222,10 @@ def group_rows(path: Path) -> list[int]:
         if min(rows, default=0) < 0 or not sum(rows) == described.num_rows <= file.seek(0, os.SEEK_END):
             raise DamagedError(path, "it claims more rows than it can hold, or fewer")
     return rows
+
+
+def _chosen(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+    return schema if columns is None else pa.schema(map(schema.field, columns))
 
 
 def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> pa.Table:

@@ -41,6 +41,25 @@ class BucketPath(PosixPath):
     def __str__(self) -> str:
         return f"{self.parts[0]}//{'/'.join(self.parts[1:])}"
 
+    @contextmanager
+    def _store(self) -> Iterator[Any]:
+        """obstore's store for the bucket.
+
+        FileNotFoundError where what is asked of it is not there, DupegridError where the bucket cannot be used.
+        """
+        try:
+            yield store_of(self.bucket)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+        except Exception as error:
+            if not (isinstance(error, OSError) or type(error).__module__.startswith("obstore")):
+                raise
+            reason = (str(error).splitlines() or [""])[0][:200]
+            raise DupegridError(
+                f"cannot use {self.bucket} ({reason}): check its name, the network and the credentials in "
+                "the environment"
+            ) from error
+
     def __fspath__(self) -> str:
         raise TypeError(f"{self} is no place on this machine")
 
@@ -69,40 +88,40 @@ class BucketPath(PosixPath):
 
     def iterdir(self) -> "Generator[BucketPath, None, None]":
         """What is right below, objects and folders of such."""
-        with os_errors(self):
-            found = _obstore().list_with_delimiter(store_of(self.bucket), self.key or None)
+        with self._store() as store:
+            found = store.list_with_delimiter(self.key or None)
         for key in (*found["common_prefixes"], *(entry["path"] for entry in found["objects"])):
             yield self / key.rpartition("/")[2]
 
     def below(self, at_once: int = 1000) -> Iterator[str]:
         """The names of all objects below, relative to here."""
-        with os_errors(self):
-            for entries in _obstore().list(store_of(self.bucket), self.key or None, chunk_size=at_once):
+        with self._store() as store:
+            for entries in store.list(self.key or None, chunk_size=at_once):
                 for entry in entries:
                     yield entry["path"][len(self.key) + 1 :]
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """The size of the object here, and when it was put, by the clock of the bucket."""
-        with os_errors(self):
-            found = _obstore().head(store_of(self.bucket), self.key)
+        with self._store() as store:
+            found = store.head(self.key)
         put_s = found["last_modified"].timestamp()
         return os.stat_result((stat.S_IFREG, 0, 0, 1, 0, 0, found["size"], put_s, put_s, put_s))
 
     def read_bytes(self) -> bytes:
         """All of the object."""
-        with os_errors(self):
-            return bytes(_obstore().get(store_of(self.bucket), self.key).bytes())
+        with self._store() as store:
+            return bytes(store.get(self.key).bytes())
 
     def read_parts(self, starts: Sequence[int], size: int) -> list[bytes]:
         """`size` bytes from each of these places on; fewer where the object ends."""
-        with os_errors(self):
-            found = _obstore().get_ranges(store_of(self.bucket), self.key, starts=starts, lengths=[size] * len(starts))
+        with self._store() as store:
+            found = store.get_ranges(self.key, starts=starts, lengths=[size] * len(starts))
         return [bytes(part) for part in found]
 
     def reading(self, at_once_bytes: int) -> IO[bytes]:
         """The object as a file to read from; one of so many bytes is read at once."""
-        with os_errors(self):
-            found = _obstore().get(store_of(self.bucket), self.key)
+        with self._store() as store:
+            found = store.get(self.key)
             if found.meta["size"] <= at_once_bytes:
                 return io.BytesIO(bytes(found.bytes()))
         return io.BufferedReader(_Object(self, found.meta["size"]), _AHEAD_BYTES)
@@ -113,30 +132,30 @@ class BucketPath(PosixPath):
 
     def write_bytes(self, data: Any) -> int:
         """Put an object here, whole."""
-        with os_errors(self):
-            _obstore().put(store_of(self.bucket), self.key, bytes(data))
+        with self._store() as store:
+            store.put(self.key, bytes(data))
         return len(data)
 
     def write_if(self, data: bytes, before: bytes | None) -> bool:
         """Put an object here if it holds `before`, or if there is none where that is None; whether it was put."""
-        obstore, store = _obstore(), store_of(self.bucket)
-        with os_errors(self):
+        told = _obstore().exceptions
+        with self._store() as store:
             try:
                 mode: Any = "create"
                 if before is not None:
-                    found = obstore.get(store, self.key)
+                    found = store.get(self.key)
                     if bytes(found.bytes()) != before:
                         return False
                     mode = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name]}
-                obstore.put(store, self.key, data, mode=mode)
-            except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError, FileNotFoundError):
+                store.put(self.key, data, mode=mode)
+            except (told.AlreadyExistsError, told.PreconditionError, FileNotFoundError):
                 return False
         return True
 
     def replace(self, target: Any) -> Any:
         """Move the object, which is two steps here."""
-        with os_errors(self):
-            _obstore().copy(store_of(self.bucket), self.key, target.key)
+        with self._store() as store:
+            store.copy(self.key, target.key)
         self.unlink()
         return target
 
@@ -147,8 +166,8 @@ class BucketPath(PosixPath):
     def unlink_below(self, names: Sequence[str]) -> None:
         """Delete the objects of these names below here, if there are such."""
         if names:
-            with os_errors(self):
-                _obstore().delete(store_of(self.bucket), [(self / name).key for name in names])
+            with self._store() as store:
+                store.delete([(self / name).key for name in names])
 
 
 class _Object(io.RawIOBase):
@@ -191,6 +210,7 @@ def bucket_path(text: str) -> BucketPath | None:
 def _obstore() -> Any:
     try:
         import obstore.exceptions
+        import obstore.store
     except ImportError:
         raise RunDirError("a run directory in a bucket needs obstore: pip install 'dupegrid[s3]'") from None
     return obstore
@@ -199,13 +219,10 @@ def _obstore() -> Any:
 @cache
 def store_of(url: str) -> Any:
     """obstore's store for the URL of a bucket; one of memory:// is in this process alone, and gone with it."""
-    _obstore()
-    from obstore.store import from_url
-
     if url.startswith("memory:"):
-        return from_url("memory:///")
+        return _obstore().store.from_url("memory:///")
     patience: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-    return from_url(url, client_options=_client_options(), retry_config=patience)
+    return _obstore().store.from_url(url, client_options=_client_options(), retry_config=patience)
 
 
 os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not in the fork
@@ -213,10 +230,8 @@ os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not 
 
 def listed_objects(url: str, prefix: str) -> Any:
     """The objects below a prefix of a bucket, in pages of what obstore says of them; as the environment is now."""
-    obstore = _obstore()
-    from obstore.store import from_url
-
-    return obstore.list(from_url(url, client_options=_client_options(), retry_config=_FEW_TRIES), prefix or None)
+    store = _obstore().store.from_url(url, client_options=_client_options(), retry_config=_FEW_TRIES)
+    return store.list(prefix or None)
 
 
 def file_system(scheme: str) -> Any:
@@ -230,19 +245,3 @@ def file_system(scheme: str) -> Any:
 def _client_options() -> dict[str, Any] | None:
     plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
     return {"allow_http": True} if plain else None  # any, and AWS_ALLOW_HTTP says nothing
-
-
-@contextmanager
-def os_errors(path: "BucketPath") -> Iterator[None]:
-    """Raise FileNotFoundError where an object is not there, DupegridError where the bucket cannot be used."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
-    except Exception as error:
-        if not (isinstance(error, OSError) or type(error).__module__.startswith("obstore")):
-            raise
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise DupegridError(
-            f"cannot use {path.bucket} ({reason}): check its name, the network and the credentials in the environment"
-        ) from error

@@ -27,8 +27,8 @@ class Noting:
     def __init__(self, reporter: Reporter, run_dir: RunDir) -> None:
         self._reporter, self._run_dir = reporter, run_dir
         self.at: tuple[str, int | None, str, int] | None = None  # the stage, how much of it, of what, and how far
-        in_bucket = isinstance(run_dir.path, BucketPath)
-        self._every_s = _NOTED_IN_A_BUCKET_EVERY_S if in_bucket else _NOTED_EVERY_S
+        self._in_bucket = isinstance(run_dir.path, BucketPath)
+        self._every_s = _NOTED_IN_A_BUCKET_EVERY_S if self._in_bucket else _NOTED_EVERY_S
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Advance]:
@@ -48,7 +48,8 @@ class Noting:
             self._note(name, total, unit, done)
             self.at = name, total, unit, done
             yield advance
-            self._note(name, total, unit, done)
+            if not self._in_bucket:  # the next stage's note comes at once, and Google takes an object once a second
+                self._note(name, total, unit, done)
 
     def say(self, line: str) -> None:
         """Show one line."""

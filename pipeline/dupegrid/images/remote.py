@@ -15,7 +15,7 @@ from dupegrid.core.errors import InputError, RunDirError
 from dupegrid.core.text import printable, shown_path
 from dupegrid.images.decoder import File
 from dupegrid.images.listing import Stamps, stamps
-from dupegrid.storage.bucket import file_system, listed_objects
+from dupegrid.storage.bucket import file_system, listed_objects, what_failed
 
 Wanted = Callable[[bytes, bool], bool]  # of a path, and whether it is a folder's: is it looked at?
 Pieces = Generator[bytes, None, None]
@@ -25,8 +25,7 @@ _AT_ONCE: Final = 16  # requests
 _PIECE_BYTES: Final = 1 << 23  # asked for at once; obstore gives up after 30 s
 _MOST_FOLDERS: Final = 32  # below each other: a web server that follows a link in a circle has no end of them
 _SILENT_S: Final = 30.0
-_ADDRESS: Final = re.compile(r"\w+://\S+")
-_ANSWER: Final = re.compile(r"status code: (\d{3})|^(\d{3}), message=")
+_ANSWER: Final = re.compile(r"(\d{3}), message=")  # of aiohttp
 
 
 def is_address(path: bytes) -> bool:
@@ -43,14 +42,11 @@ def reason(error: BaseException) -> str:
     """What went wrong, in one line, without an address, as that may hold a key."""
     if isinstance(error, FileNotFoundError):
         return "it is not there"
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if answer := _ANSWER.search(text):
-        return f"the server answers {answer[1] or answer[2]}"
-    if "error sending request" in text or isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError):
         return "the server does not answer"
-    if text.startswith("Generic "):
-        text = text.rpartition(" - ")[2]  # before it, obstore says how long it took
-    return printable(_ADDRESS.sub("...", text))[:200]
+    if answer := _ANSWER.match(str(error)):
+        return f"the server answers {answer[1]}"
+    return what_failed(error)
 
 
 class Remote(ABC):

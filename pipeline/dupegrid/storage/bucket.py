@@ -18,11 +18,27 @@ from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 from dupegrid.core.errors import DupegridError, RunDirError
+from dupegrid.core.text import printable
 from dupegrid.core.values import BUCKETS
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
 _FEW_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # where a failure costs a picture
 _AHEAD_BYTES: Final = 1 << 20  # of a file that is not read at once
+_MANY_TRIES: Final = {  # 2.5 s at least: Google takes an object once a second
+    "max_retries": 5,
+    "retry_timeout": timedelta(seconds=60),
+    "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=15), "base": 2},
+}
+_SERVERS: Final = (  # what names a server of one's own
+    "AWS_ENDPOINT",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AZURE_ENDPOINT",
+    "AZURE_STORAGE_ENDPOINT",
+    "GOOGLE_BASE_URL",
+)
+_ADDRESS: Final = re.compile(r"\w+://\S+")
+_ANSWER: Final = re.compile(r"status code: (\d{3})(?:.*?<Code>(\w+)</Code>)?", re.DOTALL)
 
 
 class BucketPath(PosixPath):
@@ -54,10 +70,9 @@ class BucketPath(PosixPath):
         except Exception as error:
             if not (isinstance(error, OSError) or type(error).__module__.startswith("obstore")):
                 raise
-            reason = (str(error).splitlines() or [""])[0][:200]
             raise DupegridError(
-                f"cannot use {self.bucket} ({reason}): check its name, the network and the credentials in "
-                "the environment"
+                f"cannot use {self.bucket}: {what_failed(error)}; check its name, the network and "
+                "the credentials in the environment"
             ) from error
 
     def __fspath__(self) -> str:
@@ -165,9 +180,14 @@ class BucketPath(PosixPath):
 
     def unlink_below(self, names: Sequence[str]) -> None:
         """Delete the objects of these names below here, if there are such."""
-        if names:
+        if not names:
+            return
+        try:
             with self._store() as store:
                 store.delete([(self / name).key for name in names])
+        except FileNotFoundError:  # say Google and Azure of the first that is not there, and leave others
+            for name in names if len(names) > 1 else ():
+                self.unlink_below([name])
 
 
 class _Object(io.RawIOBase):
@@ -221,8 +241,7 @@ def store_of(url: str) -> Any:
     """obstore's store for the URL of a bucket; one of memory:// is in this process alone, and gone with it."""
     if url.startswith("memory:"):
         return _obstore().store.from_url("memory:///")
-    patience: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-    return _obstore().store.from_url(url, client_options=_client_options(), retry_config=patience)
+    return _obstore().store.from_url(url, client_options=_client_options(), retry_config=_MANY_TRIES)
 
 
 os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not in the fork
@@ -243,5 +262,18 @@ def file_system(scheme: str) -> Any:
 
 
 def _client_options() -> dict[str, Any] | None:
-    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    plain = any(os.environ.get(name, "").startswith("http://") for name in _SERVERS)
     return {"allow_http": True} if plain else None  # any, and AWS_ALLOW_HTTP says nothing
+
+
+def what_failed(error: BaseException) -> str:
+    """What obstore says went wrong, in one line, without an address, as that may hold a key."""
+    text = str(error).strip() or type(error).__name__
+    if answer := _ANSWER.search(text):
+        return f"the server answers {answer[1]}" + (f", {answer[2]}" if answer[2] else "")
+    line = text.splitlines()[0]
+    if "error sending request" in line:
+        return "the server does not answer"
+    if line.startswith("Generic "):
+        line = line.rpartition(" - ")[2].rpartition(" error: ")[2]  # before it, obstore says how long it took
+    return printable(_ADDRESS.sub("...", line))[:200]

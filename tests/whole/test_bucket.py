@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import obstore
 import pytest
 
 import dupegrid
 from dupegrid.core.errors import DupegridError, RunDirError
+from dupegrid.storage import lock
 from dupegrid.storage.bucket import BucketPath, bucket_path
 from dupegrid.storage.lock import locked
 from tests.helpers.bucket import a_bucket, environment
@@ -125,12 +127,28 @@ def test_one_run_at_a_time(bucket: BucketPath, photos: Path) -> None:
 
 
 def test_of_two_that_take_a_lock_at_once_one_has_it(bucket: BucketPath) -> None:
-    lock = bucket / "two/lock"
-    assert lock.write_if(b"one", None)
-    assert not lock.write_if(b"two", None)
-    assert not lock.write_if(b"two", b"")
-    assert lock.write_if(b"two", b"one")
-    assert lock.read_bytes() == b"two"
+    place = bucket / "two/lock"
+    assert place.write_if(b"one", None)
+    assert not place.write_if(b"two", None)
+    assert not place.write_if(b"two", b"")
+    assert place.write_if(b"two", b"one")
+    assert place.read_bytes() == b"two"
+
+
+def test_where_no_notice_is_taken_of_conditions_the_last_to_write_has_the_lock(
+    bucket: BucketPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, put = bucket / "heedless", obstore.put
+    assert (place / "probe").takes_conditions()
+    monkeypatch.setattr(obstore, "put", lambda store, key, data, mode=None: put(store, key, data))
+    assert not (place / "probe").takes_conditions()
+    monkeypatch.setattr(lock, "_SETTLES_S", 0.0)
+    with locked(place):
+        assert names(place) == {"lock"}
+    monkeypatch.setattr(lock.time, "sleep", lambda _: (place / "lock").write_bytes(b"another's"))
+    with pytest.raises(RunDirError, match="in use by another process"), locked(place):
+        pass
+    assert (place / "lock").read_bytes() == b"another's"
 
 
 def test_what_is_not_ours_stays(bucket: BucketPath, photos: Path) -> None:

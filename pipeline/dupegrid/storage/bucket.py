@@ -167,6 +167,17 @@ class BucketPath(PosixPath):
                 return False
         return True
 
+    def takes_conditions(self) -> bool:
+        """Whether the bucket writes here only onto what it is told to: some that speak S3 write whatever is there."""
+        obstore = _obstore()
+        with os_errors(self):
+            try:
+                obstore.put(store_of(self.bucket), self.key, b"", mode={"e_tag": '"0"', "version": "1"})
+            except (obstore.exceptions.PreconditionError, FileNotFoundError):
+                return True
+        self.unlink()
+        return False
+
     def replace(self, target: Any) -> Any:
         """Move the object, which is two steps here."""
         with self._store() as store:

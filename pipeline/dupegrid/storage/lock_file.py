@@ -49,10 +49,16 @@ class LockFile:
 class LockObject:
     """The same in a bucket, by conditional writes: of two that would take it, one finds that it has changed."""
 
-    is_anothers, tells_of_processes, is_exclusive = False, False, True
+    is_anothers, tells_of_processes = False, False
 
     def __init__(self, place: BucketPath) -> None:
         self._place = place
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether one of two is refused: it is asked at a place where there is nothing."""
+        probe: BucketPath = self._place.with_name(f".run.json.{uuid.uuid4().hex}")  # the next run sweeps it away
+        return probe.takes_conditions()
 
     def read(self) -> bytes | None:
         """What it holds; None where there is none."""

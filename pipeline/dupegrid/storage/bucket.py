@@ -71,7 +71,7 @@ class BucketPath(PosixPath):
             if not (isinstance(error, OSError) or type(error).__module__.startswith("obstore")):
                 raise
             raise DupegridError(
-                f"cannot use {self.bucket}: {what_failed(error)}; check its name, the network and "
+                f"cannot use {self.bucket}: {what_failed(error)}; check its name and region, the network and "
                 "the credentials in the environment"
             ) from error
 
@@ -169,11 +169,11 @@ class BucketPath(PosixPath):
 
     def takes_conditions(self) -> bool:
         """Whether the bucket writes here only onto what it is told to: some that speak S3 write whatever is there."""
-        obstore = _obstore()
-        with os_errors(self):
+        refusal = _obstore().exceptions.PreconditionError
+        with self._store() as store:
             try:
-                obstore.put(store_of(self.bucket), self.key, b"", mode={"e_tag": '"0"', "version": "1"})
-            except (obstore.exceptions.PreconditionError, FileNotFoundError):
+                store.put(self.key, b"", mode={"e_tag": '"0"', "version": "1"})
+            except (refusal, FileNotFoundError):
                 return True
         self.unlink()
         return False

@@ -1,4 +1,4 @@
-"""Thumbnails without what editing changes: tones and borders."""
+"""Thumbnails without what editing changes."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,6 @@ from PIL import Image, ImageOps
 import dupegrid
 from dupegrid.core.arrays import CHOICES, Pixels, turned
 from dupegrid.core.errors import RunDirError
-from dupegrid.images.borders import inner_box
 from dupegrid.images.decoded import Reading
 from dupegrid.images.recipe import decode
 from dupegrid.images.tones import toned
@@ -58,25 +57,6 @@ def test_a_flat_picture_is_left_alone() -> None:
     assert found.flat
     assert found.thumb is not None
     assert (found.thumb == thumb).all()
-
-
-@given(st.tuples(*[st.integers(0, 20)] * 4), st.tuples(*[st.integers(0, 255)] * 3), st.integers(0, 99))
-def test_what_a_border_encloses_is_found(
-    widths: tuple[int, int, int, int], colour: tuple[int, int, int], seed: int
-) -> None:
-    picture = Image.fromarray(drawn(seed, 40, 60))
-    left, top = widths[:2]
-    framed = ImageOps.expand(picture, widths, colour)
-    assert inner_box(np.asarray(framed), (1, 1), framed.size) == (left, top, left + 60, top + 40)
-
-
-def test_skies_and_plain_pictures_have_no_border() -> None:
-    sky = np.repeat(np.linspace(90, 255, 200).astype(np.uint8)[:, None], 300, axis=1)
-    hills = np.add.outer(np.arange(200), np.zeros(300)) > 120 + 30 * np.sin(np.arange(300) / 40)
-    landscape = np.where(hills[..., None], drawn(3, 200, 300), 250).astype(np.uint8)
-    for pixels in (np.repeat(sky[..., None], 3, 2), landscape, np.full((50, 50, 3), 255, np.uint8)):
-        size = pixels.shape[1], pixels.shape[0]
-        assert inner_box(pixels, (1, 1), size) == (0, 0, *size)
 
 
 @pytest.fixture(scope="module")

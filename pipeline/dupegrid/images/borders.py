@@ -1,17 +1,35 @@
-"""Pixels -> the part of them within plain borders: frames, bars above and below a film, margins of a scan."""
+"""Pixels -> the part of them within plain borders: frames, bars above and below a film, margins of a scan.
 
-from typing import Final
+A side has a border where its outermost rows are of one colour and the picture begins sharply below them. Where all four
+sides begin with one colour, that is a frame, as thick on each side as on the one where it is thinnest, whatever the
+picture begins with on the others. What is within is looked at in the same way, as frames are put around frames.
+"""
+
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from dupegrid.core.arrays import Pixels
+from dupegrid.core.arrays import Float64s, Pixels
 
+BORDERS: Final = (
+    2  # raise it when the same picture would be cut otherwise: thumbnails of runs with trim are then made again
+)
+_CELLS: Final = 64  # a row, at least, where it has as many pixels: their means have neither its noise nor its dust
 _NEAR: Final = 16  # of 255 in every channel: what saving as JPEG does to a plain colour
-_BORDER: Final = 0.98  # a row is part of a border where so large a share of it has the border's colour,
+_MIXED: Final = 64  # the same where it has mixed the border with the picture
+_PLAIN: Final = 0.9  # a row is part of a border where so large a share of it is near the border's colour,
+_ALL: Final = 0.98  # and so large a one is that or mixed,
 _EDGE: Final = 0.5  # and the picture begins at a row of which so much differs from it at once: a sky has no such edge
-_BLURRED: Final = 9  # rows in which saving as JPEG may have mixed the two: its block, and one
+_BLURRED: Final = 16  # rows in which saving as JPEG may have mixed the two: a block of its colours
+_FRAMES: Final = 8  # one in another, at most
 _LEAST_LEFT: Final = 0.2  # of a side: otherwise it is no border
+_LEAST_CUT: Final = 0.01  # of a side: a line of a pixel or two, which one copy has and another not, is no border either
+
+
+class _Side(NamedTuple):
+    colour: Float64s
+    plain: int  # so many rows are of it
+    edge: int  # the row at which the picture begins sharply below these; 0: nowhere
 
 
 def inner_box(pixels: Pixels, factors: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -20,25 +38,59 @@ def inner_box(pixels: Pixels, factors: tuple[int, int], size: tuple[int, int]) -
     Of a picture of so many pixels, `size`, whose cells of `factors` pixels, across and down, are `pixels`, (h, w, 3).
     """
     height, width = pixels.shape[:2]
-    top, bottom = _ends(pixels)
-    left, right = _ends(pixels.swapaxes(0, 1))
-    if bottom - top < _LEAST_LEFT * height or right - left < _LEAST_LEFT * width:
-        return 0, 0, *size
-    return left * factors[0], top * factors[1], min(right * factors[0], size[0]), min(bottom * factors[1], size[1])
+    left, top, right, bottom = 0, 0, width, height
+    for _ in range(_FRAMES):
+        cut = _outermost(pixels[top:bottom, left:right])
+        across, down = right - left - cut[0] - cut[2], bottom - top - cut[1] - cut[3]
+        if not any(cut) or across < _LEAST_LEFT * width or down < _LEAST_LEFT * height:
+            break
+        left, top, right, bottom = left + cut[0], top + cut[1], right - cut[2], bottom - cut[3]
+    least_across, least_down = _LEAST_CUT * width, _LEAST_CUT * height
+    return (
+        left * factors[0] if left >= least_across else 0,
+        top * factors[1] if top >= least_down else 0,
+        min(right * factors[0], size[0]) if width - right >= least_across else size[0],
+        min(bottom * factors[1], size[1]) if height - bottom >= least_down else size[1],
+    )
 
 
-def _ends(pixels: Pixels) -> tuple[int, int]:
-    return _thickness(pixels), len(pixels) - _thickness(pixels[::-1])
+def _outermost(pixels: Pixels) -> tuple[int, int, int, int]:
+    """How thick the outermost border is at the left, the top, the right and the bottom."""
+    columns = pixels.swapaxes(0, 1)
+    left, top, right, bottom = sides = [_side(rows) for rows in (columns, pixels, columns[::-1], pixels[::-1])]
+    thinnest = min(side.plain for side in sides)
+    edges = [side.edge for side in sides if thinnest <= side.edge < thinnest + _BLURRED]
+    if thinnest and edges and np.ptp([side.colour for side in sides], axis=0).max() <= _NEAR:
+        return (min(edges),) * 4
+    return left.edge, top.edge, right.edge, bottom.edge
 
 
-def _thickness(pixels: Pixels) -> int:
-    """How many rows at the top are a border: none where no picture begins sharply below them."""
-    values: npt.NDArray[np.int16] = pixels.astype(np.int16)
-    colour = np.median(values[0], axis=0)
-    share = (np.abs(values - colour).max(axis=2) <= _NEAR).mean(axis=1)
-    rows = int(np.argmin(share >= _BORDER))  # 0 where all are, too
-    for inside in range(rows, min(rows + _BLURRED, len(values)) if rows else 0):
-        before = max(inside - 2, rows - 1)  # the row between the two may be a mixture of both
-        if (np.abs(values[inside] - values[before]).max(axis=1) > _NEAR).mean() >= _EDGE:
-            return inside
-    return 0
+def _side(pixels: Pixels) -> _Side:
+    """The border above a picture."""
+    rows = [_cells(pixels[0])]
+    colour, plain = np.median(rows[0], axis=0), 0
+    for number in range(len(pixels)):
+        row = _cells(pixels[number])
+        bordered = _alike(row, colour, _MIXED) >= _ALL
+        if plain == number and bordered and _alike(row, colour, _NEAR) >= _PLAIN:
+            plain += 1
+        elif not plain or number == plain + _BLURRED:
+            break
+        # the row between the two may be a mixture of both
+        elif _alike(row, rows[max(number - 2, plain - 1)], _NEAR) <= 1 - _EDGE:
+            return _Side(colour, plain, number)
+        elif not bordered:
+            break
+        rows[number:] = [row]
+    return _Side(colour, plain if plain < len(pixels) else 0, 0)
+
+
+def _cells(row: Pixels) -> Float64s:
+    """The means of as many pixels each along a row, (w, 3), that there are 64 and more where it has as many."""
+    many = len(row) // _CELLS or 1
+    means: Float64s = row[: len(row) // many * many].reshape(-1, many, 3).mean(axis=1)
+    return means
+
+
+def _alike(row: Float64s, other: Float64s, within: int) -> float:
+    return float((np.abs(row - other).max(axis=1) <= within).mean())

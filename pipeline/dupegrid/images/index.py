@@ -21,6 +21,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.tasks import Runtime
 from dupegrid.images.archives import forget_archives
+from dupegrid.images.borders import BORDERS
 from dupegrid.images.chunk import create_levels, create_stores, index_chunk, stored_seal
 from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing
@@ -124,7 +125,14 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
 
 def _thumbs_key(config: Config) -> str:
     """The key of thumbs.zarr: equal when the same file has the same thumbnail, and rows the same columns."""
-    made_by = (config.thumb, config.exact_decode, config.normalize, config.colour, config.trim, config.looks)
+    made_by = (
+        config.thumb,
+        config.exact_decode,
+        config.normalize,
+        config.colour,
+        config.trim and BORDERS,
+        config.looks,
+    )
     return fingerprint(made_by, RECIPE, IMAGE_PART.names)
 
 

@@ -89,6 +89,14 @@ def test_another_thumbnail_size_is_refused_by_name(pictures: Path, tmp_path: Pat
         dupegrid.run(pictures, out=tmp_path / "run", thumb=32, quiet=True)
 
 
+def test_thumbnails_of_what_is_no_image_are_refused(run: dupegrid.Run) -> None:
+    """It said that the run was damaged."""
+    for ids in ([0, len(run.images)], [-1], 0, ["0000.jpg"]):
+        with pytest.raises(UsageError, match=r"no image|by their ids"):
+            run.thumbs_of(ids)
+    assert run.thumbs_of([]).shape == (0, *run.thumbs.shape[1:])
+
+
 def test_settings_are_checked() -> None:
     for settings, message in (
         ({"threshold": -1}, "threshold"),
@@ -148,6 +156,6 @@ def test_old_clusters_stay_until_the_new_ones_are_written(run: dupegrid.Run, mon
         assert dupegrid.open_run(run.path).clusters.equals(before)
         with pytest.raises(MemoryError):
             dupegrid.cluster(run.path, threshold=60)
-    with pytest.raises(StoreError, match="of other settings"):  # those of 50 are not taken for those of 60
+    with pytest.raises(StoreError, match=r"of other settings.* open the run again"):  # those of 50 are none of 60
         print(dupegrid.open_run(run.path).clusters)
     dupegrid.cluster(run.path, threshold=50)

@@ -48,6 +48,7 @@ from dupegrid.results.stored import (
     hashed_images_of,
     images_file,
     images_of,
+    known_ids,
 )
 from dupegrid.storage.arrays import Thumbs
 from dupegrid.storage.made_up import check_clusters, check_ids, check_images
@@ -202,9 +203,9 @@ class Run:
         return lazy(self.stored_thumbs)
 
     def thumbs_of(self, ids: Ints) -> Pixels:
-        """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3)."""
+        """The thumbnails of some images, ids int64 (k,): uint8 (k, S, S, 3). UsageError for what is no id."""
         self.existing("levels.zarr")
-        ids = np.asarray(ids, np.int64)
+        ids = known_ids(ids, len(self.stored_thumbs))
         return self.stored_thumbs.take(ids, row_checks(self.run_dir.levels().take(COSINES, ids)))
 
     @read_once

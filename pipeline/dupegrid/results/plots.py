@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,7 +24,7 @@ from dupegrid.results.cut import curve, steps
 from dupegrid.results.differences import difference as difference_of
 from dupegrid.results.plot_files import DRAWN_BY, MOST, Plots, checked, save_plots
 from dupegrid.results.reading import Results, measure
-from dupegrid.results.stored import hashed_images_of
+from dupegrid.results.stored import hashed_images_of, known_ids
 
 __all__ = [
     "bands",
@@ -105,7 +104,7 @@ def window(run: Results, images: slice | Sequence[int] | Ints = slice(100), ax: 
 
     Exact, the least over the orientations; white where a file was not read. UsageError for over 1,000 images.
     """
-    ids = np.arange(len(run.images))[images] if isinstance(images, slice) else _ids(run, images)
+    ids = np.arange(len(run.images))[images] if isinstance(images, slice) else known_ids(images, len(run.images))
     if len(ids) > _LARGEST_WINDOW:
         raise UsageError(f"a window of {len(ids):,} images is too large to draw: take up to {_LARGEST_WINDOW:,}")
     thumbs, ok = run.thumbs_of(ids), pc.equal(run.images["status"].take(ids), "ok").to_numpy()
@@ -190,7 +189,7 @@ def difference(run: Results, a: int, b: int, ax: Axes | None = None) -> Axes:
 
     That is by pixel the squared difference, whose mean is the MSE. UsageError where one of the two was not read.
     """
-    ids = _ids(run, [a, b])
+    ids = known_ids([a, b], len(run.images))
     if run.images["status"].take(ids).to_pylist() != ["ok", "ok"]:
         raise UsageError(f"images {a} and {b} have no difference: one of them was not read")
     thumbs = run.thumbs_of(ids)
@@ -263,16 +262,6 @@ def _pair(run: Results, row: Mapping[str, Any]) -> tuple[Pixels, Pixels]:
     """The thumbnails of a row of matches, uint8 (S, S, 3) each, the second one turned as it matches."""
     thumbs = run.thumbs_of(np.array([row["a"], row["b"]]))
     return thumbs[0], turned(thumbs[1:], row["orientation"])[0]
-
-
-def _ids(run: Results, images: npt.ArrayLike) -> Ints:
-    """Ids of images, int64 (k,). UsageError for what is none of this run."""
-    ids, known = np.asarray(images), len(run.images)
-    if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
-        raise UsageError(f"images are given by their ids, from 0 to {known - 1}, not by {images!r}")
-    if ids.size and not 0 <= ids.min() <= ids.max() < known:
-        raise UsageError(f"no image {ids.min() if ids.min() < 0 else ids.max()}: this run has {known}, counted from 0")
-    return ids.astype(np.int64)
 
 
 def _power_of_ten(number: float) -> float:

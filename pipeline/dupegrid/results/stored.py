@@ -3,9 +3,12 @@
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from dupegrid.core.errors import StoreError
+from dupegrid.core.arrays import Ints
+from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import shown
 from dupegrid.pairs.batches import SortedMatches
@@ -25,11 +28,23 @@ def images_file(run: Results) -> Path:
     return path
 
 
+def known_ids(images: npt.ArrayLike, known: int) -> Ints:
+    """Ids of images, int64 (k,), of so many that are known. UsageError for what is no list of such."""
+    ids = np.asarray(images)
+    if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
+        raise UsageError(f"images are given by their ids, from 0 to {known - 1}, not by {images!r}")
+    if ids.size and not 0 <= ids.min() <= ids.max() < known:
+        raise UsageError(f"no image {ids.min() if ids.min() < 0 else ids.max()}: this run has {known}, counted from 0")
+    return ids.astype(np.int64)
+
+
 def clusters_file(run: Results) -> Path:
     """Where its clusters are. StoreError where none are, or those of other settings."""
     path = run.existing("clusters.parquet")
     if not run.is_clustered:
-        raise StoreError(f"{shown(path)} is of other settings: make it again with 'dupegrid cluster'")
+        raise StoreError(
+            f"{shown(path)} is of other settings: make it again with 'dupegrid cluster', or open the run again"
+        )
     return path
 
 

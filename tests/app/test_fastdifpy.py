@@ -235,7 +235,7 @@ def test_clusters_by_hash(tmp_path: Path, fast: Fast) -> None:
     db.second_loop_iteration()
     with pytest.raises(UsageError, match="has no hash"):
         db.get_duplicates(dif_based=False)
-    with pytest.raises(ConfigError, match="shift:8"):
+    with pytest.raises(ConfigError, match="amount is 8: give a whole number from -7 to 7"):
         db.first_loop_iteration(compute_hash=True, amount=8)
 
 
@@ -299,7 +299,13 @@ def test_calls_that_have_to_be_put_right(tmp_path: Path, fast: Fast) -> None:
     db.first_loop_iteration()
     db.second_loop_iteration()
     assert db.get_duplicates() == ({}, [])  # one picture is not enough to compare
+    with pytest.raises(ConfigError, match="similarity is -3"):
+        db.second_loop_iteration(similarity_threshold=-3)
+    db.second_loop_iteration()  # nothing of the wrong call is left
     db.clean_up()
+    for call in ("first_loop_iteration", "second_loop_iteration", "get_duplicates"):
+        with pytest.raises(UsageError, match="call index_the_dirs"):  # it found no duplicates
+            getattr(FastDifPy(tmp_path / "photos"), call)()
     with pytest.raises(ConfigError, match="squares"):
         fast(tmp_path / "photos", thumbnail_size_x=32)
     with pytest.raises(ConfigError, match="unknown colour"):

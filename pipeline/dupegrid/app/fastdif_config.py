@@ -158,11 +158,14 @@ class FastDiffPyConfig:
 
 
 def mse_of(similarity: float) -> float:
-    """A similarity of fast-diff-py as an MSE of ours: 200 is 66.67. ConfigError where it is no number."""
+    """A similarity of fast-diff-py as an MSE of ours: 200 is 66.67. ConfigError where it is no number, 0 or more."""
     try:
-        return float(similarity) / PIXEL_VALUES
+        found = float(similarity) / PIXEL_VALUES
     except (TypeError, ValueError):
-        raise ConfigError(f"the similarity is {printable(repr(similarity))}: give a number") from None
+        found = -1.0
+    if not found >= 0:
+        raise ConfigError(f"the similarity is {printable(repr(similarity))}: give a number, 0 or more")
+    return found
 
 
 def _default_path() -> Path:

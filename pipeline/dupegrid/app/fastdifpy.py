@@ -13,7 +13,7 @@ from dupegrid.app.run import Run
 from dupegrid.app.state import status
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.config import load_config
-from dupegrid.core.errors import ConfigError, RunDirError
+from dupegrid.core.errors import ConfigError, RunDirError, UsageError
 from dupegrid.core.settings import Settings
 from dupegrid.core.text import counted, printable, shown, size_text
 from dupegrid.core.values import StrPath
@@ -48,7 +48,7 @@ class FastDifPy:
     | similarity_threshold | `threshold`, three times as large as ours |
     | ignore_names | `ignore_name`, each name as it is, no pattern |
     | ignore_paths | `ignore_path` |
-    | enough_images_to_compare | set by index_the_dirs: without, the loops do nothing |
+    | enough_images_to_compare | set by index_the_dirs: of a single picture, the loops do nothing |
     | supported_file_types | `extensions` |
     | less_optimized | no meaning: thumbnails are read by blocks, in every case |
     | retry_limit | no meaning: thumbnails have no names that could be taken |
@@ -161,9 +161,11 @@ class FastDifPy:
         self, compute_thumbnails: bool = True, compute_hash: bool = False, amount: int = 4, cpu_proc: int | None = None
     ) -> None:
         """Make the thumbnails. Raises ConfigError where the amount is not within -7 and 7."""
+        if amount not in range(-7, 8):
+            raise ConfigError(f"amount is {amount!r}: give a whole number from -7 to 7")
         self.config.fl_compute_thumbnails, self.config.fl_compute_hash = compute_thumbnails, compute_hash
         self.config.fl_shift_amount, self.config.fl_cpu_proc = amount, cpu_proc
-        if not self.config.enough_images_to_compare:
+        if not self._has_enough():
             return
         self._reached("first_loop_in_progress")
         self._check_place()
@@ -184,12 +186,13 @@ class FastDifPy:
     ) -> None:
         """Compare all pairs, and draw those that match if asked for. Raises UsageError for plots without a place."""
         config = self.config
+        mse_of(similarity_threshold)  # raises before anything is kept
         config.sl_matching_aspect, config.sl_matching_hash = only_matching_aspect, only_matching_hash
         config.sl_make_diff_plots, config.similarity_threshold = make_diff_plots, similarity_threshold
         config.sl_gpu_proc, config.sl_cpu_proc = gpu_proc, cpu_proc
         if make_diff_plots:
             config.sl_plot_output_dir = str(plot_folder(diff_location, config))
-        if not config.enough_images_to_compare:
+        if not self._has_enough():
             return
         self._reached("second_loop_in_progress")
         run = self._compared(config.threshold)
@@ -216,7 +219,7 @@ class FastDifPy:
         the cluster and may be no duplicate of the one to keep; these are not in the second result. Paths are as the
         system takes them.
         """
-        if not self.config.enough_images_to_compare:
+        if not self._has_enough():
             return {}, []
         run = open_run(self.config.run_dir)
         if not dif_based:
@@ -245,6 +248,12 @@ class FastDifPy:
     @property
     def _quiet(self) -> bool:
         return not (self._progress or self.config.verbose)
+
+    def _has_enough(self) -> bool:
+        """Whether there is more than one picture. UsageError where nobody has looked yet."""
+        if self.config.state == "init" and not self.config.enough_images_to_compare:
+            raise UsageError("no directory was indexed yet: call index_the_dirs() first")
+        return self.config.enough_images_to_compare
 
     def _listed(self) -> tuple[int, int]:
         """How many files each directory holds."""

@@ -335,7 +335,7 @@ def test_answers_to_a_sample(
         ("a/0.png", "b/0.png", "maybe", None, "no decision"),
         ("a/1.png", "b/1 (1).png", "same", None, "equal byte for byte"),
         ("a/0.png", "nothing.png", "same", None, "ends with nothing.png"),
-        ("a/0.png", "0.png", "same", None, "several"),
+        ("a/0.png", "0.png", "same", None, "2 images end with 0.png, such as /.*/a/0.png and /.*/b/0.png: give"),
         ("a/0.png", "b/5.dng", "same", None, "was not read"),
         ("a/0.png", "b/0.png", "same", "a/1.png", "one of two"),
         ("a/0.png", "b/0.png", "not-same", "a/0.png", "one of two"),

@@ -226,7 +226,7 @@ def test_calls_that_cannot_be(run: dupegrid.Run, pictures: Path, tmp_path: Path)
         (lambda: dupegrid.plots.difference(run, 0, 10**6), "no image 1000000"),
         (lambda: dupegrid.plots.difference(run, 0, len(run.images) - 1), "was not read"),
         (lambda: dupegrid.plots.heat_map([[1]], ["a", "b"], ["c"]), "takes no"),
-        (lambda: dupegrid.plots.folders(pa.table({"a": [1]})), "columns folder_a"),
+        (lambda: dupegrid.plots.folders(run), "what dupegrid.folders .* gives, .* columns folder_a"),
     ):
         with pytest.raises(UsageError, match=message):
             call()

@@ -166,8 +166,10 @@ class Run:
                 return int(found[0])
         if str(image).isdecimal() and not found:
             raise UsageError(f"no image {image}: this run has {len(self.images)}, counted from 0")
-        known = "several images end" if found else "no image ends"
-        raise UsageError(f"{known} with {printable(str(image))}: give an id from images.parquet or a whole path")
+        some = [printable(self.images["path"][k].as_py()) for k in found[:3]]
+        known = f"{len(found):,} images end" if found else "no image ends"
+        such = f", such as {' and '.join(some)}" if found else ""
+        raise UsageError(f"{known} with {printable(str(image))}{such}: give an id from images.parquet or a whole path")
 
     @property
     def is_compared(self) -> bool:

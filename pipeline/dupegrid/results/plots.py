@@ -226,7 +226,10 @@ def _two_way(table: Any, first: str, second: str) -> tuple[list[str], Float64s]:
     """The names in two columns, in order, and their matrix (k, k): percent_a of a in b, percent_b of b in a, else 0."""
     needed = {first, second, "percent_a", "percent_b"}
     if not isinstance(table, pa.Table) or not needed <= set(table.column_names):
-        raise UsageError(f"this heat map takes a pyarrow table with the columns {', '.join(sorted(needed))}")
+        raise UsageError(
+            "this heat map takes what dupegrid.folders or dupegrid.leakage gives, "
+            f"a pyarrow table with the columns {', '.join(sorted(needed))}"
+        )
     rows = table.select([first, second, "percent_a", "percent_b"]).to_pylist()
     names = list(dict.fromkeys(row[side] for row in rows for side in (first, second)))
     place = {name: k for k, name in enumerate(names)}

@@ -171,6 +171,7 @@ def test_lost_metadata_is_said_and_keeps_where_asked(finished: dupegrid.Run) -> 
     made = dupegrid.plan(finished)
     assert {"date", "gps", "sidecar"} <= made.totals.lost.keys()
     assert "mtime" not in made.totals.lost
+    assert repr(made).startswith(f"Plan of {made.totals.files} files to quarantine, ")
     assert "sidecar of 1" in "\n".join(plan_lines(made))
     found = fates(dupegrid.plan(finished, keep_metadata=True))
     assert found["b/7.jpg"] == found["b/6.png"] == "metadata"

@@ -139,6 +139,15 @@ def test_numbers_of_groups_do_not_depend_on_ids() -> None:
     assert found["/c"] == found["/d"] == {"/a": 0, "/b": 0, "/d": 1, "/e": 1, "/c": 2}
 
 
+def test_the_last_line_of_a_cell_is_a_line() -> None:
+    """It was all of the tables, as Arrow prints them."""
+    splits = {"split": ["train", "test"], "images": [9, 4], "is_training": [True, False], "leaking": [None, 2]}
+    empty = pa.table({})
+    found = Leakage(50.0, "train", "train", pa.table(splits), empty, empty, empty, empty, 0)
+    told = "Leakage at 50 from 'train': 2 of 4 of 'test' leak; tables splits, matrix, curve, conflicts, images"
+    assert repr(found) == told
+
+
 @pytest.mark.parametrize("count", [1, 101])
 def test_a_column_that_is_no_split_is_refused(count: int) -> None:
     images = images_table([f"/{k}" for k in range(count)])

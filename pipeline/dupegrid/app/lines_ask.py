@@ -70,7 +70,7 @@ def leakage_lines(found: "Leakage") -> list[str]:
         )
         lines.append(
             f"split       {row['split']}: {row['images']:,} pictures, {leaks}"
-            f"{row['elsewhere']:,} are in another split, {row['dropped']:,} dropped"
+            f"{row['elsewhere']:,} near one of another split, {row['dropped']:,} dropped"
         )
     lines += [
         f"shared      {row['split_a']} - {row['split_b']}: {counted(row['pairs'], 'pair')}, {row['images_a']:,} of "

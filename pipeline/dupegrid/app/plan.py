@@ -17,7 +17,7 @@ from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.arrays import Bools
 from dupegrid.core.errors import UsageError
-from dupegrid.core.text import printable
+from dupegrid.core.text import counted, printable, size_text
 from dupegrid.core.values import StrPath, located
 from dupegrid.images.hashing import hashes_of
 from dupegrid.images.sources import Sources
@@ -56,6 +56,11 @@ class Plan:
     table: pa.Table
     totals: Totals
     gone: int  # files that would go, and are not there any more
+
+    def __repr__(self) -> str:
+        kept = counted(sum(self.totals.kept.values()), "file")
+        goes = f"{counted(self.totals.files, 'file')} to {self.action}, {size_text(self.totals.freed_bytes)}"
+        return f"Plan of {goes}; {kept} kept; table, totals, path"
 
     def as_dict(self) -> dict[str, Any]:
         """All but the table."""

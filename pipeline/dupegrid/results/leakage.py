@@ -35,6 +35,13 @@ class Leakage(Answer):
     images: pa.Table
     unknown: int  # rows of the caller's table that name no image
 
+    def __repr__(self) -> str:
+        rows = [row for row in self.splits.to_pylist() if not row["is_training"]]
+        leaks = (f"{row['leaking']:,} of {row['images']:,} of {row['split']!r} leak" for row in rows)
+        return (
+            f"Leakage at {self.threshold:g} from {self.training!r}: {', '.join(leaks)}; tables {', '.join(self.tables)}"
+        )
+
     @property
     def tables(self) -> dict[str, pa.Table]:
         """Its tables by name."""

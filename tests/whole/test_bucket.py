@@ -140,7 +140,7 @@ def test_where_no_notice_is_taken_of_conditions_the_last_to_write_has_the_lock(
 ) -> None:
     place, put = bucket / "heedless", obstore.put
     assert (place / "probe").takes_conditions()
-    monkeypatch.setattr(obstore, "put", lambda store, key, data, mode=None: put(store, key, data))
+    monkeypatch.setattr(obstore, "put", lambda store, key, data, **_: put(store, key, data))
     assert not (place / "probe").takes_conditions()
     monkeypatch.setattr(lock, "_SETTLES_S", 0.0)
     with locked(place):

@@ -1,6 +1,7 @@
 """Compiled loops, and the same ones plain, find what brute force finds: where numba is there, both are tested."""
 
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,8 +90,8 @@ def test_squares_are_summed_exactly(way: object, name: str) -> None:
     images = np.random.default_rng(0).choice([0, 1, 254, 255], (4, 9, 9, 3)).astype(np.uint8)
     images[0], images[1] = 0, 255
     x, y = np.array([0, 0, 1, 2]), np.array([1, 2, 3, 3])
-    columns = turned_columns(9, name)[: None if name == "rot90" else 0]
-    found = of(way).squares(images.reshape(4, -1), x, y, columns)
+    rows = images.reshape(4, -1)
+    found = of(way).squares(rows, rows[:, turned_columns(9, name)], x, y)
     of_pairs = zip(x, y, strict=True)
     assert found.tolist() == [reference.sse(images[a], reference.turn(images[b], name)) for a, b in of_pairs]
 
@@ -99,11 +100,10 @@ def test_squares_are_summed_exactly(way: object, name: str) -> None:
 def test_loops_lose_no_pair(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a comparison; plain, where numba is not there. Here, as a process that is the first compiles for 7 s."""
     plain = loops.Loops(*(getattr(loops, name) for name in loops.Loops._fields))
-    monkeypatch.setattr(jobs, "_MANY", 0)
     monkeypatch.setattr(jobs, "compiled", lambda: loops.compiled() or plain)
     images = thumbs(kind, 20, 5, 16)
     exact = {(i, j): reference.best(images[i], images[j], "rotations")[0] for i in range(20) for j in range(i + 1, 20)}
-    job = prepared(tmp_path, images, "rotations", sorted(exact.values())[30], 3)
+    job = replace(prepared(tmp_path, images, "rotations", sorted(exact.values())[30], 3), with_loops=True)
     assert near_pairs(job, read_strip(job, 0)) >= {pair for pair, sse in exact.items() if sse <= job.limit}
 
 

@@ -82,7 +82,7 @@ def _call(loops: Loops) -> None:
     loops.near_columns((points[0], points[0]), (points, points), ends, places == 0, points.T.copy(), limit)
     loops.near_pairs(loops.leaves(rows), rows, places, places, limit)
     loops.near_rows(rows, rows, (places, places), (np.arange(HEADS), rows[0]), 1, limit)
-    loops.squares(points.view(np.uint8), places, places, places[:0])
+    loops.squares(points.view(np.uint8), points.view(np.uint8), places, places)
 
 
 def near_columns(
@@ -205,16 +205,11 @@ def near_rows(
     return near
 
 
-def squares(images: Pixels, x: Ints, y: Ints, columns: Ints) -> Ints:
-    """The SSE of paired rows, uint8 (n, values) by their places, of y with its values in this order: int64 (k,)."""
-    out, turned = np.empty(len(x), np.int64), np.empty(images.shape[1], np.uint8)
+def squares(first: Pixels, second: Pixels, x: Ints, y: Ints) -> Ints:
+    """The SSE of paired rows, uint8 (m, values) and (n, values) by their places: int64 (k,)."""
+    out = np.empty(len(x), np.int64)
     for pair in range(len(x)):
-        a, b = images[x[pair]], images[y[pair]]
-        if len(columns):
-            for k in range(len(turned)):
-                turned[k] = b[columns[k]]
-            b = turned
-        total = 0
+        a, b, total = first[x[pair]], second[y[pair]], 0
         for start in range(0, len(a), _TERMS):
             c, d, part = a[start : start + _TERMS], b[start : start + _TERMS], float32(0)
             for k in range(len(c)):

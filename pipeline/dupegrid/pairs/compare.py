@@ -43,6 +43,8 @@ from dupegrid.storage.tables import read_metadata, row_count
 from dupegrid.storage.unfinished import check_finished
 
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
+# Pairs of which compiled loops save what loading them takes; at least, where a sample says that so many are near.
+_MANY, _AT_LEAST, _MANY_NEAR = 100_000**2 // 2, 1 << 25, 1 << 19
 
 
 def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> dict[str, Any]:
@@ -169,7 +171,12 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bo
         *(new + strips(starts[starts >= new] - new, live - new, side)[1:]),
     ]
     grid, key = Grid(tuple(map(int, bounds)), new), order.key if order else ""
-    job = Job(run_dir, ask, grid, config.thumb, limit, orientations, filters, room, key, device=device_of(config))
+    pairs = new * (2 * live - new) // 2
+    job = Job(
+        *(run_dir, ask, grid, config.thumb, limit, orientations, filters, room, key),
+        with_loops=pairs >= (_AT_LEAST if pairs * near_share * len(orientations) >= _MANY_NEAR else _MANY),
+        device=device_of(config),
+    )
     return job, apart(job, order) if order else np.zeros((grid.strips, grid.strips), bool)
 
 

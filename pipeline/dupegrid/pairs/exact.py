@@ -91,15 +91,16 @@ def _one_by_one(images: Pixels, x: Ints, y: Ints, orientation: str, loops: Loops
     256 squares of bytes sum to at most 256 * 255^2 < 2^24: float32 holds every such sum, in whatever order it is made.
     """
     flat, out = images.reshape(len(images), -1), np.empty(len(x), np.int64)
-    columns = None if orientation == ORIENTATIONS[0] else turned_columns(images.shape[1], orientation)
+    others = flat
+    if orientation != ORIENTATIONS[0]:  # each is turned once, and not as a view, which has its bytes in threes
+        ids, y = np.unique(y, return_inverse=True)
+        others = flat.take(ids, axis=0).take(turned_columns(images.shape[1], orientation), axis=1)
     if loops:
-        return loops.squares(flat, x, y, x[:0] if columns is None else columns)
+        return loops.squares(flat, others, x, y)
     terms = next(count for count in range(_TERMS, 0, -1) if flat.shape[1] % count == 0)
     for start in range(0, len(x), _PAIRS_AT_ONCE):
         part = slice(start, start + _PAIRS_AT_ONCE)
-        a, b = flat.take(x[part], axis=0), flat.take(y[part], axis=0)
-        if columns is not None:  # a turned view has its bytes in threes, and takes three times as long
-            b = b.take(columns, axis=1)
+        a, b = flat.take(x[part], axis=0), others.take(y[part], axis=0)
         larger = np.maximum(a, b)
         larger -= np.minimum(a, b, out=a)
         difference = larger.astype(np.float32).reshape(len(a), -1, terms)

@@ -12,7 +12,6 @@ from dupegrid.storage.run_dir import RunDir
 
 # How every pair of images was decided, in the order of trying; these add up to all pairs. Then what was found.
 DECIDED: Final = ("other_group", "filter", "box", "product", "cosines", "exact")
-_MANY: Final = 100_000  # images, for which compiled loops are worth waiting for
 COUNTS: Final = (*DECIDED, "matches", "parts", "comparison")  # the last is the number of the comparison's key
 
 
@@ -30,10 +29,11 @@ class Job:
     room: Room  # for what a tile holds in memory
     order_key: str = ""  # of the sorted images; empty where they are not sorted
     key: str = ""  # of the comparison: its parts and marks carry it
+    with_loops: bool = False  # whether compiled ones are worth loading
     device: str = ""  # the array module whose device tiles are compared on; empty: none
     token: str = ""  # of the run that has the run directory (hold.py)
 
     @property
     def loops(self) -> Loops | None:
         """The compiled loops, where they are to be had and worth it."""
-        return compiled() if self.grid.bounds[-1] >= _MANY and HEADS <= prefixes(self.side)[0] <= FIRST else None
+        return compiled() if self.with_loops and HEADS <= prefixes(self.side)[0] <= FIRST else None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dupegrid.core import loops
 from dupegrid.images.levels import turned_columns, turning
 from dupegrid.pairs import job as jobs
-from dupegrid.pairs.bounds import boxes, heads, near_limit
+from dupegrid.pairs.bounds import boxes, near_limit
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import float32_limit
 from dupegrid.pairs.strip import Strip, read_strip
@@ -59,7 +59,7 @@ def test_no_pair_is_lost_and_none_far_is_found(way: object, m: int, n: int, term
     floats = points.astype(np.float32)
     low, high, starts = floats[:m].min(axis=0), floats[:m].max(axis=0), np.array([0, n // 2, n // 2, n])
     others, asked = boxes(floats[m:], starts), np.array([True, True, bool(seed % 2)])
-    near = of(way).near_columns((low, high), others, starts, asked, heads(floats[m:]), limit)
+    near = of(way).near_columns((low, high), others, starts, asked, np.ascontiguousarray(floats[m:, :8].T), limit)
     assert {c for c in columns[[place for _, place in found]].tolist() if c < n // 2 or asked[2]} <= set(near.tolist())
     gaps = np.maximum(np.maximum(low - wide[m:], wide[m:] - high), 0)[: None if asked[2] else n // 2, :8]
     assert set(near.tolist()) <= set(np.flatnonzero((gaps**2).sum(axis=1) <= within**2 * 1.0001).tolist())

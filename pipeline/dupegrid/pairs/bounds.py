@@ -14,21 +14,18 @@ only when a bound, less what rounding can have added, is over the limit.
 
 import math
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from dupegrid.core.arrays import Float32s, Ints
-from dupegrid.core.loops import HEADS, LANES
+from dupegrid.core.loops import LANES
 from dupegrid.images.levels import Cosines, rounding, unit
 from dupegrid.pairs.kernel import UNIT_ROUNDOFF
 
 _BLOCKS_AT_ONCE: Final = 256  # put into leaves
 _SPREAD_OF: Final = 1 << 16  # images, at most, of which it is looked which cosine differs most
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
-
-Number = TypeVar("Number", np.int16, np.float32)
 
 
 def radius(limit: int, side: int) -> float:
@@ -71,26 +68,13 @@ def boxes(points: Float32s | Cosines, starts: Ints) -> tuple[Float32s, Float32s]
 
 
 def squared_gaps(low: Float32s, high: Float32s, lows: Float32s, highs: Float32s) -> Float32s:
-    """Squared distance of one box, (K,) twice, from each of B boxes, (B, K) twice: float32 (B,)."""
+    """Squared distance of one box, (K,) twice, from each of B boxes, (B, K) twice: float32 (B,).
+
+    Of fewer coordinates it is at most that, and `near_limit` covers the rounding. A point is a box, its corners alike.
+    """
     gap = np.maximum(low - highs, lows - high)
     np.maximum(gap, 0, out=gap)
     sums: Float32s = np.einsum("bk,bk->b", gap, gap)
-    return sums
-
-
-def heads(points: npt.NDArray[Number]) -> npt.NDArray[Number]:
-    """The first cosines of each image, which hold most of its distance: (n, K) -> (8 or K, n), for `point_gaps`."""
-    return np.ascontiguousarray(points[:, :HEADS].T)
-
-
-def point_gaps(low: Float32s, high: Float32s, points: Float32s, columns: Ints) -> Float32s:
-    """Squared distance of one box, (K,) twice, from some of the points, `heads` (k, n) and (m,): float32 (m,).
-
-    At most that of any point in the box, as fewer cosines only shrink it; `near_limit` covers the rounding.
-    """
-    some = points.take(columns, axis=1)
-    gap = some - np.clip(some, low[: len(some), None], high[: len(some), None])
-    sums: Float32s = np.einsum("km,km->m", gap, gap)
     return sums
 
 

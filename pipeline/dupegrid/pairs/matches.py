@@ -77,7 +77,8 @@ class PartWriter:
 
 def write_matches(job: Job, path: Path, columns: Columns) -> None:
     """Write matching pairs as a part of matches.parquet."""
-    write_table(path, match_rows(columns, _paths(job.run_dir), values_of(job.side)), {KEY: job.key})
+    paths = job.run_dir.once("paths", lambda: raw_paths(job.run_dir))
+    write_table(path, match_rows(columns, paths, values_of(job.side)), {KEY: job.key})
 
 
 def match_rows(columns: Columns, paths: pa.ChunkedArray, values: int) -> pa.Table:
@@ -163,7 +164,3 @@ def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns
     paths, some = raw_paths(run_dir), range(0, len(table), ROWS_A_PART)
     parts = [with_paths(table.slice(start, ROWS_A_PART), paths, wanted) for start in some]
     return pa.concat_tables([wanted.empty_table(), *parts])
-
-
-def _paths(run_dir: RunDir) -> pa.ChunkedArray:
-    return run_dir.once("paths", lambda: raw_paths(run_dir))

@@ -10,7 +10,7 @@ import numpy as np
 from dupegrid.core.arrays import Float32s, Ints
 from dupegrid.core.loops import HEADS
 from dupegrid.images.levels import COSINES, Checks, Cosines, prefixes, turned_cosines
-from dupegrid.pairs.bounds import boxes, heads, radius, strips
+from dupegrid.pairs.bounds import boxes, radius, strips
 from dupegrid.pairs.canonical import needed
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import right_operand
@@ -33,12 +33,6 @@ class Turned:
     lows: Float32s  # of the boxes of the blocks
     highs: Float32s
 
-    @classmethod
-    def of(cls, rows: Ints, starts: Ints, first: Cosines) -> "Turned":
-        """Of rows and the first cosines of these, turned; `starts` are those of the blocks of the strip."""
-        starts = np.searchsorted(rows, starts)
-        return cls(rows, starts, first, *boxes(first, starts))
-
     @cached_property
     def operand(self) -> Float32s:
         """Of the products of the first cosines, on the cores."""
@@ -47,8 +41,8 @@ class Turned:
 
     @cached_property
     def heads(self) -> Float32s:
-        """The first cosines of all rows, float32 (8, n)."""
-        return heads(self.first[:, :HEADS].astype(np.float32))
+        """The first cosines of all rows, which hold most of a distance: float32 (8 or K, n)."""
+        return np.ascontiguousarray(self.first[:, :HEADS].T, np.float32)
 
 
 @dataclass(frozen=True)
@@ -81,17 +75,14 @@ def read_piece(job: Job, rows: slice) -> Strip:
 
 def pieces(job: Job, number: int) -> list[slice]:
     """A strip as the images of whole blocks, in pieces such as the memory of a task here holds; mostly all in one."""
-    rows, side = job.grid.rows(number), job.room.task_bytes() // _OF_A_TASK // _bytes_per_image(job)
+    bytes_per_image = _BYTES_PER_TURN * len(job.orientations) + _BYTES_PER_IMAGE
+    rows, side = job.grid.rows(number), job.room.task_bytes() // _OF_A_TASK // bytes_per_image
     if rows.stop - rows.start <= side:
         return [rows]
     starts = starts_in(job, rows)
     largest = int(np.diff(starts, append=rows.stop).max())  # the last block of a piece must fit as well
     bounds = rows.start + strips(starts - rows.start, rows.stop - rows.start, max(1, side + 1 - largest))
     return [slice(start, stop) for start, stop in pairwise(bounds.tolist())]
-
-
-def _bytes_per_image(job: Job) -> int:
-    return _BYTES_PER_TURN * len(job.orientations) + _BYTES_PER_IMAGE
 
 
 def starts_in(job: Job, rows: slice) -> Ints:
@@ -107,6 +98,7 @@ def _read(job: Job, rows: slice) -> Strip:
     masks = needed(cosines, job.side, job.orientations, radius(job.limit, job.side))
     for name, mask in zip(job.orientations, masks, strict=True):
         some = np.flatnonzero(mask)
-        turned.append(Turned.of(some, starts, turned_cosines(cosines[some, :first], job.side, name)))
+        of_blocks, points = np.searchsorted(some, starts), turned_cosines(cosines[some, :first], job.side, name)
+        turned.append(Turned(some, of_blocks, points, *boxes(points, of_blocks)))
     ids, home, sums = facts.T.copy()
     return Strip(ids, home, sums.view(np.uint64), starts, cosines, turned)

@@ -7,7 +7,6 @@ passes is compared by all of its cosines, then integers decide. Each step counts
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from dupegrid.core.arrays import Bools, Float32s, Ints
 from dupegrid.images.levels import Cosines, prefixes, turned_cosines, turning
 from dupegrid.pairs.ask import read_facts
-from dupegrid.pairs.bounds import near_limit, point_gaps, radius, squared_distances, squared_gaps
+from dupegrid.pairs.bounds import near_limit, radius, squared_distances, squared_gaps
 from dupegrid.pairs.canonical import as_found
 from dupegrid.pairs.exact import distances
 from dupegrid.pairs.job import Job
@@ -24,10 +23,8 @@ from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.steps import Pairs, Step, aspect_filter, batches, block_filters, joined, least, through
 from dupegrid.pairs.strip import Strip, Turned
 
-_BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
-_COLUMNS_AT_ONCE: Final = 4096  # multiplied with a block: bounds the memory of a tile whatever it holds
-_PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
-_PAIRS_AT_MOST: Final = 1 << 19  # refined together: some 100 MB
+_COLUMNS_AT_ONCE: Final = 1024  # multiplied with a block: at most 2^19 pairs, whatever a tile holds
+_PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together; with one more part some 150 MB
 _COSINES_AT_ONCE: Final = 1 << 19  # compared: what comes of them stays in the cache
 
 
@@ -37,7 +34,7 @@ def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], wr
         ("cosines", partial(_near_by_cosines, job, first, second)),
         ("exact", partial(_decided, job, first, second, writer)),
     ]
-    for pairs in batches(multiplied(job, first, second, tally), _PAIRS_AT_ONCE, _PAIRS_AT_MOST):
+    for pairs in batches(multiplied(job, first, second, tally), _PAIRS_AT_ONCE):
         through(steps, pairs, tally)
 
 
@@ -53,13 +50,14 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
         numbers = np.unique(hashes, return_inverse=True)[1]  # few, so that they can be counted for each block
         of_blocks.append(("filter", partial(_of_hashes, job, first, second, np.split(numbers, [len(first.ids)]))))
     of_blocks.append(("box", partial(_near_boxes, job, first, second, within)))
-    of_images: list[Step] = [("product", partial(_near_points, job, first, second, within))]
-    of_images += aspect_filter(job, first.ids, second.ids)
-    near = (through(of_blocks, _all_blocks(first, second, k), tally) for k in range(len(first.starts) - 1))
-    while some := list(islice(near, _BLOCKS_AT_ONCE)):
-        for spread in some:
-            for part in spread.parts:
-                yield through(of_images, part, tally)
+    of_pairs = aspect_filter(job, first.ids, second.ids)
+    for block in range(len(first.starts) - 1):
+        near = through(of_blocks, _all_blocks(first, second, block), tally)
+        tally["product"] += near.count
+        for columns in _parts(near.columns, second.turned):
+            pairs = _near_points(job, first, second, within, near.rows, columns)
+            tally["product"] -= pairs.count
+            yield through(of_pairs, pairs, tally)
 
 
 @dataclass(frozen=True)
@@ -82,21 +80,11 @@ class _Blocks:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Images of the first strip, from `start` to `stop`, with images of the second, by orientation.
+class _Near:
+    """A block of the first strip with images of the second, by orientation, and how many pairs of images these are."""
 
-    The `count` of the pairs of a spread is that of its first part.
-    """
-
-    start: int
-    stop: int
+    rows: slice
     columns: list[Ints]
-    count: int
-
-
-@dataclass(frozen=True)
-class _Spread:
-    parts: list[_Part]
     count: int
 
 
@@ -126,36 +114,25 @@ def _of_hashes(job: Job, first: Strip, second: Strip, numbers: list[Ints], left:
     return _Blocks(left.block, np.where(left.pairs > 0, pairs, 0), with_it)
 
 
-def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blocks) -> _Spread:
+def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blocks) -> _Near:
     """The images of the second strip whose point is near the box of the block, in blocks whose box is."""
-    start, stop = first.starts[left.block : left.block + 2].tolist()
-    skipped = len(second.starts) - 1 - len(left.pairs)
-    begin, sizes = int(second.starts[skipped]), np.diff(second.starts[skipped:])
+    rows = slice(*first.starts[left.block : left.block + 2].tolist())
+    starts = second.starts[-1 - len(left.pairs) :]
     box, asked = (first.turned[0].lows[left.block], first.turned[0].highs[left.block]), left.pairs > 0
-    found = [_near_columns(job, box, turned, asked, within) for turned in second.turned]
-    if not any(map(len, found)):
-        return _Spread([], 0)
-    reached, near = np.zeros(len(second.ids) - begin, bool), []
-    for turned, columns in zip(second.turned, found, strict=True):
+    reached, near = np.zeros(len(second.ids) - starts[0], bool), []
+    for turned in second.turned:
+        columns = _near_columns(job, box, turned, asked, within)
         if left.partners is not None:
-            columns = columns[left.partners[turned.rows[columns] - begin] > 0]
+            columns = columns[left.partners[turned.rows[columns] - starts[0]] > 0]
         near.append(columns)
-        reached[turned.rows[columns] - begin] = True
-    others = slice(int(sizes[0]) if second is first else 0, None)
-    count = int(np.count_nonzero(reached[others])) * (stop - start)
-    if left.partners is not None:
-        count = int(left.partners[others][reached[others]].sum())
-    if second is first:  # an image is near the box of its own block, so all of that block is reached
-        count += int(left.pairs[0])
-    parts = _parts(near, [turned.rows[columns] for turned, columns in zip(second.turned, near, strict=True)])
-    return _Spread([_Part(start, stop, part, 0 if k else count) for k, part in enumerate(parts)], count)
-
-
-def _columns(turned: Turned, blocks: Ints) -> Ints:
-    """The images of some blocks, ascending: int64 (k,). Of few blocks that is quicker than to look at all images."""
-    begin, sizes = turned.starts[blocks], turned.starts[blocks + 1] - turned.starts[blocks]
-    columns: Ints = np.arange(sizes.sum()) + np.repeat(begin - np.cumsum(sizes) + sizes, sizes)
-    return columns
+        reached[turned.rows[columns] - starts[0]] = True
+    own = int(starts[1] - starts[0]) if second is first else 0
+    if left.partners is None:
+        count = int(np.count_nonzero(reached[own:])) * (rows.stop - rows.start)
+    else:
+        count = int(left.partners[own:][reached[own:]].sum())
+    # An image is near the box of its own block, so that all of that block is reached.
+    return _Near(rows, near, count + int(left.pairs[0]) * (second is first))
 
 
 def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, asked: Bools, within: float) -> Ints:
@@ -164,36 +141,36 @@ def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, aske
     lows, highs, starts = turned.lows[skipped:], turned.highs[skipped:], turned.starts[skipped:]
     if loops := job.loops:
         return loops.near_columns(box, (lows, highs), starts, asked, turned.heads, np.float32(float32_limit(limit)))
-    columns = _columns(turned, np.flatnonzero(asked & (squared_gaps(*box, lows, highs) <= limit)) + skipped)
-    return columns[point_gaps(*box, turned.heads, columns) <= limit]
+    near = asked & (squared_gaps(*box, lows, highs) <= limit)
+    columns = np.flatnonzero(np.repeat(near, np.diff(starts))) + starts[0]
+    points = turned.heads.take(columns, axis=1).T
+    return columns[squared_gaps(*(corner[: points.shape[1]] for corner in box), points, points) <= limit]
 
 
-def _parts(columns: list[Ints], images: list[Ints]) -> Iterator[list[Ints]]:
+def _parts(columns: list[Ints], strip: list[Turned]) -> Iterator[list[Ints]]:
     """The same columns of each orientation in parts of some `_COLUMNS_AT_ONCE` in all; all of an image are in one."""
-    if sum(map(len, columns)) <= _COLUMNS_AT_ONCE:
-        yield columns
-        return
-    edges = np.sort(np.concatenate(images))[_COLUMNS_AT_ONCE::_COLUMNS_AT_ONCE]
-    cuts = [[0, *np.searchsorted(some, edges).tolist(), len(some)] for some in images]
-    for part in range(len(edges) + 1):
+    images = [turned.rows[some] for turned, some in zip(strip, columns, strict=True)]
+    edges = np.sort(np.concatenate(images))[::_COLUMNS_AT_ONCE]
+    cuts = [[*np.searchsorted(some, edges).tolist(), len(some)] for some in images]
+    for part in range(len(edges)):
         yield [some[cut[part] : cut[part + 1]] for some, cut in zip(columns, cuts, strict=True)]
 
 
-def _near_points(job: Job, first: Strip, second: Strip, within: float, left: _Part) -> Pairs:
-    """The pairs whose product of the first cosines is within the radius."""
-    here, found, loops = slice(left.start, left.stop), [], job.loops
-    points = first.turned[0].first[here]
+def _near_points(job: Job, first: Strip, second: Strip, within: float, rows: slice, columns: list[Ints]) -> Pairs:
+    """The pairs of a block with columns of each orientation whose product of the first cosines is within the radius."""
+    found, loops = [], job.loops
+    points = first.turned[0].first[rows]
     limit = np.float32(float32_limit(near_limit(within, points.shape[1])))
-    made = loops.leaves(points) if loops else left_operand(first.turned[0].operand[here])
-    for turn, (turned, columns) in enumerate(zip(second.turned, left.columns, strict=True)):
+    made = loops.leaves(points) if loops else left_operand(first.turned[0].operand[rows])
+    for turn, (turned, some) in enumerate(zip(second.turned, columns, strict=True)):
         if loops:
-            most = np.full(len(columns), len(points))
+            most = np.full(len(some), len(points))
             if second is first:  # each pair of a block once
-                np.minimum(turned.rows[columns] - left.start, most, out=most)
-            x, y = loops.near_pairs(made, turned.first, columns, most, limit)
+                np.minimum(turned.rows[some] - rows.start, most, out=most)
+            x, y = loops.near_pairs(made, turned.first, some, most, limit)
         else:
-            x, y = candidates(made, turned.operand.take(columns, axis=0), within * within)
-        found.append(Pairs(x + left.start, turned.rows[columns[y]], np.full(len(x), turn)))
+            x, y = candidates(made, turned.operand.take(some, axis=0), within * within)
+        found.append(Pairs(x + rows.start, turned.rows[some[y]], np.full(len(x), turn)))
     pairs = joined(found)
     if second is first and not loops:
         pairs = pairs.only(pairs.x < pairs.y)

@@ -65,8 +65,7 @@ class Matches:
 
     def first(self, most: int) -> Batch:
         """Those with the lowest scores, then ids, in that order: at most so many."""
-        none, no_ids = np.empty(0), np.empty(0, np.int64)
-        found = Batch(no_ids, no_ids, none, none, np.empty(0, np.int8))
+        found = Batch(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.float64, np.float64, np.int8)))
         for batch in self:
             if len(found.a) == most:
                 batch = batch.rows(batch.score <= found.score[-1:].max(initial=-np.inf))
@@ -85,9 +84,9 @@ class SortedMatches:
         """Those so far of the comparison with this key; errors and `memory_bytes` as in `stored_matches`."""
         self.schema = schema
         self._run_dir, self._most = run_dir, max(1, window_bytes(memory_bytes) // _SORTED_ROW_BYTES)
-        self._groups = _groups_of(match_files(run_dir, key))
+        self._groups = groups_of(match_files(run_dir, key))
         self._ends = np.zeros(run_dir.listed(), np.int64)
-        for table in _tables(self._groups, schema, ["a", "b"], len(self._ends), whole=True):
+        for table in read_groups(self._groups, schema, ["a", "b"], len(self._ends), whole=True):
             ids, counts = np.unique(table["a"].to_numpy(), return_counts=True)
             self._ends[ids] += counts
         np.cumsum(self._ends, out=self._ends)
@@ -103,7 +102,7 @@ class SortedMatches:
         first, before = 0, 0
         while before < len(self):
             last = max(first + 1, int(np.searchsorted(self._ends, before + self._most, side="right")))
-            parts = _tables(self._groups, self.schema, columns, len(self._ends), whole=False)
+            parts = read_groups(self._groups, self.schema, columns, len(self._ends))
             here = (part.filter((pc.field("a") >= first) & (pc.field("a") < last)) for part in parts)
             rows = pa.concat_tables(here).sort_by([("a", "ascending"), ("b", "ascending")])
             if len(rows) != self._ends[last - 1] - before:
@@ -120,13 +119,13 @@ def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: i
     `memory_bytes` is the setting that this goes by. They are read once now. DamagedError if any column is damaged, or
     if a part is of another comparison; later too, when a part is not what it was.
     """
-    groups = _groups_of(match_files(run_dir, key))
+    groups = groups_of(match_files(run_dir, key))
     most_bytes, images = window_bytes(memory_bytes), run_dir.listed()
     facts = {path: read_metadata(path) for path, _ in groups}
     kept, counts, size_bytes = list[Batch](), list[int](), 0
 
     def again() -> Iterator[Batch]:
-        batches = _read(groups, schema, images, whole=False)
+        batches = _read(groups, schema, images)
         for (path, _), count, batch in zip(groups, counts, batches, strict=True):
             if len(batch.a) != count or read_metadata(path) != facts[path]:
                 raise DamagedError(path, "it was changed while it was read")
@@ -163,18 +162,19 @@ def of_pairs(matches: Matches, x: Ints, y: Ints, images: int) -> tuple[Float64s,
     return mse[place], score[place], turn[place]
 
 
-def _groups_of(files: Sequence[Path]) -> list[tuple[Path, int]]:
+def groups_of(files: Sequence[Path]) -> list[tuple[Path, int]]:
+    """The row groups of some files: each by its file and its number there."""
     return [(path, number) for path in files for number in range(len(group_rows(path)))]
 
 
-def _read(groups: Sequence[tuple[Path, int]], schema: pa.Schema, images: int, whole: bool) -> Iterator[Batch]:
+def _read(groups: Sequence[tuple[Path, int]], schema: pa.Schema, images: int, whole: bool = False) -> Iterator[Batch]:
     """Row groups of files as batches."""
-    tables = _tables(groups, schema, _COLUMNS, images, whole)
+    tables = read_groups(groups, schema, _COLUMNS, images, whole)
     return (_batch(table, id_dtype(images)) for table in tables)
 
 
-def _tables(
-    groups: Sequence[tuple[Path, int]], schema: pa.Schema, names: Sequence[str], images: int, whole: bool
+def read_groups(
+    groups: Sequence[tuple[Path, int]], schema: pa.Schema, names: Sequence[str], images: int, whole: bool = False
 ) -> Iterator[pa.Table]:
     """Columns of row groups, in threads; with `whole` the others are read too, so that damage in them shows."""
 

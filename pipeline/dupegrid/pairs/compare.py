@@ -87,10 +87,7 @@ def _check_finished(job: Job, aside: Sequence[SetAside]) -> None:
     if aside:
         job.run_dir.discard_from("cluster")
         remove(job.run_dir.receipt)
-    missing = []
-    for it in aside:
-        i, j = map(int, it.item)
-        missing.append((f"tile {i}, {j}", job.grid.pairs(i, j), it.problem))
+    missing = [("tile {}, {}".format(*it.item), job.grid.pairs(*it.item), it.problem) for it in aside]
     check_finished(job.run_dir, "compare", "pairs", missing)
 
 

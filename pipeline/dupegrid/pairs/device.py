@@ -30,7 +30,7 @@ from dupegrid.pairs.job import Job
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.points import check, near
 from dupegrid.pairs.resident import DeviceStrip, KeptThumbs, square_side, strip_on_device
-from dupegrid.pairs.steps import Pairs, Step, aspect_filter, block_filters, joined, least, through
+from dupegrid.pairs.steps import Pairs, Step, aspect_filter, block_filters, least, through
 
 _PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their bits take 34 MB, or their product 1 GB
 _BYTES_A_PAIR: Final = 32  # of a call, with all that comes of it
@@ -47,10 +47,6 @@ class _Tile:
     first: DeviceStrip
     second: DeviceStrip
     within: float
-
-    @property
-    def is_diagonal(self) -> bool:
-        return self.first is self.second
 
 
 @dataclass(frozen=True)
@@ -89,12 +85,15 @@ def check_device(config: Config, client: Any) -> None:
 def compare_on_device(job: Job, i: int, j: int, tally: Counter[str], writer: PartWriter) -> None:
     """Give the pairs of tile (i, j) at or under the limit to the writer, and count how all were decided."""
     xp = _opened(job.device)
-    tile = _tile(job, i, j, xp)
+    side = square_side(job, {i, j})
+    first = strip_on_device(job, i, xp, side)
+    second = first if i == j else strip_on_device(job, j, xp, side)
+    tile = _Tile(job, first, second, radius(job.limit, job.side))
     thumbs = job.run_dir.once(f"thumbnails of {xp.__name__}", partial(KeptThumbs, job, xp))
     of_squares: list[Step] = [*block_filters(job, partial(_firsts, tile)), ("box", partial(_near_boxes, tile))]
     of_pairs: list[Step] = [
         ("product", partial(_near_points, tile)),
-        *aspect_filter(job, tile.first.strip.ids, tile.second.strip.ids),
+        *aspect_filter(job, first.strip.ids, second.strip.ids),
         ("cosines", partial(_near_by_cosines, tile)),
         ("exact", partial(_decided, tile, thumbs, writer)),
     ]
@@ -136,13 +135,6 @@ def _opened(name: str) -> Any:
     return xp
 
 
-def _tile(job: Job, i: int, j: int, xp: Any) -> _Tile:
-    side = square_side(job, {i, j})
-    first = strip_on_device(job, i, xp, side)
-    second = first if i == j else strip_on_device(job, j, xp, side)
-    return _Tile(job, first, second, radius(job.limit, job.side))
-
-
 def _squares_a_call(tile: _Tile, squares: _Squares, xp: Any) -> int:
     """As many as make a call: of a GPU 2^28 pairs, if its memory has the room."""
     pairs = min(_PAIRS_A_CALL, free_bytes(xp) // _BYTES_A_PAIR)
@@ -152,7 +144,7 @@ def _squares_a_call(tile: _Tile, squares: _Squares, xp: Any) -> int:
 
 def _all_squares(tile: _Tile) -> _Squares:
     m, n = (np.diff(strip.strip.starts) for strip in (tile.first, tile.second))
-    if tile.is_diagonal:
+    if tile.first is tile.second:
         rows, columns = np.triu_indices(len(m))
         pairs = np.where(rows == columns, m[rows] * (m[rows] - 1) // 2, m[rows] * m[columns])
     else:
@@ -191,7 +183,7 @@ def _near_points(tile: _Tile, squares: _Squares) -> Pairs:
     x = x + xp.take(xp.take(tile.first.starts, rows), square)
     y = xp.take(tile.second.rows, y + xp.take(xp.take(tile.second.starts, blocks), square))
     pairs = Pairs(x, y, xp.take(turn, square))
-    return pairs.only(x < y) if tile.is_diagonal else pairs
+    return pairs.only(x < y) if tile.first is tile.second else pairs
 
 
 def _near_by_cosines(tile: _Tile, pairs: Pairs) -> Pairs:
@@ -215,4 +207,4 @@ def _decided(tile: _Tile, thumbs: KeptThumbs, writer: PartWriter, pairs: Pairs) 
     """None is left: those at or under the limit are given to the writer."""
     first, second = tile.first.strip.ids, tile.second.strip.ids
     writer.add(*least(tile.job, first, second, pairs, thumbs.sse(first[pairs.x], second[pairs.y], pairs.turn)))
-    return joined([])
+    return pairs.only(pairs.x[:0])

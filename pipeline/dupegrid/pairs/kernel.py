@@ -85,7 +85,7 @@ def sse_block(a: Array, b: Array) -> Array:
     sum, in whatever order it is made. The sums of these, far below 2^53, are exact in float64.
     """
     xp = array_module(a)
-    x, y = _vectors(a), _vectors(b)
+    x, y = (images.reshape(len(images), math.prod(images.shape[1:])) for images in (a, b))  # of none too
     products, x_norms, y_norms = (xp.zeros(shape, np.float64) for shape in ((len(x), len(y)), len(x), len(y)))
     for start in range(0, x.shape[1], 1024):
         left, right = (
@@ -111,8 +111,3 @@ def mae(x: Array, y: Array) -> Array:
     xp = array_module(x)
     wide = y.astype(np.int16)
     return xp.stack([xp.abs(row - wide).sum(axis=1, dtype=np.int64) for row in x]) / x.shape[1]
-
-
-def _vectors(images: Array) -> Array:
-    """(n, S, S, 3) -> (n, S * S * 3), also for no images at all."""
-    return images.reshape(len(images), math.prod(images.shape[1:]))

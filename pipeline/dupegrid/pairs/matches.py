@@ -41,7 +41,6 @@ class PartWriter:
     def __init__(self, job: Job, i: int, j: int) -> None:
         self.rows = 0
         self._job, self._tile = job, (i, j)
-        self._values = values_of(job.side)
         self._waiting: list[Columns] = []
         self._waiting_rows = 0
         self._parts = 0
@@ -50,7 +49,7 @@ class PartWriter:
         """Take matches: ids a < b, SSE, a number into ORIENTATIONS, a score where that is not the MSE; (k,) each."""
         if not len(a):
             return
-        self._waiting.append((a, b, sse, orientation, sse / self._values if score is None else score))
+        self._waiting.append((a, b, sse, orientation, sse / values_of(self._job.side) if score is None else score))
         self._waiting_rows += len(a)
         self.rows += len(a)
         if self._waiting_rows >= ROWS_A_PART:

@@ -6,7 +6,6 @@ import uuid
 import warnings
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -83,7 +82,8 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
     path, n = run_dir.matrix_zarr, len(run_dir.thumbs())
     made_of = {"images": images_key, "orientations": config.orientations}
     if not made_of.items() <= stored_facts(path).items():
-        need, room = 8 * n * n, _room_bytes(run_dir.path)
+        need = 8 * n * n
+        room = math.inf if isinstance(run_dir.path, BucketPath) else shutil.disk_usage(run_dir.path).free
         if need > room:
             raise UsageError(
                 f"the whole matrix of {n:,} images takes {size_text(need)}, and the disk has {size_text(room)} left: "
@@ -100,10 +100,6 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
         aside = runtime.each(task, np.array(pending, np.int64), advance)
     missing = [("chunk {}, {}".format(*it.item), 1, it.problem) for it in aside]
     check_finished(run_dir, "matrix", "chunks", missing)
-
-
-def _room_bytes(path: Path) -> float:
-    return math.inf if isinstance(path, BucketPath) else shutil.disk_usage(path).free
 
 
 def _store_chunk(run_dir: RunDir, token: str, orientations: tuple[str, ...], module: str, place: Ints) -> int:

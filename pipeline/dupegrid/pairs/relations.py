@@ -93,7 +93,7 @@ def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     if not is_whole(run_dir.equal_files, RELATIONS_TABLE, equal := int(plan.starts[0])):
         words = pa.array(["same_bytes"] * equal, pa.string())
         columns = [plan.a[:equal], plan.b[:equal], words, np.zeros(equal), pa.nulls(equal, pa.string())]
-        write_table(run_dir.equal_files, pa.table(columns, schema=RELATIONS_TABLE), _facts(job))
+        write_table(run_dir.equal_files, pa.table(columns, schema=RELATIONS_TABLE), _facts(job, Counter()))
     sizes = np.diff(plan.starts).tolist()
     pending = [n for n, size in enumerate(sizes) if not _is_done(run_dir.relation_part(n), size, config.file_timeout)]
     done = len(plan.a) - sum(sizes[n] for n in pending)
@@ -177,11 +177,10 @@ def _made_from(comparison: str) -> dict[str, str]:
     return {OF: relations_key(comparison), "layout": fingerprint(_BLOCK_PIXELS, _BLOCK_IMAGES)}
 
 
-def _facts(job: Job, statuses: Counter[str] | None = None) -> dict[str, str]:
+def _facts(job: Job, statuses: Counter[str]) -> dict[str, str]:
     """What a part says of itself: what it is of, and how many of its rows may be told another time."""
-    counts = statuses or Counter()
-    again = sum(counts[name] for name in TRIED_AGAIN)
-    late = {"late": repr(job.timeout_s)} if counts["timeout"] else {}
+    again = sum(statuses[name] for name in TRIED_AGAIN)
+    late = {"late": repr(job.timeout_s)} if statuses["timeout"] else {}
     return {**_made_from(job.comparison), "again": str(again), **late}
 
 

@@ -58,15 +58,12 @@ def _sizes(job: Job, number: int) -> Ints:
 
 def strip_on_device(job: Job, number: int, xp: Any, side: int) -> DeviceStrip:
     """A strip on the device of an array module; so many of the last are kept as a quarter of its memory holds."""
-
-    def put() -> DeviceStrip:
-        return _put(job, read_strip(job, number), xp, side)
-
     turns, count = len(job.orientations), prefixes(job.side)[-1]
     values = (turns + 1) * 2 * WIDTH * 4 + turns * count * 2  # operands, filled up; cosines
     images = max(1, job.grid.rows(number).stop - job.grid.rows(number).start)
     keep = max(3, free_bytes(xp) // 4 // (images * values))
-    return job.run_dir.once(("device strip", (xp.__name__, number, side)), put, keep)
+    name = "device strip", (xp.__name__, number, side)
+    return job.run_dir.once(name, lambda: _put(job, read_strip(job, number), xp, side), keep)
 
 
 def _put(job: Job, strip: Strip, xp: Any, side: int) -> DeviceStrip:

@@ -16,19 +16,11 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
+from dupegrid.pairs.batches import groups_of, read_groups
 from dupegrid.pairs.matches import match_files, raw_paths, with_paths
-from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
-from dupegrid.storage.tables import (
-    group_rows,
-    read_group,
-    read_metadata,
-    read_pieces,
-    read_table,
-    write_table,
-    write_tables,
-)
+from dupegrid.storage.tables import read_metadata, read_pieces, read_table, write_table, write_tables
 
 
 def write_compared(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) -> None:
@@ -41,12 +33,10 @@ def settle(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) 
 
     `alike` is equal for comparisons that would compare the same two files alike.
     """
-    kept = run_dir.settled
-    if not _is_of(kept, pairs) and not _write_settled(run_dir, live, config, alike, pairs):
+    known = _is_of(run_dir.settled, pairs) or _write_settled(run_dir, live, config, alike, pairs)
+    if not known or not any(_is_of(path, pairs) for path in (run_dir.settled_matches, run_dir.adopted)):
         return np.zeros(len(live), bool)
-    if not any(_is_of(path, pairs) for path in (run_dir.settled_matches, run_dir.adopted)):
-        return np.zeros(len(live), bool)
-    ids = read_table(kept, pa.schema([COMPARED.field("id")]))["id"].drop_null().to_numpy()
+    ids = read_table(run_dir.settled, pa.schema([COMPARED.field("id")]))["id"].drop_null().to_numpy()
     settled = np.zeros(int(live.max(initial=-1)) + 1, bool)
     settled[ids[(ids >= 0) & (ids < len(settled))]] = True
     return settled[live]
@@ -88,9 +78,7 @@ def _rows_among(settled: Bools, run_dir: RunDir, files: Sequence[Path]) -> Itera
     StoreError where they are not all that an earlier comparison counted.
     """
     paths, count = raw_paths(run_dir), 0
-    groups = [(path, number) for path in files for number in range(len(group_rows(path)))]
-    for path, number in groups:
-        group = check_ids(path, read_group(path, number, MATCHES, MATCHES.names), ("a", "b"), len(settled))
+    for group in read_groups(groups_of(files), MATCHES, MATCHES.names, len(settled)):
         count += len(group)
         rows = group.filter(pa.array(settled[group["a"].to_numpy()] & settled[group["b"].to_numpy()]))
         yield with_paths(rows, paths, MATCHES)

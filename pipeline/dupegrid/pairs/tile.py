@@ -174,8 +174,6 @@ def _near_points(job: Job, first: Strip, second: Strip, within: float, rows: sli
     pairs = joined(found)
     if second is first and not loops:
         pairs = pairs.only(pairs.x < pairs.y)
-    if job.filters.same_hash == "any":
-        return pairs
     asked = job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y])
     return pairs.only(asked)  # counted before
 
@@ -210,4 +208,4 @@ def _are_near(job: Job, first: Cosines, second: Cosines, pairs: Pairs, name: str
 def _decided(job: Job, first: Strip, second: Strip, writer: PartWriter, left: Pairs) -> Pairs:
     """None is left: those at or under the limit are given to the writer."""
     writer.add(*least(job, first.ids, second.ids, left, distances(job, first, second, left)))
-    return joined([])
+    return left.only(left.x[:0])

@@ -65,7 +65,7 @@ class Matches:
 
     def first(self, most: int) -> Batch:
         """Those with the lowest scores, then ids, in that order: at most so many."""
-        found = Batch(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.float64, np.float64, np.int8)))
+        found = Batch._make(np.empty(0, kind) for kind in (np.int64, np.int64, np.float64, np.float64, np.int8))
         for batch in self:
             if len(found.a) == most:
                 batch = batch.rows(batch.score <= found.score[-1:].max(initial=-np.inf))

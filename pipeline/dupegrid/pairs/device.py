@@ -12,16 +12,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from dupegrid.core.arrays import (
-    Bools,
-    Ints,
-    array_module,
-    free_bytes,
-    give_back_memory,
-    gpus,
-    named_module,
-    on_host,
-)
+from dupegrid.core.arrays import Bools, Ints, array_module, free_bytes, give_back_memory, gpus, named_module, on_host
 from dupegrid.core.config import Config
 from dupegrid.images.levels import prefixes
 from dupegrid.pairs.bounds import near_limit, radius

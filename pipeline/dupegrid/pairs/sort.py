@@ -170,16 +170,13 @@ def _checksums(store: Arrays) -> str:
 
 
 def _is_as_signed(store: Arrays, images: int, side: int, block: int) -> bool:
-    """Whether all chunks are there, and are those that were there when the arrays were finished."""
-    whole = store.is_whole() and store.fact("chunks") == _checksums(store)
-    return whole and len(store) == images and _is_laid_out(store, side, block)
+    """Whether all chunks are there, and are those that were there when the arrays were finished.
 
-
-def _is_laid_out(store: Arrays, side: int, block: int) -> bool:
-    """Whether its blocks are all of it and its boxes are boxes: pairs are left out, and loops write, by what they say.
-
+    And whether its blocks are all of it and its boxes are boxes: pairs are left out, and loops write, by what they say.
     A stranger may have signed others: pairs of images in no block would be lost.
     """
+    if not store.is_whole() or store.fact("chunks") != _checksums(store) or len(store) != images:
+        return False
     try:
         starts, corners = np.array(store.fact("starts"), np.int64), np.array(store.fact(_BOXES), np.int16)
         corners = corners.reshape(-(-len(store) // store.chunk(COSINES)), 2, prefixes(side)[0])

@@ -73,7 +73,7 @@ class Pairs:
         """How many different pairs of images these are."""
         xp = array_module(self.x)
         keys = xp.sort(self.x * (1 << 32) + self.y)  # 6 million in 0.06 s; np.unique hashes: 5 s
-        return min(1, keys.shape[0]) + int(xp.count_nonzero(keys[1:] != keys[:-1]))
+        return min(1, int(keys.shape[0])) + int(xp.count_nonzero(keys[1:] != keys[:-1]))
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:

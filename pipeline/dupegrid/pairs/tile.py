@@ -142,9 +142,10 @@ def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, aske
     if loops := job.loops:
         return loops.near_columns(box, (lows, highs), starts, asked, turned.heads, np.float32(float32_limit(limit)))
     near = asked & (squared_gaps(*box, lows, highs) <= limit)
-    columns = np.flatnonzero(np.repeat(near, np.diff(starts))) + starts[0]
+    columns: Ints = np.flatnonzero(np.repeat(near, np.diff(starts))) + starts[0]
     points = turned.heads.take(columns, axis=1).T
-    return columns[squared_gaps(*(corner[: points.shape[1]] for corner in box), points, points) <= limit]
+    low, high = (corner[: points.shape[1]] for corner in box)
+    return columns[squared_gaps(low, high, points, points) <= limit]
 
 
 def _parts(columns: list[Ints], strip: list[Turned]) -> Iterator[list[Ints]]:
@@ -189,7 +190,7 @@ def _near_by_cosines(job: Job, first: Strip, second: Strip, left: Pairs) -> Pair
 
 
 def _are_near(job: Job, first: Cosines, second: Cosines, pairs: Pairs, name: str) -> Bools:
-    """Whether pairs of rows are within the radius, those of `second` turned: by some columns, then by all."""
+    """Whether pairs of rows are within the radius, those of `second` turned."""
     _, begun, count = prefixes(job.side)
     limit = np.float32(float32_limit(near_limit(radius(job.limit, job.side), count)))
     if loops := job.loops:
@@ -198,10 +199,7 @@ def _are_near(job: Job, first: Cosines, second: Cosines, pairs: Pairs, name: str
     for start in range(0, len(near), at_once):
         part = slice(start, start + at_once)
         x, y = first.take(pairs.x[part], axis=0), turned_cosines(second.take(pairs.y[part], axis=0), job.side, name)
-        sums = squared_distances(x[:, :begun], y[:, :begun])
-        left = np.flatnonzero(sums <= limit)
-        sums[left] += squared_distances(x[left, begun:], y[left, begun:])
-        near[part] = sums <= limit
+        near[part] = squared_distances(x, y) <= limit
     return near
 
 

@@ -183,7 +183,7 @@ def test_same_tables_whatever_the_scheduler(
     assert run.receipt == baseline.receipt
 
 
-@pytest.mark.parametrize(("columns", "pairs"), [(1, 1), (5, 1 << 20), (16, 7), (8192, 1)])
+@pytest.mark.parametrize(("columns", "pairs"), [(1, 1), (5, 1 << 20), (16, 7), (8192, 1), (8192, 30)])
 def test_same_tables_whatever_is_done_at_once(
     pictures: Path,
     tmp_path: Path,
@@ -194,7 +194,7 @@ def test_same_tables_whatever_is_done_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("dupegrid.pairs.tile._COLUMNS_AT_ONCE", columns)
-    monkeypatch.setattr("dupegrid.pairs.tile._PAIRS_AT_ONCE", pairs)
+    monkeypatch.setattr("dupegrid.pairs.tile._PAIRS_AT_MOST", pairs)
     out = put_index(tmp_path / "run")
     run = dupegrid.run(pictures, out=out, orientations="all", tile=16, scheduler="sync", quiet=True)
     assert sorted_tables(run) == sorted_tables(baseline)

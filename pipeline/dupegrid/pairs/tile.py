@@ -7,6 +7,7 @@ passes is compared by all of its cosines, then integers decide. Each step counts
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -23,8 +24,10 @@ from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.steps import Pairs, Step, aspect_filter, batches, block_filters, joined, least, through
 from dupegrid.pairs.strip import Strip, Turned
 
-_COLUMNS_AT_ONCE: Final = 1024  # multiplied with a block: at most 2^19 pairs, whatever a tile holds
-_PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together; with one more part some 150 MB
+_BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
+_COLUMNS_AT_ONCE: Final = 4096  # multiplied with a block: bounds the memory of a tile whatever it holds
+_PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
+_PAIRS_AT_MOST: Final = 1 << 19  # refined together: some 100 MB
 _COSINES_AT_ONCE: Final = 1 << 19  # compared: what comes of them stays in the cache
 
 
@@ -34,7 +37,7 @@ def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], wr
         ("cosines", partial(_near_by_cosines, job, first, second)),
         ("exact", partial(_decided, job, first, second, writer)),
     ]
-    for pairs in batches(multiplied(job, first, second, tally), _PAIRS_AT_ONCE):
+    for pairs in batches(multiplied(job, first, second, tally), _PAIRS_AT_ONCE, _PAIRS_AT_MOST):
         through(steps, pairs, tally)
 
 
@@ -51,13 +54,14 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
         of_blocks.append(("filter", partial(_of_hashes, job, first, second, np.split(numbers, [len(first.ids)]))))
     of_blocks.append(("box", partial(_near_boxes, job, first, second, within)))
     of_pairs = aspect_filter(job, first.ids, second.ids)
-    for block in range(len(first.starts) - 1):
-        near = through(of_blocks, _all_blocks(first, second, block), tally)
-        tally["product"] += near.count
-        for columns in _parts(near.columns, second.turned):
-            pairs = _near_points(job, first, second, within, near.rows, columns)
-            tally["product"] -= pairs.count
-            yield through(of_pairs, pairs, tally)
+    blocks = (through(of_blocks, _all_blocks(first, second, block), tally) for block in range(len(first.starts) - 1))
+    while some := list(islice(blocks, _BLOCKS_AT_ONCE)):
+        for near in some:
+            tally["product"] += near.count
+            for columns in _parts(near.columns, second.turned):
+                pairs = _near_points(job, first, second, within, near.rows, columns)
+                tally["product"] -= pairs.count
+                yield through(of_pairs, pairs, tally)
 
 
 @dataclass(frozen=True)

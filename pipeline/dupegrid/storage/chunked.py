@@ -163,14 +163,16 @@ class ChunkedArray:
         numbers, offsets = np.divmod(rows[order], length)
         cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)] if len(order) else []
         many = 0 if sums is None else length * flat.shape[1] // _ROW_COSTS_BYTES
-        number_of, offset_of = numbers.tolist(), offsets.tolist()
+        alone, number_of, places, offset_of = [], numbers.tolist(), order.tolist(), offsets.tolist()
         for begin, end in pairwise(cuts):
             number = number_of[begin]
             if end - begin > many:
                 (chunk,) = self.read([(number,)])
                 out[order[begin:end]] = chunk[offsets[begin:end]]
             else:
-                flat[order[begin:end]] = read_rows(self.path, self.name(number), offset_of[begin:end], flat.shape[1])
+                alone.append((self.name(number), offset_of[begin:end], places[begin:end]))
+        if alone:
+            read_rows(self.path, alone, flat)
         if sums is not None:
             wrong = np.flatnonzero(row_sums(out) != sums)
             if len(wrong):

@@ -2,8 +2,12 @@
 
 import json
 import os
+import queue
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dupegrid", *map(os.fspath, map(str, arguments))])
         monkeypatch.setattr("signal.signal", lambda *_: None)
+        monkeypatch.setattr(cli, "_wake_at_signals", lambda: None)
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         out, err = capsys.readouterr()
@@ -36,6 +41,38 @@ def assert_one_line(result: tuple[int, str, str], what: str) -> None:
     assert err.startswith("dupegrid: ")
     assert err.count("\n") == 1
     assert what in err
+
+
+def stops(work: Callable[[], object]) -> int:
+    """The exit code of a command that does this."""
+
+    def in_command() -> None:
+        signal.alarm(30)
+        cli.app, sys.argv = lambda **_: work(), ["dupegrid", "run"]  # type: ignore[assignment, return-value]
+        cli.main()
+
+    return forks.in_fork(in_command, decodes=False)
+
+
+def test_a_signal_that_comes_just_before_a_wait_ends_it() -> None:
+    """It is another thread's here, so that nothing ends the wait of the main one, which would see it after that."""
+
+    def waits() -> None:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        queue.Queue[int]().get()
+
+    assert stops(waits) == 128 + signal.SIGTERM
+
+
+def test_an_error_of_a_lock_that_a_signal_fell_into_is_not_told() -> None:
+    def falls() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            raise RuntimeError("release unlocked lock")
+
+    assert stops(falls) == 128 + signal.SIGINT
 
 
 @pytest.mark.slow

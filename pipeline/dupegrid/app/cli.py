@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from importlib.metadata import version
 from types import FrameType
 from typing import Annotated, Any, Final, NoReturn
@@ -51,6 +53,7 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    _wake_at_signals()
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="dupegrid", standalone_mode=False)
     except DupegridError as error:
@@ -61,7 +64,10 @@ def main() -> NoReturn:
         code = _fail("there is not enough memory; what was finished is kept: run the same command again with more", 1)
     except OSError as error:
         code = _fail(f"{error}; what was finished is kept: put that right and run the same command again", 1)
-    except _Stopped as stopped:
+    except (_Stopped, Exception) as error:
+        stopped = _stop_behind(error)
+        if stopped is None:
+            raise
         code = _fail("stopped; what was finished is kept: run the same command again to go on", 128 + stopped.number)
         _leave(code)
     _drop_unwritten()
@@ -90,6 +96,29 @@ class _Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         self.number = number
+
+
+def _stop_behind(error: BaseException | None) -> _Stopped | None:
+    """The signal that was being seen to when an error came up, as where it fell into the release of a lock."""
+    while error is not None and not isinstance(error, _Stopped):
+        error = error.__context__
+    return error
+
+
+def _wake_at_signals() -> None:
+    """Wake the main thread after a signal: it may have begun to wait, for hours, just before it would have seen it."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGURG, lambda *_: None)  # ends a wait, and does nothing else
+    threading.Thread(target=_wake, args=(reader, threading.get_ident()), daemon=True).start()
+
+
+def _wake(signals: int, sleeper: int) -> None:
+    while number := os.read(signals, 1):
+        for pause_s in (0.05, 0.5) if number[0] != signal.SIGURG else ():
+            time.sleep(pause_s)
+            signal.pthread_kill(sleeper, signal.SIGURG)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

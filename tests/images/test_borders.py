@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from dupegrid.core.arrays import Pixels
 from dupegrid.core.config import Config
-from dupegrid.images import index
+from dupegrid.images import borders, index
 from dupegrid.images.borders import inner_box
 
 Box = tuple[int, int, int, int]
@@ -134,3 +134,12 @@ def test_only_runs_with_trim_go_by_how_borders_are_found(monkeypatch: pytest.Mon
     monkeypatch.setattr(index, "BORDERS", index.BORDERS + 1)
     assert index._thumbs_key(kept) == before[0]
     assert index._thumbs_key(cut) != before[1]
+
+
+def test_a_plain_picture_is_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[Pixels] = []
+    cells = borders._cells
+    monkeypatch.setattr(borders, "_cells", lambda row: (rows.append(row), cells(row))[1])
+    blank = Image.new("RGB", (90, 60), WHITE)
+    assert box_of(blank) == whole(blank)
+    assert len(rows) <= 1 + blank.height

@@ -28,7 +28,7 @@ _LEAST_CUT: Final = 0.01  # of a side: a line of a pixel or two, which one copy 
 
 class _Side(NamedTuple):
     colour: Float64s
-    plain: int  # so many rows are of it
+    plain: int  # so many rows are of it; all of a picture without any border
     edge: int  # the row at which the picture begins sharply below these; 0: nowhere
 
 
@@ -57,7 +57,12 @@ def inner_box(pixels: Pixels, factors: tuple[int, int], size: tuple[int, int]) -
 def _outermost(pixels: Pixels) -> tuple[int, int, int, int]:
     """How thick the outermost border is at the left, the top, the right and the bottom."""
     columns = pixels.swapaxes(0, 1)
-    left, top, right, bottom = sides = [_side(rows) for rows in (columns, pixels, columns[::-1], pixels[::-1])]
+    sides: list[_Side] = []
+    for rows in (pixels, columns, columns[::-1], pixels[::-1]):
+        sides.append(_side(rows))
+        if sides[-1].plain == len(rows):
+            return 0, 0, 0, 0
+    top, left, right, bottom = sides
     thinnest = min(side.plain for side in sides)
     edges = [side.edge for side in sides if thinnest <= side.edge < thinnest + _BLURRED]
     if thinnest and edges and np.ptp([side.colour for side in sides], axis=0).max() <= _NEAR:
@@ -82,7 +87,7 @@ def _side(pixels: Pixels) -> _Side:
         elif not bordered:
             break
         rows[number:] = [row]
-    return _Side(colour, plain if plain < len(pixels) else 0, 0)
+    return _Side(colour, plain, 0)
 
 
 def _cells(row: Pixels) -> Float64s:

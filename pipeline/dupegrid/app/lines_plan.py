@@ -21,20 +21,23 @@ def plan_lines(made: "Plan") -> list[str]:
     lost = ", ".join(f"{word} of {count:,}" for word, count in totals.lost.items())
     kept = [f"  {count:>9,}  {KEPT.get(reason, reason)}" for reason, count in totals.kept.items()]
     run = shlex.quote(made.run)
+    act = f"dupegrid apply {run}; what it does, dupegrid undo {run} takes back"
+    if made.action == "delete":
+        act = f"dupegrid apply {run} --delete-for-good, which nothing takes back"
     return [
         f"would go    {counted(totals.files, 'file')}{sidecars}: {ACTIONS[made.action]}",
         *rules,
         f"space       {size_text(totals.freed_bytes)} in them",
         *([f"lost        {lost}, which their keepers lack: see --keep-metadata"] if lost else []),
         *(
-            [f"gone        {made.gone:,} of them already: 'dupegrid run --out {run}' takes up what changed"]
+            [f"gone        {made.gone:,} of them already: dupegrid run --out {run} takes up what changed"]
             if made.gone
             else []
         ),
         f"kept        {counted(sum(totals.kept.values()), 'file')} of clusters, beside the keepers",
         *kept,
         f"plan        {made.path}",
-        *([f"next        dupegrid apply {run}; what it does, dupegrid undo {run} takes back"] if totals.files else []),
+        *([f"next        {act}"] if totals.files else []),
     ]
 
 

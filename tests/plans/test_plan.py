@@ -278,6 +278,24 @@ def test_what_an_application_keeps_track_of_stays(tmp_path: Path) -> None:
     }
 
 
+def test_a_copied_folder_of_raw_and_jpeg_goes_whole(tmp_path: Path) -> None:
+    """A RAW whose preview was read is a bridge to the JPEG that is kept; it goes for its copy, as one nobody read."""
+    small(tmp_path / "photos/a/0.nef", 0, format="TIFF")
+    save(tmp_path / "photos/a/0.jpg", 0)
+    shutil.copytree(tmp_path / "photos/a", tmp_path / "photos/b")
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **SETTINGS)
+    assert fates(dupegrid.plan(run)) == {"a/0.nef": "raw", "b/0.jpg": "quarantine", "b/0.nef": "quarantine"}
+    assert dupegrid.apply(run).counts == {"done": 2}
+    assert dupegrid.undo(run).counts == {"back": 2}
+
+
+def test_what_comes_next_is_what_can_be_done(finished: dupegrid.Run) -> None:
+    assert "undo" in plan_lines(dupegrid.plan(finished, "trash"))[-1]
+    assert plan_lines(dupegrid.plan(finished, "delete"))[-1] == (
+        f"next        dupegrid apply {finished.path} --delete-for-good, which nothing takes back"
+    )
+
+
 def test_pictures_of_an_archive_are_kept(finished: dupegrid.Run, tmp_path: Path) -> None:
     photos = finished.path.parent / "photos"
     shutil.make_archive(str(tmp_path / "photos"), "zip", photos / "a", ".")

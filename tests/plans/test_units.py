@@ -17,11 +17,14 @@ def done(
     going: dict[str, str],
     files: dict[str, str],
     protected: tuple[str, ...] = (),
-    kept: tuple[str, ...] = (),
+    bridges: dict[str, str] | None = None,
     read: dict[bytes, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The plan by path, of files that would go (path -> keeper) among other files (path -> what they hold)."""
-    read = read or {}
+    """The plan by path, of files that would go (path -> keeper) among other files (path -> what they hold).
+
+    `bridges` are kept, each for its reason.
+    """
+    read, kept = read or {}, bridges or {}
     names = [*going, *kept, *sorted({*going.values()} - {*going, *kept})]
     others = [name for name in files if name not in names]
     hashes = {**dict.fromkeys(names, "picture"), **files}
@@ -40,8 +43,8 @@ def done(
         for k, (name, keeper) in enumerate(going.items())
     ]
     rows += [
-        {"action": "keep", "reason": "flat", "image": names.index(name), "path": name, "path_raw": name.encode()}
-        for name in kept
+        {"action": "keep", "reason": reason, "image": names.index(name), "path": name, "path_raw": name.encode()}
+        for name, reason in kept.items()
     ]
     listed = sorted({name.encode() for name in [*names, *others]})
     beside = pa.Table.from_pylist([{"path_raw": path, "size_bytes": 7} for path in listed], BESIDE)
@@ -114,6 +117,17 @@ def test_the_other_half_goes_where_the_keeper_has_the_same_one() -> None:
     assert row["image"] is not None
 
 
+def test_a_raw_that_was_compared_with_a_jpeg_goes_for_its_copy_beside_that() -> None:
+    files = {"a/x.nef": "raw", "k/y.nef": "raw", "a/x.xmp": "text"}
+    going = {"a/x.jpg": "k/y.jpg"}
+    fate = fates(going, files, bridges={"a/x.nef": "raw", "k/y.nef": "raw"})
+    assert fate == {**dict.fromkeys(("a/x.jpg", "a/x.nef", "a/x.xmp"), "trash"), "k/y.nef": "raw"}
+    fate = fates(going, {**files, "k/y.nef": "other"}, bridges={"a/x.nef": "raw", "k/y.nef": "raw"})
+    assert fate == {"a/x.jpg": "unit", "a/x.nef": "raw", "k/y.nef": "raw"}
+    fate = fates(going, files, bridges={"a/x.nef": "raw", "k/y.nef": "raw"}, protected=("a/x.nef",))
+    assert fate == {"a/x.jpg": "unit", "a/x.nef": "raw", "k/y.nef": "raw"}
+
+
 def test_what_no_run_has_read_is_read_where_that_decides() -> None:
     files = {"a/x.mov": "", "k/y.mov": "", "k/y.dng": ""}
     equal = {b"a/x.mov": "film", b"k/y.mov": "film"}
@@ -144,7 +158,7 @@ def test_what_is_named_after_a_picture(name: bytes, picture: bytes, belongs: boo
 def test_both_halves_that_were_compared_go_or_stay_together() -> None:
     both = {"a/x.jpg": "k/y.jpg", "a/x.dng": "k/y.dng"}
     assert fates(both, {}) == dict.fromkeys(both, "trash")
-    assert fates({"a/x.jpg": "k/y.jpg"}, {}, kept=("a/x.dng",)) == {"a/x.jpg": "unit", "a/x.dng": "flat"}
+    assert fates({"a/x.jpg": "k/y.jpg"}, {}, bridges={"a/x.dng": "flat"}) == {"a/x.jpg": "unit", "a/x.dng": "flat"}
     assert fates({"a/x.jpg": "a/x.dng"}, {}) == {"a/x.jpg": "unit"}  # one of a pair is the keeper of the other
 
 

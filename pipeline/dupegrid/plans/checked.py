@@ -26,7 +26,7 @@ from dupegrid.storage.words import ACTIONS
 
 _STAMPS: Final = (*IDENTITY, "file_hash")
 _AT_ONCE: Final = 10_000  # rows of a plan, of which one takes 3 kB as objects of Python
-_ROLES: Final = ("image", "cluster", "role", "keeper")
+_ROLES: Final = ("image", "cluster", "role", "reason", "keeper")
 _IMAGES: Final = ("path_raw", "status", "link_kind", *_STAMPS)
 
 
@@ -155,6 +155,8 @@ class _Checked:
         if known is not None and known["link_kind"] == "symbolic":
             raise refused(path, "is a symbolic link, or leads over one")
         role = self._roles.get(self._by_path.get(path, -1))
+        if role is not None and role["reason"] == "raw":  # it goes for its copy, whatever else it was compared with
+            role = None
         if role is not None and role["role"] != "duplicate":
             raise refused(path, "is a picture that is kept")
         if role is None and known is not None and known["status"] == "ok" and known["file_hash"] != row["file_hash"]:

@@ -87,7 +87,10 @@ def with_units(plan: pa.Table, images: pa.Table, beside: pa.Table, protected: Bo
     going = {paths[row]: row for row in goes.nonzero()[0].tolist()}
     known = _Known(images, beside, hash_of)
     never = set(beside["path_raw"].filter(pa.array(protected)).to_pylist())
-    in_plan = {*paths, *keepers}  # what a partner may not be, as its own row says what becomes of it
+    # What a partner may not be, as its own row says what becomes of it; that of a RAW says no more than that its keeper
+    # is no RAW, and gives way to one for its copy beside the keeper.
+    raws = plan["path_raw"].filter(pc.equal(plan["reason"], "raw")).to_pylist()
+    in_plan = {*paths, *keepers}.difference(raws)
     along: list[_Along] = []
     stay: set[int] = set()
     for members, rows in _units(going, folders):
@@ -281,4 +284,7 @@ def _joined(plan: pa.Table, stay: Bools, along: Sequence[_Along], known: _Known)
     more = known.rows(plan, along)
     table = pa.concat_tables([kept(plan, stay, "unit"), more])
     places = [*range(len(plan)), *(one.row for one in along)]
-    return table.take(pa.array(np.argsort(np.array(places, np.int64), kind="stable")))
+    order = np.argsort(np.array(places, np.int64), kind="stable")
+    partners = pa.array([one.path for one in along if one.other is not None], pa.binary())
+    is_partner = pc.is_in(plan["path_raw"], partners).to_numpy()
+    return table.take(pa.array(order[~np.append(is_partner, np.zeros(len(along), bool))[order]]))

@@ -235,6 +235,8 @@ def test_clusters_by_hash(tmp_path: Path, fast: Fast) -> None:
     db.second_loop_iteration()
     with pytest.raises(UsageError, match="has no hash"):
         db.get_duplicates(dif_based=False)
+    with pytest.raises(ConfigError, match="the similarity is inf: give a number, 0 or more"):
+        db.second_loop_iteration(similarity_threshold=float("inf"))
     with pytest.raises(ConfigError, match="amount is 8: give a whole number from -7 to 7"):
         db.first_loop_iteration(compute_hash=True, amount=8)
 

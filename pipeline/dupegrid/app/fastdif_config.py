@@ -1,6 +1,7 @@
 """The options of fast-diff-py, by their names there, and the file that keeps them."""
 
 import glob
+import math
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -163,7 +164,7 @@ def mse_of(similarity: float) -> float:
         found = float(similarity) / PIXEL_VALUES
     except (TypeError, ValueError):
         found = -1.0
-    if not found >= 0:
+    if not 0 <= found < math.inf:
         raise ConfigError(f"the similarity is {printable(repr(similarity))}: give a number, 0 or more")
     return found
 

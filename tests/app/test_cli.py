@@ -27,6 +27,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "argv", ["dupegrid", *map(os.fspath, map(str, arguments))])
         monkeypatch.setattr("signal.signal", lambda *_: None)
         monkeypatch.setattr(cli, "_wake_at_signals", lambda: None)
+        monkeypatch.setattr(cli, "_leave", sys.exit)
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         out, err = capsys.readouterr()

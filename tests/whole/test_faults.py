@@ -50,6 +50,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dupegrid", *map(str, words)])
         monkeypatch.setattr("signal.signal", lambda *_: None)
+        monkeypatch.setattr(cli, "_wake_at_signals", lambda: None)
+        monkeypatch.setattr(cli, "_leave", sys.exit)
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         return (stopped.value.code or 0, *capsys.readouterr())

@@ -69,9 +69,10 @@ def main() -> NoReturn:
         if stopped is None:
             raise
         code = _fail("stopped; what was finished is kept: run the same command again to go on", 128 + stopped.number)
+    if isinstance(code, int) and code:
         _leave(code)
     _drop_unwritten()
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(0)
 
 
 def _asked(error: Exception) -> str:
@@ -135,7 +136,10 @@ def _stop_now(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _leave(code: int) -> NoReturn:
-    """End now: threads still at work would be waited for, and nothing they could leave unfinished does harm."""
+    """End now: threads still at work would be waited for, and nothing they could leave unfinished does harm.
+
+    Those of a library that still reads ahead of what was given up would even have the process abort.
+    """
     for child in multiprocessing.active_children():
         child.kill()
     _drop_unwritten()

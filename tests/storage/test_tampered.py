@@ -92,8 +92,9 @@ def changed_table(path: Path, **columns: Callable[[pa.Table], Any]) -> None:
 def changed_about(path: Path, **values: Any) -> None:
     """Have a zarr.json say other things, as if they had been written there."""
     about = json.loads((path / "zarr.json").read_text()) | values
+    length = about.pop("length", about["shape"][0])
     dtype, chunks = np.dtype(about["data_type"]), about["chunk_grid"]["configuration"]["chunk_shape"]
-    facts = {**about["attributes"], "length": about["shape"][0]}
+    facts = {**about["attributes"], "length": length}
     of_array = (about["shape"][1:], chunks, str(dtype), repr(dtype.type(about["fill_value"])))
     (path / "zarr.json").write_text(json.dumps({**about, "attributes": sealed(facts, of_array)}))
 
@@ -179,6 +180,11 @@ TAMPERED: dict[str, Callable[[Path], None]] = {
     "a chunk of terabytes": wild_chunks("thumbs.zarr"),
     "a trillion cosines": wild_shape("levels.zarr/cosines", 10**12),
     "a trillion strips": wild_shape("tiles.zarr", 10**12),
+    "thumbnails of no length": lambda run: changed_about(run / "thumbs.zarr", length=None),
+    "thumbnails fewer than none": lambda run: changed_about(run / "thumbs.zarr", length=-1),
+    "matches in the index": lambda run: (
+        shutil.copy(next((run / "matches.parquet").glob("part-0*")), run / "index/part-000000.parquet") and None
+    ),
     "a trillion in order": wild_shape("sorted.zarr/order", 10**12),
     "a pipe for a chunk": a_pipe("thumbs.zarr/c.0.0.0.0"),
     "a pipe for cosines": a_pipe("levels.zarr/cosines/c.0.0"),
@@ -213,7 +219,11 @@ def looks(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 def test_a_tampered_run_directory_is_a_line_soon_and_in_little_memory(looks: dict[str, int | str], what: str) -> None:
     said = looks[what]
     assert isinstance(said, int), said
-    assert said > 0 or what in ("a trillion strips", "a trillion in order")  # which are made again
+    assert said > 0 or what in (
+        "a trillion strips",
+        "a trillion in order",
+        "matches in the index",
+    )  # which are made again
 
 
 def test_aliases_in_a_file_of_settings_are_refused(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def is_current(facts: Mapping[str, str], listing: str, config: Config, again: bo
 
     If `again`, it is not where there are files that may be read now.
     """
-    if not facts or facts["files"] != listing:
+    if facts.get("files") != listing:
         return False
     other = facts["settings"] != settings_key(reading_of(config), config.file_timeout)
     retry = again and (

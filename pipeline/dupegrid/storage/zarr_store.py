@@ -144,9 +144,12 @@ def opened_array(folder: Folder, created: ZarrArray | None = None) -> tuple[Zarr
     """
     node = _opened(folder, asynchronous.open_array) if created is None else created
     facts = facts_of(folder, node)
-    shape = (facts.pop("length"), *node.shape[1:])
-    # A run that was killed while the array grew has said its length, and not yet changed the shape.
-    return node if node.shape == shape else _array(folder, node.metadata.update_shape(shape)), facts
+    try:
+        shape = (facts.pop("length"), *node.shape[1:])
+        # A run that was killed while the array grew has said its length, and not yet changed the shape.
+        return node if node.shape == shape else _array(folder, node.metadata.update_shape(shape)), facts
+    except (KeyError, TypeError, ValueError):
+        raise DamagedError(folder.root / ABOUT, "it describes no array of a run") from None
 
 
 def opened_group(folder: Folder) -> ZarrGroup:

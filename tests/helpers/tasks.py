@@ -19,7 +19,7 @@ def waited_until(condition: Callable[[], object], at_most_s: float = 60.0) -> No
 def blas_threads() -> list[int]:
     """Of each BLAS that is loaded; not of scipy's, which nothing of ours uses."""
     blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    return [library["num_threads"] for library in blas if "scipy" not in library["filepath"]]
+    return [library["num_threads"] for library in blas if "scipy.libs" not in library["filepath"]]
 
 
 def new_pages(size_bytes: int, times: int) -> int:

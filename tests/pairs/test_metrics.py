@@ -162,6 +162,8 @@ def test_a_metric_that_fails_is_named_in_one_line(
     words = ["dupegrid", "run", tmp_path / "photos", "--out", tmp_path / "run", "--metric", METRIC, "--thumb", "8"]
     monkeypatch.setattr(sys, "argv", list(map(os.fspath, words)))
     monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(cli, "_wake_at_signals", lambda: None)
+    monkeypatch.setattr(cli, "_leave", sys.exit)
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dupegrid: ")]

@@ -169,10 +169,10 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bo
     ]
     grid, key = Grid(tuple(map(int, bounds)), new), order.key if order else ""
     pairs = new * (2 * live - new) // 2
+    worth = pairs >= (_AT_LEAST if pairs * near_share * len(orientations) >= _MANY_NEAR else _MANY)
+    device = device_of(config)
     job = Job(
-        *(run_dir, ask, grid, config.thumb, limit, orientations, filters, room, key),
-        with_loops=pairs >= (_AT_LEAST if pairs * near_share * len(orientations) >= _MANY_NEAR else _MANY),
-        device=device_of(config),
+        run_dir, ask, grid, config.thumb, limit, orientations, filters, room, key, with_loops=worth, device=device
     )
     return job, apart(job, order) if order else np.zeros((grid.strips, grid.strips), bool)
 

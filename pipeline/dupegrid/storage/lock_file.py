@@ -57,7 +57,7 @@ class LockObject:
     @property
     def is_exclusive(self) -> bool:
         """Whether one of two is refused: it is asked at a place where there is nothing."""
-        probe: BucketPath = self._place.with_name(f".run.json.{uuid.uuid4().hex}")  # the next run sweeps it away
+        probe: BucketPath = self._place.with_name(f".run.json.{uuid.uuid4().hex}")  # empty; a kill may leave it
         return probe.takes_conditions()
 
     def read(self) -> bytes | None:

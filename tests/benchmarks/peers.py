@@ -53,6 +53,16 @@ index.range_search(x, float(sys.argv[2]) * x.shape[1])
 print("seconds", time.perf_counter() - start)
 """
 
+SCIKIT_LEARN = """
+import sys, time
+import numpy as np
+from sklearn.neighbors import radius_neighbors_graph
+x = np.load(sys.argv[1]).astype(np.float32)
+start = time.perf_counter()
+radius_neighbors_graph(x, (float(sys.argv[2]) * x.shape[1]) ** 0.5, n_jobs=-1)
+print("seconds", time.perf_counter() - start)
+"""
+
 
 def environment(name: str, packages: list[str], python: str = sys.executable) -> str:
     """The Python of an environment with these packages, made if need be."""
@@ -82,8 +92,8 @@ def python_312() -> str | None:
     return None
 
 
-def peers(folder: Path, ours_pairs_per_s: float, peer_images: int = 2000, faiss_images: int = 10_000) -> list[Row]:
-    """difPy and fast-diff-py with rotations at their size beside our rate at ours; faiss on the same thumbnails."""
+def peers(folder: Path, ours_pairs_per_s: float, peer_images: int = 2000, vectors_images: int = 10_000) -> list[Row]:
+    """difPy and fast-diff-py with rotations at their size beside our rate at ours; others on the same thumbnails."""
     photos = folder / "photos"
     photos.mkdir()
     for k, image in enumerate(crops(sources(), 0, peer_images, 160)):
@@ -108,13 +118,17 @@ def peers(folder: Path, ours_pairs_per_s: float, peer_images: int = 2000, faiss_
                 f"{ours_pairs_per_s / rate:,.0f}",
             )
         )
-    run = make_run(folder / "faiss", faiss_images)
+    run = make_run(folder / "vectors", vectors_images)
     vectors = folder / "vectors.npy"
-    np.save(vectors, dupegrid.open_run(run).thumbs.compute().reshape(faiss_images, -1))
-    faiss = environment("faiss", ["faiss-cpu"])
+    np.save(vectors, dupegrid.open_run(run).thumbs.compute().reshape(vectors_images, -1))
+    others = (
+        ("faiss IndexFlatL2.range_search", environment("faiss", ["faiss-cpu"]), FAISS),
+        ("scikit-learn radius_neighbors_graph", environment("scikit-learn", ["scikit-learn"]), SCIKIT_LEARN),
+    )
     for threshold in (50, 200):  # the default, and that of most rows above
         ours = compare_seconds(run, repeats=5, orientations="none", threshold=threshold)
-        theirs = measured(faiss, FAISS, str(vectors), str(threshold))
-        what = f"{faiss_images:,} thumbnails at {threshold}: ours, faiss IndexFlatL2.range_search"
-        rows.append((what, f"{ours:.3f} s", f"{theirs:.1f} s", f"{theirs / ours:,.0f}"))
+        for name, python, script in others:
+            theirs = measured(python, script, str(vectors), str(threshold))
+            what = f"{vectors_images:,} thumbnails at {threshold}: ours, {name}"
+            rows.append((what, f"{ours:.3f} s", f"{theirs:.1f} s", f"{theirs / ours:,.0f}"))
     return rows

@@ -1,6 +1,16 @@
-"""`python -m dupegrid` is the command `dupegrid`."""
+"""The entry point of the command: `dupegrid`, and `python -m dupegrid`."""
 
-from dupegrid.app.cli import main
+import signal
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Load the command and be it. A Ctrl-C until then ends the process without a word: nothing has begun."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from dupegrid.app.cli import main as command
+
+    command()
+
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,6 @@
 """What is loaded, and what is not, when a command starts."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +45,13 @@ def test_a_command_loads_no_library_that_it_does_without(tmp_path: Path) -> None
 def test_dataframes_are_there_for_who_asks_for_them() -> None:
     pytest.importorskip("pandas")
     subprocess.run([sys.executable, "-c", DATAFRAMES], check=True)
+
+
+def test_a_key_pressed_while_the_command_loads_ends_it_without_a_word() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "dupegrid", "--version"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.endswith("dupegrid.core.errors\n"))  # more is to come
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == -signal.SIGINT

@@ -12,7 +12,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.pairs.batches import Matches, SortedMatches, of_pairs, stored_matches
 from dupegrid.pairs.matches import KEY, read_matches
 from dupegrid.storage.schemas import MATCHES
-from dupegrid.storage.tables import read_metadata, read_table, write_table
+from dupegrid.storage.tables import parts_in, read_metadata, read_table, write_table
 from tests.conftest import picture
 
 
@@ -55,7 +55,7 @@ def test_those_that_are_kept_and_those_that_are_read_each_time(run: dupegrid.Run
 def test_the_table_of_all_is_what_the_parts_hold(run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths are joined to some rows at a time."""
     key = fingerprint(*run.run_dir.tiles_keys())
-    parts = pa.concat_tables([read_table(path, MATCHES) for path in [*run.run_dir.match_parts(), run.run_dir.adopted]])
+    parts = pa.concat_tables([read_table(path, MATCHES) for path in parts_in(run.run_dir.matches)])
     expected = parts.sort_by([("a", "ascending"), ("b", "ascending")])
     monkeypatch.setattr("dupegrid.pairs.matches.ROWS_A_PART", 7)
     found = read_matches(run.run_dir, key)
@@ -69,7 +69,7 @@ def test_a_part_that_is_another_one_by_the_second_time(run: dupegrid.Run) -> Non
     """Another comparison in the same folder, say: what was counted the first time is not there any more."""
     key = fingerprint(*run.run_dir.tiles_keys())
     matches, _ = stored_matches(run.run_dir, key, MATCHES, 1)
-    part = next(path for path in run.run_dir.match_parts() if pq.read_metadata(path).num_rows)
+    part = next(path for path in parts_in(run.run_dir.matches) if pq.read_metadata(path).num_rows)
     whole, facts = part.read_bytes(), read_metadata(part)
     rows = read_table(part, MATCHES)
     try:
@@ -95,7 +95,7 @@ def test_what_they_say_of_pairs(run: dupegrid.Run) -> None:
 
 
 def test_damage_in_a_column_that_is_not_asked_for(run: dupegrid.Run) -> None:
-    part = next(path for path in run.run_dir.match_parts() if pq.read_metadata(path).num_rows)
+    part = next(path for path in parts_in(run.run_dir.matches) if pq.read_metadata(path).num_rows)
     whole = part.read_bytes()
     column = pq.read_metadata(part).row_group(0).column(MATCHES.names.index("path_raw_b"))
     place = (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 2

@@ -167,7 +167,7 @@ def prepared(folder: Path, images: np.ndarray, choice: str, limit: int, block: i
     store = Arrays.create(folder / "levels.zarr", levels.level_shapes(n, side), 32)
     for name, rows in levels.stored_levels(images).items():
         store.write(name, 0, rows)
-    seals = {name: fingerprint(store.checksums(name)) for name in store.names}
+    seals = {name: fingerprint(store[name].checksums()) for name in store.names}
     columns = {"status": ["ok"] * n, "root": [0] * n, "width": [1] * n, "height": [1] * n}
     rows = pa.table({field.name: columns.get(field.name, pa.nulls(n, field.type)) for field in IMAGES})
     write_table(folder / "images.parquet", rows.cast(IMAGES), {"seals": json.dumps(seals)})

@@ -26,6 +26,7 @@ from dupegrid.images.decoded import Reading
 from dupegrid.images.relation import difference, relation
 from dupegrid.pairs import relations as stage
 from dupegrid.results.explain import Relation
+from dupegrid.storage.tables import read_metadata, write_table
 from dupegrid.storage.words import RELATIONS
 from tests.whole.test_trust import forge
 
@@ -252,7 +253,7 @@ def test_a_run_directory_of_somebody_else(run: dupegrid.Run, tmp_path: Path) -> 
     part = tmp_path / "run/relations.parquet/part-000000.parquet"
     table = pq.read_table(part)
     words = pa.array(["<b>"] * len(table))
-    pq.write_table(table.set_column(2, table.field("relation"), words), part)
+    write_table(part, table.set_column(2, table.field("relation"), words), read_metadata(part))
     opened = dupegrid.open_run(tmp_path / "run")
     with pytest.raises(DamagedError, match="words that no run writes"):
         _ = opened.relations

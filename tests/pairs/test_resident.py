@@ -26,7 +26,7 @@ def pictures() -> Any:
 def store(pictures: Any, tmp_path: Path) -> Thumbs:
     store = Thumbs.create(tmp_path / "thumbs.zarr", IMAGES, SIDE, CHUNK, "key")
     for number in range(store.count):
-        store.put((number,), store.encoded(pictures[number * CHUNK : (number + 1) * CHUNK]))
+        store.write((number,), pictures[number * CHUNK : (number + 1) * CHUNK])
     return store
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -230,6 +231,24 @@ def test_of_many_that_begin_at_once_without_locks_one_has_it(tmp_path: Path, mon
     for contender in contenders:
         contender.join()
     assert len(got) == 1
+
+
+@pytest.mark.parametrize("fails", ["takes_conditions", "sleep"])
+def test_a_lock_that_could_not_be_looked_at_once_it_was_written_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """The bucket that is asked whether it is ours does not answer; or somebody gives up while it settles."""
+
+    def fail(*_: object) -> None:
+        raise DupegridError("cannot use the bucket") if fails == "takes_conditions" else KeyboardInterrupt
+
+    run: Path = BucketPath("memory:", uuid.uuid4().hex, "run")
+    with monkeypatch.context() as failing:
+        failing.setattr(BucketPath, "takes_conditions", fail if fails == "takes_conditions" else lambda _: False)
+        failing.setattr(lock_module.time, "sleep", fail)
+        with pytest.raises((DupegridError, KeyboardInterrupt)), locked(run):
+            pass
+    assert (run / "lock").read_bytes() == b""
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])

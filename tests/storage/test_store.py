@@ -1,6 +1,8 @@
 """What is written here, any zarr reads; what is damaged or missing is never taken for data."""
 
 import asyncio
+import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,8 +25,8 @@ def test_thumbs_are_plain_zarr(tmp_path: Path, images: int) -> None:
     thumbs = Thumbs.create(tmp_path / "thumbs.zarr", images, 8, 32, "mark")
     for number in range(thumbs.count):
         assert thumbs.done() == {(k, 0, 0, 0) for k in range(number)}
-        thumbs.put((number,), thumbs.encoded(data[number * 32 : number * 32 + 32]))
-    thumbs.check_whole()
+        thumbs.write((number,), data[number * 32 : number * 32 + 32])
+    thumbs.check_whole(8)
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "thumbs.zarr", mode="r")[:], data)
     np.testing.assert_array_equal(lazy(thumbs).compute(), data)
 
@@ -92,3 +94,18 @@ def test_arrays_are_read_and_written_where_a_loop_runs_as_in_a_notebook(tmp_path
         return int(ChunkedArray(tmp_path / "a").rows().sum())
 
     assert asyncio.run(cell()) == 84
+
+
+def test_what_earlier_versions_described_is_read(tmp_path: Path) -> None:
+    """One of them was killed while the array grew: its length was said, and its shape not changed yet."""
+    before, killed = Path(tmp_path / "before"), Path(tmp_path / "killed")
+    Thumbs.create(before, 5, 8, 4, "mark")
+    about = json.loads((before / "zarr.json").read_text())
+    assert about["attributes"]["digest"] == "37835f56ee456ff3199b66f4"
+    shutil.copytree(before, killed)
+    Thumbs(killed).grow(7)
+    grown = json.loads((killed / "zarr.json").read_text())
+    (killed / "zarr.json").write_text(json.dumps({**grown, "shape": about["shape"]}))
+    assert (Thumbs(before).shape, Thumbs(killed).shape) == ((5, 8, 8, 3), (7, 8, 8, 3))
+    Arrays.create(tmp_path / "arrays", {"x": ((5, 2), np.uint16)}, 4)
+    assert json.loads((tmp_path / "arrays/zarr.json").read_text())["attributes"]["digest"] == "522ee48457c000475fa8836a"

@@ -115,6 +115,35 @@ def wild_chunks(name: str) -> Callable[[Path], None]:
     return change
 
 
+def other_rows(name: str, dtype: str, *rows: int) -> Callable[[Path], None]:
+    """Values of another kind, with chunks of these that are whole: as many bytes, so that nothing else is amiss."""
+
+    def change(run: Path) -> None:
+        about = json.loads((run / name / "zarr.json").read_text())
+        chunk = about["chunk_grid"]["configuration"]["chunk_shape"][0]
+        grid = {"name": "regular", "configuration": {"chunk_shape": [chunk, *rows]}}
+        changed_about(run / name, shape=[about["shape"][0], *rows], chunk_grid=grid, data_type=dtype)
+        for file in (run / name).glob("c.*"):
+            file.rename(run / name / f"{file.name[:3]}{'.0' * len(rows)}")
+
+    return change
+
+
+def facts_without(name: str, fact: str) -> Callable[[Path], None]:
+    """A folder of arrays, or the marks, that say one thing less of themselves."""
+
+    def change(run: Path) -> None:
+        about = json.loads((run / name / "zarr.json").read_text())
+        facts = {key: value for key, value in about["attributes"].items() if key != fact}
+        (run / name / "zarr.json").write_text(json.dumps({**about, "attributes": facts}))
+        if "shape" in about:
+            changed_about(run / name, length=about["shape"][0])
+        else:
+            (run / name / "zarr.json").write_text(json.dumps({**about, "attributes": sealed(facts, ())}))
+
+    return change
+
+
 def a_pipe(name: str) -> Callable[[Path], None]:
     def change(run: Path) -> None:
         (run / name).unlink()
@@ -139,6 +168,28 @@ def many_rows(run: Path) -> None:
         pq.ParquetWriter(file, nulls.schema.with_metadata({"made_by": "dupegrid"})) as writer,
     ):
         writer.write_table(nulls)
+
+
+def other_images(rows: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        path = run / "images.parquet"
+        write_table(path, rows(pq.read_table(path)), read_metadata(path))
+
+    return change
+
+
+def claims_more(name: str) -> Callable[[Path], None]:
+    """The end of a parquet file says that it has more rows than its row groups have."""
+
+    def change(run: Path) -> None:
+        path = run / name
+        data, rows = path.read_bytes(), pq.read_metadata(path).num_rows
+        start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        place = data.index(bytes([0x16, 2 * rows]), start)  # a field of the metadata, before its row groups
+        path.write_bytes(data[: place + 1] + bytes([2 * rows + 10]) + data[place + 2 :])
+        assert pq.read_metadata(path).num_rows == rows + 5
+
+    return change
 
 
 def settings_of(**values: Any) -> Callable[[Path], None]:
@@ -186,6 +237,25 @@ TAMPERED: dict[str, Callable[[Path], None]] = {
         shutil.copy(next((run / "matches.parquet").glob("part-0*")), run / "index/part-000000.parquet") and None
     ),
     "a trillion in order": wild_shape("sorted.zarr/order", 10**12),
+    "every image twice": other_images(lambda images: pa.concat_tables([images, images])),
+    "half of the images": other_images(lambda images: images.slice(0, 3)),
+    "no images": other_images(lambda images: images.slice(0, 0)),
+    "images of no folder": lambda run: changed_table(run / "images.parquet", device=lambda t: [None] * len(t)),
+    "images fewer than claimed": claims_more("images.parquet"),
+    "clusters fewer than claimed": claims_more("clusters.parquet"),
+    "thumbnails below 0": other_rows("thumbs.zarr", "int8", 8, 8, 3),
+    "flat thumbnails": other_rows("thumbs.zarr", "uint8", 192),
+    "other sides": other_rows("thumbs.zarr", "uint8", 4, 4, 12),
+    "unsigned cosines": other_rows("levels.zarr/cosines", "uint16", 196),
+    "cosines in squares": other_rows("levels.zarr/cosines", "int16", 14, 14),
+    "an order of fractions": other_rows("sorted.zarr/order", "float64", 3),
+    "an order in squares": other_rows("sorted.zarr/order", "int64", 3, 1),
+    "marks in fractions": lambda run: changed_about(run / "tiles.zarr", data_type="float64", fill_value=-1.0),
+    "no arrays of cosines": facts_without("levels.zarr", "arrays"),
+    "cosines without a length": facts_without("levels.zarr", "length"),
+    "an order without a length": facts_without("sorted.zarr", "length"),
+    "an order without its chunks": facts_without("sorted.zarr", "chunks"),
+    "marks that say no number of tiles": facts_without("tiles.zarr", "tiles"),
     "a pipe for a chunk": a_pipe("thumbs.zarr/c.0.0.0.0"),
     "a pipe for cosines": a_pipe("levels.zarr/cosines/c.0.0"),
     "a pipe for a table": a_pipe("images.parquet"),
@@ -223,6 +293,10 @@ def test_a_tampered_run_directory_is_a_line_soon_and_in_little_memory(looks: dic
         "a trillion strips",
         "a trillion in order",
         "matches in the index",
+        "an order of fractions",
+        "an order in squares",
+        "an order without a length",
+        "an order without its chunks",
     )  # which are made again
 
 

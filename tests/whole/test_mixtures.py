@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import dupegrid
-from dupegrid.core.errors import DupegridError
+from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from tests.conftest import save
 from tests.whole.test_resume import by_path
 
@@ -107,6 +108,31 @@ def test_files_of_two_moments_side_by_side_are_noticed_and_mended(
         place.parent.mkdir(exist_ok=True, parents=True)
         shutil.copy2(path, place)
     _noticed_and_mended(moments, out, verb)
+
+
+@pytest.mark.parametrize("place", ["part-0*", "part-identical.parquet", "part-settled.parquet"])
+def test_a_part_in_place_of_another_of_the_same_comparison_is_noticed_and_mended(
+    moments: Path, tmp_path: Path, place: str
+) -> None:
+    """With as many rows and right digests: it is of another tile."""
+    out = shutil.copytree(moments / "fresh", tmp_path / "run")
+    first, *_, last = sorted((out / "matches.parquet").glob("part-0*"))
+    shutil.copy2(first, last if "*" in place else out / "matches.parquet" / place)
+    with pytest.raises(DamagedError, match="another part of it"):
+        _ = dupegrid.open_run(out).matches
+    dupegrid.run(moments / "photos", out=out, **SETTINGS)
+    assert is_right(moments, out)
+
+
+@pytest.mark.parametrize("name", ["images.parquet", "clusters.parquet"])
+def test_a_table_that_another_tool_wrote_again_is_noticed_and_mended(moments: Path, tmp_path: Path, name: str) -> None:
+    """Some rows were taken out of it: what was said of all of them goes with the file that had them."""
+    out = shutil.copytree(moments / "fresh", tmp_path / "run")
+    pq.write_table(pq.read_table(out / name).slice(0, 5), out / name)
+    with pytest.raises(StoreError):
+        _ = dupegrid.open_run(out).clusters
+    dupegrid.run(moments / "photos", out=out, **SETTINGS)
+    assert is_right(moments, out)
 
 
 def _noticed_and_mended(moments: Path, out: Path, verb: str) -> None:

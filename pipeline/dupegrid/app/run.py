@@ -18,7 +18,7 @@ from dupegrid.core.errors import DamagedError, StoreError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, located, place_of
-from dupegrid.images.levels import COSINES, row_checks
+from dupegrid.images.levels import COSINES, level_shapes, row_checks
 from dupegrid.images.views import looks_at
 from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.batches import Matches, stored_matches
@@ -144,7 +144,9 @@ class Run:
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
         ids = np.sort([self.id_of(a), self.id_of(b)])
-        thumbs = looks_at(self.run_dir, ids) if self.config.looks[1:] else self.thumbs_of(ids)[:, None]
+        thumbs = self.thumbs_of(ids)[:, None]
+        if self.config.looks[1:]:
+            thumbs = looks_at(self.run_dir, ids)
         told = relations_if_told(self.run_dir, lambda: self.match_scores)
         a_row, b_row = self.images.take(ids).to_pylist()
         return explain(a_row, b_row, thumbs, self.matches, told, self.config)
@@ -262,9 +264,10 @@ class Run:
         """thumbs.zarr; StoreError unless it is whole."""
         self.existing("thumbs.zarr")
         thumbs = self.run_dir.thumbs()
-        thumbs.check_whole()
-        if len(thumbs) < row_count(self.run_dir.images):
-            raise StoreError(f"{shown(thumbs.path)} is of fewer images than images.parquet: run 'dupegrid run' again")
+        thumbs.check_whole(self.config.thumb)
+        self.run_dir.levels().check(level_shapes(0, self.config.thumb, self.config.looks))
+        if len(thumbs) != row_count(self.run_dir.images):
+            raise StoreError(f"{shown(thumbs.path)} is of other images than images.parquet: run 'dupegrid run' again")
         self.run_dir.check_seals(THUMBS, COSINES)
         return thumbs
 

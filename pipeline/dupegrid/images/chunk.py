@@ -71,7 +71,7 @@ def index_chunk(run_dir: RunDir, token: str, sources: Sources, reading: Reading,
 
 
 def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s: float, number: int) -> int:
-    files = run_dir.listing().read(number)
+    files = run_dir.listing(number)
     settings = settings_key(reading, timeout_s)
     before = read_metadata(run_dir.part(number))
     known, chunk, failed = _known(run_dir, number, files, reading, settings, before)
@@ -116,9 +116,8 @@ def write_chunk(
     for look, of_it in zip(looks_of(levels), chunk, strict=True):
         for name, values in stored_levels(of_it, look).items():
             levels.write(name, number * thumbs.chunk, values)
-    encoded = thumbs.encoded(chunk[0])
-    rows(_seal(encoded.checksum, levels, number))
-    thumbs.put((number,), encoded)
+    rows(_seal(thumbs.checksum_of(chunk[0]), levels, number))
+    thumbs.write((number,), chunk[0])
 
 
 def stored_seal(thumbs: Thumbs, levels: Arrays, number: int) -> str:
@@ -237,7 +236,7 @@ def _write(
 ) -> None:
     part, stores = run_dir.part(number), (run_dir.thumbs(), run_dir.levels())
     kept = before.get("rows") == facts["rows"] and before.get("seal") == stored_seal(*stores, number)
-    if kept and stores[0].checksum(number) == stores[0].encoded(chunk[0]).checksum:
+    if kept and stores[0].checksum(number) == stores[0].checksum_of(chunk[0]):
         facts = {**facts, "seal": before["seal"]}
         if before != facts:  # nothing came of what was tried again
             write_table(part, table, facts)

@@ -29,7 +29,7 @@ from dupegrid.images.facts import is_current, listing_digests, reading_of, toget
 from dupegrid.images.fetching import fetched
 from dupegrid.images.found import ListedFiles
 from dupegrid.images.hashing import hashes_of
-from dupegrid.images.levels import COSINES
+from dupegrid.images.levels import COSINES, level_shapes
 from dupegrid.images.merge import Merged, Read, whole_chunks
 from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
 from dupegrid.images.recipe import DECODERS, RECIPE
@@ -88,7 +88,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     keys = [_rows_key(run_dir, k, facts) for k, facts in enumerate(parts)]
     key = fingerprint(_thumbs_key(config), COLLAPSE_OVER, set_keys(config), keys)
     facts = {"fingerprint": key, "seals": run_dir.seals()}
-    if read_metadata(run_dir.images) != facts:
+    if read_metadata(run_dir.images) != facts or row_count(run_dir.images) != len(thumbs):
         tables = with_representatives(partial(_rows, run_dir, thumbs), set_keys(config), COLLAPSE_OVER)
         write_tables(run_dir.images, IMAGES, tables, facts)
         run_dir.images_before.unlink(missing_ok=True)
@@ -140,13 +140,15 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     """files.parquet and the stores for a listing: those of an earlier run with what is new, or new ones."""
     put_in_place(run_dir)
     path, key = run_dir.thumbs_zarr, _thumbs_key(config)
-    if stored_key(path) is None and stored_key(run_dir.levels_zarr) == key and path.exists():
+    made_up = stored_key(path) in (None, key) and not _is_of(run_dir, key, config.thumb)
+    if made_up and stored_key(run_dir.levels_zarr) == key and path.exists():
         levels = run_dir.levels()
         Thumbs.described(path, len(levels), config.thumb, levels.chunk(COSINES), key)
+        run_dir.renew()
     chunk = _chunk_for(listing.files)
-    if stored_key(path) == key and chunk >= GROWN * run_dir.thumbs().chunk:
+    if _is_of(run_dir, key, config.thumb) and chunk >= GROWN * run_dir.thumbs().chunk:
         lay_out_again(run_dir, chunk)
-    files = _merged(listing, run_dir, read) if stored_key(path) == key else None
+    files = _merged(listing, run_dir, read) if _is_of(run_dir, key, config.thumb) else None
     if files is None:
         return _created(listing, config, run_dir, key)
     thumbs = run_dir.thumbs()
@@ -157,6 +159,7 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
         levels = run_dir.levels()
         usable = stored_key(levels.path) == key and levels.chunk(COSINES) == thumbs.chunk
         usable = usable and len(thumbs) <= len(levels) <= len(files)
+        levels.check(level_shapes(0, config.thumb, config.looks))
     except (StoreError, KeyError):
         usable = False
     if not usable:  # damaged, or of another moment: reckoned again, from the thumbnails
@@ -166,6 +169,14 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     if len(files) > len(thumbs):
         thumbs.grow(len(files))
     return thumbs
+
+
+def _is_of(run_dir: RunDir, key: str, side: int) -> bool:
+    """Whether thumbs.zarr is there, of this key and side."""
+    try:
+        return (run_dir.thumbs().key, run_dir.thumbs().side) == (key, side)
+    except (StoreError, KeyError):
+        return False
 
 
 def _merged(listing: Listing, run_dir: RunDir, read: Read) -> Merged | None:

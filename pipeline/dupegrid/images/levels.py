@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Array, Float32s, Ints, Pixels, array_module, turned
 from dupegrid.core.values import WHOLE
-from dupegrid.storage.arrays import Arrays
+from dupegrid.storage.arrays import Arrays, Shapes
 from dupegrid.storage.chunked import row_sums
 
 COSINES: Final = "cosines"
@@ -34,7 +34,6 @@ _UNIT_ROUNDOFF: Final = 2.0**-24
 
 Cosines = npt.NDArray[np.int16]
 Checks = npt.NDArray[np.uint64]
-Shapes = dict[str, tuple[tuple[int, ...], npt.DTypeLike]]  # of arrays, by name, and their dtypes
 
 
 def of_look(name: str, look: str) -> str:
@@ -50,7 +49,7 @@ def looks_of(levels: Arrays) -> tuple[str, ...]:
 
 def level_shapes(images: int, side: int, looks: Sequence[str] = (WHOLE,)) -> Shapes:
     """The arrays of levels.zarr for so many images with thumbnails of a side."""
-    shapes: Shapes = {}
+    shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {}
     for look in looks:
         shapes[of_look(COSINES, look)] = (images, prefixes(side)[-1] + _CHECK_COLUMNS), np.int16
         if look != WHOLE:

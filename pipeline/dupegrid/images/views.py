@@ -78,8 +78,8 @@ class ViewThumbs(Thumbs):
     def __len__(self) -> int:
         return len(self._whole) * len(self._looks)
 
-    def check_whole(self) -> None:
-        self._whole.check_whole()
+    def check_whole(self, side: int) -> None:
+        self._whole.check_whole(side)
 
     def take(self, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> Pixels:
         def one(look: str, *some: Any) -> Pixels:

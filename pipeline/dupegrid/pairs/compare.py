@@ -6,6 +6,7 @@ pairs of two strips, and one block of a dask array.
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -19,6 +20,7 @@ from dupegrid.core.keys import fingerprint, number_of
 from dupegrid.core.progress import Reporter
 from dupegrid.core.room import Room
 from dupegrid.core.tasks import Answers, Runtime, SetAside, attempted
+from dupegrid.images.levels import level_shapes
 from dupegrid.pairs.ask import Ask, Facts, Filters, read_facts
 from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of
@@ -50,7 +52,10 @@ _MANY, _AT_LEAST, _MANY_NEAR = 100_000**2 // 2, 1 << 25, 1 << 19
 def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter) -> dict[str, Any]:
     """Compare all pairs, going on where an earlier run stopped. Returns the receipt's pairs, tiles and matches."""
     facts, thumbs = read_facts(run_dir), run_dir.thumbs()
-    thumbs.check_whole()
+    thumbs.check_whole(config.thumb)
+    if len(facts.ok) != len(thumbs):
+        raise DamagedError(run_dir.images, f"it is of {len(facts.ok):,} images, and thumbnails are of {len(thumbs):,}")
+    run_dir.levels().check(level_shapes(0, config.thumb, config.looks))
     check_ids(run_dir.images, run_dir.image_columns(IMAGES, ["root"]), ["root"], len(config.roots))
     alike, pairs = ask.key(thumbs.key), ask.key(run_dir.images_key())
     settled = np.zeros(len(facts.live), bool)
@@ -182,12 +187,15 @@ def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:
     with_settled = job.grid.settled_from < job.grid.bounds[-1]
     whole = is_part_of(run_dir.collapsed, job.key) and (are_adopted(run_dir, pairs) or not with_settled)
     if run_dir.tiles_keys() == (pairs, layout) and whole:
-        remove_other_parts(run_dir, job.key)
-        return run_dir.tiles()
+        with suppress(DamagedError):
+            tiles = run_dir.tiles()
+            if tiles.shape == (job.grid.strips, job.grid.strips, len(COUNTS)):
+                remove_other_parts(run_dir, job.key, pairs)
+                return tiles
     kept = (run_dir.settled, run_dir.settled_matches, run_dir.matches) if with_settled else ()
     run_dir.discard_from("compare", keep=[path.name for path in kept])
     run_dir.matches.mkdir(exist_ok=True)
-    remove_other_parts(run_dir, job.key)
+    remove_other_parts(run_dir, job.key, pairs)
     if with_settled:
         adopt(run_dir, pairs)
     write_matches(job, run_dir.collapsed, _collapsed(job, read_facts(run_dir)))

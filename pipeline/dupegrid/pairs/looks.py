@@ -18,7 +18,7 @@ from dupegrid.core.tasks import Runtime
 from dupegrid.images.views import MATCHING_VIEWS, Views
 from dupegrid.pairs.ask import Ask
 from dupegrid.pairs.compare import compare
-from dupegrid.pairs.matches import KEY, match_rows, raw_paths
+from dupegrid.pairs.matches import is_part_of, match_rows, part_facts, raw_paths
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import MATCHES, MATCHES_BY_LOOKS
@@ -48,10 +48,11 @@ def fold(views: Views, values: int, matching: int) -> int:
     looks.parquet are read once for each; the part of `collapsed` is written last, and empty, so that it is the mark.
     """
     run_dir, key = views.of, fingerprint(*views.tiles_keys())
-    facts = {KEY: key}
-    done = read_metadata(run_dir.collapsed)
-    if done.get(KEY) == key and int(done[_PAIRS]) == sum(map(row_count, parts_in(run_dir.matches))):
-        return int(done[_PAIRS])
+    parts = parts_in(run_dir.matches) if run_dir.matches.is_dir() else []
+    if parts and all(is_part_of(part, key) for part in parts):
+        pairs = sum(map(row_count, parts))
+        if read_metadata(run_dir.collapsed).get(_PAIRS) == str(pairs):
+            return pairs
     remove(run_dir.matches)
     run_dir.matches.mkdir(exist_ok=True)
     paths, pairs = raw_paths(run_dir), 0
@@ -60,9 +61,10 @@ def fold(views: Views, values: int, matching: int) -> int:
         table = match_rows((a, b, sse, turn, sse / values), paths, values)
         for name, look in zip(MATCHES_BY_LOOKS.names[-2:], looks, strict=True):
             table = table.append_column(name, pa.array(views.looks).take(pa.array(look)))
-        write_table(run_dir.match_part(0, 0, number), table, facts)
+        part = run_dir.match_part(0, 0, number)
+        write_table(part, table, part_facts(part, key))
         pairs += len(table)
-    mark = {**facts, MATCHING_VIEWS: str(matching), _PAIRS: str(pairs)}
+    mark = {**part_facts(run_dir.collapsed, key), MATCHING_VIEWS: str(matching), _PAIRS: str(pairs)}
     write_table(run_dir.collapsed, MATCHES_BY_LOOKS.empty_table(), mark)
     return pairs
 

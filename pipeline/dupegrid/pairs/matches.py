@@ -1,5 +1,6 @@
 """Matching pairs -> rows -> part files, and all of them back."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from dupegrid.storage.schemas import IMAGES, MATCHES
 from dupegrid.storage.tables import parts_in, read_metadata, read_parts, write_table
 
 KEY: Final = "comparison"  # whose part a file is
+PART: Final = "part"  # and which one: not even another part of the same may lie in its place
 ROWS_A_PART: Final = 1 << 18
 PATHS: Final = ("path", "path_raw")  # the columns that name an image
 
@@ -77,7 +79,7 @@ class PartWriter:
 def write_matches(job: Job, path: Path, columns: Columns) -> None:
     """Write matching pairs as a part of matches.parquet."""
     paths = job.run_dir.once("paths", lambda: raw_paths(job.run_dir))
-    write_table(path, match_rows(columns, paths, values_of(job.side)), {KEY: job.key})
+    write_table(path, match_rows(columns, paths, values_of(job.side)), part_facts(path, job.key))
 
 
 def match_rows(columns: Columns, paths: pa.ChunkedArray, values: int) -> pa.Table:
@@ -127,24 +129,39 @@ def _displayed(raw: pa.Array) -> pa.Array:
         return pa.array(map(display_path, raw.to_pylist()), pa.string())
 
 
+def part_facts(path: Path, key: str) -> dict[str, str]:
+    """What a part of the comparison with this key says of itself."""
+    return {KEY: key, PART: path.name}
+
+
 def is_part_of(path: Path, key: str) -> bool:
-    """Whether a part file is there and of the comparison with this key."""
-    return read_metadata(path).get(KEY) == key
+    """Whether a part file is there and is this part of the comparison with this key."""
+    facts = read_metadata(path)
+    return facts.get(KEY) == key and facts.get(PART, path.name) == path.name  # earlier versions said no name
 
 
-def remove_other_parts(run_dir: RunDir, key: str) -> None:
+def is_of(path: Path, pairs: str) -> bool:
+    """Whether a table is there and of the comparison with this key of its pairs: those that are adopted, say."""
+    return read_metadata(path).get("pairs") == pairs
+
+
+def remove_other_parts(run_dir: RunDir, key: str, pairs: str) -> None:
     """Remove the parts of other comparisons: a folder that was copied while it changed may hold some."""
-    for path in run_dir.match_parts():
-        if not is_part_of(path, key):
-            remove(path)
+    for path in _other_parts(run_dir, key, pairs):
+        remove(path)
 
 
 def match_files(run_dir: RunDir, key: str) -> list[Path]:
     """The files with the matches so far of the comparison with this key. DamagedError if a part is of another one."""
-    for path in run_dir.match_parts():
-        if not is_part_of(path, key):
-            raise DamagedError(path, "it is of another comparison")
+    for path in _other_parts(run_dir, key, run_dir.tiles_keys()[0]):
+        raise DamagedError(path, "it is of another comparison, or another part of it")
     return parts_in(run_dir.matches)
+
+
+def _other_parts(run_dir: RunDir, key: str, pairs: str) -> Iterator[Path]:
+    for path in parts_in(run_dir.matches):
+        if not (is_of(path, pairs) if path == run_dir.adopted else is_part_of(path, key)):
+            yield path
 
 
 def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns: list[str] | None = None) -> pa.Table:

@@ -4,6 +4,7 @@ import math
 import shutil
 import uuid
 import warnings
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import CHANNELS, CHOICES, Bools, Ints, named_module, on_host
 from dupegrid.core.config import Config
-from dupegrid.core.errors import UsageError
+from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.core.progress import Reporter
 from dupegrid.core.tasks import Runtime
 from dupegrid.core.text import size_text
@@ -22,7 +23,6 @@ from dupegrid.pairs.device import device_of
 from dupegrid.pairs.kernel import mse_block
 from dupegrid.storage.arrays import Matrix, Thumbs
 from dupegrid.storage.bucket import BucketPath
-from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import current
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.unfinished import check_finished
@@ -80,8 +80,11 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
     UsageError, naming the size, when the disk has no room for it.
     """
     path, n = run_dir.matrix_zarr, len(run_dir.thumbs())
-    made_of = {"images": images_key, "orientations": config.orientations}
-    if not made_of.items() <= stored_facts(path).items():
+    side, made_of = max(1, min(n, _SIDE)), {"images": images_key, "orientations": config.orientations}
+    matrix = None
+    with suppress(StoreError):
+        matrix = Matrix(path)
+    if matrix is None or (matrix.facts, matrix.shape, matrix.chunks) != (made_of, (n, n), (side, side)):
         need = 8 * n * n
         room = math.inf if isinstance(run_dir.path, BucketPath) else shutil.disk_usage(run_dir.path).free
         if need > room:
@@ -89,8 +92,7 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
                 f"the whole matrix of {n:,} images takes {size_text(need)}, and the disk has {size_text(room)} left: "
                 "leave --matrix out; Run.mse computes any window of it"
             )
-        Matrix.create(path, n, max(1, min(n, _SIDE)), made_of)
-    matrix = Matrix(path)
+        matrix = Matrix.create(path, n, side, made_of)
     done, chunks = matrix.done(), matrix.count
     pending = [(i, j) for i in range(chunks) for j in range(i, chunks) if not {(i, j), (j, i)} <= done]
     total = chunks * (chunks + 1) // 2

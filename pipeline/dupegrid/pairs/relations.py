@@ -36,6 +36,7 @@ from dupegrid.images.relation import MOST_PIXELS, RULES, Verdict, relation
 from dupegrid.images.remote import is_address, place_of
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.batches import SortedMatches
+from dupegrid.pairs.matches import PART
 from dupegrid.storage.hold import check_hold, current
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
@@ -88,12 +89,14 @@ def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     plan = _plan(run_dir, comparison)
     run_dir.relations.mkdir(exist_ok=True)
     for path in parts_in(run_dir.relations):
-        if not _made_from(comparison).items() <= read_metadata(path).items():
+        facts = read_metadata(path)
+        if not _made_from(comparison).items() <= facts.items() or facts.get(PART, path.name) != path.name:
             remove(path)
     if not is_whole(run_dir.equal_files, RELATIONS_TABLE, equal := int(plan.starts[0])):
         words = pa.array(["same_bytes"] * equal, pa.string())
         columns = [plan.a[:equal], plan.b[:equal], words, np.zeros(equal), pa.nulls(equal, pa.string())]
-        write_table(run_dir.equal_files, pa.table(columns, schema=RELATIONS_TABLE), _facts(job, Counter()))
+        table = pa.table(columns, schema=RELATIONS_TABLE)
+        write_table(run_dir.equal_files, table, _facts(job, run_dir.equal_files, Counter()))
     sizes = np.diff(plan.starts).tolist()
     pending = [n for n, size in enumerate(sizes) if not _is_done(run_dir.relation_part(n), size, config.file_timeout)]
     done = len(plan.a) - sum(sizes[n] for n in pending)
@@ -115,7 +118,8 @@ def tell(job: Job, number: int) -> int:
             passing[status] += 1
         columns = dict(zip(RELATIONS_TABLE.names, zip(*sorted(rows), strict=True), strict=True))
         table = pa.table(columns, schema=RELATIONS_TABLE)
-        write_table(job.run_dir.relation_part(number), table, _facts(job, passing))
+        path = job.run_dir.relation_part(number)
+        write_table(path, table, _facts(job, path, passing))
     return len(pairs)
 
 
@@ -177,11 +181,11 @@ def _made_from(comparison: str) -> dict[str, str]:
     return {OF: relations_key(comparison), "layout": fingerprint(_BLOCK_PIXELS, _BLOCK_IMAGES)}
 
 
-def _facts(job: Job, statuses: Counter[str]) -> dict[str, str]:
+def _facts(job: Job, path: Path, statuses: Counter[str]) -> dict[str, str]:
     """What a part says of itself: what it is of, and how many of its rows may be told another time."""
     again = sum(statuses[name] for name in TRIED_AGAIN)
     late = {"late": repr(job.timeout_s)} if statuses["timeout"] else {}
-    return {**_made_from(job.comparison), "again": str(again), **late}
+    return {**_made_from(job.comparison), PART: path.name, "again": str(again), **late}
 
 
 def _is_done(path: Path, rows: int, timeout_s: float) -> bool:

@@ -17,7 +17,7 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.pairs.batches import groups_of, read_groups
-from dupegrid.pairs.matches import match_files, raw_paths, with_paths
+from dupegrid.pairs.matches import is_of, match_files, raw_paths, with_paths
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
 from dupegrid.storage.tables import read_metadata, read_pieces, read_table, write_table, write_tables
@@ -33,8 +33,8 @@ def settle(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) 
 
     `alike` is equal for comparisons that would compare the same two files alike.
     """
-    known = _is_of(run_dir.settled, pairs) or _write_settled(run_dir, live, config, alike, pairs)
-    if not known or not any(_is_of(path, pairs) for path in (run_dir.settled_matches, run_dir.adopted)):
+    known = is_of(run_dir.settled, pairs) or _write_settled(run_dir, live, config, alike, pairs)
+    if not known or not any(is_of(path, pairs) for path in (run_dir.settled_matches, run_dir.adopted)):
         return np.zeros(len(live), bool)
     ids = read_table(run_dir.settled, pa.schema([COMPARED.field("id")]))["id"].drop_null().to_numpy()
     settled = np.zeros(int(live.max(initial=-1)) + 1, bool)
@@ -44,12 +44,12 @@ def settle(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) 
 
 def are_adopted(run_dir: RunDir, pairs: str) -> bool:
     """Whether the matches among settled images are in matches.parquet."""
-    return _is_of(run_dir.adopted, pairs)
+    return is_of(run_dir.adopted, pairs)
 
 
 def adopt(run_dir: RunDir, pairs: str) -> None:
     """Put them into matches.parquet, unless they are there."""
-    if _is_of(run_dir.settled_matches, pairs):
+    if is_of(run_dir.settled_matches, pairs):
         run_dir.settled_matches.replace(run_dir.adopted)
 
 
@@ -117,7 +117,3 @@ def _contents(run_dir: RunDir, live: Ints, config: Config) -> Iterator[pa.Table]
         images = images.append_column("side", side).select(COMPARED.names).cast(COMPARED)
         yield images.filter(pc.is_valid(images["file_hash"]))
         start += len(piece)
-
-
-def _is_of(path: Path, pairs: str) -> bool:
-    return read_metadata(path).get("pairs") == pairs

@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import Float32s, Ints
+from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.loops import HEADS
-from dupegrid.images.levels import COSINES, Checks, Shapes, bytes_of, prefixes, row_checks
+from dupegrid.images.levels import COSINES, Checks, bytes_of, prefixes, row_checks
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import median_splits
 from dupegrid.pairs.canonical import canonical
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
-from dupegrid.storage.arrays import Arrays, stored_key
+from dupegrid.storage.arrays import Arrays, Shapes, stored_key
 from dupegrid.storage.run_dir import RunDir
 
 ORDER: Final = "order"  # in sorted.zarr: of each image its id, how it was turned and its `row_checks`, all as int64
@@ -76,7 +77,7 @@ def sort_images(
     """
     made_from = fingerprint(images_key, orientations, block, _BOXES, hashlib.blake2b(groups.tobytes()).hexdigest())
     ids = read_facts(run_dir).live
-    if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir.order(), len(ids), side, block):
+    if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir, len(ids), side, block):
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
             slabs = _Slabs(run_dir, ids, side, orientations, pool)
             run_dir.renew(order=_written(run_dir, slabs, groups, block, made_from))
@@ -166,21 +167,23 @@ def _write(
 
 
 def _checksums(store: Arrays) -> str:
-    return fingerprint([store.checksums(name) for name in store.names])
+    return fingerprint([store[name].checksums() for name in store.names])
 
 
-def _is_as_signed(store: Arrays, images: int, side: int, block: int) -> bool:
+def _is_as_signed(run_dir: RunDir, images: int, side: int, block: int) -> bool:
     """Whether all chunks are there, and are those that were there when the arrays were finished.
 
     And whether its blocks are all of it and its boxes are boxes: pairs are left out, and loops write, by what they say.
     A stranger may have signed others: pairs of images in no block would be lost.
     """
-    if not store.is_whole() or store.fact("chunks") != _checksums(store) or len(store) != images:
-        return False
     try:
+        store = run_dir.order()
+        store.check(sorted_shapes(images, side))
+        if not store.is_whole() or store.fact("chunks") != _checksums(store) or len(store) != images:
+            return False
         starts, corners = np.array(store.fact("starts"), np.int64), np.array(store.fact(_BOXES), np.int16)
         corners = corners.reshape(-(-len(store) // store.chunk(COSINES)), 2, prefixes(side)[0])
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (StoreError, KeyError, TypeError, ValueError, OverflowError):
         return False
     if starts.ndim != 1 or np.append(starts, len(store))[0] != 0:
         return False

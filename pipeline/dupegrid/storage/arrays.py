@@ -1,5 +1,6 @@
 """The arrays of a run: thumbnails, what is reckoned from them, and the marks that say which tiles are done."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,32 +12,28 @@ import numpy.typing as npt
 from dupegrid.core.arrays import CHANNELS, Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.storage.chunked import ChunkedArray, stored_facts
+from dupegrid.storage.chunked import ABOUT, ChunkedArray, read_group, stored_facts, write_group
 from dupegrid.storage.ours import remove
-from dupegrid.storage.zarr_store import (
-    ABOUT,
-    Folder,
-    ZarrArray,
-    ZarrGroup,
-    create_group,
-    facts_of,
-    opened_group,
-    say,
-)
 
 NOT_DONE: Final = -1
 _CHUNK_READS_BYTES: Final = 1 << 24  # of files: some 0.2 to 0.4 s of decoding,
 _FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so many bytes of a large one
 _MOST_CHUNKS: Final = 1 << 14
 
+Shapes = Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]  # of arrays, by name, and their dtypes
+
 
 class Thumbs(ChunkedArray):
     """thumbs.zarr: uint8 (n, S, S, 3) in chunks of `chunk` images, uncompressed, each with a checksum."""
 
-    def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
-        super().__init__(path, created)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.chunk: int = self.chunks[0]
         self.side: int = self.shape[1]
+
+    def _is_of_a_run(self) -> bool:
+        side = self.shape[-2:][0]
+        return self.dtype == np.uint8 and self.shape[1:] == self.chunks[1:] == (side, side, CHANNELS)
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, chunk: int, key: str) -> "Thumbs":
@@ -62,8 +59,10 @@ class Thumbs(ChunkedArray):
         """Of how many images chunk `number` is: fewer in the last one."""
         return min(self.chunk, len(self) - number * self.chunk)
 
-    def check_whole(self) -> None:
-        """StoreError unless every chunk exists: a missing one would be read as black pictures."""
+    def check_whole(self, side: int) -> None:
+        """StoreError unless its thumbnails are of this side and every chunk exists: none is read as black pictures."""
+        if side != self.side:
+            raise DamagedError(self.path / ABOUT, f"it is of thumbnails of side {self.side}, not {side}")
         missing = self.count - len(self.done())
         if missing:
             raise StoreError(
@@ -74,40 +73,51 @@ class Thumbs(ChunkedArray):
 class Arrays:
     """Named arrays in one folder, uncompressed with checksums, chunked along their first axis: levels, sorted."""
 
-    def __init__(self, path: Path, created: tuple[ZarrGroup, dict[str, ChunkedArray]] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
-        self._group, self._arrays = created or (opened_group(Folder(path)), {})
-        self._facts = facts_of(Folder(path), self._group)
+        self._arrays: dict[str, ChunkedArray] = {}
+        self._facts = read_group(path)
+        names, length = self._facts.get("arrays"), self._facts.get("length")
+        if not isinstance(names, list) or not all(re.fullmatch(r"\w+", str(name)) for name in names):
+            raise DamagedError(path / ABOUT, "it describes no arrays of a run")
+        if type(length) is not int:
+            raise DamagedError(path / ABOUT, "it says no length of its arrays")
+        self.names: list[str] = sorted(map(str, names))
 
-    def _opened(self, name: str) -> ChunkedArray:
-        """An array, opened when it is first asked for."""
+    def __getitem__(self, name: str) -> ChunkedArray:
+        """An array, opened when it is first asked for. DamagedError where there is none of the name that is whole."""
         if name not in self._arrays:
             try:
                 array = ChunkedArray(self.path / name)
             except StoreError as error:  # what says that all is whole goes first, so that all is made again
                 raise DamagedError(self.path / ABOUT, f"it is of arrays of which one is not whole: {error}") from None
-            if array.shape[0] != self._facts["length"]:
+            if array.shape[0] != self._facts["length"]:  # views are more
                 raise DamagedError(self.path / ABOUT, "its arrays have different lengths")
             self._arrays[name] = array
         return self._arrays[name]
 
     @classmethod
-    def create(cls, path: Path, shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], chunk: int) -> "Arrays":
+    def create(cls, path: Path, shapes: Shapes, chunk: int) -> "Arrays":
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
         remove(path)
         path.mkdir(exist_ok=True)
-        arrays = {
-            name: ChunkedArray.describe(path / name, shape, (chunk, *shape[1:]), dtype)
-            for name, (shape, dtype) in shapes.items()
-        }
+        for name, (shape, dtype) in shapes.items():
+            ChunkedArray.describe(path / name, shape, (chunk, *shape[1:]), dtype)
         (length,) = {shape[0] for shape, _ in shapes.values()}
-        return cls(path, (create_group(Folder(path), {"arrays": list(arrays), "length": length}), arrays))
+        write_group(path, {"arrays": list(shapes), "length": length})
+        return cls(path)
+
+    def check(self, shapes: Shapes) -> None:
+        """DamagedError unless these are its arrays, with rows of these shapes and dtypes: a stranger's have others."""
+        found = {name: (self[name].shape[1:], self[name].chunks[1:], self[name].dtype) for name in self.names}
+        if found != {name: (shape[1:], shape[1:], dtype) for name, (shape, dtype) in shapes.items()}:
+            raise DamagedError(self.path / ABOUT, "it is of arrays that no run makes")
 
     def _say(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""
         self._facts = {**self._facts, **facts}
-        say(self._group, self._facts)
+        write_group(self.path, self._facts)
 
     def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
@@ -119,13 +129,9 @@ class Arrays:
 
     def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
         """Write consecutive rows of an array from `start` on: whole chunks of it."""
-        array = self._opened(name)
-        for begin in range(0, len(values), array.chunks[0]):
-            number = (start + begin) // array.chunks[0]
-            array.write((number,), values[begin : begin + array.chunks[0]])
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._facts["arrays"]
+        array, chunk = self[name], self.chunk(name)
+        for begin in range(0, len(values), chunk):
+            array.write(((start + begin) // chunk,), values[begin : begin + chunk])
 
     def __len__(self) -> int:
         """The rows of each array."""
@@ -133,43 +139,36 @@ class Arrays:
 
     def chunk(self, name: str) -> int:
         """The rows of a chunk of an array."""
-        return self._opened(name).chunks[0]
+        return self[name].chunks[0]
 
     def is_whole(self) -> bool:
         """Whether every chunk of every array exists."""
-        arrays = map(self._opened, self.names)
-        return all(len(array.done()) == array.count for array in arrays)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the arrays."""
-        return sorted(self._facts["arrays"])
+        return all(len(self[name].done()) == self[name].count for name in self.names)
 
     def checksum(self, number: int) -> str:
         """A digest of the checksums that chunk `number` of every array ends with."""
-        return fingerprint([self._opened(name).checksum(number) for name in self.names])
-
-    def checksums(self, name: str) -> list[str]:
-        """The checksums that the chunks of an array end with."""
-        return self._opened(name).checksums()
+        return fingerprint([self[name].checksum(number) for name in self.names])
 
     def grow(self, rows: int) -> None:
         """Make room for more rows in every array."""
         for name in self.names:
-            self._opened(name).grow(rows)
+            self[name].grow(rows)
         self._say({"length": rows})
 
     def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Consecutive rows of an array."""
-        return self._opened(name).rows(rows)
+        return self[name].rows(rows)
 
     def take(self, name: str, rows: Ints, sums: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[Any]:
         """The named rows of an array, in that order; with their checksums less may be read."""
-        return self._opened(name).take(rows, sums)
+        return self[name].take(rows, sums)
 
 
 class Matrix(ChunkedArray):
     """mse.zarr: float64 (n, n) in square chunks, NaN where nothing is known; a chunk that exists is finished."""
+
+    def _is_of_a_run(self) -> bool:
+        return self.dtype == np.float64 and len(self.shape) == 2 and len({*self.shape}) == len({*self.chunks}) == 1
 
     @classmethod
     def create(cls, path: Path, images: int, side: int, facts: Mapping[str, str]) -> "Matrix":
@@ -181,9 +180,13 @@ class Matrix(ChunkedArray):
 class Tiles(ChunkedArray):
     """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
 
-    def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
-        super().__init__(path, created)
-        self.total = int(self.facts["tiles"])
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.total: int = self.facts["tiles"]
+
+    def _is_of_a_run(self) -> bool:
+        as_marks = self.dtype == np.int64 and len(self.shape) == 3 and self.chunks == (1, 1, self.shape[2])
+        return as_marks and type(self.facts.get("tiles")) is int
 
     @classmethod
     def create(cls, path: Path, strips: int, counts: int, facts: Mapping[str, Any]) -> "Tiles":

@@ -142,13 +142,17 @@ def _its_turn(lock: LockFile | LockObject, run_dir: Path, say: Callable[[str], o
 
 
 def _put(lock: LockFile | LockObject, data: bytes, before: bytes | None, run_dir: Path) -> None:
-    """Write our entry. RunDirError where another was faster."""
-    if lock.put(data, before):
-        if lock.is_exclusive:
-            return
-        time.sleep(_SETTLES_S)
-        if lock.read() == data:
-            return
+    """Write our entry. RunDirError where another was faster; whatever fails, the lock is not ours then."""
+    try:
+        if lock.put(data, before):
+            if lock.is_exclusive:
+                return
+            time.sleep(_SETTLES_S)
+            if lock.read() == data:
+                return
+    except BaseException:
+        _let_go(lock, data)
+        raise
     raise RunDirError(f"{printable(str(run_dir))} is in use by another process: wait for it to end, or stop it")
 
 

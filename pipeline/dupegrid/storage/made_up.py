@@ -12,6 +12,7 @@ from dupegrid.core.errors import DamagedError
 from dupegrid.storage.words import REASONS, RULES
 
 _MAY_LACK: Final = ("identical_to", "link_of", "root")
+_FILLED: Final = {"path", "path_raw", "size_bytes", "mtime_ns", "ctime_ns", "device", "inode", "status"}
 _WORDS: Final = {"reason": REASONS, "rule": RULES}  # of clusters.parquet, which are looked up to be shown
 
 
@@ -34,7 +35,7 @@ def check_images(path: Path, images: pa.Table, count: int | None = None, start: 
         sides = pc.min_element_wise(read["width"].fill_null(0), read["height"].fill_null(0))
         if len(read) and pc.min(sides).as_py() < 1:
             raise DamagedError(path, "a picture in it has no size")
-    return _check_filled(path, images, sorted(there & {"path", "path_raw", "size_bytes", "status"}))
+    return _check_filled(path, images, sorted(there & _FILLED))
 
 
 def check_clusters(path: Path, clusters: pa.Table, images: int, before: int = -1) -> pa.Table:

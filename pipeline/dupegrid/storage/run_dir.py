@@ -21,7 +21,8 @@ from dupegrid.storage.hold import Hold, writing_for
 from dupegrid.storage.lock import locked
 from dupegrid.storage.ours import remove
 from dupegrid.storage.places import ARTIFACTS, LOCK
-from dupegrid.storage.tables import RowGroups, parts_in, read_json, read_metadata, read_pieces, read_table, row_count
+from dupegrid.storage.schemas import FILES
+from dupegrid.storage.tables import described, read_group, read_json, read_metadata, read_pieces, read_table, row_count
 
 THUMBS: Final = "thumbs"  # its name among the seals
 
@@ -117,9 +118,9 @@ class RunDir:
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared, (self.path, self._generation)
 
-    def listing(self) -> RowGroups:
-        """files.parquet, a row group a chunk."""
-        return self.once("listing", lambda: RowGroups(self.files))
+    def listing(self, number: int) -> pa.Table:
+        """The rows of files.parquet that are of chunk `number`: schema FILES."""
+        return read_group(self.files, number, FILES, about=self.once("listing", lambda: described(self.files)))
 
     def thumbs(self) -> Thumbs:
         """thumbs.zarr."""
@@ -162,10 +163,6 @@ class RunDir:
         """The key of images.parquet: equal when all of its rows are; empty where there is no such file."""
         return read_metadata(self.images).get("fingerprint", "")
 
-    def match_parts(self) -> list[Path]:
-        """The parts of matches.parquet that tiles wrote, and those of sets; not those that were adopted."""
-        return [path for path in parts_in(self.matches) if path != self.adopted]
-
     def seals(self) -> str:
         """The seals of all arrays as they are on disk, as a fact of images.parquet.
 
@@ -184,7 +181,7 @@ class RunDir:
             )
 
     def _seal(self, name: str) -> str:
-        return fingerprint(self.thumbs().checksums() if name == THUMBS else self.levels().checksums(name))
+        return fingerprint(self.thumbs().checksums() if name == THUMBS else self.levels()[name].checksums())
 
     def discard_from(self, stage: str, keep: Sequence[str] = ()) -> None:
         """Remove what a stage and all later ones left, the last first: it was made from something else."""

@@ -25,6 +25,7 @@ from dupegrid.storage.places import FOLDERS
 
 FORMAT = 7  # of the run directory; another one is refused
 DIGEST = "digest"  # of the other keys: in JSON, in the facts of a table, in zarr.json
+_ROWS = "row count"  # among the facts of a table: with other rows it is not what they were said of
 _ROWS_AT_ONCE = 1 << 17  # of a table, while it is read
 _LARGEST_BYTES = 1 << 28  # of a chunk, or of a JSON file: 100,000 folders that could not be listed take a tenth of it
 
@@ -91,14 +92,22 @@ def write_tables(
     facts: Mapping[str, str] | None,
     row_group_size: int | None = None,
 ) -> None:
-    """Write tables of one schema into one parquet file, a row group each: no more than one of them need be held."""
-    described = schema.with_metadata(MADE_BY if facts is None else sealed(facts))
+    """Write tables of one schema into one parquet file, a row group each: no more than one of them need be held.
+
+    Facts come last and stand in no schema: what another tool writes of a table that it has read has none.
+    """
+    ours = schema.with_metadata(MADE_BY)
     # A file, as pyarrow takes no path that is not UTF-8. snappy, its default: zstd halves it and takes twice the time.
     # No dictionaries of small row groups, where these take a third of the bytes and of the time.
     options = {"write_page_checksum": True, "use_dictionary": row_group_size is None}
-    with writing_whole(path) as file, pq.ParquetWriter(file, described, **options) as writer:
+    rows = 0
+    with writing_whole(path) as file, pq.ParquetWriter(file, ours, **options) as writer:
         for table in tables:
-            writer.write_table(table.replace_schema_metadata(described.metadata), row_group_size)
+            writer.write_table(table.replace_schema_metadata(ours.metadata), row_group_size)
+            rows += len(table)
+        if facts is not None:
+            last = sealed({**facts, _ROWS: str(rows)})
+            writer.add_key_value_metadata({key: last[key] for key in last.keys() - MADE_BY.keys()})
 
 
 def sealed(facts: Mapping[str, Any], *about: Any) -> dict[str, Any]:
@@ -196,75 +205,82 @@ def is_whole(path: Path, schema: pa.Schema, rows: int) -> bool:
 
 def row_count(path: Path) -> int:
     """How many rows a parquet file has."""
-    return int(_described(path).num_rows)
+    return int(described(path).num_rows)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The facts that a parquet file was written with; empty where there is no such file, or a damaged one."""
+    """The facts that a parquet file was written with; empty where there is no such file, or one of other rows."""
     try:
-        metadata = _described(path).metadata or {}
-        facts = {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}
+        about = described(path)
+        facts = {
+            key.decode(): value.decode() for key, value in (about.metadata or {}).items() if key != b"ARROW:schema"
+        }
     except (DamagedError, UnicodeDecodeError):
         return {}
-    return unsealed(facts) or {}
+    facts = unsealed(facts) or {}
+    return facts if facts.pop(_ROWS, str(about.num_rows)) == str(about.num_rows) else {}
 
 
-def read_group(path: Path, number: int, schema: pa.Schema, columns: Sequence[str], whole: bool = False) -> pa.Table:
-    """One row group of a parquet file, as `read_table` reads all of them."""
-    return _read_part(path, _chosen(schema, columns), whole, number)
+def described(path: Path) -> pq.FileMetaData:
+    """What a parquet file says of all of its row groups. DamagedError where these do not hold the rows it claims."""
+    with _opened_parquet(path) as file:
+        return _described(path, file)
+
+
+def _described(path: Path, file: IO[bytes]) -> pq.FileMetaData:
+    about = pq.read_metadata(file)
+    rows = _group_rows(about)
+    # A row takes some bytes in all of our tables.
+    if min(rows, default=0) < 0 or not sum(rows) == about.num_rows <= file.seek(0, os.SEEK_END):
+        raise DamagedError(path, "it claims more rows than it can hold, or fewer")
+    return about
+
+
+def _group_rows(about: pq.FileMetaData) -> list[int]:
+    return [about.row_group(number).num_rows for number in range(about.num_row_groups)]
+
+
+def read_group(
+    path: Path,
+    number: int,
+    schema: pa.Schema,
+    columns: Sequence[str] | None = None,
+    whole: bool = False,
+    about: pq.FileMetaData | None = None,
+) -> pa.Table:
+    """One row group of a parquet file, as `read_table` reads all of them; with what was `described`, sooner."""
+    return _read_part(path, _chosen(schema, columns), whole, number, about)
 
 
 def group_rows(path: Path) -> list[int]:
-    """How many rows each row group of a parquet file has. DamagedError where it cannot be so many."""
-    with _opened_parquet(path) as file:
-        described = pq.read_metadata(file)
-        rows = [described.row_group(number).num_rows for number in range(described.num_row_groups)]
-        if min(rows, default=0) < 0 or not sum(rows) == described.num_rows <= file.seek(0, os.SEEK_END):
-            raise DamagedError(path, "it claims more rows than it can hold, or fewer")
-    return rows
+    """How many rows each row group of a parquet file has."""
+    return _group_rows(described(path))
 
 
 def _chosen(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
     return schema if columns is None else pa.schema(map(schema.field, columns))
 
 
-def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> pa.Table:
+def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = None, about: Any = None) -> pa.Table:
     # Some at a time: what pyarrow needs to read all at once takes as much memory again.
-    return pa.concat_tables(list(_pieces(path, schema, whole, group)))
+    return pa.concat_tables(list(_pieces(path, schema, whole, group, about)))
 
 
-def _pieces(path: Path, schema: pa.Schema, whole: bool, group: int | None = None) -> Iterator[pa.Table]:
+def _pieces(
+    path: Path, schema: pa.Schema, whole: bool, group: int | None = None, about: Any = None
+) -> Iterator[pa.Table]:
     """Some row groups of a parquet file at a time, or one; where it has none, a table without rows."""
     columns = None if whole else schema.names
     with _opened_parquet(path) as file:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        if parquet.metadata.num_rows > file.seek(0, os.SEEK_END):  # a row takes some bytes in all of our tables
-            raise DamagedError(path, "it claims more rows than it can hold")
-        groups = range(parquet.num_row_groups) if group is None else [group]
-        at_once = max(1, _ROWS_AT_ONCE * parquet.num_row_groups // max(1, parquet.metadata.num_rows))
+        about = about or _described(path, file)
+        parquet = pq.ParquetFile(file, metadata=about, page_checksum_verification=True)
+        groups = range(about.num_row_groups) if group is None else [group]
+        at_once = max(1, _ROWS_AT_ONCE * about.num_row_groups // max(1, about.num_rows))
         pieces = [groups[start : start + at_once] for start in range(0, len(groups), at_once)]
         for piece in pieces or [[]]:
             table = parquet.read_row_groups(piece, columns=columns, use_threads=False).select(schema.names)
             # No facts of the file with it; to cast takes 0.1 ms for three columns.
             yield table.replace_schema_metadata() if table.schema == schema else table.cast(schema)
-
-
-class RowGroups:
-    """A parquet file of which single row groups are read; what it says of all of them is read once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._metadata = path, _described(path)
-
-    def read(self, number: int) -> pa.Table:
-        """One row group."""
-        with _opened_parquet(self._path) as file:
-            parquet = pq.ParquetFile(file, metadata=self._metadata, page_checksum_verification=True)
-            return parquet.read_row_group(number, use_threads=False)
-
-
-def _described(path: Path) -> pq.FileMetaData:
-    with _opened_parquet(path) as file:
-        return pq.read_metadata(file)
 
 
 @contextmanager

@@ -109,7 +109,8 @@ def test_cosines_and_boxes_bound_the_distance(kind: str, side: int, n: int, seed
 )
 def test_no_orientation_that_a_pair_needs_is_left_out(kind: str, side: int, seed: int, choice: str) -> None:
     images, names = thumbs(kind, 6, seed, side), arrays.CHOICES[choice]
-    found, home = canonical.canonical(levels.cosines(images), side, names)
+    found = levels.cosines(images)
+    home = canonical.make_canonical(found, side, names)
     back = canonical.as_found(names)
     for j in range(6):
         turned = [reference.turn(images[j], name) for name in names]
@@ -125,9 +126,9 @@ def test_no_orientation_that_a_pair_needs_is_left_out(kind: str, side: int, seed
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40_000), st.sampled_from(["rotations", "all"]))
 def test_few_orientations_are_needed_of_pictures_that_lean_to_one_side(seed: int, within: int, choice: str) -> None:
-    points = np.random.default_rng(seed).integers(-20_000, 20_000, (50, 192)).astype(np.int16)
+    found = np.random.default_rng(seed).integers(-20_000, 20_000, (50, 192)).astype(np.int16)
     names = arrays.CHOICES[choice]
-    found, _ = canonical.canonical(points, 8, names)
+    canonical.make_canonical(found, 8, names)
     mask = canonical.needed(found, 8, names, within)
     assert mask[0].all()
     turned = np.stack([canonical.turned_cosines(found, 8, name)[:, 1:3] for name in names]).astype(float)

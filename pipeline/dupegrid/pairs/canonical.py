@@ -22,14 +22,13 @@ _ACROSS, _DOWN = 1, 2  # the columns of the two cosines, at every side
 _WEIGHTS: Final = np.array([2, 1])
 
 
-def canonical(cosines: Cosines, side: int, names: tuple[str, ...]) -> tuple[Cosines, Ints]:
-    """Pictures in their canonical form, int16 (n, K), and under which of the orientations they are so, int64 (n,)."""
+def make_canonical(cosines: Cosines, side: int, names: tuple[str, ...]) -> Ints:
+    """Put pictures, int16 (n, K), into their canonical form; under which of the orientations that is, int64 (n,)."""
     home = _scores(cosines, side, names).argmax(axis=0)
-    out = cosines.copy()
     for number, name in enumerate(names[1:], start=1):
         mine = np.flatnonzero(home == number)
-        out[mine] = turned_cosines(cosines[mine], side, name)
-    return out, home
+        cosines[mine] = turned_cosines(cosines[mine], side, name)
+    return home
 
 
 def needed(cosines: Cosines, side: int, names: tuple[str, ...], within: float) -> Bools:

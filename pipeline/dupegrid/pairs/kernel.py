@@ -52,12 +52,11 @@ def candidates(left: Array, right: Array, limit: float) -> tuple[Array, Array]:
 
     The arguments are the operands of (m, K) and (n, K) points. None is missing: see `product_margin`.
     """
-    xp, found = array_module(left), []
-    for start in range(0, max(1, len(right)), _COLUMNS_AT_ONCE):
-        near = left @ right[start : start + _COLUMNS_AT_ONCE].T <= float32_limit(limit)
-        x, y = xp.divmod(xp.flatnonzero(near), max(1, near.shape[1]))
-        found.append(xp.stack([x, y + start]))
-    x, y = xp.concatenate(found, axis=1)
+    xp, rows, most = array_module(left), len(left), float32_limit(limit)
+    starts = range(0, max(1, len(right)), _COLUMNS_AT_ONCE)
+    products = (right[start : start + _COLUMNS_AT_ONCE] @ left.T for start in starts)
+    found = [xp.flatnonzero(product <= most) + start * rows for start, product in zip(starts, products, strict=True)]
+    y, x = xp.divmod(xp.concatenate(found), max(1, rows))
     return x, y
 
 

@@ -19,7 +19,7 @@ from dupegrid.core.loops import HEADS
 from dupegrid.images.levels import COSINES, Checks, bytes_of, prefixes, row_checks
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import median_splits
-from dupegrid.pairs.canonical import canonical
+from dupegrid.pairs.canonical import make_canonical
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
 from dupegrid.storage.arrays import Arrays, Shapes, stored_key
 from dupegrid.storage.run_dir import RunDir
@@ -80,13 +80,17 @@ def sort_images(
     if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir, len(ids), side, block):
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
             slabs = _Slabs(run_dir, ids, side, orientations, pool)
-            run_dir.renew(order=_written(run_dir, slabs, groups, block, made_from))
-    stored = run_dir.order()
-    sample = stored.take(COSINES, np.arange(0, len(ids), max(1, len(ids) // _SAMPLE)))
-    starts, first = np.array(stored.fact("starts"), np.int64), prefixes(side)[0]
+            run_dir.renew(**_written(run_dir, slabs, groups, block, made_from))
+    stored, first = run_dir.order(), prefixes(side)[0]
+    sample = run_dir.once("sample", lambda: stored.take(COSINES, np.arange(len(ids))[_sampled(len(ids))]))
     corners = np.array(stored.fact(_BOXES), np.float32).reshape(-1, 2, first)
-    key, sample = fingerprint(made_from, stored.fact("order")), sample[:, :first].astype(np.float32)
-    return Order(key, starts, sample, stored.chunk(COSINES), corners[:, 0], corners[:, 1])
+    starts, key = np.array(stored.fact("starts"), np.int64), fingerprint(made_from, stored.fact("order"))
+    return Order(key, starts, sample[:, :first].astype(np.float32), stored.chunk(COSINES), corners[:, 0], corners[:, 1])
+
+
+def _sampled(images: int) -> slice:
+    """Which of so many sorted images are in the sample."""
+    return slice(None, None, max(1, images // _SAMPLE))
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class _Slabs:
             ids, some = self.ids[slice(*cut)], places[first:last] - cut[0]
             rows = self.run_dir.levels().rows(COSINES, slice(int(ids[0]), int(ids[-1]) + 1))
             rows = rows if len(rows) == len(ids) else rows[ids - ids[0]]
-            cosines, home = canonical(rows[:, : prefixes(self.side)[-1]], self.side, self.orientations)
+            cosines = rows[:, : prefixes(self.side)[-1]]
+            home = make_canonical(cosines, self.side, self.orientations)
             cosines.take(some, axis=0, out=out[COSINES][first:last], mode="clip")
             out[ORDER][first:last] = np.column_stack([ids, home, row_checks(rows).view(np.int64)])[some]
 
@@ -124,8 +129,10 @@ class _Slabs:
         return list(self.pool.map(lambda one: one[0].run(work, one[1]), with_contexts))
 
 
-def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> Arrays:
-    """A window of images is read at a time: once for the order and once to write them, or once where they are one.
+def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> dict[str, Any]:
+    """What was made, by its name: `order`, and the `sample` where that need not be read.
+
+    A window of images is read at a time: once for the order and once to write them, or once where they are one.
 
     So some 90 bytes an image are held, and one window, however many images there are.
     """
@@ -146,7 +153,8 @@ def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from
         corners += _write(store, some.start, slabs, rows or slabs.rows(here), row_of)
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
     store.sign(made_from, starts=starts.tolist(), order=digest, chunks=_checksums(store), boxes=corners)
-    return store
+    sample = {"sample": rows[COSINES][order[_sampled(len(ids))]]} if rows else {}
+    return {"order": store, **sample}
 
 
 def _write(

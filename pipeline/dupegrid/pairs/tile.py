@@ -154,6 +154,9 @@ def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, aske
 
 def _parts(columns: list[Ints], strip: list[Turned]) -> Iterator[list[Ints]]:
     """The same columns of each orientation in parts of some `_COLUMNS_AT_ONCE` in all; all of an image are in one."""
+    if sum(map(len, columns)) <= _COLUMNS_AT_ONCE:  # 0.01 s of 0.6 s of 60,000 images
+        yield columns
+        return
     images = [turned.rows[some] for turned, some in zip(strip, columns, strict=True)]
     edges = np.sort(np.concatenate(images))[::_COLUMNS_AT_ONCE]
     cuts = [[*np.searchsorted(some, edges).tolist(), len(some)] for some in images]
@@ -179,8 +182,9 @@ def _near_points(job: Job, first: Strip, second: Strip, within: float, rows: sli
     pairs = joined(found)
     if second is first and not loops:
         pairs = pairs.only(pairs.x < pairs.y)
-    asked = job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y])
-    return pairs.only(asked)  # counted before
+    if job.filters.same_hash == "any":
+        return pairs
+    return pairs.only(job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y]))
 
 
 def _near_by_cosines(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:

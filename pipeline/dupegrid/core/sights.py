@@ -4,6 +4,7 @@ The text of this file is sent to workers that may lack dupegrid, so it needs the
 """
 
 import os
+from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -55,6 +56,7 @@ def difference(places: Places, here: Sight, there: Sight) -> str | None:
     return None
 
 
+@cache  # looked up it takes 1 ms, and what a process has loaded does not change
 def _version(package: str) -> str | None:
     try:
         return version(package)

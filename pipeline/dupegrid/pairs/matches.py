@@ -23,6 +23,7 @@ KEY: Final = "comparison"  # whose part a file is
 PART: Final = "part"  # and which one: not even another part of the same may lie in its place
 ROWS_A_PART: Final = 1 << 18
 PATHS: Final = ("path", "path_raw")  # the columns that name an image
+_NO_PATHS: Final = pa.chunked_array([], pa.binary())
 
 Columns = tuple[Ints, Ints, Ints, Ints, Float64s]  # of matches: a, b, SSE, a number into ORIENTATIONS, score; (k,) each
 
@@ -77,8 +78,10 @@ class PartWriter:
 
 
 def write_matches(job: Job, path: Path, columns: Columns) -> None:
-    """Write matching pairs as a part of matches.parquet."""
-    paths = job.run_dir.once("paths", lambda: raw_paths(job.run_dir))
+    """Write matching pairs as a part of matches.parquet. Paths are read, of all images, where there is a pair."""
+    paths = _NO_PATHS
+    if len(columns[0]):
+        paths = job.run_dir.once("paths", lambda: raw_paths(job.run_dir))
     write_table(path, match_rows(columns, paths, values_of(job.side)), part_facts(path, job.key))
 
 

@@ -44,13 +44,16 @@ def block_filters(job: Job, firsts: Callable[[Any], tuple[Ints, Ints]]) -> list[
 
 def aspect_filter(job: Job, first: Ints, second: Ints) -> list[Step]:
     """The step that leaves out `Pairs` of the images of two strips, by their ids, whose aspects differ too much."""
-    facts, filters = read_facts(job.run_dir), job.filters
+    filters = job.filters
+    if filters.max_aspect is None:
+        return []
+    facts = read_facts(job.run_dir)
 
     def like(left: "Pairs") -> "Pairs":
         keep = filters.of_sizes(facts, first[on_host(left.x)], second[on_host(left.y)])
         return left.only(array_module(left.x).asarray(keep))
 
-    return [] if filters.max_aspect is None else [("filter", like)]
+    return [("filter", like)]
 
 
 @dataclass(frozen=True)

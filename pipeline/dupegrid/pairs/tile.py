@@ -182,7 +182,7 @@ def _near_points(job: Job, first: Strip, second: Strip, within: float, rows: sli
     pairs = joined(found)
     if second is first and not loops:
         pairs = pairs.only(pairs.x < pairs.y)
-    if job.filters.same_hash == "any":
+    if job.filters.same_hash == "any":  # a worker then needs no facts of the images
         return pairs
     return pairs.only(job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y]))
 

@@ -6,16 +6,18 @@ import os
 import stat
 import struct
 import tarfile
+import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from dupegrid.core.errors import InputError
 from dupegrid.core.text import printable, shown_path
-from dupegrid.images.listing import Stamps, stamps
+from dupegrid.images.decoder import File
+from dupegrid.images.listing import Save, Stamps, Wanted, stamps
 
 _PIECE_BYTES: Final = 1 << 20
 _NS: Final = 1_000_000_000
@@ -45,8 +47,8 @@ class Member(NamedTuple):
 class Archive(ABC):
     """An archive as it is when it is opened: its members by their names, of several of one name the last.
 
-    Names have neither empty parts nor '.'; those with '..' are kept, and must not be used as paths. Links are counted,
-    not followed. `whole` is False where the archive breaks off: the members up to there are known.
+    Names have neither empty parts nor '.'; those with '..' are listed, and not read. Links are counted, not followed.
+    Where the archive breaks off, it is `unreadable`, and the members up to there are known.
     """
 
     batch_bytes: int = 1 << 26  # of members that are read together
@@ -55,17 +57,28 @@ class Archive(ABC):
         self.path = path
         self.members: dict[bytes, Member] = {}
         self.links = 0
-        self.whole = True
+        self.unreadable: list[bytes] = []
         status = os.stat(path)
         self._proof = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino]
 
-    def stamps(self, name: bytes) -> Stamps:
-        """What says whether a member is the same: the archive's own stamps, its place and its checksum."""
-        member = self.members[name]
-        return stamps(self.path, name, member.size_bytes, member.mtime_ns, [*self._proof, member.at, member.check])
+    def listed(self, root: bytes, wanted: Wanted) -> Iterator[tuple[bytes, Stamps]]:
+        """The members that are wanted, in no order: the archive's own stamps, its place and checksum prove each."""
+        for name, member in self.members.items():
+            if wanted(path := root + b"/" + name, False):
+                proof = [*self._proof, member.at, member.check]
+                yield path, stamps(self.path, name, member.size_bytes, member.mtime_ns, proof)
+
+    def fetch(self, files: Sequence[File], save: Save, stop: threading.Event) -> None:
+        """Hand the bytes of members to `save`, which does not raise for what they are; not of those that are gone."""
+        start = len(self.path) + 1
+        places = {file.path_raw[start:]: place for place, file in enumerate(files)}
+        for name, pieces in self._read(places):
+            if stop.is_set():
+                return
+            save(places[name], _refused() if b".." in name.split(b"/") else pieces)
 
     @abstractmethod
-    def read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+    def _read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         """The bytes of members, in pieces, each read before the next; those that are not there are left out."""
 
     def _in_order(self, names: Iterable[bytes]) -> list[bytes]:
@@ -87,7 +100,7 @@ class Zip(Archive):
                 member = Member(info.file_size, _modified_ns(info), info.header_offset, info.CRC, info)
                 self.members[_plain(name)] = member
 
-    def read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+    def _read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         for name in self._in_order(names):
             info = self.members[name].zipped
             assert info is not None
@@ -115,9 +128,9 @@ class Tar(Archive):
                         self.members[_name(info)] = Member(info.size, int(info.mtime * _NS), info.offset, 0)
                     self.links += info.islnk() or info.issym()
             except _BROKEN:
-                self.whole = False
+                self.unreadable.append(path)
 
-    def read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+    def _read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         with self._opened() as tar:
             for name in self._in_order(names):
                 yield name, self._pieces_at(tar, name)
@@ -142,7 +155,7 @@ class CompressedTar(Tar):
     def __init__(self, path: bytes) -> None:
         super().__init__(path, "r:*")
 
-    def read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+    def _read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         wanted = {self.members[name].at: name for name in self._in_order(names)}
         with self._opened() as tar:
             while wanted and (info := tar.next()):
@@ -189,6 +202,11 @@ def is_archive(path: str) -> bool:
 def forget_archives() -> None:
     """Close those that are open."""
     _archive.cache_clear()
+
+
+def _refused() -> Iterator[bytes]:
+    raise OSError("its name leads out of the archive")
+    yield b""
 
 
 def _pieces(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:

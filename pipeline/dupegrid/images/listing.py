@@ -3,7 +3,7 @@
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -28,6 +28,8 @@ class Stamps(NamedTuple):
     st_nlink: int = 1
 
 
+Wanted = Callable[[bytes, bool], bool]  # of a path, and whether it is a folder's: is it looked at?
+Save = Callable[[int, Iterator[bytes]], None]  # takes the bytes of a file, by its place among those asked for
 Found = tuple[bytes, os.stat_result | Stamps, bool]  # path, status, whether a symbolic link was followed to get there
 
 # The names that `apply` gives: no walk goes into the one, or takes the others, of an act, for pictures.

@@ -4,7 +4,7 @@ import html
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from email.utils import parsedate_to_datetime
@@ -14,12 +14,10 @@ from urllib.parse import quote, unquote_to_bytes
 from dupegrid.core.errors import InputError, RunDirError
 from dupegrid.core.text import printable, shown_path
 from dupegrid.images.decoder import File
-from dupegrid.images.listing import Stamps, stamps
+from dupegrid.images.listing import Save, Stamps, Wanted, stamps
 from dupegrid.storage.bucket import file_system, listed_objects, what_failed
 
-Wanted = Callable[[bytes, bool], bool]  # of a path, and whether it is a folder's: is it looked at?
 Pieces = Generator[bytes, None, None]
-Save = Callable[[int, Iterator[bytes]], None]  # takes the bytes of a file, by its place among those asked for
 
 _AT_ONCE: Final = 16  # requests
 _PIECE_BYTES: Final = 1 << 23  # asked for at once; obstore gives up after 30 s

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from tests.conftest import picture
 ORIGINAL = "IMG_1234.jpg"
 SIZE = (240, 180)
 Make = Callable[[Path], None]
+Found = dict[str, tuple[str, str | None]]
 
 
 def photo(path: Path, camera: bool = False, quality: int = 85, size: tuple[int, int] = SIZE) -> None:
@@ -68,24 +70,44 @@ COPIES = [
 ]
 
 
+OTHERS = [
+    *((name, copy(name), False, "name") for name in COPIES),
+    ("A.png", saved("A.png"), False, "format"),
+    ("A.webp", saved("A.webp", quality=95), False, "format"),
+    ("A.jpg", saved("A.jpg", quality=100), True, "older"),
+    ("A.jpg", saved("A.jpg", quality=60), False, "bytes"),
+    ("A.jpg", saved("A.jpg", factor=0.5, quality=100), False, "pixels"),
+    ("A.png", saved("A.png", factor=0.5), False, "pixels"),
+    ("A/IMG_1234.jpg", copy("A/IMG_1234.jpg"), False, "shortest"),
+]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[bool, int], Found]:
+    """What a run says of all of `OTHERS`, of a camera and not, each compared within a folder of its own."""
+    folder = tmp_path_factory.mktemp("judged")
+    places = {
+        (camera, number): folder / f"{camera}{number}" for camera in (False, True) for number in range(len(OTHERS))
+    }
+    for (camera, number), photos in places.items():
+        make_photos(photos, OTHERS[number][1], camera, later=OTHERS[number][2])
+    run = dupegrid.run(*places.values(), scope="within", out=folder / "run", quiet=True, scheduler="sync")
+    rows = run.clusters.to_pylist()
+    return {
+        key: found_of([row for row in rows if Path(row["path"]).is_relative_to(photos)], photos)
+        for key, photos in places.items()
+    }
+
+
 @pytest.mark.parametrize("camera", [False, True], ids=["bare", "of a camera"])
-@pytest.mark.parametrize(
-    ("other", "make", "later", "rule"),
-    [
-        *((name, copy(name), False, "name") for name in COPIES),
-        ("A.png", saved("A.png"), False, "format"),
-        ("A.webp", saved("A.webp", quality=95), False, "format"),
-        ("A.jpg", saved("A.jpg", quality=100), True, "older"),
-        ("A.jpg", saved("A.jpg", quality=60), False, "bytes"),
-        ("A.jpg", saved("A.jpg", factor=0.5, quality=100), False, "pixels"),
-        ("A.png", saved("A.png", factor=0.5), False, "pixels"),
-        ("A/IMG_1234.jpg", copy("A/IMG_1234.jpg"), False, "shortest"),
-    ],
-)
-def test_the_original_is_kept(tmp_path: Path, other: str, make: Make, later: bool, rule: str, camera: bool) -> None:
-    found = compared(tmp_path, make, camera, later)
+@pytest.mark.parametrize("number", range(len(OTHERS)), ids=[f"{other[0]} {other[3]}" for other in OTHERS])
+def test_the_original_is_kept(judged: dict[tuple[bool, int], Found], number: int, camera: bool) -> None:
+    other, _, _, rule = OTHERS[number]
     lost = camera and rule in ("format", "older", "bytes", "pixels")  # what is saved anew here has no EXIF
-    assert found == {ORIGINAL: ("keep", None), other: ("duplicate", "camera" if lost else rule)}
+    assert judged[camera, number] == {
+        ORIGINAL: ("keep", None),
+        other: ("duplicate", "camera" if lost else rule),
+    }
 
 
 @pytest.mark.parametrize("factor", [1.5, 2])
@@ -140,9 +162,15 @@ def test_a_name_that_only_looks_like_a_copys_is_none(tmp_path: Path) -> None:
     assert set(run.clusters["rule"].to_pylist()) == {None, "older"}
 
 
-def compared(folder: Path, make: Make, camera: bool, later: bool) -> dict[str, tuple[str, str | None]]:
-    """The role of each file and the rule, by its name: of the original, and of another that was made of it."""
-    photos = folder / "photos"
+def compared(folder: Path, make: Make, camera: bool, later: bool) -> Found:
+    """What is found of the original and of another that was made of it."""
+    photos = make_photos(folder / "photos", make, camera, later)
+    run = dupegrid.run(photos, out=folder / "run", quiet=True, scheduler="sync")
+    return found_of(run.clusters.to_pylist(), photos)
+
+
+def make_photos(photos: Path, make: Make, camera: bool, later: bool) -> Path:
+    """A folder of the original and of another that is made of it."""
     photos.mkdir()
     photo(photos / ORIGINAL, camera)
     make(photos)
@@ -150,7 +178,10 @@ def compared(folder: Path, make: Make, camera: bool, later: bool) -> dict[str, t
         is_original = path.name == ORIGINAL and path.parent == photos
         if path.name != "scan.tif":
             os.utime(path, (100 + (later and not is_original),) * 2)
-    run = dupegrid.run(photos, out=folder / "run", quiet=True, scheduler="sync")
-    rows = run.clusters.to_pylist()
+    return photos
+
+
+def found_of(rows: list[dict[str, Any]], photos: Path) -> Found:
+    """The role of each file of a folder and the rule, by its name."""
     assert {row["rule"] for row in rows} <= {None, *RULES}
     return {str(Path(row["path"]).relative_to(photos)): (row["role"], row["rule"]) for row in rows}

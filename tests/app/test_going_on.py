@@ -71,6 +71,33 @@ def test_a_file_whose_folder_is_gone_too_is_missed_as_on_an_unplugged_disk(photo
     assert dupegrid.run(out=out, quiet=True).images["status"].to_pylist() == ["ok"] * 6
 
 
+def test_a_disk_that_comes_back_at_another_place_takes_its_numbers_along(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its files are known by their bytes; decisions hold, and nothing is decoded or compared again."""
+    disk, other, out = tmp_path / "disk", tmp_path / "other", tmp_path / "run"
+    save(disk / "x.png", 5)
+    save(disk / "y.png", 2)
+    before = dupegrid.run(photos, disk, out=out, **SETTINGS)
+    disk.rename(other)
+    for call in ((), (photos, disk)):
+        with pytest.raises(UsageError, match=r"/disk does not exist.* its disk"):
+            dupegrid.run(*call, out=out, **SETTINGS)
+    run = dupegrid.run(photos, other, out=out, **SETTINGS)
+    assert run.images["status"].to_pylist() == ["ok"] * 7
+    assert [str(path) for path in run.images["path"].to_pylist()[5:]] == [f"{other}/x.png", f"{other}/y.png"]
+    assert run.receipt.pairs["earlier"] == before.receipt.pairs["total"]
+    with pytest.raises(UsageError, match=f"name {photos}, {other} again"):
+        dupegrid.run(photos / "a.png", out=out, **SETTINGS)
+    other.rename(tmp_path / "unplugged")
+    other.mkdir()  # as a place of a disk is without it
+    capfd.readouterr()
+    assert dupegrid.run(out=out, scheduler="sync").summary.removed == 2
+    assert f"nothing is left in {other}, 2 files before: is its disk connected?" in capfd.readouterr().err
+    dupegrid.run(out=out, scheduler="sync")
+    assert "is its disk connected" not in capfd.readouterr().err
+
+
 def test_an_against_file_that_is_gone_is_missed(photos: Path, tmp_path: Path) -> None:
     """Without it the run would be another one, of all with all."""
     out = tmp_path / "run"

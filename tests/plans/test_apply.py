@@ -433,6 +433,10 @@ def test_a_quarantine_is_in_no_later_run_and_is_put_back(run: dupegrid.Run, tmp_
     assert state(photos(run)) == before
 
 
+def _refused_as_full(_descriptor: int, _data: bytes) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_another_volume_is_refused_or_copied_to(
     run: dupegrid.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,6 +463,12 @@ def test_another_volume_is_refused_or_copied_to(
         assert all("the copy holds other bytes" in row.reason for row in broken.rows)
         assert state(photos(run)) == before
         assert sum(len(files) for _, _, files in os.walk(folder)) == 0
+        with monkeypatch.context() as patch:
+            patch.setattr(copies, "write_all", _refused_as_full)
+            full = dupegrid.apply(run, quarantine=folder, **QUIET)
+        assert full.counts == {"skipped": count}
+        assert full.rows[0].reason == f"could not be moved into {folder}: {os.strerror(errno.ENOSPC)}"
+        assert state(photos(run)) == before
 
 
 def test_what_the_trash_refuses_stays_and_what_it_took_is_found_without_a_list(

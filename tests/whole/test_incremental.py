@@ -65,6 +65,9 @@ class Folder:
     def rename(self) -> None:
         self._any().rename(self._new())
 
+    def give(self, other: "Folder") -> None:
+        self._any().rename(other._new())
+
     def copy_and_remove(self) -> None:
         old, new = self._any(), self._new()
         shutil.copy2(old, new)
@@ -108,6 +111,7 @@ def assert_same_but_for_names_of_one_file(run: dupegrid.Run, fresh: dupegrid.Run
         (3, {"same_size": True, "thumb": 16}),
         (4, {"metric": "mae", "threshold": 10.0, "cutoff": 10.0, "thumb": 16}),
         (5, {"scope": "across"}),
+        (7, {"scope": "within", "orientations": "all"}),
         (6, {"matrix": True}),
     ],
 )
@@ -123,6 +127,7 @@ def test_any_change_gives_the_tables_of_a_fresh_run(tmp_path: Path, seed: int, s
         assert list(again.images["id"].to_pylist()) == list(range(len(again.images)))
         folder.step()
         other.step()
+        folder.give(other)
 
 
 def test_a_set_of_identical_pictures_that_grows_and_loses_its_first(

@@ -22,11 +22,12 @@ def _counts(by_word: Mapping[str, int]) -> str:
 def summary_lines(summary: "Summary") -> list[str]:
     word = "picture" if summary.ok == 1 else "pictures"
     files = f"{summary.images:,} found, {summary.ok:,} {word} read; not read: {_counts(summary.failed)}"
+    files = files if summary.images else "none under the PATHs: nothing to compare"
     files += f"; {summary.removed:,} of an earlier run gone" if summary.removed else ""
     left_out, links, run = summary.not_asked_for, summary.links_left_alone, shlex.quote(summary.run)
     there = f"{summary.already_there or 0:,} of {summary.pictures_of_path or 0:,}"
     return [
-        f"files       {files}" if summary.images else "files       none under the PATHs: nothing to compare",
+        f"files       {files}",
         *_not_listed(summary.unreadable_folders),
         *([f"links       {counted(links, 'symbolic link')} left alone: see --follow-symlinks"] if links else []),
         f"pairs       {quantity(summary.pairs - left_out)} compared"

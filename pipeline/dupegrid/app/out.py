@@ -11,7 +11,7 @@ from typing import Any
 from dupegrid.app.opening import open_run
 from dupegrid.app.trust import check_going_on
 from dupegrid.core.config import SEARCHED, Config, given_settings, load_config
-from dupegrid.core.errors import ConfigError, DamagedError, RunDirError
+from dupegrid.core.errors import ConfigError, DamagedError, RunDirError, UsageError
 from dupegrid.core.settings import Settings
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, StrPaths, flattened
@@ -41,8 +41,29 @@ def chosen_config(folders: Sequence[StrPaths], run_dir: Path, file: StrPath | No
         raise ConfigError(f"{os.fspath(file)}: {error}" if file is not None else str(error)) from None
     if before is not None and not SEARCHED & given.keys():
         check_going_on(chosen, given)
+        _check_there(chosen)
     _check_out(run_dir, chosen, before)
     return chosen
+
+
+def _check_there(config: Config) -> None:
+    """Refuse to go on without a PATH that is not there: its disk may be unplugged."""
+    if gone := next((root for root in config.roots if root != config.files_from and _is_gone(root)), None):
+        raise UsageError(
+            f"{printable(gone)} does not exist: is its disk connected? If it is gone for good, or elsewhere now, "
+            "name the PATHs that there are: 'dupegrid run PATH... --out RUN'"
+        )
+
+
+def _is_gone(root: str) -> bool:
+    """Whether nothing is there; never of an address, which is not asked."""
+    try:
+        os.lstat(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return root.startswith("/")
+    except OSError:
+        return False
+    return False
 
 
 def _without_gone_files(before: Config, run_dir: Path) -> Config:
@@ -102,10 +123,11 @@ def _check_out(path: Path, config: Config, before: Config | None) -> None:
                 f"{text} holds thumbnails with {key} = {old}, asked for is {new}: choose another --out, or delete it"
             )
     for key, old, new in (("paths", before.paths, config.paths), ("against", before.against, config.against)):
-        left_out = [folder for folder in old if folder not in new]
+        left_out = [printable(root) for root in old if root not in new and not (new and _is_gone(root))]
         if left_out:
+            more = f" and {len(left_out) - 3:,} more" if left_out[3:] else ""
             raise RunDirError(
-                f"{text} is a run of other {key}: name {printable(left_out[0])} again, with more if you like, "
+                f"{text} is a run of other {key}: name {', '.join(left_out[:3])}{more} again, with more if you like, "
                 "or choose another --out"
             )
 

@@ -95,7 +95,7 @@ def _checked_root(root: str, sources: Sources) -> Identity:
         with os.scandir(root):
             pass
     except FileNotFoundError:
-        raise InputError(f"{shown} does not exist: check the spelling of the PATH") from None
+        raise InputError(f"{shown} does not exist: check the spelling of the PATH, or connect its disk") from None
     except OSError as error:
         raise InputError(f"cannot list {shown}: {error.strerror}; check its permissions") from None
     return _folder(root, status)

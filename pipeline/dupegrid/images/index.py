@@ -20,6 +20,7 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.tasks import Runtime
+from dupegrid.core.text import counted, printable
 from dupegrid.images.archives import forget_archives
 from dupegrid.images.borders import BORDERS
 from dupegrid.images.chunk import create_levels, create_stores, index_chunk, stored_seal
@@ -69,7 +70,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
 
     The listing is without its files afterwards. Returns the key of images.parquet: equal when all rows are.
     """
-    thumbs = _prepared(listing, config, run_dir, partial(_read, config, reporter))
+    thumbs = _prepared(listing, config, run_dir, reporter)
     listing.forget_files()
     pending = _pending(run_dir, _listed(run_dir), thumbs, config)
     done_files = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
@@ -136,7 +137,7 @@ def _thumbs_key(config: Config) -> str:
     return fingerprint(made_by, RECIPE, IMAGE_PART.names)
 
 
-def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> Thumbs:
+def _prepared(listing: Listing, config: Config, run_dir: RunDir, reporter: Reporter) -> Thumbs:
     """files.parquet and the stores for a listing: those of an earlier run with what is new, or new ones."""
     put_in_place(run_dir)
     path, key = run_dir.thumbs_zarr, _thumbs_key(config)
@@ -148,11 +149,13 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, read: Read) -> 
     chunk = _chunk_for(listing.files)
     if _is_of(run_dir, key, config.thumb) and chunk >= GROWN * run_dir.thumbs().chunk:
         lay_out_again(run_dir, chunk)
+    read = partial(_read, config, reporter)
     files = _merged(listing, run_dir, read) if _is_of(run_dir, key, config.thumb) else None
     if files is None:
         return _created(listing, config, run_dir, key)
     thumbs = run_dir.thumbs()
     if files.differs:
+        _say_of_emptied(files, config, reporter)
         write_tables(run_dir.files, FILES, files.tables(thumbs.chunk), None, thumbs.chunk)
         run_dir.renew()
     try:
@@ -190,6 +193,14 @@ def _merged(listing: Listing, run_dir: RunDir, read: Read) -> Merged | None:
         return merged()
     except StoreError:
         return merged() if _listed_anew(run_dir) else None
+
+
+def _say_of_emptied(files: Merged, config: Config, reporter: Reporter) -> None:
+    """A disk that is not connected leaves an empty folder where it was."""
+    for root, count in files.emptied().items():
+        if config.roots[root] != config.files_from:
+            place, gone = printable(config.roots[root]), counted(count, "file")
+            reporter.say(f"index: nothing is left in {place}, {gone} before: is its disk connected?")
 
 
 def _created(listing: Listing, config: Config, run_dir: RunDir, key: str) -> Thumbs:

@@ -1,7 +1,7 @@
 """A new listing and what is known from earlier runs -> one table of files in which every known file keeps its id."""
 
 import os
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -20,9 +20,9 @@ Known = Callable[[], Iterator[pa.Table]]
 Hashes = Callable[[Sequence[int]], list[str | None]]
 Read = Callable[[Sequence[tuple[bytes, int]]], list[str | None]]
 
-_CONTENT: Final = ("hash", "size_bytes", "root", "group")
+_CONTENT: Final = ("hash", "size_bytes")
 _AT_ONCE: Final = 1 << 16  # paths as objects of Python's
-_TOLD_BY: Final = ["id", "path_raw", "size_bytes", "root", "group", "device", "inode"]  # which of the new ones it is
+_TOLD_BY: Final = ["id", "path_raw", "size_bytes", "device", "inode"]  # which of the new ones it is
 _SAME, _TRUSTED, _DOUBTFUL, _OTHER = range(4)  # what the stamps of a known file say, or that there are none
 
 
@@ -88,6 +88,16 @@ class Merged:
         """Whether they are not those that are known."""
         return bool(self._new.any()) or any(before != after for before, after in self._pieces())
 
+    def emptied(self) -> dict[int, int]:
+        """How many files are gone that were there before, by roots under which nothing is left."""
+        gone, start = Counter[int](), 0
+        for piece in self._known():
+            lost = self._removed[start : start + len(piece)] & ~piece["removed"].to_numpy()
+            gone.update(with_roots(piece.filter(pa.array(lost)), self._listed.config)["root"].drop_null().to_pylist())
+            start += len(piece)
+        there = {root for root, count in self._listed.roots if count}
+        return {root: count for root, count in sorted(gone.items()) if root not in there}
+
     def tables(self, chunk: int) -> Iterator[pa.Table]:
         """All of them, schema FILES, in tables of whole chunks of so many, but for the last."""
         return whole_chunks(chain((after for _, after in self._pieces()), self._added()), chunk)
@@ -103,7 +113,7 @@ class Merged:
             if hidden:
                 paths = piece["path_raw"].take(pa.array(missing)).to_pylist()
                 missing = missing[[not path.startswith(hidden) for path in paths]]
-            lacking = with_roots(piece.take(pa.array(missing)), self._listed.config).select(_TOLD_BY)
+            lacking = piece.take(pa.array(missing)).select(_TOLD_BY)
             gone.append(lacking.set_column(0, FILES.field("id"), [first + missing]))
             sources.append(place)
             first += len(piece)
@@ -141,7 +151,7 @@ class Merged:
         return says
 
     def _may_have_moved(self, gone: pa.Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The files that are gone and the new ones among which one may be the other: of one size, under one root."""
+        """The files that are gone and the new ones among which one may be the other: of one size."""
         if not len(gone):
             return [], []
         sizes, places = gone["size_bytes"].to_numpy(), np.flatnonzero(self._new)
@@ -160,8 +170,8 @@ class Merged:
         asked = sorted({*doubtful, *(file["id"] for file in gone)})
         hash_of = {id: hash_ for id, hash_ in zip(asked, self._hashes(asked), strict=True) if hash_}
         gone = [file | {"hash": hash_of[file["id"]]} for file in gone if file["id"] in hash_of]
-        kinds = {_kind(file) for file in gone}
-        there = [file for file in there if _kind(file) in kinds]
+        sizes = {file["size_bytes"] for file in gone}
+        there = [file for file in there if file["size_bytes"] in sizes]
         in_doubt = [id for id in doubtful if id in hash_of]
         places = np.array([*(file["id"] for file in there), *self._source[in_doubt].tolist()], np.int64)
         paths, sizes = self._listed.paths_at(places).to_pylist(), self._listed.numbers("size_bytes", places).tolist()
@@ -241,7 +251,3 @@ def _assigned(gone: Sequence[dict[str, Any]], there: Sequence[dict[str, Any]]) -
 def _key(file: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
     named = file | {"name": os.path.basename(file["path_raw"])}
     return tuple(named[name] for name in (*_CONTENT, *names))
-
-
-def _kind(file: dict[str, Any]) -> tuple[Any, ...]:
-    return file["size_bytes"], file["root"], file["group"]

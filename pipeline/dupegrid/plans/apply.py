@@ -184,8 +184,11 @@ class _Doing:
         """Carry out an act. What fails is taken back, as far as that can be."""
         try:
             facts = do(deed, self._journal)
-        except (SkippedError, OSError) as error:
-            return self._taken_back(deed, reason_of(error))
+        except SkippedError as reason:
+            return self._taken_back(deed, str(reason))
+        except OSError as error:
+            to = f"be moved into {display_path(deed.act.to_root)}" if deed.act.to_root else "be done"
+            return self._taken_back(deed, f"could not {to}: {reason_of(error)}")
         self._journal.note("done", deed.id, **facts)
         if deed.act.action == "hardlink":
             self._keepers.linked(deed.keeper)

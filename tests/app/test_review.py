@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 import dupegrid
 from dupegrid.app import review_thumbs
@@ -193,7 +194,7 @@ def test_a_button_that_was_clicked_is_not_clicked_again_by_space(browser: Any, r
 def test_tabs_keep_their_places_and_see_what_another_took_back(browser: Any, run: dupegrid.Run) -> None:
     with Review(run) as review, opened(browser, review) as one:
         press(one, "j")
-        heading, pair = one.locator(".pairing h2").inner_text(), one.locator(".label .of").all_text_contents()
+        heading, pair = one.locator(".pairing h1").inner_text(), one.locator(".label .of").all_text_contents()
         press(one, "n")
         assert one.locator(".label .of").all_text_contents() != pair
         with opened(browser, review) as other:
@@ -204,7 +205,7 @@ def test_tabs_keep_their_places_and_see_what_another_took_back(browser: Any, run
             assert [decision for decision, _ in in_table(run).values()] == ["not-same"]
             press(one, "z")
         assert in_table(run) == {}
-        assert one.locator(".pairing h2").inner_text() == heading
+        assert one.locator(".pairing h1").inner_text() == heading
         assert one.locator(".label .of").all_text_contents() == pair
 
 
@@ -224,6 +225,23 @@ def test_a_group_that_is_sent_in_parts_is_decided_whole(
         until(page, "!document.querySelector('.ending').hidden")
         assert "All groups are decided" in page.locator(".ending").inner_text()
     assert in_table(run) == decided
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+def test_a_large_group_is_no_wider_than_the_window(browser: Any, tmp_path: Path, width: int) -> None:
+    (tmp_path / "burst").mkdir()
+    for number in range(40):
+        pixels = np.full((12, 12, 3), 90, np.uint8)
+        pixels[:, 6:], pixels[0, 0] = 160, number
+        Image.fromarray(pixels).save(tmp_path / "burst" / f"{number:02d}.png")
+    run = run_of(tmp_path / "burst", tmp_path / "run")
+    viewport = {"width": width, "height": 700}
+    with Review(run) as review, opened(browser, review, viewport=viewport) as page:
+        until(page, "document.querySelectorAll('.strip .tile').length > 20")
+        for name in (".top-bar", ".stage", ".layer:last-of-type", ".strip", ".acts", ".below"):
+            box = page.locator(name).last.bounding_box()
+            assert box["x"] >= 0, name
+            assert box["x"] + box["width"] <= width, name
 
 
 def test_what_cannot_be_written_is_said_as_it_is(browser: Any, run: dupegrid.Run) -> None:
@@ -256,7 +274,7 @@ def test_relations_come_with_the_groups_that_come_after_the_first(
         monkeypatch.setattr(reviewing_module, name, 20)
     with Review(run) as review, opened(browser, review) as page:
         until(page, "document.querySelector('.below').textContent.includes('edited')")
-        assert " of 22" in page.locator(".pairing h2").inner_text()
+        assert " of 22" in page.locator(".pairing h1").inner_text()
         assert page.locator(".choose option[value=edited]").count() == 1
 
 

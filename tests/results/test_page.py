@@ -174,6 +174,12 @@ def test_a_file_that_could_not_be_read_is_said_once() -> None:
     assert others == 1
 
 
+def test_what_is_gone_since_an_earlier_run_is_counted() -> None:
+    what = found([{}] * 2, [(0, 1, 1.0)])
+    html = "".join(report(what, noise, replace(summary(what), removed=3), {"orientations": ["all"]}))
+    assert "<dt>gone since an earlier run</dt><dd>3 files, status" in html
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_no_cluster_is_a_page_too(count: int) -> None:
     page = drawn(found([{}] * count, []))

@@ -223,6 +223,12 @@ def test_pages_reach_every_cluster(opened: Opened) -> None:
         seen += page.locator(".card h2").all_inner_texts()
         page.locator(".pager button:last-child").first.click() if number == 1 else page.keyboard.press("n")
     assert sorted(seen) == sorted(f"Cluster {k}" for k in range(101))
+    # What a person who says what is there, or hears it, goes by.
+    name = "it.querySelector('input, select').ariaLabel"
+    labels = page.evaluate(f"[...document.querySelectorAll('label')].map(it => [it.innerText, {name}])")
+    assert len(labels) == 6
+    assert all(text.split()[0] in said for text, said in labels)
+    assert page.evaluate("new Set([...document.querySelectorAll('nav')].map(it => it.ariaLabel)).size") == 2
 
 
 def test_what_could_not_be_read_is_listed_when_asked_for(opened: Opened) -> None:

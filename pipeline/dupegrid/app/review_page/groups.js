@@ -3,7 +3,7 @@ const AT_ONCE = 20, AHEAD = 3, STRIP = 40;
 let words = null, about = null, group = null, keeper = null, right = null, at = 0, total = 0, isReadOnly = false;
 let choice = newChoice(), pages = new Map(), isWhole = true;
 const steps = []; // what was decided or skipped, the last one last
-const strip = element("div", { className: "strip", role: "list" });
+const strip = element("div", { className: "strip", role: "group", ariaLabel: "pictures of the group" });
 
 // A number by which the server keeps the places of the groups that this page asks for, whatever another tab asks for.
 function newChoice() {

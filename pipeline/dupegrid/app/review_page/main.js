@@ -1,7 +1,7 @@
 // The page: filters, the pair, what is known of it, and at the end what would come of it.
 const meter = element("progress", { ariaLabel: "groups decided" });
-const ending = element("section", { className: "ending", hidden: true });
-const pairing = element("div", { className: "pairing", hidden: true });
+const ending = element("main", { className: "ending", hidden: true });
+const pairing = element("main", { className: "pairing", hidden: true });
 const BUTTONS = [["a", "keep left"], ["d", "keep right"], ["s", "keep both"], ["n", "not the same"], [" ", "skip"], ["z", "back"]];
 
 function button(key, label) {
@@ -66,7 +66,7 @@ async function start() {
     element("div", { className: "choices" }, strip, element("div", { className: "acts" }, ...(isReadOnly ? [] : BUTTONS).map(([key, label]) => button(key, label)))),
     element("div", { className: "below" }, table));
   document.body.append(
-    element("div", { className: "top-bar" }, said, meter,
+    element("header", { className: "top-bar" }, said, meter,
       element("span", { className: "choose" }, fields.text, fields.folder, fields.relation, fields.role, fields.rule,
         element("label", { className: "check" }, fields.decided, "decided too"),
         element("button", { type: "button", className: "ask", title: "keys", onclick: () => help.showModal() }, "?"))),

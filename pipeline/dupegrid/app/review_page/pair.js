@@ -3,7 +3,7 @@ const ORIGINAL_AFTER_MS = 120; // whoever decides sooner than that needs none
 const SEEN = 40; // how bright a difference is drawn, of 255, in the mean
 const shown = { left: null, right: null, originals: true, outlines: true, drawing: 0 };
 const table = element("table", { className: "facts-of-two" });
-const heading = element("h2", { ariaLive: "polite" });
+const heading = element("h1", { ariaLive: "polite" });
 
 function drawPair(left, right) {
   Object.assign(shown, { left, right, drawing: shown.drawing + 1 });

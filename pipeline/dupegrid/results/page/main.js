@@ -1,7 +1,7 @@
 // The filters above the cards, and the first page.
-const textField = element("input", { type: "search", placeholder: "name or folder", ariaLabel: "text in a path", spellcheck: false, autocomplete: "off" });
+const textField = element("input", { type: "search", placeholder: "name or folder", ariaLabel: "find text in a path", spellcheck: false, autocomplete: "off" });
 const folderField = element("input", { type: "search", placeholder: "any folder", ariaLabel: "folder", spellcheck: false, autocomplete: "off" });
-const kindField = element("select", { ariaLabel: "kind" });
+const kindField = element("select", { ariaLabel: "show" });
 const sortField = element("select", { ariaLabel: "order" },
   ...[["freed", "most to free"], ["size", "most pictures"], ["least", "least alike (MSE)"], ["most", "most alike (MSE)"], ["path", "path"]]
     .map(([value, label]) => element("option", { value }, label)));
@@ -9,7 +9,7 @@ const slider = element("input", { type: "range", min: 0, max: STEPS, value: STEP
 const sliderText = element("output");
 const bars = element("div", { className: "bars", ariaHidden: "true" });
 const said = element("p", { className: "said", role: "status" });
-const pagers = [0, 1].map(() => {
+const pagers = ["pages", "pages, below the cards"].map((ariaLabel) => {
   const back = element("button", { type: "button", ariaLabel: "previous page" }, "‹");
   const on = element("button", { type: "button", ariaLabel: "next page" }, "›");
   const at = element("input", { type: "number", min: 1, ariaLabel: "page" });
@@ -17,7 +17,7 @@ const pagers = [0, 1].map(() => {
   back.addEventListener("click", () => turnTo(pageAt - 1, true));
   on.addEventListener("click", () => turnTo(pageAt + 1, true));
   at.addEventListener("change", () => turnTo(Number(at.value) - 1, true));
-  return { element: element("nav", { className: "pager", ariaLabel: "pages" }, back, at, of, on), back, on, at, of };
+  return { element: element("nav", { className: "pager", ariaLabel }, back, at, of, on), back, on, at, of };
 });
 
 function turnTo(page, toTop = false, upTo = PER_PAGE) {

@@ -242,6 +242,14 @@ def test_a_large_group_is_no_wider_than_the_window(browser: Any, tmp_path: Path,
             box = page.locator(name).last.bounding_box()
             assert box["x"] >= 0, name
             assert box["x"] + box["width"] <= width, name
+        assert page.locator(".acts button").first.inner_text().endswith("keep left" if width > 720 else "keep upper")
+        page.set_viewport_size({"width": width, "height": 400})  # as it is at twice the size
+        for _ in range(12):
+            page.keyboard.press("ArrowRight")
+        until(page, "document.querySelector('.strip').scrollLeft > 0")
+        assert page.evaluate("document.querySelector('.pairing').scrollTop") == 0
+        asked, strip = (page.locator(name).bounding_box() for name in (".tile.asked", ".strip"))
+        assert strip["x"] <= asked["x"] <= strip["x"] + strip["width"] - asked["width"]
 
 
 def test_what_cannot_be_written_is_said_as_it_is(browser: Any, run: dupegrid.Run) -> None:

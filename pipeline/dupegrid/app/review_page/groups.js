@@ -110,7 +110,8 @@ function drawGroup() {
     button.addEventListener("click", () => { if (member !== keeper) next(member); });
     return button;
   }), group.members.length + group.left_out > here.length ? element("span", { className: "quiet" }, `${number(group.members.length + group.left_out - here.length)} more`) : "");
-  strip.querySelector(".asked")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  const asked = strip.querySelector(".asked"); // the strip alone is moved: all below the filters would be, by scrollIntoView
+  if (asked) strip.scrollLeft = asked.offsetLeft - strip.offsetLeft - (strip.clientWidth - asked.offsetWidth) / 2;
 }
 
 async function decide(decision, kept) {

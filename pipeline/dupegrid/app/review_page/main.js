@@ -2,10 +2,12 @@
 const meter = element("progress", { ariaLabel: "groups decided" });
 const ending = element("main", { className: "ending", hidden: true });
 const pairing = element("main", { className: "pairing", hidden: true });
-const BUTTONS = [["a", "keep left"], ["d", "keep right"], ["s", "keep both"], ["n", "not the same"], [" ", "skip"], ["z", "back"]];
+const BUTTONS = [["a", "keep left", "keep upper"], ["d", "keep right", "keep lower"], ["s", "keep both"], ["n", "not the same"], [" ", "skip"], ["z", "back"]];
 
-function button(key, label) {
-  const made = element("button", { type: "button", className: "act", tabIndex: -1 }, element("kbd", null, key === " " ? "Space" : key), label);
+// In a narrow window one picture is above the other: `narrow` is what some say there.
+function button(key, label, narrow = label) {
+  const says = [element("span", { className: "wide" }, label), element("span", { className: "narrow" }, narrow)];
+  const made = element("button", { type: "button", className: "act", tabIndex: -1 }, element("kbd", null, key === " " ? "Space" : key), ...says);
   keepFocus(made);
   made.addEventListener("click", () => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })));
   return made;
@@ -63,7 +65,7 @@ async function start() {
   pairing.append(
     element("header", null, heading, element("span", { className: "modes", role: "group", ariaLabel: "view" }, ...modeButtons), gainLabel),
     stage,
-    element("div", { className: "choices" }, strip, element("div", { className: "acts" }, ...(isReadOnly ? [] : BUTTONS).map(([key, label]) => button(key, label)))),
+    element("div", { className: "choices" }, strip, element("div", { className: "acts" }, ...(isReadOnly ? [] : BUTTONS).map((words) => button(...words)))),
     element("div", { className: "below" }, table));
   document.body.append(
     element("header", { className: "top-bar" }, said, meter,

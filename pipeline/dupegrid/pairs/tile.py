@@ -58,7 +58,7 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
     while some := list(islice(blocks, _BLOCKS_AT_ONCE)):
         for near in some:
             tally["product"] += near.count
-            for columns in _parts(near.columns, second.turned):
+            for columns in _parts(near.columns, second.turned) if near.count else ():
                 pairs = _near_points(job, first, second, within, near.rows, columns)
                 tally["product"] -= pairs.count
                 yield through(of_pairs, pairs, tally)

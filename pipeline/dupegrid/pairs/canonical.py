@@ -24,7 +24,7 @@ _WEIGHTS: Final = np.array([2, 1])
 
 def make_canonical(cosines: Cosines, side: int, names: tuple[str, ...]) -> Ints:
     """Put pictures, int16 (n, K), into their canonical form; under which of the orientations that is, int64 (n,)."""
-    home = _scores(cosines, side, names).argmax(axis=0)
+    home: Ints = _scores(cosines, side, names).argmax(axis=0)
     for number, name in enumerate(names[1:], start=1):
         mine = np.flatnonzero(home == number)
         cosines[mine] = turned_cosines(cosines[mine], side, name)

@@ -83,7 +83,7 @@ def write_chunks(out: Path, n: int, side: int, kind: str, numbers: range) -> Non
     run_dir, pictures = RunDir(out), sources()
     for number in numbers:
         chunk = KINDS[kind](pictures, number, min(CHUNK, n - number * CHUNK), side)
-        write_chunk(run_dir.thumbs(), run_dir.levels(), number, chunk[None])
+        write_chunk(run_dir, number, chunk[None])
 
 
 def write_all(out: Path, n: int, side: int, kind: str) -> None:

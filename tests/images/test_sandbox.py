@@ -346,7 +346,7 @@ def test_bands_give_what_the_whole_gives(mode: str, monkeypatch: pytest.MonkeyPa
         buffer = io.BytesIO()
         image.save(buffer, "TIFF")
         whole = recipe.decode(buffer.getvalue(), READING).thumb
-        monkeypatch.setattr(recipe, "_PIXELS_AT_ONCE", 5000)
+        monkeypatch.setattr("dupegrid.images.whole._PIXELS_AT_ONCE", 5000)
         banded = recipe.decode(buffer.getvalue(), READING).thumb
         monkeypatch.undo()
         assert whole is not None

@@ -38,7 +38,7 @@ def indexed(out: Path, pictures: np.ndarray, **chosen: object) -> Path:
     run_dir, chunk = RunDir(out), 8
     create_stores(run_dir, n, side, chunk, "made", config.looks)
     for number in range(-(-n // chunk)):
-        write_chunk(run_dir.thumbs(), run_dir.levels(), number, pictures[:, number * chunk : (number + 1) * chunk])
+        write_chunk(run_dir, number, pictures[:, number * chunk : (number + 1) * chunk])
     known = {
         "id": np.arange(n),
         "path": [f"/nowhere/{k}.jpg" for k in range(n)],

@@ -217,7 +217,7 @@ def test_sides_are_swapped_by_the_orientation_of_the_match(
 @pytest.mark.parametrize("seen", [False, True])
 def test_transparent_throughout(mode: str, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """M9: every pixel has alpha 0, in whatever way that is said; one pixel that can be seen is enough."""
-    monkeypatch.setattr("dupegrid.images.recipe._PIXELS_AT_ONCE", 500)
+    monkeypatch.setattr("dupegrid.images.whole._PIXELS_AT_ONCE", 500)
     size, options = (60, 40), {}
     if mode == "P":
         image = Image.new("P", size, 7)

@@ -11,9 +11,7 @@ import numpy as np
 
 from dupegrid.core.arrays import Float64s, Pixels
 
-BORDERS: Final = (
-    2  # raise it when the same picture would be cut otherwise: thumbnails of runs with trim are then made again
-)
+BORDERS: Final = 2  # raise it when the same picture would be cut otherwise: runs with trim are then made again
 _CELLS: Final = 64  # a row, at least, where it has as many pixels: their means have neither its noise nor its dust
 _NEAR: Final = 16  # of 255 in every channel: what saving as JPEG does to a plain colour
 _MIXED: Final = 64  # the same where it has mixed the border with the picture

@@ -5,7 +5,7 @@ but for the files in it that have not.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -109,26 +109,30 @@ def decoded_of(batches: Iterable[Batch], reading: Reading, timeout_s: float) -> 
 
 
 def write_chunk(
-    thumbs: Thumbs, levels: Arrays, number: int, chunk: Pixels, rows: Callable[[str], None] = lambda _: None
+    run_dir: RunDir, number: int, chunk: Pixels, rows: pa.Table | None = None, facts: Mapping[str, str] | None = None
 ) -> None:
-    """Write a chunk of thumbnails, (looks, n, S, S, 3), what is reckoned from them first; before the mark, `rows`."""
+    """Write a chunk of thumbnails, (looks, n, S, S, 3): what is reckoned from them, their rows, the mark."""
+    thumbs, levels = run_dir.thumbs(), run_dir.levels()
     thumbs.delete(number)
     for look, of_it in zip(looks_of(levels), chunk, strict=True):
         for name, values in stored_levels(of_it, look).items():
             levels.write(name, number * thumbs.chunk, values)
-    rows(_seal(thumbs.checksum_of(chunk[0]), levels, number))
+    if rows is not None:
+        seal = _seal(thumbs.checksum_of(chunk[0]), levels, number)
+        write_table(run_dir.part(number), rows, {**(facts or {}), "seal": seal})
     thumbs.write((number,), chunk[0])
 
 
-def stored_seal(thumbs: Thumbs, levels: Arrays, number: int) -> str:
+def stored_seal(run_dir: RunDir, number: int) -> str:
     """The seal of a chunk as it is on disk, by the checksums that its files end with."""
-    return _seal(thumbs.checksum(number), levels, number)
+    return _seal(run_dir.thumbs().checksum(number), run_dir.levels(), number)
 
 
-def stored_looks(thumbs: Thumbs, levels: Arrays, rows: slice) -> Pixels:
+def stored_looks(run_dir: RunDir, rows: slice) -> Pixels:
     """The thumbnails of consecutive images by all looks: uint8 (looks, k, S, S, 3)."""
+    levels = run_dir.levels()
     crops = [levels.rows(of_look(CROPS, look), rows) for look in looks_of(levels)[1:]]
-    return np.stack([thumbs.rows(rows), *crops])
+    return np.stack([run_dir.thumbs().rows(rows), *crops])
 
 
 def _seal(thumbs: str, levels: Arrays, number: int) -> str:
@@ -142,7 +146,7 @@ def _known(
 
     And the places of those that failed then, but may pass. The `facts` are those of the rows that are there.
     """
-    thumbs, levels = run_dir.thumbs(), run_dir.levels()
+    thumbs = run_dir.thumbs()
     chunk = np.zeros((len(reading.looks), len(files), thumbs.side, thumbs.side, CHANNELS), np.uint8)
     before: list[dict[str, Any]] = []
     thumbs_are_there = False
@@ -154,10 +158,10 @@ def _known(
             seal = facts.get("seal", "")
             thumbs_are_there = seal.split(" ")[0] == thumbs.checksum(number)
             if len(chunk) > 1:
-                thumbs_are_there = seal == stored_seal(thumbs, levels, number)
+                thumbs_are_there = seal == stored_seal(run_dir, number)
             if thumbs_are_there:
                 here = slice(number * thumbs.chunk, number * thumbs.chunk + len(before))
-                chunk[:, : len(before)] = stored_looks(thumbs, levels, here)
+                chunk[:, : len(before)] = stored_looks(run_dir, here)
         except StoreError:  # damaged
             thumbs_are_there = False
     elif not pc.any(files["removed"]).as_py():
@@ -234,11 +238,11 @@ def _write(
     facts: dict[str, str],
     before: Mapping[str, str],
 ) -> None:
-    part, stores = run_dir.part(number), (run_dir.thumbs(), run_dir.levels())
-    kept = before.get("rows") == facts["rows"] and before.get("seal") == stored_seal(*stores, number)
-    if kept and stores[0].checksum(number) == stores[0].checksum_of(chunk[0]):
+    thumbs = run_dir.thumbs()
+    kept = before.get("rows") == facts["rows"] and before.get("seal") == stored_seal(run_dir, number)
+    if kept and thumbs.checksum(number) == thumbs.checksum_of(chunk[0]):
         facts = {**facts, "seal": before["seal"]}
         if before != facts:  # nothing came of what was tried again
-            write_table(part, table, facts)
+            write_table(run_dir.part(number), table, facts)
         return
-    write_chunk(*stores, number, chunk, lambda seal: write_table(part, table, {**facts, "seal": seal}))
+    write_chunk(run_dir, number, chunk, table, facts)

@@ -30,10 +30,7 @@ def exif_of(image: Any) -> Any:
 
 def orientation_of(exif: Any) -> int:
     """The EXIF orientation, 1 to 8; 1 where it says none."""
-    try:
-        value = exif.get(ORIENTATION, 1)
-    except Exception:
-        return 1
+    value = _said(exif, ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -50,9 +47,17 @@ def taking_of(exif: Any, packet: Any = None) -> dict[str, Any]:
         "camera": _camera(exif),
         "taken_at": _moment(photo.get(_TAKEN)) or _moment(photo.get(_DIGITIZED)),
         "has_gps": _LATITUDE in place and _LONGITUDE in place,
-        "rating": rating_in(packet) or _rating(exif),
+        "rating": rating_in(packet) or known_rating(_said(exif, _RATING)),
         **_coordinates(place),
     }
+
+
+def _said(exif: Any, tag: int) -> Any:
+    """What a tag says; None where it is not there, or cannot be read."""
+    try:
+        return exif.get(tag)
+    except Exception:
+        return None
 
 
 def _folder(exif: Any, tag: int) -> Mapping[int, Any]:
@@ -64,19 +69,9 @@ def _folder(exif: Any, tag: int) -> Mapping[int, Any]:
 
 
 def _camera(exif: Mapping[int, Any]) -> str | None:
-    try:
-        values = [exif.get(tag) for tag in (_MAKE, _MODEL)]
-    except Exception:
-        return None
+    values = [_said(exif, tag) for tag in (_MAKE, _MODEL)]
     names = " ".join(value.strip(" \0") for value in values if isinstance(value, str))
     return printable(names.strip()[:_CAMERA_CHARACTERS]) or None
-
-
-def _rating(exif: Mapping[int, Any]) -> int | None:
-    try:
-        return known_rating(exif.get(_RATING))
-    except Exception:
-        return None
 
 
 def _coordinates(place: Mapping[int, Any]) -> dict[str, float | None]:

@@ -277,7 +277,7 @@ def _pending(
     run_dir: RunDir, listed: Iterable[pa.Table], thumbs: Thumbs, config: Config, again: bool = True
 ) -> list[int]:
     """The chunks to be made: not there, of other files, or, if `again`, with files that may be read now."""
-    levels, count = run_dir.levels(), row_count(run_dir.files)
+    count = row_count(run_dir.files)
     if len(thumbs) > count:
         raise DamagedError(thumbs.path / "zarr.json", f"it is of {len(thumbs):,} images, and {count:,} are listed")
     whole = {number[0] for number in thumbs.done()}
@@ -292,7 +292,7 @@ def _pending(
     def is_done(number: int) -> bool:
         facts = read_metadata(run_dir.part(number)) if number in whole else {}
         current = is_current(facts, listings[number], config, again)
-        return current and facts.get("seal") == stored_seal(thumbs, levels, number)
+        return current and facts.get("seal") == stored_seal(run_dir, number)
 
     return [number for number in range(thumbs.count) if not is_done(number)]
 

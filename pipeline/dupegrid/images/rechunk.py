@@ -5,8 +5,6 @@ The new stores are made aside, whole, and then put in place of the old ones one 
 
 import os
 import uuid
-from functools import partial
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -76,12 +74,11 @@ def _make(run_dir: RunDir, aside: RunDir, chunk: int) -> None:
     old = run_dir.thumbs()
     rows = read_table(run_dir.parts, IMAGE_PART)
     old_facts = [read_metadata(run_dir.part(number)) for number in range(old.count)]
-    old_stores = old, run_dir.levels()
     if rows["id"].to_pylist() != list(range(len(old))) or not all(old_facts):
         raise ValueError("rows are missing")
-    if any(facts["seal"] != stored_seal(*old_stores, number) for number, facts in enumerate(old_facts)):
+    if any(facts["seal"] != stored_seal(run_dir, number) for number, facts in enumerate(old_facts)):
         raise ValueError("thumbnails are of another moment")
-    thumbs, levels = create_stores(aside, len(old), old.side, chunk, old.key, looks_of(old_stores[1]))
+    thumbs, _ = create_stores(aside, len(old), old.side, chunk, old.key, looks_of(run_dir.levels()))
     for number in range(thumbs.count):
         here = slice(number * chunk, (number + 1) * chunk)
         table = rows.slice(here.start, chunk)
@@ -89,14 +86,9 @@ def _make(run_dir: RunDir, aside: RunDir, chunk: int) -> None:
         settings = {facts["settings"] for facts in of_old}
         facts = facts_of(files_of(table), table, settings.pop() if len(settings) == 1 else "several", set())
         facts |= {"decoders": together(part["decoders"] for part in of_old)}
-        rows_of = partial(_write_rows, aside.part(number), table, facts)
-        write_chunk(thumbs, levels, number, stored_looks(*old_stores, here), rows_of)
+        write_chunk(aside, number, stored_looks(run_dir, here), table, facts)
     try:
         known = check_files(run_dir.files, read_table(run_dir.files, FILES))
     except StoreError:
         known = files_of(rows)
     write_table(aside.files, known, row_group_size=chunk)
-
-
-def _write_rows(path: Path, table: pa.Table, facts: dict[str, str], seal: str) -> None:
-    write_table(path, table, {**facts, "seal": seal})

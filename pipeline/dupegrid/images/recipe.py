@@ -27,7 +27,7 @@ from dupegrid.images.frames import INT32_MAX, CountedBytes, frames_of
 from dupegrid.images.opening import NotRegularError, OpenedFile, read_from, stamps
 from dupegrid.images.progressive import without_detail
 from dupegrid.images.tones import black_and_white, scaled_to_8_bits, toned
-from dupegrid.images.whole import whole_pixels
+from dupegrid.images.whole import bands, whole_pixels
 
 DECODERS: Final = f"Pillow {PIL.__version__}, pillow-heif {pillow_heif.__version__}"
 RECIPE = 1  # raise it when the same file would give another thumbnail: stored ones are then made again
@@ -38,7 +38,6 @@ _HEAD_BYTES: Final = 1 << 12
 _BORDERS_SEEN_IN: Final = 512  # pixels a side, at least, where the picture has as many
 _ANOTHER: Final = "the file is not the one that was listed"
 _IS_TURBO: Final = features.check_feature("libjpeg_turbo")
-_PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
 
 pillow_heif.register_heif_opener()
 
@@ -251,9 +250,7 @@ def _reduced(image: Image.Image, factors: tuple[int, int]) -> Image.Image:
         return to_rgb(image)
     width, height = image.size
     reduced = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
-    rows = max(1, _PIXELS_AT_ONCE // (width * factors[1])) * factors[1]
-    for top in range(0, height, rows):
-        band = image if rows >= height else image.crop((0, top, width, min(height, top + rows)))
+    for top, band in bands(image, factors[1]):
         reduced.paste(to_rgb(band).reduce(factors), (0, top // factors[1]))
     return reduced
 
@@ -263,7 +260,7 @@ def _to_rgb(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     if image.mode == "RGB" and "transparency" not in image.info:
         return lambda band: band
     if image.mode == "F" or image.mode.startswith("I"):
-        low, top = black_and_white(map(np.asarray, _bands(image)), of_floats=image.mode == "F")
+        low, top = black_and_white((np.asarray(band) for _, band in bands(image)), of_floats=image.mode == "F")
         return lambda band: Image.fromarray(scaled_to_8_bits(np.asarray(band), low, top)).convert("RGB")
     if image.has_transparency_data:
         return _composited
@@ -282,13 +279,7 @@ def _composited(band: Image.Image) -> Image.Image:
 
 def _is_transparent(image: Image.Image) -> bool:
     """Whether every pixel of a picture with transparency has alpha 0."""
-    bands = _bands(image)
     if image.mode == "F" or image.mode.startswith("I"):  # deep grey, of which one value is transparent
         value = image.info["transparency"]
-        return all(band.getextrema() == (value, value) for band in bands)
-    return all(band.convert("RGBA").getchannel("A").getextrema() == (0, 0) for band in bands)
-
-
-def _bands(image: Image.Image) -> Iterator[Image.Image]:
-    rows = max(1, _PIXELS_AT_ONCE // image.width)
-    return (image.crop((0, top, image.width, min(image.height, top + rows))) for top in range(0, image.height, rows))
+        return all(band.getextrema() == (value, value) for _, band in bands(image))
+    return all(band.convert("RGBA").getchannel("A").getextrema() == (0, 0) for _, band in bands(image))

@@ -6,14 +6,14 @@ left out), CMYK and LAB are converted, and a colour profile is not applied. What
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
 
 from dupegrid.core.arrays import CHANNELS, Pixels
 
-_PIXELS_AT_ONCE: Final = 1 << 22  # converted together
+_PIXELS_AT_ONCE: Final = 1 << 22  # converted together: bounds the memory of large pictures
 _NO_DEEPER_IN_RGB: Final = ("1", "L", "P", "RGB")  # modes of which RGB of 8 bits says all
 # Of these it is known how deep they are; others may have held more than the 8 bits that their decoders give.
 _DEPTH_KNOWN: Final = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "QOI", "TGA")
@@ -31,10 +31,8 @@ def whole_pixels(image: Any, to_rgb: Callable[[Any], Any]) -> tuple[Pixels, str 
     with_alpha = bool(image.has_transparency_data) and image.mode[0] not in "IF"
     pixels = np.empty((height, width, CHANNELS + with_alpha), np.uint8)
     deeper = hashlib.blake2b(b"RGBA" if with_alpha else image.mode[:1].encode(), digest_size=16)
-    rows = max(1, _PIXELS_AT_ONCE // width)
-    for top in range(0, height, rows):
-        band = image if rows >= height else image.crop((0, top, width, min(height, top + rows)))
-        here = pixels[top : top + rows]
+    for top, band in bands(image):
+        here = pixels[top : top + band.height]
         here[..., :CHANNELS] = np.asarray(to_rgb(band))
         if with_alpha:
             rgba = np.array(band.convert("RGBA"))
@@ -50,6 +48,14 @@ def whole_pixels(image: Any, to_rgb: Callable[[Any], Any]) -> tuple[Pixels, str 
     profile = hashlib.blake2b(image.info.get("icc_profile") or b"", digest_size=16).hexdigest()
     beside = profile if says_all else profile + deeper.hexdigest()
     return pixels, beside if shallow else None
+
+
+def bands(image: Any, of: int = 1) -> Iterator[tuple[int, Any]]:
+    """A picture of Pillow's in bands of so many rows, or a multiple of them: the first row of each, and the band."""
+    rows = max(1, _PIXELS_AT_ONCE // (image.width * of)) * of
+    for top in range(0, image.height, rows):
+        whole = rows >= image.height
+        yield top, image if whole else image.crop((0, top, image.width, min(image.height, top + rows)))
 
 
 def _is_deep(tile: Any) -> bool:

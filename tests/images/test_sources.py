@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote_to_bytes
@@ -148,9 +148,9 @@ def fetches(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     names: list[str] = []
     saved = fetching._fetch
 
-    def watched(folder: bytes, order: fetching._Order, *rest: object) -> fetching.Batch:
-        names.extend(os.path.basename(os.fsdecode(file.path_raw)) for file in order.files)
-        return saved(folder, order, *rest)
+    def watched(folder: bytes, files: Sequence[decoder.File], order: fetching._Order, *rest: object) -> fetching.Batch:
+        names.extend(os.path.basename(os.fsdecode(files[place].path_raw)) for place in order.places)
+        return saved(folder, files, order, *rest)
 
     monkeypatch.setattr(fetching, "_fetch", watched)
     yield names

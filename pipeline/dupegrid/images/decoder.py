@@ -2,7 +2,6 @@
 
 import gc
 import json
-import math
 import mmap
 import os
 import pickle
@@ -29,7 +28,6 @@ _AHEAD: Final = 4  # files opened before their turn, so that a slow disk reads w
 _ANSWERS_AT_ONCE: Final = 16
 _ANSWER_BYTES: Final = 1 << 18  # written in one go, if it is no longer
 _ANSWER_WITHIN_S: Final = 0.1  # what was not answered when a process dies is decoded again
-_SLACK: Final = 1 / 16
 _BASE_BYTES: Final = 1 << 30  # address space of a process without pictures
 _KEPT_BYTES: Final = 1 << 27  # of memory between two pictures: as much as those of 12 megapixels need
 _BYTES_PER_PIXEL: Final = 16  # of the largest picture, with all copies that a decoder makes
@@ -90,49 +88,21 @@ def _end_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-class _Limit:
-    """Ends this process when it computes for too long at one file, by a timer of the system, which is seldom set anew.
-
-    A file has its time, and up to `_SLACK` of it more.
-    """
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s, self._slack_s = timeout_s, timeout_s * _SLACK
-        self._set_s = -math.inf
-
-    def begin(self) -> None:
-        """Another file begins."""
-        self._began_s = time.monotonic()
-        if self._began_s - self._set_s > self._slack_s:  # since then less than that was computed
-            signal.setitimer(signal.ITIMER_PROF, self._timeout_s + self._slack_s)
-            self._set_s, self._computed_s = self._began_s, time.thread_time()
-
-    def is_over(self) -> bool:
-        """Whether the file took too long, though the timer says nothing: it is no finer than the system's ticks."""
-        if time.monotonic() - self._began_s <= self._timeout_s:
-            return False
-        return time.thread_time() - self._computed_s > self._timeout_s + self._slack_s
-
-    def end(self) -> None:
-        """There is no other file."""
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
 def _serve(order: Order, at: mmap.mmap, answers: IO[bytes]) -> None:
     waiting: list[tuple[int, Decoded]] = []
     answered_s = time.monotonic()
     opened: deque[OpenedFile] = deque()
-    limit = _Limit(order.timeout_s)
     for number, (place, file) in enumerate(order.files):
         at[:] = packed(place)  # before its time runs, so that none dies without a place
-        limit.begin()
+        signal.setitimer(signal.ITIMER_PROF, order.timeout_s)  # ends this process when it computes for longer
+        began_s = time.thread_time()
         while len(opened) < _AHEAD and number + len(opened) < len(order.files):
             ahead, other = order.files[number + len(opened)]
             at[:] = packed(ahead)  # to open it may take for ever
             opened.append(OpenedFile(other.path_raw, order.reading.follow_symlinks))
         at[:] = packed(place)
         decoded = decode_file(opened.popleft(), file.size_bytes, file.mtime_ns, order.reading)
-        if limit.is_over():
+        if time.thread_time() - began_s > order.timeout_s:  # the timer is no finer than the system's ticks
             decoded = timed_out(order.timeout_s)
         noise = _noise()
         if decoded.status != "ok" and noise:
@@ -143,7 +113,7 @@ def _serve(order: Order, at: mmap.mmap, answers: IO[bytes]) -> None:
             answers.writelines(sent(waiting))
             answers.flush()
             waiting, answered_s = [], time.monotonic()
-    limit.end()
+    signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _noise() -> str:

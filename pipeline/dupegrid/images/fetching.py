@@ -45,11 +45,10 @@ def fetched(files: Sequence[File], sources: Sources) -> Generator[Batch, None, N
     stop, pool = threading.Event(), ThreadPoolExecutor(1)
     with tempfile.TemporaryDirectory(prefix="dupegrid-", ignore_cleanup_errors=True) as folder:
         try:
-            orders = _orders(files, apart)
             ahead: Future[Batch] | None = None
-            for order in (*orders, None):
+            for order in (*_orders(files, apart), None):
                 batch = _waited_for(ahead) if ahead else None
-                ahead = pool.submit(_fetch, os.fsencode(folder), order, stop) if order else None
+                ahead = pool.submit(_fetch, os.fsencode(folder), files, order, stop) if order else None
                 if batch:
                     yield batch
                     for file in batch.files:
@@ -60,11 +59,10 @@ def fetched(files: Sequence[File], sources: Sources) -> Generator[Batch, None, N
 
 
 class _Order(NamedTuple):
-    """Files of one source that are fetched together, and their places among all."""
+    """The places of files of one source that are fetched together."""
 
     source: Source | None  # None: an archive that cannot be opened any more
     places: list[int]
-    files: list[File]
 
 
 def _orders(files: Sequence[File], apart: dict[bytes, list[int]]) -> list[_Order]:
@@ -76,15 +74,14 @@ def _orders(files: Sequence[File], apart: dict[bytes, list[int]]) -> list[_Order
         except InputError:
             if is_address(into):  # a library is lacking
                 raise
-            orders.append(_Order(None, places, [files[place] for place in places]))
+            orders.append(_Order(None, places))
             continue
         for place in places:
             size_bytes = files[place].size_bytes
             if size_bytes > left:
-                orders.append(_Order(found, [], []))
+                orders.append(_Order(found, []))
                 left = found.batch_bytes
             orders[-1].places.append(place)
-            orders[-1].files.append(files[place])
             left -= size_bytes
     return orders
 
@@ -97,40 +94,42 @@ def _waited_for(ahead: Future[Batch]) -> Batch:
             return ahead.result()
 
 
-def _fetch(folder: bytes, order: _Order, stop: threading.Event) -> Batch:
-    """Fetch files into a folder, each under the number of its place."""
-    paths = [folder + b"/%d" % place for place in order.places]
+def _fetch(folder: bytes, files: Sequence[File], order: _Order, stop: threading.Event) -> Batch:
+    """Fetch those of an order into a folder, each under the number of its place among `files`."""
     sizes: dict[int, int] = {}
     failed: dict[int, Decoded] = {}
 
-    def save(at: int, pieces: Iterator[bytes]) -> None:
+    def path_of(place: int) -> bytes:
+        return folder + b"/%d" % place
+
+    def save(place: int, pieces: Iterator[bytes]) -> None:
         try:
-            sizes[at] = _saved(paths[at], pieces, _limit(order.files[at]))
+            sizes[place] = _saved(path_of(place), pieces, _limit(files[place]))
         except DupegridError:
             raise
         except Exception as error:  # of as many kinds as there are sources
-            failed[at] = Decoded("unreadable", reason(error))
+            failed[place] = Decoded("unreadable", reason(error))
 
     wanted = []
-    for at, file in enumerate(order.files):
-        if file.size_bytes > _MOST_BYTES:
-            failed[at] = Decoded("too_large", f"{size_text(file.size_bytes)}, more than is fetched of one file")
-        elif file.size_bytes == 0 and file.mtime_ns:
-            save(at, iter(()))  # a folder of a bucket is listed as an empty file, and none can be fetched
+    for place in order.places:
+        size_bytes = files[place].size_bytes
+        if size_bytes > _MOST_BYTES:
+            failed[place] = Decoded("too_large", f"{size_text(size_bytes)}, more than is fetched of one file")
+        elif size_bytes == 0 and files[place].mtime_ns:
+            save(place, iter(()))  # a folder of a bucket is listed as an empty file, and none can be fetched
         else:
-            wanted.append(at)
+            wanted.append(place)
     why = "it is not there any more"
     try:
         if wanted and order.source:
-            order.source.fetch([order.files[at] for at in wanted], lambda at, pieces: save(wanted[at], pieces), stop)
+            order.source.fetch([files[place] for place in wanted], lambda at, pieces: save(wanted[at], pieces), stop)
     except DupegridError:
         raise
     except Exception as error:
         why = reason(error)
-    failed |= {at: Decoded("unreadable", why) for at in wanted if at not in sizes and at not in failed}
+    failed |= {place: Decoded("unreadable", why) for place in wanted if place not in sizes and place not in failed}
     there = sorted(sizes)
-    files = [File(paths[at], order.files[at].size_bytes or sizes[at], 0) for at in there]
-    return Batch([order.places[at] for at in there], files, {order.places[at]: failed[at] for at in failed})
+    return Batch(there, [File(path_of(place), files[place].size_bytes or sizes[place], 0) for place in there], failed)
 
 
 def _limit(file: File) -> int:

@@ -15,7 +15,6 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.images import hashing
-from dupegrid.images import index as index_module
 from dupegrid.images.discover import Listing, _Walk, discover
 from tests.conftest import noise
 from tests.whole.test_resume import by_path
@@ -281,13 +280,13 @@ def test_a_read_that_hangs_is_given_up_and_can_be_interrupted(monkeypatch: pytes
 
 def test_only_files_that_may_be_known_are_read_for_their_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[bytes] = []
-    hashes_of = index_module.hashes_of
+    hashes_of = hashing.hashes_of
 
     def watched(files: list, *rest: object) -> object:
         read.extend(os.path.basename(path) for path, _ in files)
         return hashes_of(files, *rest)
 
-    monkeypatch.setattr(index_module, "hashes_of", watched)
+    monkeypatch.setattr(hashing, "hashes_of", watched)
     photos = tmp_path / "photos"
     for k in range(4):
         noise(photos / f"{k}.bmp", k)

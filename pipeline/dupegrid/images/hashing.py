@@ -5,11 +5,36 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from typing import Final
 
+from dupegrid.core.config import Config
+from dupegrid.core.progress import Reporter
+from dupegrid.images.decoder import File
+from dupegrid.images.fetching import fetched
 from dupegrid.images.opening import open_listed
+from dupegrid.images.sources import Sources
 
 _READ_AT_ONCE_BYTES: Final = 1 << 20
+
+
+def hashes_now(config: Config, reporter: Reporter, files: Sequence[tuple[bytes, int]]) -> list[str | None]:
+    """The hashes of files that may be known ones."""
+    found: list[str | None] = [None] * len(files)
+    if not files:
+        return found
+    wanted = [File(path, size_bytes, 1) for path, size_bytes in files]
+    with (
+        reporter.stage("recognize", len(files), "files") as advance,
+        closing(fetched(wanted, Sources.of(config))) as batches,
+    ):
+        for batch in batches:
+            here = [(file.path_raw, file.size_bytes) for file in batch.files]
+            hashes = hashes_of(here, config.follow_symlinks, config.file_timeout, advance)
+            for place, hash_ in zip(batch.places, hashes, strict=True):
+                found[place] = hash_
+            advance(len(batch.failed))
+    return found
 
 
 def hashes_of(

@@ -4,7 +4,6 @@ A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -24,12 +23,10 @@ from dupegrid.core.text import counted, printable
 from dupegrid.images.archives import forget_archives
 from dupegrid.images.borders import BORDERS
 from dupegrid.images.chunk import create_levels, create_stores, index_chunk, stored_seal
-from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing
 from dupegrid.images.facts import is_current, listing_digests, reading_of, together
-from dupegrid.images.fetching import fetched
 from dupegrid.images.found import ListedFiles
-from dupegrid.images.hashing import hashes_of
+from dupegrid.images.hashing import hashes_now
 from dupegrid.images.levels import COSINES, level_shapes
 from dupegrid.images.merge import Merged, Read, whole_chunks
 from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
@@ -126,14 +123,8 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
 
 def _thumbs_key(config: Config) -> str:
     """The key of thumbs.zarr: equal when the same file has the same thumbnail, and rows the same columns."""
-    made_by = (
-        config.thumb,
-        config.exact_decode,
-        config.normalize,
-        config.colour,
-        config.trim and BORDERS,
-        config.looks,
-    )
+    tones, borders = (config.normalize, config.colour), config.trim and BORDERS
+    made_by = config.thumb, config.exact_decode, *tones, borders, config.looks
     return fingerprint(made_by, RECIPE, IMAGE_PART.names)
 
 
@@ -149,7 +140,7 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, reporter: Repor
     chunk = _chunk_for(listing.files)
     if _is_of(run_dir, key, config.thumb) and chunk >= GROWN * run_dir.thumbs().chunk:
         lay_out_again(run_dir, chunk)
-    read = partial(_read, config, reporter)
+    read = partial(hashes_now, config, reporter)
     files = _merged(listing, run_dir, read) if _is_of(run_dir, key, config.thumb) else None
     if files is None:
         return _created(listing, config, run_dir, key)
@@ -220,25 +211,6 @@ def _let_go(listing: Listing) -> Iterator[pa.Table]:
 
 def _chunk_for(files: ListedFiles) -> int:
     return chunk_size(len(files), int(np.sum(files.columns["size_bytes"], dtype=np.float64)))
-
-
-def _read(config: Config, reporter: Reporter, files: Sequence[tuple[bytes, int]]) -> list[str | None]:
-    """The hashes of files that may be known ones."""
-    found: list[str | None] = [None] * len(files)
-    if not files:
-        return found
-    wanted = [File(path, size_bytes, 1) for path, size_bytes in files]
-    with (
-        reporter.stage("recognize", len(files), "files") as advance,
-        closing(fetched(wanted, Sources.of(config))) as batches,
-    ):
-        for batch in batches:
-            here = [(file.path_raw, file.size_bytes) for file in batch.files]
-            hashes = hashes_of(here, config.follow_symlinks, config.file_timeout, advance)
-            for place, hash_ in zip(batch.places, hashes, strict=True):
-                found[place] = hash_
-            advance(len(batch.failed))
-    return found
 
 
 def _listed(run_dir: RunDir) -> Iterator[pa.Table]:

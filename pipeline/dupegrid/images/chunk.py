@@ -47,12 +47,12 @@ _FOUND: Final = tuple(name for name in IMAGE_PART.names if name not in (*LISTED,
 
 def create_stores(
     run_dir: RunDir, images: int, side: int, chunk: int, key: str, looks: Sequence[str] = (WHOLE,)
-) -> tuple[Thumbs, Arrays]:
-    """Empty stores for the thumbnails of so many images and for what is reckoned from them."""
+) -> Thumbs:
+    """Empty stores for the thumbnails of so many images, which are returned, and for what is reckoned from them."""
     create_levels(run_dir, images, side, chunk, key, looks)
     Thumbs.create(run_dir.thumbs_zarr, images, side, chunk, key)
     run_dir.renew()
-    return run_dir.thumbs(), run_dir.levels()
+    return run_dir.thumbs()
 
 
 def create_levels(run_dir: RunDir, images: int, side: int, chunk: int, key: str, looks: Sequence[str]) -> None:

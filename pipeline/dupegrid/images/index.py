@@ -200,7 +200,7 @@ def _created(listing: Listing, config: Config, run_dir: RunDir, key: str) -> Thu
     run_dir.parts.mkdir(exist_ok=True)
     tables = chain(listing.files.tables(chunk), _let_go(listing))
     write_tables(run_dir.files, FILES, tables, None, chunk)
-    return create_stores(run_dir, count, config.thumb, chunk, key, config.looks)[0]
+    return create_stores(run_dir, count, config.thumb, chunk, key, config.looks)
 
 
 def _let_go(listing: Listing) -> Iterator[pa.Table]:

@@ -47,9 +47,8 @@ class OpenedFile:
         except OSError as error:
             self.error = error
             return
-        if hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError):  # a file system that cannot
-                os.posix_fadvise(self.descriptor, 0, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+        with contextlib.suppress(OSError):  # a file system that cannot
+            os.posix_fadvise(self.descriptor, 0, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def stamps(status: os.stat_result, listed_ns: int) -> tuple[int, int]:

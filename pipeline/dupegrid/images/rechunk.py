@@ -78,7 +78,7 @@ def _make(run_dir: RunDir, aside: RunDir, chunk: int) -> None:
         raise ValueError("rows are missing")
     if any(facts["seal"] != stored_seal(run_dir, number) for number, facts in enumerate(old_facts)):
         raise ValueError("thumbnails are of another moment")
-    thumbs, _ = create_stores(aside, len(old), old.side, chunk, old.key, looks_of(run_dir.levels()))
+    thumbs = create_stores(aside, len(old), old.side, chunk, old.key, looks_of(run_dir.levels()))
     for number in range(thumbs.count):
         here = slice(number * chunk, (number + 1) * chunk)
         table = rows.slice(here.start, chunk)

@@ -17,10 +17,9 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -104,8 +103,9 @@ class _Process:
     """A process that decodes, as its parent sees it."""
 
     def __init__(self) -> None:
-        # Where the process says which file it is at and finds its order, and what decoders write to descriptor 2.
-        self._shared, self._noise = _scratch("order"), _scratch("noise")
+        # Where the process says which file it is at and finds its order, and what decoders write to descriptor 2: in
+        # memory, as a disk may be full.
+        self._shared, self._noise = (os.fdopen(os.memfd_create(name), "w+b") for name in ("order", "noise"))
         self._share(packed(-1))
         strangers = {name for name in os.environ if name.startswith("PYTHON")}
         own = {name: value for name, value in without_trimming().items() if name not in strangers}
@@ -122,7 +122,7 @@ class _Process:
         assert self._process.stdout is not None
         self._readable = select.poll()
         self._readable.register(self._process.stdout, select.POLLIN)
-        with contextlib.suppress(OSError, AttributeError):  # a system without, or no more memory for pipes
+        with contextlib.suppress(OSError):  # no more memory for pipes
             fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._at, self._spent_s, self._late, self._nonsense = -1, 0.0, False, ""
         self.served = False
@@ -227,11 +227,6 @@ class _Process:
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_WITHIN_S)
-
-
-def _scratch(name: str) -> IO[bytes]:
-    """An unnamed file: in memory where the system has such, as a disk may be full."""
-    return os.fdopen(os.memfd_create(name), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
 
 
 _idle: list[_Process] = []

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import google_crc32c
 import numpy as np
@@ -44,63 +44,30 @@ _FORM: Final[dict[str, Any]] = {
 }
 
 
-class About(NamedTuple):
-    """What zarr.json says of an array: its form, and the facts that were sealed with it."""
-
-    shape: tuple[int, ...]
-    chunks: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fill: Any  # of that dtype
-    facts: dict[str, Any]
-
-    def write(self, path: Path) -> "About":
-        """Have zarr describe an array of this form, and keep that. Returns the same."""
-        from zarr.core.metadata import ArrayV3Metadata  # 0.2 s, which whoever only reads does without
-
-        grid = {"name": "regular", "configuration": {"chunk_shape": self.chunks}}
-        form = {"shape": self.shape, "data_type": self.dtype.name, "chunk_grid": grid, "fill_value": self.fill.item()}
-        _write(path, ArrayV3Metadata.from_dict(_FORM | form), {**self.facts, "length": self.shape[0]}, self._sealed())
-        return self
-
-    def _sealed(self) -> tuple[Any, ...]:
-        return self.shape[1:], self.chunks, self.dtype.name, repr(self.fill)
-
-    @classmethod
-    def of(cls, path: Path, about: Mapping[str, Any]) -> "About":
-        """What is kept of the array at a place. DamagedError where it is not what was written there."""
-        try:
-            name, shape = about["data_type"], tuple(about["shape"])
-            dtype = np.dtype(name if _DTYPE.fullmatch(name) else None)
-            chunks = tuple(about["chunk_grid"]["configuration"]["chunk_shape"])
-            found = cls(shape, chunks, dtype, dtype.type(about["fill_value"]), {})
-            facts = _unsealed(path, about, found._sealed())
-            # One of an earlier version that was killed while the array grew had said its length, not yet its shape.
-            shape = (facts.pop("length"), *shape[1:])
-            sizes = [*shape, *chunks]
-            chunk_bytes, count = math.prod(chunks) * dtype.itemsize, math.prod(map(_blocks, shape, chunks))
-        except (KeyError, TypeError, ValueError, ArithmeticError):
-            raise _made_up(path) from None
-        whole = all(type(size) is int and size >= 0 for size in sizes) and len(shape) == len(chunks) > 0 < min(chunks)
-        if (
-            not whole
-            or not isinstance(found.fill, np.generic)
-            or chunk_bytes > _LARGEST_CHUNK_BYTES
-            or count > _MOST_CHUNKS
-        ):
-            raise _made_up(path)
-        return cls(shape, chunks, dtype, found.fill, facts)
-
-
 class ChunkedArray:
     """An array in a folder of zarr, in chunks along its first axes. `facts` are what was said of it."""
 
     def __init__(self, path: Path) -> None:
         """StoreError where there is none, DamagedError where it is not as it was described."""
-        self.path = path
-        self._about = About.of(path, _read(path))
-        self.shape, self.chunks, self.dtype, _, self.facts = self._about
-        self.count = _blocks(self.shape[0], self.chunks[0])  # chunks along the first axis
-        if not self._is_of_a_run():
+        self.path, about = path, _read(path)
+        try:
+            if not _DTYPE.fullmatch(about["data_type"]):
+                raise ValueError("no run writes values of that kind")
+            self.dtype: np.dtype[Any] = np.dtype(about["data_type"])
+            self._fill = self.dtype.type(about["fill_value"])
+            self.chunks: tuple[int, ...] = tuple(about["chunk_grid"]["configuration"]["chunk_shape"])
+            row = tuple(about["shape"][1:])
+            self.facts = _unsealed(path, about, _form(row, self.chunks, self._fill))
+            # One of an earlier version that was killed while the array grew had said its length, not yet its shape.
+            self.shape: tuple[int, ...] = (self.facts.pop("length"), *row)
+            self._chunk_bytes = math.prod(self.chunks) * self.dtype.itemsize
+            self.count, *others = map(_blocks, self.shape, self.chunks)  # chunks along the first axis, and the others
+            least, *_ = sizes = sorted([*self.shape, *self.chunks, self._chunk_bytes])
+        except (KeyError, TypeError, ValueError, ArithmeticError):
+            raise _made_up(path) from None
+        whole = all(type(size) is int for size in sizes) and len(self.shape) == len(self.chunks) and least >= 0
+        few = self._chunk_bytes <= _LARGEST_CHUNK_BYTES and math.prod([self.count, *others]) <= _MOST_CHUNKS
+        if not whole or not few or not isinstance(self._fill, np.generic) or not self._is_of_a_run():
             raise _made_up(path)
 
     def _is_of_a_run(self) -> bool:
@@ -119,8 +86,7 @@ class ChunkedArray:
     ) -> Self:
         """Describe an array anew: chunks that are there stay. Others read `fill` where a chunk is missing."""
         path.mkdir(exist_ok=True)
-        kind: np.dtype[Any] = np.dtype(dtype)
-        About(shape, chunks, kind, np.array(fill, kind)[()], dict(facts or {})).write(path)
+        _describe(path, shape, chunks, np.array(fill, dtype)[()], facts or {})
         return cls(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -128,9 +94,8 @@ class ChunkedArray:
 
     def grow(self, length: int) -> None:
         """Make room for more rows."""
-        self.shape = (length, *self.shape[1:])
-        self._about = self._about._replace(shape=self.shape).write(self.path)
-        self.count = _blocks(length, self.chunks[0])
+        self.shape, self.count = (length, *self.shape[1:]), _blocks(length, self.chunks[0])
+        _describe(self.path, self.shape, self.chunks, self._fill, self.facts)
 
     def file(self, *number: int) -> Path:
         """Where a chunk is: `number` along the first axes, the others have one."""
@@ -165,7 +130,7 @@ class ChunkedArray:
     def _filled(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if values.shape == self.chunks:
             return np.ascontiguousarray(values, self.dtype)
-        chunk = np.full(self.chunks, self._about.fill, self.dtype)
+        chunk = np.full(self.chunks, self._fill, self.dtype)
         chunk[tuple(map(slice, values.shape))] = values
         return chunk
 
@@ -176,9 +141,8 @@ class ChunkedArray:
 
     def checksum(self, *number: int) -> str:
         """The checksum that a chunk ends with, as hex digits; empty where it is not there or not whole."""
-        start = math.prod(self.chunks) * self.dtype.itemsize
         try:
-            (end,) = read_at(self.path, self._name(*number), [start], CHECKSUM_BYTES + 1)
+            (end,) = read_at(self.path, self._name(*number), [self._chunk_bytes], CHECKSUM_BYTES + 1)
         except OSError:
             return ""
         return end.hex() if len(end) == CHECKSUM_BYTES else ""
@@ -192,7 +156,7 @@ class ChunkedArray:
         if not isinstance(self.path, BucketPath):
             yield from map(self._chunk, numbers)
             return
-        at_once = max(1, min(_ASKED_AT_ONCE, _BYTES_AT_ONCE // max(1, math.prod(self.chunks) * self.dtype.itemsize)))
+        at_once = max(1, min(_ASKED_AT_ONCE, _BYTES_AT_ONCE // max(1, self._chunk_bytes)))
         with ThreadPoolExecutor(at_once) as pool:
             for start in range(0, len(numbers), at_once):
                 yield from pool.map(self._chunk, numbers[start : start + at_once])
@@ -201,7 +165,7 @@ class ChunkedArray:
         file = self.file(*number)
         data = np.frombuffer(read_bytes(file), np.uint8)
         values, end = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
-        if values.nbytes != math.prod(self.chunks) * self.dtype.itemsize or _checksum(values) != end.tobytes():
+        if values.nbytes != self._chunk_bytes or _checksum(values) != end.tobytes():
             raise DamagedError(file, "its checksum does not match")
         return values.view(self.dtype).reshape(self.chunks)
 
@@ -259,6 +223,21 @@ class ChunkedArray:
             out[place] = np.frombuffer(row, np.uint8)
 
 
+def _describe(path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], fill: Any, facts: Mapping[str, Any]) -> None:
+    """Have zarr describe an array of the dtype of `fill`, and keep that."""
+    from zarr.core.metadata import ArrayV3Metadata  # 0.2 s, which whoever only reads does without
+
+    grid = {"name": "regular", "configuration": {"chunk_shape": chunks}}
+    about = {"shape": shape, "data_type": fill.dtype.name, "chunk_grid": grid, "fill_value": fill.item()}
+    form = _form(shape[1:], chunks, fill)
+    _write(path, ArrayV3Metadata.from_dict(_FORM | about), {**facts, "length": shape[0]}, form)
+
+
+def _form(row: tuple[int, ...], chunks: tuple[int, ...], fill: Any) -> tuple[Any, ...]:
+    """What the digest of an array is of, besides its facts."""
+    return row, chunks, fill.dtype.name, repr(fill)
+
+
 def write_group(path: Path, facts: Mapping[str, Any]) -> None:
     """Have zarr describe a folder of arrays, with facts of it."""
     from zarr.core.group import GroupMetadata
@@ -275,7 +254,7 @@ def stored_facts(path: Path) -> dict[str, Any]:
     """What was said of an array or a group; nothing where there is none, or a damaged one."""
     try:
         about = _read(path)
-        return _unsealed(path, about) if about.get("node_type") == "group" else About.of(path, about).facts
+        return _unsealed(path, about) if about.get("node_type") == "group" else ChunkedArray(path).facts
     except StoreError:
         return {}
 

@@ -5,8 +5,9 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -66,7 +67,7 @@ class RunDir:
         self.decisions = path / "decisions.parquet"
         self.journal = path / "journal.jsonl"
         self._generation = generation or uuid.uuid4().hex
-        self._kept: OrderedDict[Hashable, _Once] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def part(self, number: int) -> Path:
@@ -87,21 +88,23 @@ class RunDir:
         With `keep`, a name is a pair, and so many of the pairs that begin alike are kept: the last ones asked for.
         """
         with self._lock:
-            if name not in self._kept:
-                self._kept[name] = _Once(make)
+            made = self._kept.get(name)
+            is_first = made is None
+            made = self._kept.setdefault(name, Future())
             self._kept.move_to_end(name)
-            once = self._kept[name]
             if keep is not None and isinstance(name, tuple):
                 alike = [key for key in self._kept if isinstance(key, tuple) and key[0] == name[0]]
                 for key in alike[:-keep]:
                     del self._kept[key]
-        try:
-            value: T = once.value()
-            return value
-        except BaseException:
-            with self._lock:
-                self._kept.pop(name, None)
-            raise
+        if is_first:
+            try:
+                made.set_result(make())
+            except BaseException as error:
+                made.set_exception(error)  # of those who wait for it too
+                with self._lock:
+                    self._kept.pop(name, None)
+        value: T = made.result()
+        return value
 
     def renew(self, **made: Any) -> None:
         """Forget what was opened: something was made anew. Tasks that are started from now on open it again.
@@ -112,8 +115,9 @@ class RunDir:
             self._generation = uuid.uuid4().hex
             if not made:
                 self._kept.clear()
-            for name in made:
-                self._kept[name] = _Once(partial(made.get, name))
+            for name, value in made.items():
+                self._kept[name] = Future()
+                self._kept[name].set_result(value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared, (self.path, self._generation)
@@ -200,21 +204,6 @@ class RunDir:
     def writing_for(self, token: str) -> AbstractContextManager[None]:
         """Write only while the run with this token has the run directory (hold.py)."""
         return writing_for(Hold(self.path, token))
-
-
-class _Once:
-    """What a function gives, called by the first who asks; the others wait for it."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make, self._lock = make, threading.Lock()
-        self._value: tuple[Any, ...] = ()
-
-    def value(self) -> Any:
-        """The value."""
-        with self._lock:
-            if not self._value:
-                self._value = (self._make(),)
-            return self._value[0]
 
 
 _handle = lru_cache(2)(RunDir)  # of so many run directories, kept in a process from task to task

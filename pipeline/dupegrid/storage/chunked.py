@@ -7,6 +7,7 @@ zarr describes an array, and any reader of zarr opens it; what a chunk is then l
 
 import json
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +23,10 @@ from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.parts import names_in, read_at
-from dupegrid.storage.tables import read_bytes, read_error, sealed, unsealed, write_bytes
+from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows
+from dupegrid.storage.tables import load_json, read_bytes, sealed, unsealed, write_bytes
 
 ABOUT: Final = "zarr.json"  # the file in which zarr describes an array or a group
-CHECKSUM_BYTES: Final = 4  # at the end of each chunk
 # Far above any that is written: what says more was made up.
 _LARGEST_CHUNK_BYTES: Final = 1 << 31
 _MOST_CHUNKS: Final = 1 << 40
@@ -62,13 +62,13 @@ class ChunkedArray:
             self.shape: tuple[int, ...] = (self.facts.pop("length"), *row)
             self._chunk_bytes = math.prod(self.chunks) * self.dtype.itemsize
             self.count, *others = map(_blocks, self.shape, self.chunks)  # chunks along the first axis, and the others
-            least, *_ = sizes = sorted([*self.shape, *self.chunks, self._chunk_bytes])
+            sizes = [*self.shape, *self.chunks]
+            whole = all(type(size) is int for size in sizes) and min(sizes) >= 0 and np.ndim(self._fill) == 0
+            few = self._chunk_bytes <= _LARGEST_CHUNK_BYTES and math.prod([self.count, *others]) <= _MOST_CHUNKS
+            if not (whole and few and len(self.shape) == len(self.chunks) and self._is_of_a_run()):
+                raise ValueError("nor arrays of that form")
         except (KeyError, TypeError, ValueError, ArithmeticError):
             raise _made_up(path) from None
-        whole = all(type(size) is int for size in sizes) and len(self.shape) == len(self.chunks) and least >= 0
-        few = self._chunk_bytes <= _LARGEST_CHUNK_BYTES and math.prod([self.count, *others]) <= _MOST_CHUNKS
-        if not whole or not few or not isinstance(self._fill, np.generic) or not self._is_of_a_run():
-            raise _made_up(path)
 
     def _is_of_a_run(self) -> bool:
         """Whether a run would describe it so."""
@@ -109,11 +109,7 @@ class ChunkedArray:
         found = map(_CHUNK_NAME.fullmatch, names_in(self.path))
         numbers = (tuple(map(int, match[1].split("."))) for match in found if match)
         ends = list(map(_blocks, self.shape, self.chunks))
-        return {
-            number
-            for number in numbers
-            if len(number) == len(ends) and all(k < end for k, end in zip(number, ends, strict=True))
-        }
+        return {number for number in numbers if len(number) == len(ends) and all(map(operator.lt, number, ends))}
 
     def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
         """Write one chunk whole or not at all, with its checksum; where values are fewer, `fill` comes after them.
@@ -141,10 +137,7 @@ class ChunkedArray:
 
     def checksum(self, *number: int) -> str:
         """The checksum that a chunk ends with, as hex digits; empty where it is not there or not whole."""
-        try:
-            (end,) = read_at(self.path, self._name(*number), [self._chunk_bytes], CHECKSUM_BYTES + 1)
-        except OSError:
-            return ""
+        end = end_of(self.path, self._name(*number), self._chunk_bytes)
         return end.hex() if len(end) == CHECKSUM_BYTES else ""
 
     def checksums(self) -> list[str]:
@@ -198,32 +191,22 @@ class ChunkedArray:
         numbers, offsets = np.divmod(rows[order], length)
         cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)] if len(order) else []
         many = 0 if sums is None else length * flat.shape[1] // _ROW_COSTS_BYTES
+        alone, number_of, place_of, offset_of = [], numbers.tolist(), order.tolist(), offsets.tolist()
         for begin, end in pairwise(cuts):
-            number, places = int(numbers[begin]), order[begin:end]
             if end - begin > many:
-                out[places] = self._chunk((number,))[offsets[begin:end]]
+                out[order[begin:end]] = self._chunk((number_of[begin],))[offsets[begin:end]]
             else:
-                self._read_rows(number, offsets[begin:end].tolist(), places, flat)
+                alone.append((self._name(number_of[begin]), offset_of[begin:end], place_of[begin:end]))
+        if alone:
+            read_rows(self.path, alone, flat)
         if sums is not None:
             wrong = np.flatnonzero(row_sums(out) != sums)
             if len(wrong):
                 raise DamagedError(self.file(int(rows[wrong[0]]) // length), "a row's checksum does not match")
         return out
 
-    def _read_rows(self, number: int, offsets: list[int], places: Ints, out: npt.NDArray[np.uint8]) -> None:
-        """Rows of a chunk to their places in `out`, uint8 (n, bytes)."""
-        name, size = self._name(number), out.shape[1]
-        try:
-            rows = read_at(self.path, name, [offset * size for offset in offsets], size)
-        except OSError as error:
-            raise read_error(self.path / name, error) from None
-        for place, row in zip(places.tolist(), rows, strict=True):
-            if len(row) != size:
-                raise DamagedError(self.path / name, "it is short")
-            out[place] = np.frombuffer(row, np.uint8)
 
-
-def _describe(path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], fill: Any, facts: Mapping[str, Any]) -> None:
+def _describe(path: Path, shape: Sequence[int], chunks: Sequence[int], fill: Any, facts: Mapping[str, Any]) -> None:
     """Have zarr describe an array of the dtype of `fill`, and keep that."""
     from zarr.core.metadata import ArrayV3Metadata  # 0.2 s, which whoever only reads does without
 
@@ -233,7 +216,7 @@ def _describe(path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], fill:
     _write(path, ArrayV3Metadata.from_dict(_FORM | about), {**facts, "length": shape[0]}, form)
 
 
-def _form(row: tuple[int, ...], chunks: tuple[int, ...], fill: Any) -> tuple[Any, ...]:
+def _form(row: Sequence[int], chunks: Sequence[int], fill: Any) -> tuple[Any, ...]:
     """What the digest of an array is of, besides its facts."""
     return row, chunks, fill.dtype.name, repr(fill)
 
@@ -269,20 +252,15 @@ def _write(path: Path, described: Any, facts: Mapping[str, Any], form: tuple[Any
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(read_bytes(path / ABOUT))
+        return load_json(path / ABOUT)
     except DamagedError as error:
         if isinstance(error.__context__, FileNotFoundError | NotADirectoryError):
             raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it") from None
         raise
-    except (ValueError, RecursionError):
-        raise _made_up(path) from None
-    if not isinstance(about, dict) or not isinstance(about.get("attributes"), dict):
-        raise _made_up(path)
-    return about
 
 
-def _unsealed(path: Path, kept: Mapping[str, Any], form: tuple[Any, ...] = ()) -> dict[str, Any]:
-    facts = unsealed(kept["attributes"], form)
+def _unsealed(path: Path, about: Mapping[str, Any], form: tuple[Any, ...] = ()) -> dict[str, Any]:
+    facts = unsealed(about.get("attributes"), form)
     if facts is None:
         raise DamagedError(path / ABOUT, "it was never finished, or has changed")
     return facts

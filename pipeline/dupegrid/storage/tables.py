@@ -92,10 +92,7 @@ def write_tables(
     facts: Mapping[str, str] | None,
     row_group_size: int | None = None,
 ) -> None:
-    """Write tables of one schema into one parquet file, a row group each: no more than one of them need be held.
-
-    Facts come last and stand in no schema: what another tool writes of a table that it has read has none.
-    """
+    """Write tables of one schema into one parquet file, a row group each: no more than one of them need be held."""
     ours = schema.with_metadata(MADE_BY)
     # A file, as pyarrow takes no path that is not UTF-8. snappy, its default: zstd halves it and takes twice the time.
     # No dictionaries of small row groups, where these take a third of the bytes and of the time.
@@ -105,7 +102,7 @@ def write_tables(
         for table in tables:
             writer.write_table(table.replace_schema_metadata(ours.metadata), row_group_size)
             rows += len(table)
-        if facts is not None:
+        if facts is not None:  # not in the schema: what another tool writes of a table that it has read has none
             last = sealed({**facts, _ROWS: str(rows)})
             writer.add_key_value_metadata({key: last[key] for key in last.keys() - MADE_BY.keys()})
 
@@ -116,8 +113,10 @@ def sealed(facts: Mapping[str, Any], *about: Any) -> dict[str, Any]:
     return {**MADE_BY, **plain, DIGEST: fingerprint(plain, *about)}
 
 
-def unsealed(kept: Mapping[str, Any], *about: Any) -> dict[str, Any] | None:
+def unsealed(kept: Any, *about: Any) -> dict[str, Any] | None:
     """The facts that were `sealed`; None where they, or what else the file says, were changed since."""
+    if not isinstance(kept, dict):
+        return None
     plain = _plain(kept)
     return plain if kept.get(DIGEST) == fingerprint(plain, *about) else None
 
@@ -128,12 +127,20 @@ def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote. DamagedError where it is missing, or was changed since."""
-    try:
-        value = unsealed(json.loads(read_bytes(path)))
-    except (ValueError, AttributeError, RecursionError):
-        raise DamagedError(path, "it is not what was written there") from None
+    value = unsealed(load_json(path))
     if value is None:
         raise DamagedError(path, "it was changed since it was written")
+    return value
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """What a file holds that is one of our JSON, whoever wrote it. DamagedError where it is missing, or is none."""
+    try:
+        value = json.loads(read_bytes(path))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DamagedError(path, "it is not what was written there")
     return value
 
 
@@ -180,7 +187,7 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, 
 
 def read_pieces(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The same of one parquet file, some row groups at a time, which hold 131,072 rows or more in all."""
-    return _pieces(path, _chosen(schema, columns), whole=False)
+    return _pieces(path, _chosen(schema, columns), whole=False, group=None, about=None)
 
 
 def read_parts(
@@ -212,9 +219,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     """The facts that a parquet file was written with; empty where there is no such file, or one of other rows."""
     try:
         about = described(path)
-        facts = {
-            key.decode(): value.decode() for key, value in (about.metadata or {}).items() if key != b"ARROW:schema"
-        }
+        kept = about.metadata or {}
+        facts = {key.decode(): value.decode() for key, value in kept.items() if key != b"ARROW:schema"}
     except (DamagedError, UnicodeDecodeError):
         return {}
     facts = unsealed(facts) or {}
@@ -266,9 +272,7 @@ def _read_part(path: Path, schema: pa.Schema, whole: bool, group: int | None = N
     return pa.concat_tables(list(_pieces(path, schema, whole, group, about)))
 
 
-def _pieces(
-    path: Path, schema: pa.Schema, whole: bool, group: int | None = None, about: Any = None
-) -> Iterator[pa.Table]:
+def _pieces(path: Path, schema: pa.Schema, whole: bool, group: int | None, about: Any) -> Iterator[pa.Table]:
     """Some row groups of a parquet file at a time, or one; where it has none, a table without rows."""
     columns = None if whole else schema.names
     with _opened_parquet(path) as file:

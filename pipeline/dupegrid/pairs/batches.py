@@ -20,7 +20,8 @@ from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.tables import group_rows, read_group, read_metadata
 
 _COLUMNS: Final = ("a", "b", "mse", "orientation", "score")
-_SORTED_ROW_BYTES: Final = 128  # of a table of matches without their paths, twice, as it is sorted
+_SORTED_ROW_BYTES: Final = 64  # of matches without their paths, narrow, and of what sorts them
+_WORDS: Final = pa.dictionary(pa.int32(), pa.string())  # few words for many rows: read in a ninth of the time of text
 
 
 class Batch(NamedTuple):
@@ -86,6 +87,9 @@ class SortedMatches:
         self._run_dir, self._most = run_dir, max(1, window_bytes(memory_bytes) // _SORTED_ROW_BYTES)
         self._groups = groups_of(match_files(run_dir, key))
         self._ends = np.zeros(run_dir.listed(), np.int64)
+        narrow = {"a": pa.from_numpy_dtype(id_dtype(len(self._ends))), pa.string(): _WORDS}
+        narrow["b"] = narrow["a"]
+        self._narrow = pa.schema([(f.name, narrow.get(f.name, narrow.get(f.type, f.type))) for f in schema])
         for table in read_groups(self._groups, schema, ["a", "b"], len(self._ends), whole=True):
             ids, counts = np.unique(table["a"].to_numpy(), return_counts=True)
             self._ends[ids] += counts
@@ -102,15 +106,28 @@ class SortedMatches:
         first, before = 0, 0
         while before < len(self):
             last = max(first + 1, int(np.searchsorted(self._ends, before + self._most, side="right")))
-            parts = read_groups(self._groups, self.schema, columns, len(self._ends))
-            here = (part.filter((pc.field("a") >= first) & (pc.field("a") < last)) for part in parts)
-            rows = pa.concat_tables(here).sort_by([("a", "ascending"), ("b", "ascending")])
+            rows = self._window(first, last, columns)
             if len(rows) != self._ends[last - 1] - before:
                 raise DamagedError(self._run_dir.matches, "it was changed while it was read")
+            order = np.argsort(rows["a"].to_numpy().astype(np.int64) * len(self._ends) + rows["b"].to_numpy())
             for start in range(0, len(rows), ROWS_A_PART):
-                some = rows.slice(start, ROWS_A_PART)
-                yield some.select(names) if paths is None else with_paths(some, paths, wanted)
+                some = rows.take(order[start : start + ROWS_A_PART])
+                yield some.select(names).cast(wanted) if paths is None else with_paths(some, paths, wanted)
+            del rows, order  # before the next window is read
             first, before = last, int(self._ends[last - 1])
+
+    def _window(self, first: int, last: int, names: Sequence[str]) -> pa.Table:
+        """Columns, narrow, of the matches of images a from `first` to `last`; each column is one piece."""
+        found: dict[str, list[pa.Array]] = {name: [] for name in names}
+        for part in read_groups(self._groups, self._narrow, names, len(self._ends)):
+            here = part.filter((pc.field("a") >= first) & (pc.field("a") < last))
+            for name in names:
+                found[name] += here[name].chunks
+        whole = {}
+        for name in names:  # one after the other: of one alone there are two copies at a time
+            pieces = pa.chunked_array(found.pop(name), self._narrow.field(name).type)
+            whole[name] = pieces.unify_dictionaries().combine_chunks()
+        return pa.table(whole)
 
 
 def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: int | None) -> tuple[Matches, int]:

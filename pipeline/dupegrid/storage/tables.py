@@ -277,7 +277,8 @@ def _pieces(path: Path, schema: pa.Schema, whole: bool, group: int | None, about
     columns = None if whole else schema.names
     with _opened_parquet(path) as file:
         about = about or _described(path, file)
-        parquet = pq.ParquetFile(file, metadata=about, page_checksum_verification=True)
+        words = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        parquet = pq.ParquetFile(file, metadata=about, page_checksum_verification=True, read_dictionary=words)
         groups = range(about.num_row_groups) if group is None else [group]
         at_once = max(1, _ROWS_AT_ONCE * about.num_row_groups // max(1, about.num_rows))
         pieces = [groups[start : start + at_once] for start in range(0, len(groups), at_once)]

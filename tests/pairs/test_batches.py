@@ -132,3 +132,18 @@ def test_the_first_ones_are_those_of_all_in_order(run: dupegrid.Run) -> None:
             found = matches.first(most)
             for name in ("a", "b", "score"):
                 assert getattr(found, name).tolist() == wanted[name].slice(0, most).to_pylist()
+
+
+def test_those_at_some_places_are_those_of_all_in_order(run: dupegrid.Run) -> None:
+    """Scores that many matches have, 0 among them, are told apart by the ids."""
+    key = fingerprint(*run.run_dir.tiles_keys())
+    wanted = run.matches.sort_by([("score", "ascending"), ("a", "ascending"), ("b", "ascending")])
+    for memory_bytes in (None, 1):
+        matches, count = stored_matches(run.run_dir, key, MATCHES, memory_bytes)
+        scores = matches.scores()
+        assert scores.tolist() == wanted["score"].to_pylist()
+        assert len(set(scores)) < count, "some are as far apart"
+        for places in (np.arange(count)[::-1], np.array([3, 3, count - 1]), np.empty(0, np.int64)):
+            found = matches.at(places, scores)
+            for name in ("a", "b", "mse"):
+                assert getattr(found, name).tolist() == wanted[name].take(places).to_pylist()

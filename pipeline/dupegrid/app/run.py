@@ -39,7 +39,6 @@ from dupegrid.results.notebook import Html, Pairs, table_html
 from dupegrid.results.relations import read_relations, relations_if_told
 from dupegrid.results.report import Sheet
 from dupegrid.results.run_html import run_html
-from dupegrid.results.scores import second_scores
 from dupegrid.results.stored import (
     check_count,
     clusters_file,
@@ -49,6 +48,7 @@ from dupegrid.results.stored import (
     images_file,
     images_of,
     known_ids,
+    scores_of,
 )
 from dupegrid.storage.arrays import Thumbs
 from dupegrid.storage.made_up import check_clusters, check_ids, check_images
@@ -149,11 +149,11 @@ class Run:
             thumbs = looks_at(self.run_dir, ids)
         told = relations_if_told(self.run_dir, lambda: self.match_scores)
         a_row, b_row = self.images.take(ids).to_pylist()
-        return explain(a_row, b_row, thumbs, self.matches, told, self.config)
+        return explain(a_row, b_row, thumbs, self.match_batches, told, self.config)
 
     def scores(self, *names: str) -> pa.Table:
         """Second scores of the matches (schema SCORES), all or those named; ssim needs scikit-image."""
-        return second_scores(self.run_dir, self.matches, self.config.looks, names)
+        return scores_of(self, names)
 
     def id_of(self, image: int | StrPath) -> int:
         """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""

@@ -1,7 +1,7 @@
 """Matches, some at a time, as often as somebody goes through them: however many there are, little memory is taken."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     score: Float64s
     turn: npt.NDArray[np.int8]
 
-    def rows(self, which: Bools | Ints) -> "Batch":
+    def rows(self, which: Bools | Ints | slice) -> "Batch":
         """Those of some rows."""
         return Batch(self.a[which], self.b[which], self.mse[which], self.score[which], self.turn[which])
 
@@ -66,13 +66,27 @@ class Matches:
 
     def first(self, most: int) -> Batch:
         """Those with the lowest scores, then ids, in that order: at most so many."""
-        found = Batch._make(np.empty(0, kind) for kind in (np.int64, np.int64, np.float64, np.float64, np.int8))
+        found = _in_order(())
         for batch in self:
             if len(found.a) == most:
                 batch = batch.rows(batch.score <= found.score[-1:].max(initial=-np.inf))
-            found = Batch._make(np.concatenate([found[place], batch[place]]) for place in range(len(found)))
-            found = found.rows(np.lexsort((found.b, found.a, found.score))[:most])
+            found = _in_order([found, batch]).rows(slice(most))
         return found
+
+    def scores(self) -> Float64s:
+        """The scores of all, ascending: 8 bytes a match."""
+        found, start = np.empty(self.count()), 0
+        for batch in self:
+            found[start : start + len(batch.score)] = batch.score
+            start += len(batch.score)
+        found.sort()
+        return found
+
+    def at(self, places: Ints, scores: Float64s) -> Batch:
+        """Those at some places in the order of score, a and b; `scores` are all. All of these scores are held."""
+        wanted = scores[places]
+        rows = _in_order(batch.rows(np.isin(batch.score, wanted)) for batch in self)
+        return rows.rows(np.searchsorted(rows.score, wanted) + places - np.searchsorted(scores, wanted))
 
 
 class SortedMatches:
@@ -87,9 +101,9 @@ class SortedMatches:
         self._run_dir, self._most = run_dir, max(1, window_bytes(memory_bytes) // _SORTED_ROW_BYTES)
         self._groups = groups_of(match_files(run_dir, key))
         self._ends = np.zeros(run_dir.listed(), np.int64)
-        narrow = {"a": pa.from_numpy_dtype(id_dtype(len(self._ends))), pa.string(): _WORDS}
-        narrow["b"] = narrow["a"]
-        self._narrow = pa.schema([(f.name, narrow.get(f.name, narrow.get(f.type, f.type))) for f in schema])
+        kinds = {field.name: _WORDS if pa.types.is_string(field.type) else field.type for field in schema}
+        kinds |= dict.fromkeys(("a", "b"), pa.from_numpy_dtype(id_dtype(len(self._ends))))
+        self._narrow = pa.schema(kinds)
         for table in read_groups(self._groups, schema, ["a", "b"], len(self._ends), whole=True):
             ids, counts = np.unique(table["a"].to_numpy(), return_counts=True)
             self._ends[ids] += counts
@@ -206,6 +220,13 @@ def read_groups(
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(groups), threads):  # map alone would read on while nobody takes what is read
             yield from pool.map(read, groups[start : start + threads])
+
+
+def _in_order(batches: Iterable[Batch]) -> Batch:
+    """All rows of some batches by score, a and b."""
+    nothing = Batch._make(np.empty(0, kind) for kind in (np.int64, np.int64, np.float64, np.float64, np.int8))
+    found = Batch._make(map(np.concatenate, zip(nothing, *batches, strict=True)))
+    return found.rows(np.lexsort((found.b, found.a, found.score)))
 
 
 def _batch(table: pa.Table, ids: npt.DTypeLike = np.int64) -> Batch:

@@ -188,23 +188,22 @@ def joined(n: int, a: Ints, b: Ints) -> Ints:
     return root
 
 
-def joining_threshold(matches: pa.Table, first: int, second: int) -> float | None:
+def joining_threshold(matches: Matches, first: int, second: int) -> float | None:
     """The smallest threshold that puts two images into one cluster, directly or through others; None over the cutoff.
 
-    That is the least possible largest step of a path between them, found by halving.
+    That is the least possible largest step of a path between them, found by halving. All matches are held, narrow.
     """
-    a, b, score = (matches[name].to_numpy() for name in ("a", "b", "score"))
-    image = np.unique(np.concatenate([a, b]))
-    at = np.searchsorted(image, [first, second])
-    if (at >= len(image)).any() or (image[at] != [first, second]).any():
+    parts = [(batch.a, batch.b, batch.score) for batch in matches]
+    if not parts:
         return None
-    x, y = np.searchsorted(image, a), np.searchsorted(image, b)
-    steps, level = np.unique(score, return_inverse=True)
+    a, b, score = map(np.concatenate, zip(*parts, strict=True))
+    images, steps = 1 + max(first, second, int(b.max(initial=0))), np.unique(score)
     low, high = 0, len(steps)
     while low < high:
         middle = (low + high) // 2
-        root = joined(len(image), x[level <= middle], y[level <= middle])
-        low, high = (low, middle) if root[at[0]] == root[at[1]] else (middle + 1, high)
+        near = score <= steps[middle]
+        root = joined(images, a[near], b[near])
+        low, high = (low, middle) if root[first] == root[second] else (middle + 1, high)
     return float(steps[low]) if low < len(steps) else None
 
 

@@ -15,6 +15,7 @@ from dupegrid.core.config import Config
 from dupegrid.core.text import printable, size_text
 from dupegrid.images.levels import cosines, prefixes
 from dupegrid.images.recipe import encode_png
+from dupegrid.pairs.batches import Matches
 from dupegrid.pairs.bounds import least_sse
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.results.answers import Answer
@@ -92,7 +93,7 @@ def explain(
     a: Mapping[str, Any],
     b: Mapping[str, Any],
     thumbs: Pixels,
-    matches: pa.Table,
+    matches: Matches,
     relations: pa.Table | None,
     config: Config,
 ) -> Explanation:

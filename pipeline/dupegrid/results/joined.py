@@ -15,13 +15,13 @@ from dupegrid.core.text import printable
 from dupegrid.pairs.batches import SortedMatches
 from dupegrid.results.rows import Rows
 from dupegrid.results.schemas import SCORES
+from dupegrid.results.scores import OF_SCORES
 from dupegrid.results.stored import StoredTables
 from dupegrid.storage.bucket import BucketPath, file_system
 
 TABLES: Final = ("images", "matches", "clusters")
 KEYS: Final = ("id", "a", "b", "image")  # columns that tell the rows of a table apart
 _ROWS_A_BATCH: Final = 1 << 16
-_OF_SCORES: Final = ("a", "b", "orientation", "look_a", "look_b")  # what second scores are reckoned by
 
 
 Each = Rows | SortedMatches  # a table that is gone through some rows at a time
@@ -134,7 +134,7 @@ def _sources(name: str, own: Each, tables: StoredTables) -> Iterator[_Source]:
     if name == "matches":
         for side in ("a", "b"):
             yield partial(_of_images, tables.images, ("", f"_{side}"), side, None)
-        yield partial(_scores, tables, tuple(column for column in own.schema.names if column in _OF_SCORES))
+        yield partial(_scores, tables, tuple(column for column in own.schema.names if column in OF_SCORES))
     elif name == "clusters":
         for start, key in (("", "image"), ("keeper_", "keeper")):
             yield partial(_of_images, tables.images, (start, ""), key, None)

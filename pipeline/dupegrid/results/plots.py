@@ -45,7 +45,6 @@ _BANDS: Final = 6
 _LARGEST_WINDOW: Final = 1000  # images a side: 8 MB of values, from 12 MB of thumbnails
 _FOLDERS: Final = 20  # on a heat map
 _GAP: Final = 0.06  # between pictures, in widths of one
-_ALIKE_FIRST: Final = [("score", "ascending"), ("a", "ascending"), ("b", "ascending")]
 
 
 def histogram(run: Results, ax: Axes | None = None) -> Axes:
@@ -122,19 +121,23 @@ def bands(run: Results, edges: Sequence[float] = (), each: int = 6, ax: Axes | N
     one of them, drawn as a line. Of each, up to `each` pairs are drawn, evenly over it, side by side, the second one
     turned as it matches.
     """
-    rows = run.match_scores.take(pc.sort_indices(run.match_scores, _ALIKE_FIRST))
-    score = rows["score"].to_numpy()
+    matches = run.match_batches
+    score = matches.scores()
     parts = np.quantile(score, np.linspace(0, 1, _BANDS + 1)) if len(score) else [0.0]
     cuts = np.unique([*edges] if len(edges) else [*parts, run.config.threshold])
     ends = np.searchsorted(score, cuts, side="right")
     ends[:1] = np.searchsorted(score, cuts[:1])
     ax = new_axes(ax, 1.45 * each + 1, 0.75 * len(cuts))
-    for band, count in enumerate(np.diff(ends).tolist()):
-        picked = ends[band] + np.unique(np.linspace(0, count - 1, each if count else 0).astype(np.int64))
-        for column, row in enumerate(rows.take(picked).to_pylist()):
-            x = column * (2 + 4 * _GAP)
-            for left, picture in zip((x, x + 1 + _GAP / 2), _pair(run, row), strict=True):
-                ax.imshow(picture, extent=(left, left + 1, band + 1 - _GAP, band + _GAP))
+    picked = [
+        first + np.unique(np.linspace(0, count - 1, each if count else 0).astype(np.int64))
+        for first, count in zip(ends[:-1], np.diff(ends), strict=True)
+    ]
+    columns = [(band, column) for band, places in enumerate(picked) for column in range(len(places))]
+    drawn = matches.at(np.concatenate([np.empty(0, np.int64), *picked]), score)
+    for (band, column), a, b, turn in zip(columns, drawn.a, drawn.b, drawn.turn, strict=True):
+        x, pair = column * (2 + 4 * _GAP), {"a": a, "b": b, "orientation": ORIENTATIONS[turn]}
+        for left, picture in zip((x, x + 1 + _GAP / 2), _pair(run, pair), strict=True):
+            ax.imshow(picture, extent=(left, left + 1, band + 1 - _GAP, band + _GAP))
     labels = [
         f"{a:,.4g} to {b:,.4g}\n{counted(n, 'pair')}" for (a, b), n in zip(pairwise(cuts), np.diff(ends), strict=True)
     ]

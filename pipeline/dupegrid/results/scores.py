@@ -17,6 +17,7 @@ from dupegrid.images.views import looks_at
 from dupegrid.results.schemas import SCORES
 from dupegrid.storage.run_dir import RunDir
 
+OF_SCORES: Final = ("a", "b", "orientation", "look_a", "look_b")  # the columns of matches that they are reckoned by
 SHIFT: Final = 3  # pixels of a thumbnail, across and down
 _PAIRS_AT_ONCE: Final = 256  # 6 MB of thumbnails, and some times as much in between
 

@@ -1,6 +1,8 @@
 """The rows of a run: of its images, clusters and matches, read piece by piece where they are more than one."""
 
+from collections.abc import Sequence
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from dupegrid.core.text import shown
 from dupegrid.pairs.batches import SortedMatches
 from dupegrid.results.reading import Results
 from dupegrid.results.rows import Rows
-from dupegrid.results.scores import second_scores
+from dupegrid.results.scores import OF_SCORES, second_scores
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import MATCHES, MATCHES_BY_LOOKS
 from dupegrid.storage.tables import group_rows, read_metadata
@@ -93,6 +95,14 @@ def matches_of(run: Results) -> SortedMatches:
     matches = SortedMatches(*compared(run), run.config.memory)
     check_count(run, len(matches))
     return matches
+
+
+def scores_of(run: Results, names: Sequence[str]) -> pa.Table:
+    """Second scores of all matches (schema SCORES), all or those named; of the matches some are held at a time."""
+    matches = matches_of(run)
+    needed = [name for name in matches.schema.names if name in OF_SCORES]
+    parts = chain([matches.schema.empty_table()], matches.each(needed))
+    return pa.concat_tables(second_scores(run.run_dir, rows, run.config.looks, names) for rows in parts)
 
 
 class StoredTables:

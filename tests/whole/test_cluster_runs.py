@@ -22,6 +22,7 @@ from dupegrid.app import terminal as terminal_module
 from dupegrid.pairs import compare as compare_module
 from dupegrid.pairs import grid as grid_module
 from tests.benchmarks.collection import make_run
+from tests.helpers.forks import forked_workers
 
 LONG = bool(os.environ.get("DUPEGRID_LONG"))
 IMAGES, TILE, THUMB = (60_000, 2048, 32) if LONG else (3_000, 256, 16)
@@ -49,9 +50,9 @@ def out(indexed: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """One worker, which is started again when it dies."""
+    """One worker, a fork, which is started again when it dies."""
     options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    with LocalCluster(**options, host="127.0.0.1") as made:
+    with forked_workers(), LocalCluster(**options, host="127.0.0.1") as made:
         yield made
 
 

@@ -153,6 +153,12 @@ def put_index(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 
 @pytest.fixture
+def one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All images of a run in one chunk, each of which takes 10 ms: for many copies, where chunks are not the point."""
+    monkeypatch.setattr("dupegrid.images.index.chunk_size", lambda *_: 512)
+
+
+@pytest.fixture
 def image_tree(tmp_path: Path) -> Path:
     """A small tree: two equal pictures in two folders, another picture, a broken file and a text."""
     return draw_tree(tmp_path / "tree")

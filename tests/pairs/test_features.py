@@ -128,6 +128,7 @@ def test_filters_of_size_and_aspect(
     assert pairs["total"] == sum(count for name, count in pairs.items() if name != "total")
 
 
+@pytest.mark.usefixtures("one_chunk")
 def test_a_flood_of_copies_stays_small(tmp_path: Path) -> None:
     """400 copies of one picture and 300 of another among 60 are 125,000 pairs; a line each is enough."""
     photos = tmp_path / "photos"

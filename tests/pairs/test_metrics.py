@@ -33,6 +33,7 @@ def body(expression: str) -> str:
 CONSTANT = "np.full((len(x), len(y)), {:.1f})"
 
 
+@pytest.mark.usefixtures("one_chunk")
 @pytest.mark.parametrize("link", [False, True])
 @pytest.mark.parametrize("count", [64, 65])
 @pytest.mark.parametrize(("value", "matches"), [(10.0, False), (5.0, True), (3.0, True)])

@@ -36,6 +36,7 @@ def copies(folder: Path, count: int, link: bool = False) -> None:
             (folder / f"{k:02d}.png").write_bytes(first.read_bytes())
 
 
+@pytest.mark.usefixtures("one_chunk")
 @pytest.mark.parametrize(("count", "link"), [(2, False), (64, False), (65, False), (66, False), (3, True), (70, True)])
 @pytest.mark.parametrize("side", ["against", "across"])
 def test_copies_on_one_side_have_the_same_roles_however_many(tmp_path: Path, count: int, link: bool, side: str) -> None:
@@ -60,6 +61,7 @@ def test_copies_on_one_side_have_the_same_roles_however_many(tmp_path: Path, cou
     assert {distance[name] for name in found} == {None}
 
 
+@pytest.mark.usefixtures("one_chunk")
 @pytest.mark.parametrize("count", [64, 65])
 @pytest.mark.parametrize("larger", ["new", "old"])
 def test_with_against_the_archives_copy_is_kept(tmp_path: Path, count: int, larger: str) -> None:
@@ -74,6 +76,7 @@ def test_with_against_the_archives_copy_is_kept(tmp_path: Path, count: int, larg
     assert run.summary.duplicates == run.summary.already_there == count
 
 
+@pytest.mark.usefixtures("one_chunk")
 @pytest.mark.parametrize("count", [64, 65])
 def test_copies_in_one_collection_are_duplicates_however_many(tmp_path: Path, count: int) -> None:
     copies(tmp_path / "photos", count)

@@ -108,7 +108,7 @@ def test_a_cutoff_that_is_not_given_is_the_threshold(tmp_path: Path) -> None:
     assert load_config(None, before, threshold=9).cutoff == 300
     assert load_config(None, before, threshold=301).cutoff == 301
     assert load_config(None, before).threshold == 20
-    with pytest.raises(ConfigError, match=r"unknown setting 'cutof'"):
+    with pytest.raises(ConfigError, match=r"unknown setting 'cutof'; did you mean 'cutoff'\?"):
         load_config(tmp_path / "unknown.yaml")
 
 

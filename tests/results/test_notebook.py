@@ -135,6 +135,7 @@ def test_wrong_types_are_one_line(run: dupegrid.Run, tmp_path: Path) -> None:
     for call in (
         lambda: run.at("x"),
         lambda: run.show("a"),
+        lambda: run.show(0.5),
         lambda: run.show([None]),
         lambda: run.at(5).show(9),
         lambda: run.frame(5),

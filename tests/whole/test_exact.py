@@ -5,18 +5,22 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 from PIL import Image
 
 import dupegrid
 from dupegrid import Run
 from dupegrid.pairs import kernel
+from dupegrid.pairs import matrix as matrix_module
 from tests.conftest import SHARED, named_matches, save
 from tests.helpers import reference
 from tests.helpers.clusters import dask_scheduler, dask_worker
 from tests.helpers.forks import in_fork
+from tests.helpers.tasks import blas_threads
 
 PutIndex = Callable[..., Path]
 
@@ -246,10 +250,26 @@ def test_real_pictures(data: Path, tmp_path: Path, folder: str, orientations: st
         assert sizes == [9, 9]
 
 
-def test_any_window_of_the_matrix_is_exact(pictures: Path, tmp_path: Path, put_index: PutIndex) -> None:
+def test_any_window_of_the_matrix_is_exact(
+    pictures: Path, tmp_path: Path, put_index: PutIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks of whatever size, each by one BLAS thread: with dask's threads more of them only fight."""
     run = dupegrid.run(pictures, out=put_index(tmp_path / "run", 16), thumb=16, quiet=True)
     thumbs, ok = run.thumbs.compute(), [status == "ok" for status in run.images["status"].to_pylist()]
-    window = run.mse[5:22, 30:41].compute()
+    measured, threads = matrix_module.mse_block, set[int]()
+
+    def noted(*given: Any) -> Any:
+        threads.update(blas_threads())
+        return measured(*given)
+
+    monkeypatch.setattr(matrix_module, "mse_block", noted)
+    with threadpoolctl.threadpool_limits(2):
+        window = run.mse[5:22, 30:41].compute()
+    assert threads == {1}
+    monkeypatch.setattr(matrix_module, "_LAZY_SIDE", 1)
+    small = dupegrid.open_run(run.path).mse
+    assert run.mse.chunksize[0] == min(len(ok), 64) > small.chunksize[0]
+    np.testing.assert_array_equal(small[5:22, 30:41].compute(), window)
     assert run.mse.shape == (len(ok), len(ok))
     for a in range(5, 22):
         for b in range(30, 41):

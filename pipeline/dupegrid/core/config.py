@@ -5,6 +5,7 @@ A setting comes from the defaults, then a YAML file, then flags or keyword argum
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -280,7 +281,9 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"]) or "settings"
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {key!r}; known are: {', '.join(Config.model_fields)}"
+        near = get_close_matches(key, Config.model_fields, 1)
+        known = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(Config.model_fields)}"
+        return f"unknown setting {key!r}; {known}"
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
         return message

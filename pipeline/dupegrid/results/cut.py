@@ -78,9 +78,11 @@ def sheet(
 
 def _whole(number: Any) -> int:
     try:
-        return int(number)
-    except (TypeError, ValueError):
-        raise UsageError(f"cluster is {number!r}: give its number, or several") from None
+        if (whole := int(number)) == number:
+            return whole
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UsageError(f"cluster is {number!r}: give its number, or several")
 
 
 def number_of(threshold: Any) -> float:

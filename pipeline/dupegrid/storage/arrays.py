@@ -12,8 +12,18 @@ import numpy.typing as npt
 from dupegrid.core.arrays import CHANNELS, Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.storage.chunked import ABOUT, ChunkedArray, read_group, stored_facts, write_group
+from dupegrid.storage.chunked import ChunkedArray, stored_facts
 from dupegrid.storage.ours import remove
+from dupegrid.storage.zarr_store import (
+    ABOUT,
+    Folder,
+    ZarrArray,
+    ZarrGroup,
+    create_group,
+    facts_of,
+    opened_group,
+    say,
+)
 
 NOT_DONE: Final = -1
 _CHUNK_READS_BYTES: Final = 1 << 24  # of files: some 0.2 to 0.4 s of decoding,
@@ -26,8 +36,8 @@ Shapes = Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]  # of arrays, by na
 class Thumbs(ChunkedArray):
     """thumbs.zarr: uint8 (n, S, S, 3) in chunks of `chunk` images, uncompressed, each with a checksum."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
+        super().__init__(path, created)
         self.chunk: int = self.chunks[0]
         self.side: int = self.shape[1]
 
@@ -73,11 +83,11 @@ class Thumbs(ChunkedArray):
 class Arrays:
     """Named arrays in one folder, uncompressed with checksums, chunked along their first axis: levels, sorted."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, created: tuple[ZarrGroup, dict[str, ChunkedArray]] | None = None) -> None:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
-        self._arrays: dict[str, ChunkedArray] = {}
-        self._facts = read_group(path)
+        self._group, self._arrays = created or (opened_group(Folder(path)), {})
+        self._facts = facts_of(Folder(path), self._group)
         names, length = self._facts.get("arrays"), self._facts.get("length")
         if not isinstance(names, list) or not all(re.fullmatch(r"\w+", str(name)) for name in names):
             raise DamagedError(path / ABOUT, "it describes no arrays of a run")
@@ -102,11 +112,12 @@ class Arrays:
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
         remove(path)
         path.mkdir(exist_ok=True)
-        for name, (shape, dtype) in shapes.items():
-            ChunkedArray.describe(path / name, shape, (chunk, *shape[1:]), dtype)
+        arrays = {
+            name: ChunkedArray.describe(path / name, shape, (chunk, *shape[1:]), dtype)
+            for name, (shape, dtype) in shapes.items()
+        }
         (length,) = {shape[0] for shape, _ in shapes.values()}
-        write_group(path, {"arrays": list(shapes), "length": length})
-        return cls(path)
+        return cls(path, (create_group(Folder(path), {"arrays": list(arrays), "length": length}), arrays))
 
     def check(self, shapes: Shapes) -> None:
         """DamagedError unless these are its arrays, with rows of these shapes and dtypes: a stranger's have others."""
@@ -117,7 +128,7 @@ class Arrays:
     def _say(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""
         self._facts = {**self._facts, **facts}
-        write_group(self.path, self._facts)
+        say(self._group, self._facts)
 
     def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
@@ -180,8 +191,8 @@ class Matrix(ChunkedArray):
 class Tiles(ChunkedArray):
     """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
+        super().__init__(path, created)
         self.total: int = self.facts["tiles"]
 
     def _is_of_a_run(self) -> bool:

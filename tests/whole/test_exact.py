@@ -198,7 +198,7 @@ def test_same_tables_whatever_is_done_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("dupegrid.pairs.tile._COLUMNS_AT_ONCE", columns)
-    monkeypatch.setattr("dupegrid.pairs.tile._PAIRS_AT_MOST", pairs)
+    monkeypatch.setattr("dupegrid.pairs.tile._PAIRS_AT_ONCE", pairs)
     out = put_index(tmp_path / "run")
     run = dupegrid.run(pictures, out=out, orientations="all", tile=16, scheduler="sync", quiet=True)
     assert sorted_tables(run) == sorted_tables(baseline)

@@ -168,16 +168,15 @@ class Filters:
         same: Bools = facts.hashes[first] == facts.hashes[second]
         return same if self.same_hash == "only" else ~same
 
-    def partners(self, block: Ints, others: Ints, is_first: bool) -> Ints:
+    def partners(self, block: Ints, others: Ints, own: slice) -> Ints:
         """With how many images of a block each other image is to be compared, by small numbers of their hashes.
 
-        (m,), (n,) -> int64 (n,). With `is_first` the others begin with the block itself, of which no image is compared
-        with itself.
+        (m,), (n,) -> int64 (n,). No image is compared with itself: the block is `own` of the others.
         """
         same = np.bincount(block, minlength=int(others.max()) + 1)[others]
         if self.same_hash == "skip":
             return len(block) - same
-        same[: len(block) * is_first] -= 1
+        same[own] -= 1
         return same
 
     def asked_for(self, facts: Facts, ids: Ints) -> int:

@@ -86,34 +86,17 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
     return Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "turn")))
 
 
-def batches(parts: Iterable[Pairs], worth: int, most: int) -> Iterator[Pairs]:
-    """The same pairs in batches of at least `worth`, and no larger than `most` if it can be.
-
-    All orientations of a pair of images stay in one, if they were in one part.
-    """
-    waiting: list[Pairs] = []
-    count = 0
+def batches(parts: Iterable[Pairs], worth: int) -> Iterator[Pairs]:
+    """The same pairs in batches of at least `worth`; all orientations of a pair of images stay in one, as in a part."""
+    waiting, count = list[Pairs](), 0
     for part in parts:
         waiting.append(part)
         count += len(part.x)
         if count >= worth:
-            yield from _slices(joined(waiting), most)
+            yield joined(waiting)
             waiting, count = [], 0
-    if count:
-        yield from _slices(joined(waiting), most)
-
-
-def _slices(batch: Pairs, most: int) -> Iterator[Pairs]:
-    """The same pairs, so many at once; those of an image of the second strip stay together."""
-    count = len(batch.x)
-    if count <= most:
-        yield batch
-        return
-    order = np.argsort(batch.y, kind="stable")
-    edges = np.flatnonzero(np.diff(batch.y[order])) + 1
-    cuts = np.searchsorted(edges, np.arange(most, count, most), side="right") - 1
-    for places in np.split(order, np.unique(edges[cuts[cuts >= 0]])):
-        yield batch.only(places)
+    if waiting:
+        yield joined(waiting)
 
 
 def least(job: Job, first: Ints, second: Ints, pairs: Pairs, sse: Ints) -> tuple[Ints, Ints, Ints, Ints]:

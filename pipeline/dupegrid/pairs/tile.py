@@ -25,9 +25,8 @@ from dupegrid.pairs.steps import Pairs, Step, aspect_filter, batches, block_filt
 from dupegrid.pairs.strip import Strip, Turned
 
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
-_COLUMNS_AT_ONCE: Final = 4096  # multiplied with a block: bounds the memory of a tile whatever it holds
-_PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together
-_PAIRS_AT_MOST: Final = 1 << 19  # refined together: some 100 MB
+_COLUMNS_AT_ONCE: Final = 1024  # multiplied with a block: at most 2^19 pairs, whatever a tile holds
+_PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together; with those of one part more, some 150 MB
 _COSINES_AT_ONCE: Final = 1 << 19  # compared: what comes of them stays in the cache
 
 
@@ -37,7 +36,7 @@ def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], wr
         ("cosines", partial(_near_by_cosines, job, first, second)),
         ("exact", partial(_decided, job, first, second, writer)),
     ]
-    for pairs in batches(multiplied(job, first, second, tally), _PAIRS_AT_ONCE, _PAIRS_AT_MOST):
+    for pairs in batches(multiplied(job, first, second, tally), _PAIRS_AT_ONCE):
         through(steps, pairs, tally)
 
 
@@ -58,25 +57,24 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
     while some := list(islice(blocks, _BLOCKS_AT_ONCE)):
         for near in some:
             tally["product"] += near.count
-            for columns in _parts(near.columns, second.turned) if near.count else ():
-                pairs = _near_points(job, first, second, within, near.rows, columns)
+            for pairs in _near_points(job, first, second, within, near):
                 tally["product"] -= pairs.count
                 yield through(of_pairs, pairs, tally)
 
 
 @dataclass(frozen=True)
 class _Blocks:
-    """A block of the first strip with the last blocks of the second: how many pairs each is for, 0 if it is left out.
+    """A block of the first strip with those of the second: how many pairs each is for, 0 if it is left out.
 
-    `pairs` is int64 (blocks,); `partners`, by image of these blocks, in how many each is, None where it is in all.
+    `pairs` is int64 (blocks,); `partners`, by image of the second strip, is in how many of these it may be.
     """
 
     block: int
     pairs: Ints
-    partners: Ints | None = None
+    partners: Ints
 
     def only(self, keep: Bools) -> "_Blocks":
-        return _Blocks(self.block, self.pairs * keep)
+        return _Blocks(self.block, self.pairs * keep, self.partners)
 
     @property
     def count(self) -> int:
@@ -93,60 +91,52 @@ class _Near:
 
 
 def _all_blocks(first: Strip, second: Strip, block: int) -> _Blocks:
-    sizes = np.diff(second.starts)
-    if second is not first:
-        return _Blocks(block, sizes * int(first.starts[block + 1] - first.starts[block]))
-    sizes = sizes[block:]  # the blocks before it were there already
-    pairs = sizes * sizes[0]
-    pairs[0] = sizes[0] * (sizes[0] - 1) // 2
-    return _Blocks(block, pairs)
+    size = first.starts[block + 1] - first.starts[block]
+    pairs = np.diff(second.starts) * size
+    if second is first:
+        pairs[:block] = 0  # these were there already
+        pairs[block] = size * (size - 1) // 2
+    return _Blocks(block, pairs, np.broadcast_to(size, len(second.ids)))
 
 
 def _firsts(first: Strip, second: Strip, left: _Blocks) -> tuple[Ints, Ints]:
     """An image of the block for each of those of the second strip, and one of these: ids (blocks,) each."""
-    firsts = second.ids[second.starts[-1 - len(left.pairs) : -1]]
+    firsts = second.ids[second.starts[:-1]]
     return np.full(len(firsts), first.ids[first.starts[left.block]]), firsts
 
 
 def _of_hashes(job: Job, first: Strip, second: Strip, numbers: list[Ints], left: _Blocks) -> _Blocks:
     """Pairs are left out by their hashes, image by image; `numbers` are equal where these are."""
-    start, stop = first.starts[left.block : left.block + 2]
-    starts = second.starts[-1 - len(left.pairs) :]
-    with_it = job.filters.partners(numbers[0][start:stop], numbers[1][starts[0] :], second is first)
-    pairs = np.add.reduceat(with_it, starts[:-1] - starts[0])
-    pairs[0] //= 1 + (second is first)  # each pair of a block with itself is there twice
-    return _Blocks(left.block, np.where(left.pairs > 0, pairs, 0), with_it)
+    rows = slice(*first.starts[left.block : left.block + 2])
+    partners = job.filters.partners(numbers[0][rows], numbers[1], rows if second is first else slice(0))
+    pairs = np.add.reduceat(partners, second.starts[:-1])
+    if second is first:
+        pairs[left.block] //= 2  # each pair of a block with itself is there twice
+    return _Blocks(left.block, np.where(left.pairs > 0, pairs, 0), partners)
 
 
 def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blocks) -> _Near:
     """The images of the second strip whose point is near the box of the block, in blocks whose box is."""
     rows = slice(*first.starts[left.block : left.block + 2].tolist())
-    starts = second.starts[-1 - len(left.pairs) :]
-    box, asked = (first.turned[0].lows[left.block], first.turned[0].highs[left.block]), left.pairs > 0
-    reached, near = np.zeros(len(second.ids) - starts[0], bool), []
+    box = first.turned[0].lows[left.block], first.turned[0].highs[left.block]
+    reached, near = np.zeros(len(second.ids), bool), []
     for turned in second.turned:
-        columns = _near_columns(job, box, turned, asked, within)
-        if left.partners is not None:
-            columns = columns[left.partners[turned.rows[columns] - starts[0]] > 0]
-        near.append(columns)
-        reached[turned.rows[columns] - starts[0]] = True
-    own = int(starts[1] - starts[0]) if second is first else 0
-    if left.partners is None:
-        count = int(np.count_nonzero(reached[own:])) * (rows.stop - rows.start)
-    else:
-        count = int(left.partners[own:][reached[own:]].sum())
-    # An image is near the box of its own block, so that all of that block is reached.
-    return _Near(rows, near, count + int(left.pairs[0]) * (second is first))
+        columns = _near_columns(job, box, turned, left.pairs > 0, within)
+        near.append(columns[left.partners[turned.rows[columns]] > 0])
+        reached[turned.rows[near[-1]]] = True
+    own = int(left.pairs[left.block]) if second is first else 0
+    if second is first:  # an image is near the box of its own block, so that all of that block is reached
+        reached[rows] = False
+    return _Near(rows, near, own + int(left.partners[reached].sum()))
 
 
 def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, asked: Bools, within: float) -> Ints:
-    """The points whose first cosines are near a box, in those of the last blocks that are asked for and so near it."""
-    skipped, limit = len(turned.starts) - 1 - len(asked), near_limit(within, turned.first.shape[1])
-    lows, highs, starts = turned.lows[skipped:], turned.highs[skipped:], turned.starts[skipped:]
+    """The points whose first cosines are near a box, in those blocks that are asked for and so near it."""
+    lows, highs, starts, limit = turned.lows, turned.highs, turned.starts, near_limit(within, turned.first.shape[1])
     if loops := job.loops:
         return loops.near_columns(box, (lows, highs), starts, asked, turned.heads, np.float32(float32_limit(limit)))
     near = asked & (squared_gaps(*box, lows, highs) <= limit)
-    columns: Ints = np.flatnonzero(np.repeat(near, np.diff(starts))) + starts[0]
+    columns: Ints = np.flatnonzero(np.repeat(near, np.diff(starts)))
     points = turned.heads.take(columns, axis=1).T
     low, high = (corner[: points.shape[1]] for corner in box)
     return columns[squared_gaps(low, high, points, points) <= limit]
@@ -154,9 +144,6 @@ def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, aske
 
 def _parts(columns: list[Ints], strip: list[Turned]) -> Iterator[list[Ints]]:
     """The same columns of each orientation in parts of some `_COLUMNS_AT_ONCE` in all; all of an image are in one."""
-    if sum(map(len, columns)) <= _COLUMNS_AT_ONCE:  # 0.01 s of 0.6 s of 60,000 images
-        yield columns
-        return
     images = [turned.rows[some] for turned, some in zip(strip, columns, strict=True)]
     edges = np.sort(np.concatenate(images))[::_COLUMNS_AT_ONCE]
     cuts = [[*np.searchsorted(some, edges).tolist(), len(some)] for some in images]
@@ -164,27 +151,29 @@ def _parts(columns: list[Ints], strip: list[Turned]) -> Iterator[list[Ints]]:
         yield [some[cut[part] : cut[part + 1]] for some, cut in zip(columns, cuts, strict=True)]
 
 
-def _near_points(job: Job, first: Strip, second: Strip, within: float, rows: slice, columns: list[Ints]) -> Pairs:
+def _near_points(job: Job, first: Strip, second: Strip, within: float, near: _Near) -> Iterator[Pairs]:
     """The pairs of a block with columns of each orientation whose product of the first cosines is within the radius."""
-    found, loops = [], job.loops
-    points = first.turned[0].first[rows]
+    points, loops = first.turned[0].first[near.rows], job.loops
     limit = np.float32(float32_limit(near_limit(within, points.shape[1])))
-    made = loops.leaves(points) if loops else left_operand(first.turned[0].operand[rows])
-    for turn, (turned, some) in enumerate(zip(second.turned, columns, strict=True)):
-        if loops:
-            most = np.full(len(some), len(points))
-            if second is first:  # each pair of a block once
-                np.minimum(turned.rows[some] - rows.start, most, out=most)
-            x, y = loops.near_pairs(made, turned.first, some, most, limit)
-        else:
-            x, y = candidates(made, turned.operand.take(some, axis=0), within * within)
-        found.append(Pairs(x + rows.start, turned.rows[some[y]], np.full(len(x), turn)))
-    pairs = joined(found)
-    if second is first and not loops:
-        pairs = pairs.only(pairs.x < pairs.y)
-    if job.filters.same_hash == "any":  # a worker then needs no facts of the images
-        return pairs
-    return pairs.only(job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y]))
+    made = loops.leaves(points) if loops else left_operand(first.turned[0].operand[near.rows])
+    for part in _parts(near.columns, second.turned):
+        found = []
+        for turn, (turned, some) in enumerate(zip(second.turned, part, strict=True)):
+            if loops:
+                most = np.full(len(some), len(points))
+                if second is first:  # each pair of a block once
+                    np.minimum(turned.rows[some] - near.rows.start, most, out=most)
+                x, y = loops.near_pairs(made, turned.first, some, most, limit)
+            else:
+                x, y = candidates(made, turned.operand.take(some, axis=0), within * within)
+            found.append(Pairs(x + near.rows.start, turned.rows[some[y]], np.full(len(x), turn)))
+        pairs = joined(found)
+        if second is first and not loops:
+            pairs = pairs.only(pairs.x < pairs.y)
+        if job.filters.same_hash != "any":  # else a worker needs no facts of the images
+            asked = job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y])
+            pairs = pairs.only(asked)  # counted before
+        yield pairs
 
 
 def _near_by_cosines(job: Job, first: Strip, second: Strip, left: Pairs) -> Pairs:

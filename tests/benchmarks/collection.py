@@ -110,6 +110,7 @@ def make_run(out: Path, n: int, kind: str = "dense", **settings: object) -> Path
         "size_bytes": np.full(n, 1000),
         **{name: np.zeros(n, np.int64) for name in ("mtime_ns", "ctime_ns", "device")},
         "inode": np.arange(n),
+        **dict.fromkeys(("mtime_ns", "ctime_ns", "device"), np.zeros(n, np.int64)),
         "width": np.full(n, 640, np.int32),
         "height": np.full(n, 480, np.int32),
         "status": ["ok"] * n,

@@ -177,17 +177,17 @@ def test_files_of_a_folder_that_cannot_be_listed_stay_under_their_root(
 
 def test_removed_files_have_the_root_they_would_be_under_now(tmp_path: Path) -> None:
     p, q = tmp_path / "p", tmp_path / "q"
-    for folder in (p, q):
+    for seed, folder in enumerate((p, q)):
         noise(folder / "a.png", 1)
-        noise(folder / "b.png", 2)
+        noise(folder / "b.png", 2 + seed)  # what is of the same bytes would have been moved there
     dupegrid.run(p, out=tmp_path / "run", **SETTINGS)
     (p / "b.png").unlink()
     run = dupegrid.run(q, p, out=tmp_path / "run", **SETTINGS)
     assert {path: root for path, (root, _) in sides_of(run).items()}[str(p / "b.png")] == str(p)
-    (tmp_path / "list").write_text(f"{q}/a.png\n")
+    (tmp_path / "list").write_text(f"{q}/b.png\n")
     dupegrid.run(files_from=tmp_path / "list", out=tmp_path / "listed", **SETTINGS)
     run = dupegrid.run(p, out=tmp_path / "listed", **SETTINGS)
-    assert {row["path"]: row["root"] for row in run.images.to_pylist()} == {f"{q}/a.png": None, f"{p}/a.png": 0}
+    assert {row["path"]: row["root"] for row in run.images.to_pylist()} == {f"{q}/b.png": None, f"{p}/a.png": 0}
 
 
 @pytest.mark.parametrize(

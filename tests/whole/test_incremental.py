@@ -111,16 +111,18 @@ def assert_same_but_for_names_of_one_file(run: dupegrid.Run, fresh: dupegrid.Run
         (3, {"same_size": True, "thumb": 16}),
         (4, {"metric": "mae", "threshold": 10.0, "cutoff": 10.0, "thumb": 16}),
         (5, {"scope": "across"}),
-        (7, {"scope": "within", "orientations": "all"}),
+        (7, {"against": True}),  # pictures move between its sides too
         (6, {"matrix": True}),
     ],
 )
 def test_any_change_gives_the_tables_of_a_fresh_run(tmp_path: Path, seed: int, settings: dict[str, object]) -> None:
     folder, other = Folder(tmp_path / "a", seed), Folder(tmp_path / "b", seed + 100)
-    settings = SETTINGS | {"thumb": 32} | settings
+    settings, paths = SETTINGS | {"thumb": 32} | settings, [folder.path, other.path]
+    if "against" in settings:
+        settings |= {"against": paths.pop()}
     for round_number in range(ROUNDS):
-        again = dupegrid.run(folder.path, other.path, out=tmp_path / "run", **settings)
-        fresh = dupegrid.run(folder.path, other.path, out=tmp_path / f"fresh{round_number}", **settings)
+        again = dupegrid.run(*paths, out=tmp_path / "run", **settings)
+        fresh = dupegrid.run(*paths, out=tmp_path / f"fresh{round_number}", **settings)
         assert_same_but_for_names_of_one_file(again, fresh)
         if settings.get("metric") != "mae" and round_number:
             assert again.receipt.pairs["earlier"] > again.receipt.pairs["total"] / 4

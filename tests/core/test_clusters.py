@@ -290,6 +290,19 @@ def test_an_answer_that_is_none_of_ours_ends_the_run() -> None:
         window(AtOnce(1), bytes).all_done(range(3), Answers(lambda _done: None))
 
 
+def test_a_worker_that_dies_while_its_results_are_fetched_ends_no_run() -> None:
+    class Dying(AtOnce):
+        def gather(self, futures: list[Done]) -> list[Any]:
+            answers = super().gather(futures)
+            for future in futures:
+                future.status = "lost"
+            return answers
+
+    found: list[int] = []
+    window(Dying(1)).all_done(range(3), Answers(found.append))
+    assert found == [0, 1, 2]
+
+
 def test_a_scheduler_needs_no_dupegrid() -> None:
     class Sent(AtOnce):
         def submit(self, function: Any, work: bytes, key: str, **named: Any) -> Done:

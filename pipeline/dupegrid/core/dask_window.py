@@ -73,13 +73,13 @@ class Window:
             futures = self._some_ended()
             if any(future.status == "cancelled" for future in futures):
                 raise CancelledError  # by whoever lost the scheduler; nothing can be asked of it
-            futures = self._without_lost(futures)
-            finished = [future for future in futures if future.status == "finished"]
-            results = iter(self._client.gather(finished)) if finished else iter(())
-            for future in futures:
+            there = self._statuses(futures)
+            finished = [future for future, status in there.items() if status == "finished"]
+            results = dict(zip(finished, self._client.gather(finished) if finished else (), strict=True))
+            for future in there:
                 places = self._at.pop(future)
-                if future.status == "finished":
-                    fatal = self._taken(places, next(results), answers)
+                if future in results:
+                    fatal = self._taken(places, results[future], answers)
                 else:
                     fatal = self._troubled(places, future, answers)
                 if fatal is not None:
@@ -87,12 +87,16 @@ class Window:
             self._fill()
         return None
 
-    def _without_lost(self, futures: list[Any]) -> list[Any]:
-        """Those futures whose result is there still: where a worker died since, it is done again."""
-        there = [future for future in futures if future.status in ("finished", "error")]
-        if len(there) < len(futures):
+    def _statuses(self, futures: list[Any]) -> dict[Any, str]:
+        """Those futures that have ended, and how; one whose worker died since is done again.
+
+        Looked at once: a moment later a result may be lost.
+        """
+        statuses = {future: future.status for future in futures}
+        there = {future: status for future, status in statuses.items() if status in ("finished", "error")}
+        if len(there) < len(statuses):
             time.sleep(_DONE_AGAIN_S)
-            for future in set(futures).difference(there):
+            for future in statuses.keys() - there.keys():
                 self._ended.put(future)
         return there
 

@@ -34,6 +34,7 @@ def images_table(sizes: list[tuple[int, int]], identical_to: dict[int, int] | No
             "size_bytes": size,
             "status": "ok",
             "identical_to": (identical_to or {}).get(k),
+            **dict.fromkeys(("mtime_ns", "ctime_ns", "device", "inode"), 0),
         }
         for k, (pixels, size) in enumerate(sizes)
     ]

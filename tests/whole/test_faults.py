@@ -423,11 +423,19 @@ def test_a_run_directory_that_was_moved_goes_on(image_tree: Path, tmp_path: Path
     assert opened == []
 
 
-def test_photos_that_were_moved_are_refused_by_the_name_they_had(image_tree: Path, tmp_path: Path) -> None:
-    dupegrid.run(image_tree, out=tmp_path / "run", **SETTINGS)
-    image_tree.rename(tmp_path / "moved")
+def test_photos_that_were_moved_are_known_and_those_left_out_are_named(
+    image_tree: Path, tmp_path: Path, opened: list[str]
+) -> None:
+    before = dupegrid.run(image_tree, out=tmp_path / "run", **SETTINGS)
+    (tmp_path / "other").mkdir()
     with pytest.raises(RunDirError, match=re.escape(f"name {image_tree} again")):
-        dupegrid.run(tmp_path / "moved", out=tmp_path / "run", **SETTINGS)
+        dupegrid.run(tmp_path / "other", out=tmp_path / "run", **SETTINGS)
+    image_tree.rename(tmp_path / "moved")
+    opened.clear()
+    run = dupegrid.run(tmp_path / "moved", out=tmp_path / "run", **SETTINGS)
+    assert set(opened) <= {"broken.jpg", "notes.txt"}  # what could not be read is tried again
+    assert run.images["file_hash"] == before.images["file_hash"]
+    assert run.matches.select(["a", "b", "sse"]) == before.matches.select(["a", "b", "sse"])
 
 
 @pytest.mark.parametrize(("format", "said"), [(99, "newer dupegrid .format 99.: upgrade"), (1, "older dupegrid")])

@@ -232,6 +232,8 @@ def test_explain_takes_paths_and_unreadable_files(wide: dupegrid.Run) -> None:
     bad = wide.images["status"].to_pylist().index("truncated")
     found = wide.explain(0, bad)
     assert (found.mse, found.best, found.joined_at) == ({}, None, None)
+    assert wide.explain(bad, bad).joined_at is None
+    assert [wide.explain(each, each).joined_at for each in range(3)] == [0, 0, 0], "also of one without a match"
     with pytest.raises(UsageError, match="no image ends with"):
         wide.explain("nowhere.jpg", 0)
     with pytest.raises(UsageError, match=r"ends with nowhere\\xff\.jpg: "):

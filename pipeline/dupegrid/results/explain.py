@@ -123,7 +123,7 @@ def explain(
         bounds,
         a["file_hash"] is not None and a["file_hash"] == b["file_hash"],
         _relation(relations, a["id"], b["id"]),
-        joining_threshold(matches, a["id"], b["id"]),
+        joining_threshold(matches, a["id"], b["id"]) if readable else None,
         pair_picture(first[0], other[0]),
         _made_of(config),
         None if len(config.looks) == 1 else (config.looks[looks[0]], config.looks[looks[1]]),

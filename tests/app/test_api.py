@@ -85,7 +85,7 @@ def test_what_is_not_finished_names_the_call_that_finishes_it(pictures: Path, tm
 
 def test_another_thumbnail_size_is_refused_by_name(pictures: Path, tmp_path: Path) -> None:
     dupegrid.index(pictures, out=tmp_path / "run", thumb=16, quiet=True)
-    with pytest.raises(RunDirError, match="thumb = 16, asked for is 32"):
+    with pytest.raises(RunDirError, match="thumb = 16, asked for is 32: choose another --out, or ask for 16"):
         dupegrid.run(pictures, out=tmp_path / "run", thumb=32, quiet=True)
 
 

@@ -80,8 +80,8 @@ def test_a_disk_that_comes_back_at_another_place_takes_its_numbers_along(
     save(disk / "y.png", 2)
     before = dupegrid.run(photos, disk, out=out, **SETTINGS)
     disk.rename(other)
-    for call in ((), (photos, disk)):
-        with pytest.raises(UsageError, match=r"/disk does not exist.* its disk"):
+    for call, then in (((), "with the other settings of this run"), ((photos, disk), "")):
+        with pytest.raises(UsageError, match=rf"/disk does not exist.* its disk.*{then}"):
             dupegrid.run(*call, out=out, **SETTINGS)
     run = dupegrid.run(photos, other, out=out, **SETTINGS)
     assert run.images["status"].to_pylist() == ["ok"] * 7

@@ -51,7 +51,7 @@ def _check_there(config: Config) -> None:
     if gone := next((root for root in config.roots if root != config.files_from and _is_gone(root)), None):
         raise UsageError(
             f"{printable(gone)} does not exist: is its disk connected? If it is gone for good, or elsewhere now, "
-            "name the PATHs that there are: 'dupegrid run PATH... --out RUN'"
+            "name the PATHs that there are, with the other settings of this run: 'dupegrid run PATH... --out RUN'"
         )
 
 
@@ -120,7 +120,8 @@ def _check_out(path: Path, config: Config, before: Config | None) -> None:
         if old != new and (path / "thumbs.zarr").exists():
             old, new = (",".join(value) if key == "looks" else value for value in (old, new))
             raise RunDirError(
-                f"{text} holds thumbnails with {key} = {old}, asked for is {new}: choose another --out, or delete it"
+                f"{text} holds thumbnails with {key} = {old}, asked for is {new}: "
+                f"choose another --out, or ask for {old}"
             )
     for key, old, new in (("paths", before.paths, config.paths), ("against", before.against, config.against)):
         left_out = [printable(root) for root in old if root not in new and not (new and _is_gone(root))]

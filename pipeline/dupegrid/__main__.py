@@ -6,7 +6,8 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Load the command and be it. A Ctrl-C until then ends the process without a word: nothing has begun."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where who started it has it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from dupegrid.app.cli import main as command
 
     command()

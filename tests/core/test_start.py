@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dupegrid.__main__ import main
 from tests.conftest import save
 
 COMMAND = """
@@ -55,3 +56,14 @@ def test_a_key_pressed_while_the_command_loads_ends_it_without_a_word() -> None:
         process.send_signal(signal.SIGINT)
         assert "Traceback" not in process.stderr.read()
     assert process.returncode == -signal.SIGINT
+
+
+def test_a_key_that_whoever_started_the_command_ignores_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell does for what a script of it starts in the background."""
+    monkeypatch.setattr("dupegrid.app.cli.main", lambda: None)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        main()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -192,14 +192,11 @@ def joined(n: int, a: Ints, b: Ints) -> Ints:
 def joining_threshold(matches: Matches, first: int, second: int) -> float | None:
     """The smallest threshold that puts two images into one cluster, directly or through others; None over the cutoff.
 
-    That is the least possible largest step of a path between them, found by halving. All matches are held, narrow. It
-    is 0 for an image with itself.
+    That is the least possible largest step of a path between them, found by halving. All matches are held, narrow.
     """
-    if first == second:
-        return 0.0
     parts = [(batch.a, batch.b, batch.score) for batch in matches]
-    if not parts:
-        return None
+    if first == second or not parts:
+        return 0.0 if first == second else None
     a, b, score = map(np.concatenate, zip(*parts, strict=True))
     images, steps = 1 + max(first, second, int(b.max(initial=0))), np.unique(score)
     low, high = 0, len(steps)

@@ -434,7 +434,10 @@ def test_photos_that_were_moved_are_known_and_those_left_out_are_named(
     opened.clear()
     run = dupegrid.run(tmp_path / "moved", out=tmp_path / "run", **SETTINGS)
     assert set(opened) <= {"broken.jpg", "notes.txt"}  # what could not be read is tried again
-    assert run.images["file_hash"] == before.images["file_hash"]
+    hashes = [
+        {row["id"]: row["file_hash"] for row in of.images.to_pylist() if row["status"] == "ok"} for of in (run, before)
+    ]
+    assert hashes[0] == hashes[1] != {}
     assert run.matches.select(["a", "b", "sse"]) == before.matches.select(["a", "b", "sse"])
 
 

@@ -83,7 +83,8 @@ def test_a_disk_that_comes_back_at_another_place_takes_its_numbers_along(
     for call, then in (((), "with the other settings of this run"), ((photos, disk), "")):
         with pytest.raises(UsageError, match=rf"/disk does not exist.* its disk.*{then}"):
             dupegrid.run(*call, out=out, **SETTINGS)
-    run = dupegrid.run(photos, other, out=out, **SETTINGS)
+    run = dupegrid.run(photos, other, out=out, **{**SETTINGS, "quiet": False})
+    assert f"index: {disk} is not there: of its pictures" in capfd.readouterr().err
     assert run.images["status"].to_pylist() == ["ok"] * 7
     assert [str(path) for path in run.images["path"].to_pylist()[5:]] == [f"{other}/x.png", f"{other}/y.png"]
     assert run.receipt.pairs["earlier"] == before.receipt.pairs["total"]

@@ -215,7 +215,7 @@ def _chosen(
     """The run as it will be, and its files; nothing is written yet."""
     end_probe()
     run_dir = absolute(out)
-    chosen = chosen_config(folders, run_dir, config, settings)
+    chosen = chosen_config(folders, run_dir, config, settings, reporter.say)
     codes_of(chosen), hash_code(chosen.hash)  # a function that is none shows before the work begins
     return Run(run_dir, chosen), _listed(chosen, reporter)
 

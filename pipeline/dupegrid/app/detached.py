@@ -42,7 +42,7 @@ def detach(words: Sequence[str], out: str, paths: Sequence[str], config: str | N
     run_dir = absolute(out)
     if isinstance(run_dir, BucketPath):
         raise RunDirError("--detach keeps what the run says in its folder, and a bucket has none: leave it out")
-    chosen_config(paths, run_dir, config, settings)
+    chosen_config(paths, run_dir, config, settings, lambda _: None)  # which says it itself
     ends = words.index("--") if "--" in words else len(words)  # what follows are PATHs, whatever they are called
     log = _opened(run_dir)
     try:

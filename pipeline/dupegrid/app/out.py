@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -29,8 +29,13 @@ def with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:
     return {**settings, "paths": flattened(folders)} if folders else settings
 
 
-def chosen_config(folders: Sequence[StrPaths], run_dir: Path, file: StrPath | None, settings: Settings) -> Config:
-    """All settings of a run as it will be, those of an earlier one there among them. UsageError where it cannot be."""
+def chosen_config(
+    folders: Sequence[StrPaths], run_dir: Path, file: StrPath | None, settings: Settings, say: Callable[[str], None]
+) -> Config:
+    """All settings of a run as it will be, those of an earlier one there among them. UsageError where it cannot be.
+
+    A PATH of the earlier one that is not there any more may be left out, which is said.
+    """
     before = _known_config(run_dir)
     given = given_settings(file, with_paths(settings, folders))
     if before is not None:
@@ -43,7 +48,18 @@ def chosen_config(folders: Sequence[StrPaths], run_dir: Path, file: StrPath | No
         check_going_on(chosen, given)
         _check_there(chosen)
     _check_out(run_dir, chosen, before)
+    for root in _left_out(before, chosen):
+        say(
+            f"index: {root} is not there: of its pictures those that are found elsewhere stay, the others are taken "
+            "to be gone; once its disk is back, name it again"
+        )
     return chosen
+
+
+def _left_out(before: Config | None, config: Config) -> list[str]:
+    """The PATHs of an earlier run that are not named again, as text."""
+    old, new = (() if of is None else (*of.paths, *of.against) for of in (before, config))
+    return [printable(root) for root in old if root not in new]
 
 
 def _check_there(config: Config) -> None:

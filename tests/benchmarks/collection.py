@@ -109,7 +109,6 @@ def make_run(out: Path, n: int, kind: str = "dense", **settings: object) -> Path
         "path_raw": pa.array([b"/nowhere/%08d.jpg" % k for k in range(n)]),
         "size_bytes": np.full(n, 1000),
         "inode": np.arange(n),
-        **dict.fromkeys(("mtime_ns", "ctime_ns", "device"), np.zeros(n, np.int64)),
         "width": np.full(n, 640, np.int32),
         "height": np.full(n, 480, np.int32),
         "status": ["ok"] * n,

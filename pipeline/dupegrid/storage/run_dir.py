@@ -87,24 +87,24 @@ class RunDir:
 
         With `keep`, a name is a pair, and so many of the pairs that begin alike are kept: the last ones asked for.
         """
-        with self._lock:
-            made = self._kept.get(name)
-            is_first = made is None
-            made = self._kept.setdefault(name, Future())
-            self._kept.move_to_end(name)
-            if keep is not None and isinstance(name, tuple):
-                alike = [key for key in self._kept if isinstance(key, tuple) and key[0] == name[0]]
-                for key in alike[:-keep]:
-                    del self._kept[key]
-        if is_first:
-            try:
+        made: Future[T] = Future()
+        try:
+            with self._lock:
+                kept: Future[T] = self._kept.setdefault(name, made)
+                self._kept.move_to_end(name)
+                if keep is not None and isinstance(name, tuple):
+                    alike = [key for key in self._kept if isinstance(key, tuple) and key[0] == name[0]]
+                    for key in alike[:-keep]:
+                        del self._kept[key]
+            if kept is made:
                 made.set_result(make())
-            except BaseException as error:
-                made.set_exception(error)  # of those who wait for it too
-                with self._lock:
-                    self._kept.pop(name, None)
-        value: T = made.result()
-        return value
+        except BaseException as error:  # a Ctrl-C anywhere here too, or who asks next would wait for ever
+            made.set_exception(error)
+            with self._lock:
+                if self._kept.get(name) is made:
+                    del self._kept[name]
+            raise
+        return kept.result()
 
     def renew(self, **made: Any) -> None:
         """Forget what was opened: something was made anew. Tasks that are started from now on open it again.

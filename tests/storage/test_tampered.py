@@ -330,3 +330,16 @@ def test_what_is_read_has_no_facts_of_its_file(tmp_path: Path) -> None:
     path, table = tmp_path / "table.parquet", pa.table({"image": [1, 2]})
     write_table(path, table, {"fingerprint": "of this file"})
     assert read_table(path, table.schema).schema.metadata is None
+
+
+@pytest.mark.parametrize("length", [-1, 10**30])
+def test_cosines_of_a_length_that_is_none_are_made_again(tmp_path: Path, length: int) -> None:
+    """Beside thumbnails that are damaged, and would be described anew by that length."""
+    save(tmp_path / "photos/a.png", 1)
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", quiet=True, scheduler="sync", thumb=16)
+    levels, thumbs = (run.path / name / "zarr.json" for name in ("levels.zarr", "thumbs.zarr"))
+    about = json.loads(levels.read_text())
+    facts = sealed(about["attributes"] | {"length": length}, ())
+    levels.write_text(json.dumps(about | {"attributes": facts}))
+    thumbs.write_text(json.dumps(json.loads(thumbs.read_text()) | {"shape": [1, 8, 8, 3]}))
+    assert dupegrid.run(tmp_path / "photos", out=run.path, quiet=True, scheduler="sync", thumb=16).summary.ok == 1

@@ -29,6 +29,7 @@ NOT_DONE: Final = -1
 _CHUNK_READS_BYTES: Final = 1 << 24  # of files: some 0.2 to 0.4 s of decoding,
 _FILE_COSTS_BYTES: Final = 1 << 14  # where a small file takes as long as so many bytes of a large one
 _MOST_CHUNKS: Final = 1 << 14
+_MOST_ROWS: Final = 1 << 40  # far above any: what says more was made up
 
 Shapes = Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]  # of arrays, by name, and their dtypes
 
@@ -91,7 +92,7 @@ class Arrays:
         names, length = self._facts.get("arrays"), self._facts.get("length")
         if not isinstance(names, list) or not all(re.fullmatch(r"\w+", str(name)) for name in names):
             raise DamagedError(path / ABOUT, "it describes no arrays of a run")
-        if type(length) is not int:
+        if type(length) is not int or not 0 <= length <= _MOST_ROWS:
             raise DamagedError(path / ABOUT, "it says no length of its arrays")
         self.names: list[str] = sorted(map(str, names))
 

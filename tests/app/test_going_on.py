@@ -96,6 +96,9 @@ def test_a_disk_that_comes_back_at_another_place_takes_its_numbers_along(
     assert dupegrid.run(out=out, scheduler="sync").summary.removed == 2
     assert f"nothing is left in {other}, 2 files before: is its disk connected?" in capfd.readouterr().err
     dupegrid.run(out=out, scheduler="sync")
+    save(other / "z.png", 5)
+    dupegrid.run(out=out, scheduler="sync")
+    assert dupegrid.run(photos, other, out=out, thumb=16, scheduler="sync", extensions=[".jpg"]).summary.ok == 1
     assert "is its disk connected" not in capfd.readouterr().err
 
 

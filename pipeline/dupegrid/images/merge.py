@@ -89,13 +89,12 @@ class Merged:
         return bool(self._new.any()) or any(before != after for before, after in self._pieces())
 
     def emptied(self) -> dict[int, int]:
-        """How many files are gone that were there before, by roots under which nothing is left."""
-        gone, start = Counter[int](), 0
-        for piece in self._known():
-            lost = self._removed[start : start + len(piece)] & ~piece["removed"].to_numpy()
-            gone.update(with_roots(piece.filter(pa.array(lost)), self._listed.config)["root"].drop_null().to_pylist())
-            start += len(piece)
+        """How many files are gone that were there before, by roots under which nothing is left; not those left out."""
+        gone = Counter[int]()
         there = {root for root, count in self._listed.roots if count}
+        for before, after in self._pieces() if len(there) < len(self._listed.config.roots) else ():
+            lost = after["removed"].to_numpy() & ~before["removed"].to_numpy() & ~after["left_out"].to_numpy()
+            gone.update(after.filter(pa.array(lost))["root"].drop_null().to_pylist())
         return {root: count for root, count in sorted(gone.items()) if root not in there}
 
     def tables(self, chunk: int) -> Iterator[pa.Table]:

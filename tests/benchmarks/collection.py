@@ -108,6 +108,7 @@ def make_run(out: Path, n: int, kind: str = "dense", **settings: object) -> Path
         "path": [f"/nowhere/{k:08d}.jpg" for k in range(n)],
         "path_raw": pa.array([b"/nowhere/%08d.jpg" % k for k in range(n)]),
         "size_bytes": np.full(n, 1000),
+        **{name: np.zeros(n, np.int64) for name in ("mtime_ns", "ctime_ns", "device")},
         "inode": np.arange(n),
         "width": np.full(n, 640, np.int32),
         "height": np.full(n, 480, np.int32),

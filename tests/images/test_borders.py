@@ -54,7 +54,8 @@ def apart(a: Box, b: Box) -> int:
     return max(abs(x - y) for x, y in zip(a, b, strict=True))
 
 
-@given(st.tuples(*[st.integers(0, 20)] * 4), st.tuples(*[st.integers(0, 255)] * 3), st.integers(0, 99))
+# With 20 above and below, half of a column is border: a pixel of the picture that has its colour hides where that ends.
+@given(st.tuples(*[st.integers(0, 18)] * 4), st.tuples(*[st.integers(0, 255)] * 3), st.integers(0, 99))
 def test_what_a_border_encloses_is_found(
     widths: tuple[int, int, int, int], colour: tuple[int, int, int], seed: int
 ) -> None:

@@ -28,7 +28,7 @@ class StoreSuite:
         np.testing.assert_array_equal(again.take(rows, row_sums(data)[rows]), data[rows])
         assert again.done() == {(0, 0), (1, 0), (2, 0), (3, 0)}
         for number in range(4):
-            assert again.checksum(number) == again.checksum_of(data[number * 32 : (number + 1) * 32]) != ""
+            assert again.checksum(number) == again.encoded(data[number * 32 : (number + 1) * 32]).checksum != ""
 
     def test_a_chunk_of_zeros_exists(self, place: Path) -> None:
         array = ChunkedArray.describe(place / "thumbs.zarr", (8, 3), (4, 3), np.uint8)

@@ -18,9 +18,8 @@ def test_who_asks_after_a_ctrl_c_anywhere_in_the_asking_has_an_answer(tmp_path: 
     def traced(frame: Any, event: str, _: Any) -> Any:
         if frame.f_code is not RunDir.once.__code__:
             return None
-        if (
-            event == "line" and frame.f_lineno not in been
-        ):  # a `with` comes twice: as a lock is let go no signal is seen
+        # A `with` comes twice: as a lock is let go no signal is seen.
+        if event == "line" and frame.f_lineno not in been:
             been.add(frame.f_lineno)
             if len(been) > after:
                 raise KeyboardInterrupt

@@ -98,7 +98,7 @@ def test_arrays_are_read_and_written_where_a_loop_runs_as_in_a_notebook(tmp_path
 
 def test_what_earlier_versions_described_is_read(tmp_path: Path) -> None:
     """One of them was killed while the array grew: its length was said, and its shape not changed yet."""
-    before, killed = Path(tmp_path / "before"), Path(tmp_path / "killed")
+    before, killed = tmp_path / "before", tmp_path / "killed"
     Thumbs.create(before, 5, 8, 4, "mark")
     about = json.loads((before / "zarr.json").read_text())
     assert about["attributes"]["digest"] == "37835f56ee456ff3199b66f4"

@@ -40,7 +40,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
         return call
 
-    monkeypatch.setattr(Thumbs, "write", watched("chunks", Thumbs.write))
+    monkeypatch.setattr(Thumbs, "put", watched("chunks", Thumbs.put))
     monkeypatch.setattr(Tiles, "mark", watched("marks", Tiles.mark))
     return state
 
@@ -201,7 +201,7 @@ def test_rows_come_before_marks(
         seen.append((tmp_path / f"run/index/part-{number[0]:06d}.parquet").exists())
         raise InjectedError
 
-    monkeypatch.setattr(Thumbs, "write", chunk_is_ready)
+    monkeypatch.setattr(Thumbs, "put", chunk_is_ready)
     with pytest.raises(InjectedError):
         dupegrid.run(pictures, out=tmp_path / "run", **SETTINGS)
     monkeypatch.undo()

@@ -47,19 +47,12 @@ def chosen_config(
     if before is not None and not SEARCHED & given.keys():
         check_going_on(chosen, given)
         _check_there(chosen)
-    _check_out(run_dir, chosen, before)
-    for root in _left_out(before, chosen):
+    for root in _check_out(run_dir, chosen, before):
         say(
             f"index: {root} is not there: of its pictures those that are found elsewhere stay, the others are taken "
             "to be gone; once its disk is back, name it again"
         )
     return chosen
-
-
-def _left_out(before: Config | None, config: Config) -> list[str]:
-    """The PATHs of an earlier run that are not named again, as text."""
-    old, new = (() if of is None else (*of.paths, *of.against) for of in (before, config))
-    return [printable(root) for root in old if root not in new]
 
 
 def _check_there(config: Config) -> None:
@@ -113,8 +106,11 @@ def _known_config(path: Path) -> Config | None:
         return None
 
 
-def _check_out(path: Path, config: Config, before: Config | None) -> None:
-    """Refuse an --out that would mix with other files, or with the thumbnails of other settings than `before`."""
+def _check_out(path: Path, config: Config, before: Config | None) -> list[str]:
+    """Refuse an --out that would mix with other files, or with the thumbnails of other settings than `before`.
+
+    Returns the PATHs of `before` that are not named again, as nothing is there any more.
+    """
     text, root = shown(path), config.root_around(path)
     if root is not None:
         raise RunDirError(
@@ -126,11 +122,12 @@ def _check_out(path: Path, config: Config, before: Config | None) -> None:
     except OSError as error:
         raise RunDirError(f"cannot use --out {text}: {error.strerror}; choose a new or empty folder") from None
     if not occupied:
-        return
+        return []
     if not (path / "run.json").exists():
         raise RunDirError(f"--out {text} has other files in it and is no run directory: choose a new or empty folder")
     if before is None:
-        return
+        return []
+    gone: list[str] = []
     for key in ("thumb", "exact_decode", "normalize", "colour", "trim", "looks"):
         old, new = getattr(before, key), getattr(config, key)
         if old != new and (path / "thumbs.zarr").exists():
@@ -140,13 +137,16 @@ def _check_out(path: Path, config: Config, before: Config | None) -> None:
                 f"choose another --out, or ask for {old}"
             )
     for key, old, new in (("paths", before.paths, config.paths), ("against", before.against, config.against)):
-        left_out = [printable(root) for root in old if root not in new and not (new and _is_gone(root))]
-        if left_out:
-            more = f" and {len(left_out) - 3:,} more" if left_out[3:] else ""
+        left_out = [root for root in old if root not in new]
+        there = [printable(root) for root in left_out if not (new and _is_gone(root))]
+        if there:
+            more = f" and {len(there) - 3:,} more" if there[3:] else ""
             raise RunDirError(
-                f"{text} is a run of other {key}: name {', '.join(left_out[:3])}{more} again, with more if you like, "
+                f"{text} is a run of other {key}: name {', '.join(there[:3])}{more} again, with more if you like, "
                 "or choose another --out"
             )
+        gone += map(printable, left_out)
+    return gone
 
 
 def write_run_json(path: Path, saved: Mapping[str, Any]) -> None:

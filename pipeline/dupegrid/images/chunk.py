@@ -117,10 +117,11 @@ def write_chunk(
     for look, of_it in zip(looks_of(levels), chunk, strict=True):
         for name, values in stored_levels(of_it, look).items():
             levels.write(name, number * thumbs.chunk, values)
+    encoded = thumbs.encoded(chunk[0])
     if rows is not None:
-        seal = _seal(thumbs.checksum_of(chunk[0]), levels, number)
+        seal = _seal(encoded.checksum, levels, number)
         write_table(run_dir.part(number), rows, {**(facts or {}), "seal": seal})
-    thumbs.write((number,), chunk[0])
+    thumbs.put((number,), encoded)
 
 
 def stored_seal(run_dir: RunDir, number: int) -> str:
@@ -240,7 +241,7 @@ def _write(
 ) -> None:
     thumbs = run_dir.thumbs()
     kept = before.get("rows") == facts["rows"] and before.get("seal") == stored_seal(run_dir, number)
-    if kept and thumbs.checksum(number) == thumbs.checksum_of(chunk[0]):
+    if kept and thumbs.checksum(number) == thumbs.encoded(chunk[0]).checksum:
         facts = {**facts, "seal": before["seal"]}
         if before != facts:  # nothing came of what was tried again
             write_table(run_dir.part(number), table, facts)

@@ -123,8 +123,7 @@ def index_progress(run_dir: RunDir, config: Config) -> Progress:
 
 def _thumbs_key(config: Config) -> str:
     """The key of thumbs.zarr: equal when the same file has the same thumbnail, and rows the same columns."""
-    tones, borders = (config.normalize, config.colour), config.trim and BORDERS
-    made_by = config.thumb, config.exact_decode, *tones, borders, config.looks
+    made_by = config.thumb, config.exact_decode, config.normalize, config.colour, config.trim and BORDERS, config.looks
     return fingerprint(made_by, RECIPE, IMAGE_PART.names)
 
 

@@ -169,8 +169,8 @@ class Merged:
         asked = sorted({*doubtful, *(file["id"] for file in gone)})
         hash_of = {id: hash_ for id, hash_ in zip(asked, self._hashes(asked), strict=True) if hash_}
         gone = [file | {"hash": hash_of[file["id"]]} for file in gone if file["id"] in hash_of]
-        sizes = {file["size_bytes"] for file in gone}
-        there = [file for file in there if file["size_bytes"] in sizes]
+        sizes_gone = {file["size_bytes"] for file in gone}
+        there = [file for file in there if file["size_bytes"] in sizes_gone]
         in_doubt = [id for id in doubtful if id in hash_of]
         places = np.array([*(file["id"] for file in there), *self._source[in_doubt].tolist()], np.int64)
         paths, sizes = self._listed.paths_at(places).to_pylist(), self._listed.numbers("size_bytes", places).tolist()

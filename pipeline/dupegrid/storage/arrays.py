@@ -103,7 +103,7 @@ class Arrays:
                 array = ChunkedArray(self.path / name)
             except StoreError as error:  # what says that all is whole goes first, so that all is made again
                 raise DamagedError(self.path / ABOUT, f"it is of arrays of which one is not whole: {error}") from None
-            if array.shape[0] != self._facts["length"]:  # views are more
+            if array.shape[0] != self._facts["length"]:  # not len(self): of views there are more
                 raise DamagedError(self.path / ABOUT, "its arrays have different lengths")
             self._arrays[name] = array
         return self._arrays[name]

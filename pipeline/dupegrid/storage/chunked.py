@@ -17,6 +17,7 @@ from dupegrid.storage.hold import check_hold
 from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows
 from dupegrid.storage.zarr_store import (
     ABOUT,
+    Encoded,
     Folder,
     ZarrArray,
     create_array,
@@ -105,11 +106,15 @@ class ChunkedArray:
 
     def write(self, number: tuple[int, ...], values: npt.NDArray[Any]) -> None:
         """Write one chunk whole or not at all, with its checksum; where values are fewer, `fill` comes after them."""
-        self._folder.write(self._name(*number), encoded(self._array, values).data)
+        self.put(number, self.encoded(values))
 
-    def checksum_of(self, values: npt.NDArray[Any]) -> str:
-        """The checksum that the chunk ends with that begins with these values, as hex digits."""
-        return encoded(self._array, values).checksum
+    def encoded(self, values: npt.NDArray[Any]) -> Encoded:
+        """The chunk that begins with these values, as it is stored."""
+        return encoded(self._array, values)
+
+    def put(self, number: tuple[int, ...], chunk: Encoded) -> None:
+        """Write one chunk, encoded already."""
+        self._folder.write(self._name(*number), chunk.data)
 
     def delete(self, number: int) -> None:
         """Remove a chunk, if it exists: what it vouches for is about to change."""

@@ -127,20 +127,12 @@ def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote. DamagedError where it is missing, or was changed since."""
-    value = unsealed(load_json(path))
+    try:
+        value = unsealed(json.loads(read_bytes(path)))
+    except (ValueError, RecursionError):
+        raise DamagedError(path, "it is not what was written there") from None
     if value is None:
         raise DamagedError(path, "it was changed since it was written")
-    return value
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """What a file holds that is one of our JSON, whoever wrote it. DamagedError where it is missing, or is none."""
-    try:
-        value = json.loads(read_bytes(path))
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise DamagedError(path, "it is not what was written there")
     return value
 
 

@@ -275,7 +275,11 @@ def _pieces(path: Path, schema: pa.Schema, whole: bool, group: int | None, about
         at_once = max(1, _ROWS_AT_ONCE * about.num_row_groups // max(1, about.num_rows))
         pieces = [groups[start : start + at_once] for start in range(0, len(groups), at_once)]
         for piece in pieces or [[]]:
-            table = parquet.read_row_groups(piece, columns=columns, use_threads=False).select(schema.names)
+            if piece:
+                table = parquet.read_row_groups(piece, columns=columns, use_threads=False)
+            else:  # pyarrow 18 cannot read none of them
+                table = parquet.schema_arrow.empty_table()
+            table = table.select(schema.names)
             # No facts of the file with it; to cast takes 0.1 ms for three columns.
             yield table.replace_schema_metadata() if table.schema == schema else table.cast(schema)
 

@@ -32,6 +32,7 @@ class RuntimeSuite:
     """Tests of a runtime with so many workers."""
 
     count = WORKERS
+    held = 1  # items at most that a worker was given and has not begun
     soon_s = 30
 
     # First, as there is none that is shared yet.
@@ -81,8 +82,9 @@ class RuntimeSuite:
             return time.monotonic_ns(), int(item)
 
         started = [item for _, item in sorted(results(workers, task, items))]
-        astray = sorted(abs(place - item) for place, item in enumerate(started))
-        assert astray[-1] < self.count or (self.count > 1 and astray[20] <= 2 * self.count)
+        # Late may be what a worker holds that stands still; early is nothing by more than the others hold.
+        early = max(item - place for place, item in enumerate(started))
+        assert early <= (self.count - 1) * self.held
 
     def test_results_arrive_as_they_finish(self, workers: Runtime, tmp_path: Path) -> None:
         first = tmp_path / "first"
@@ -198,4 +200,6 @@ class ProcessesSuite(RuntimeSuite):
 class ClusterSuite(ProcessesSuite):
     """Tests of one whose workers are those of a dask cluster."""
 
+    # Of 40 short items two are a task; a worker has two of these ahead, as dask saturates them, and may steal one more.
+    held = 6
     how_one_died = r"1 workers died while they were at it, the last one at tcp://127\.0\.0\.1:\d+, .* of memory"

@@ -16,7 +16,7 @@ from dupegrid.app.opening import open_run
 from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.errors import UsageError
-from dupegrid.core.text import counted, display_path, printable, shown
+from dupegrid.core.text import counted, display_path, printable, quoted
 from dupegrid.core.values import StrPath, place_of
 from dupegrid.plans.actions import Act, Applied, AskedFor, Placing, Undone, acts_of
 from dupegrid.plans.apply import Care, apply_acts, new_id
@@ -112,7 +112,7 @@ def undo(
             ids = {name for done in journal.acts.values() for name in (done.id, done.id.rpartition("-")[0])}
             if action is not None and action not in ids:
                 raise UsageError(
-                    f"the journal knows no {printable(action)}: 'dupegrid journal {shown(run.path)}' lists all"
+                    f"the journal knows no {printable(action)}; all of it: dupegrid journal {quoted(str(run.path))}"
                 )
             newest = ["", *applies(standing)][-1] if last else None
             below = None if path is None else os.fsencode(place_of("the PATH", path))
@@ -155,8 +155,8 @@ def _checked_plan(run: Run) -> Any:
     plan = read_plan(run.run_dir.plan)
     if not is_of_decisions(run):
         raise UsageError(
-            f"pairs were decided since the plan was made, and nothing was done: make it again with "
-            f"'dupegrid plan {shown(run.path)}'"
+            "pairs were decided since the plan was made, and nothing was done; make it again: "
+            f"dupegrid plan {quoted(str(run.path))}"
         )
     check_plan(plan, run.images, run.clusters, run.config)
     return plan

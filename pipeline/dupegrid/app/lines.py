@@ -1,11 +1,10 @@
 """The result of each verb as lines for people; `--json` prints the same results whole."""
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dupegrid.core.text import counted, printable, quantity, size_text
+from dupegrid.core.text import counted, printable, quantity, quoted, size_text
 
 if TYPE_CHECKING:
     from dupegrid.app.demo import Demo
@@ -24,7 +23,7 @@ def summary_lines(summary: "Summary") -> list[str]:
     files = f"{summary.images:,} found, {summary.ok:,} {word} read; not read: {_counts(summary.failed)}"
     files = files if summary.images else "none under the PATHs: nothing to compare"
     files += f"; {summary.removed:,} of an earlier run gone" if summary.removed else ""
-    left_out, links, run = summary.not_asked_for, summary.links_left_alone, shlex.quote(summary.run)
+    left_out, links, run = summary.not_asked_for, summary.links_left_alone, quoted(summary.run)
     there = f"{summary.already_there or 0:,} of {summary.pictures_of_path or 0:,}"
     return [
         f"files       {files}",
@@ -53,7 +52,7 @@ def _not_listed(folders: Sequence[str]) -> list[str]:
 def detached_lines(begun: "Detached") -> list[str]:
     return [
         f"begun       process {begun.pid}; what it says goes to {begun.log}",
-        f"look        dupegrid status {begun.run} --watch",
+        f"look        dupegrid status {quoted(begun.run)} --watch",
         f"stop        kill {begun.pid}",
     ]
 

@@ -1,11 +1,10 @@
 """The results of the verbs that act, as lines for people."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from dupegrid.core.text import counted, size_text
+from dupegrid.core.text import counted, quoted, size_text
 from dupegrid.storage.words import ACTIONS
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def apply_lines(found: "Applied", run_dir: str) -> list[str]:
         )
         back = any(row.outcome == "done" and row.action != "delete" for row in found.rows)
         lines += [size, f"id          {found.id}"]
-        lines += [f"undo        dupegrid undo {shlex.quote(run_dir)}"] if back else []
+        lines += [f"undo        dupegrid undo {quoted(run_dir)}"] if back else []
     return lines + _left(found.rows)
 
 

@@ -1,9 +1,8 @@
 """The results of the verbs that decide, as lines for people."""
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
-from dupegrid.core.text import counted, size_text
+from dupegrid.core.text import counted, quoted, size_text
 from dupegrid.storage.words import ACTIONS, KEPT, RULES, VERDICTS
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def plan_lines(made: "Plan") -> list[str]:
     ]
     lost = ", ".join(f"{word} of {count:,}" for word, count in totals.lost.items())
     kept = [f"  {count:>9,}  {KEPT.get(reason, reason)}" for reason, count in totals.kept.items()]
-    run = shlex.quote(made.run)
+    run = quoted(made.run)
     act = f"dupegrid apply {run}; what it does, dupegrid undo {run} takes back"
     if made.action == "delete":
         act = f"dupegrid apply {run} --delete-for-good, which nothing takes back"

@@ -1,6 +1,5 @@
 """What a person decides of the groups of a run: what is asked next, written as it is decided, and taken back."""
 
-import shlex
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from dupegrid.app.review_thumbs import KeptThumbs
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
-from dupegrid.core.text import shown
+from dupegrid.core.text import quoted
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.plans.decisions import append, decided_row, in_force, read
 from dupegrid.results.differences import difference
@@ -248,7 +247,7 @@ class Reviewing:
         with self._lock:
             rows = [row for pairs in self._decided.values() for row in pairs.values()]
             said = {word: sum(row["decision"] == word for row in rows) for word in VERDICTS if word != "undecided"}
-            run = shlex.quote(shown(self.run.path))
+            run = quoted(str(self.run.path))
             commands = [f"dupegrid plan {run}", f"dupegrid apply {run}"]
             equal = {"equal_clusters": self.groups.equal_clusters, "equal_bytes": self.groups.equal_bytes}
             return {"decided": said, "commands": commands, "groups": len(self.groups), **equal, **self.progress()}

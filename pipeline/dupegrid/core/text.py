@@ -1,6 +1,7 @@
 """Paths, names, numbers and sizes as text for people: no name can steer a terminal, a log or a page."""
 
 import os
+import shlex
 
 
 def display_path(path_raw: bytes) -> str:
@@ -32,6 +33,24 @@ def shown_path(path_raw: bytes) -> str:
 def shown(path: os.PathLike[str]) -> str:
     """A path for a message."""
     return printable(str(path))
+
+
+def quoted(path: str | bytes) -> str:
+    """A path as a word of a shell (bash, zsh, POSIX of 2024), on one line: what is not printable is in $'...'.
+
+    One that begins with a dash has ./ before it, so that no command takes it for a flag.
+    """
+    text = path if isinstance(path, str) else path.decode("utf-8", "surrogateescape")
+    text = f"./{text}" if text.startswith("-") else text
+    if text.isprintable():
+        return shlex.quote(text)
+    return f"$'{''.join(map(_in_quotes, text))}'"
+
+
+def _in_quotes(c: str) -> str:
+    if c.isprintable():
+        return f"\\{c}" if c in "\\'" else c
+    return "".join(f"\\{byte:03o}" for byte in c.encode("utf-8", "surrogateescape"))
 
 
 def quantity(number: float) -> str:

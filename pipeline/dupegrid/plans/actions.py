@@ -1,7 +1,6 @@
 """What is done with files, as values: a plan in, a list of acts out, the same for a dry run and for the act. Pure."""
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import clamped64, signed64
-from dupegrid.core.text import display_path
+from dupegrid.core.text import quoted
 from dupegrid.images.facts import IDENTITY
 from dupegrid.images.listing import QUARANTINE
 from dupegrid.results.answers import Answer
@@ -154,9 +153,9 @@ def units(acts: Sequence[Act]) -> Iterator[list[Act]]:
 
 def command(act: Act) -> str:
     """What is done, as a shell would say it, for people: apply does the same with more care."""
-    path, keeper, to = (shlex.quote(display_path(place or b"")) for place in (act.path, act.keeper, act.to))
-    link = shlex.quote(display_path(os.path.relpath(act.keeper, os.path.dirname(act.path))))
-    source = shlex.quote(display_path(act.goes_with or b""))
+    path, keeper, to = (quoted(place or b"") for place in (act.path, act.keeper, act.to))
+    link = quoted(os.path.relpath(act.keeper, os.path.dirname(act.path)))
+    source = quoted(act.goes_with or b"")
     return {
         "xmp": f"exiftool -o {path} -TagsFromFile {source} -xmp:DateTimeOriginal -xmp:GPS* -xmp:Rating",
         "quarantine": f"mv --no-clobber -- {path} {to}",

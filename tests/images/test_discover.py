@@ -118,11 +118,11 @@ def test_links_are_followed_where_that_is_asked_for(tree: Path, tmp_path: Path) 
     assert listing.links_left_alone == 1
 
 
-@pytest.mark.parametrize("end", [b"\0", b"\n"])
-def test_files_from_a_list(tree: Path, tmp_path: Path, end: bytes) -> None:
+@pytest.mark.parametrize(("start", "end"), [(b"", b"\0"), (b"", b"\n"), (b"\xef\xbb\xbf", b"\r\n")])
+def test_files_from_a_list(tree: Path, tmp_path: Path, start: bytes, end: bytes) -> None:
     wanted = [tree / "b.jpg", tree / "sub/c.jpg", tree / "b.jpg", tree / "gone.jpg"]
     file = tmp_path / "list"
-    file.write_bytes(end.join(os.fsencode(path) for path in wanted) + end)
+    file.write_bytes(start + end.join(os.fsencode(path) for path in wanted) + end)
     listing = discover(load_config(files_from=str(file)))
     assert names(listing) == ["b.jpg", "gone.jpg", "c.jpg"]
     assert listing.files.table()["size_bytes"].to_pylist() == [5, 0, 9]

@@ -1,5 +1,6 @@
 """Walk the roots: every regular file once, in an order that does not depend on the file system."""
 
+import codecs
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -214,7 +215,7 @@ class _Walk:
 
 
 def _paths_in(file: str) -> Iterator[bytes]:
-    """The absolute paths in a file: ended by NUL where it has one, else one a line."""
+    """The absolute paths in a file: ended by NUL where it has one, else one a line, as Windows ends lines too."""
     try:
         with open(file, "rb") as names:
             mode = os.fstat(names.fileno()).st_mode
@@ -225,7 +226,11 @@ def _paths_in(file: str) -> Iterator[bytes]:
         raise InputError(
             f"cannot read {printable(file)}: {error.strerror}; give --files-from a file of paths"
         ) from None
-    for line in data.split(b"\0" if b"\0" in data else b"\n"):
+    data = data.removeprefix(codecs.BOM_UTF8)
+    end = b"\0" if b"\0" in data else b"\n"
+    if end == b"\n" and all(line.endswith(b"\r") for line in data.split(end)[:-1]):
+        end = b"\r\n"
+    for line in data.split(end):
         if line:
             yield _absolute(line, file)
 

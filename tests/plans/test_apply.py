@@ -463,11 +463,13 @@ def test_another_volume_is_refused_or_copied_to(
         assert all("the copy holds other bytes" in row.reason for row in broken.rows)
         assert state(photos(run)) == before
         assert sum(len(files) for _, _, files in os.walk(folder)) == 0
+        acts = len(dupegrid.journal(run))
         with monkeypatch.context() as patch:
             patch.setattr(copies, "write_all", _refused_as_full)
-            full = dupegrid.apply(run, quarantine=folder, **QUIET)
-        assert full.counts == {"skipped": count}
-        assert full.rows[0].reason == f"could not be moved into {folder}: {os.strerror(errno.ENOSPC)}"
+            full = rf"stopped at .*, which could not be moved into {folder}: {os.strerror(errno.ENOSPC)}; .*make room"
+            with pytest.raises(DupegridError, match=full):  # and no other is tried
+                dupegrid.apply(run, quarantine=folder, **QUIET)
+        assert [act["state"] for act in dupegrid.journal(run)[acts:]] == ["taken back"]
         assert state(photos(run)) == before
 
 

@@ -1,5 +1,6 @@
 """A plan that was checked -> what is done, a unit after another: looked at on the disk, meant, done, noted."""
 
+import errno
 import os
 import uuid
 from collections import Counter
@@ -46,8 +47,8 @@ def apply_acts(
 ) -> Applied:
     """Carry out acts in their order, or with `dry_run` only look; goes on from what the journal says.
 
-    `matches` are those of the run, for `care.verify`. DupegridError where the journal cannot be written, and with
-    `stop_on_error` at the first file that is left alone.
+    `matches` are those of the run, for `care.verify`. DupegridError where the journal cannot be written, where a disk
+    is full, and with `stop_on_error` at the first file that is left alone.
     """
     if any(act.action == "trash" for act in acts):
         trash.check_there()
@@ -64,6 +65,11 @@ def apply_acts(
                         f"stopped at {printable(row.path)}, which {row.reason}; what was done before is kept: "
                         "'dupegrid journal' lists it, and without --stop-on-error the others go on"
                     )
+            if doing.full is not None:
+                raise DupegridError(
+                    f"stopped at {printable(doing.full)}; what was done before is kept: "
+                    "make room and run the same command again"
+                )
             advance(len(unit))
     return Applied(apply_id, care.dry_run, dict(Counter(row.outcome for row in rows)), doing.freed_bytes, rows)
 
@@ -73,6 +79,7 @@ class _Doing:
 
     def __init__(self, journal: Journal, roots: Roots, care: Care, apply_id: str, matches: pa.Table) -> None:
         self.freed_bytes = 0
+        self.full: str | None = None  # the file that a full disk did not take, and which that was
         self._journal, self._roots, self._care, self._matches = journal, roots, care, matches
         self._keepers = Keepers(care.timeout_s, care.max_pixels)
         gone = (done for done in journal.acts.values() if done.is_standing and done.meant["action"] != "xmp")
@@ -188,7 +195,10 @@ class _Doing:
             return self._taken_back(deed, str(reason))
         except OSError as error:
             to = f"be moved into {display_path(deed.act.to_root)}" if deed.act.to_root else "be done"
-            return self._taken_back(deed, f"could not {to}: {reason_of(error)}")
+            reason = f"could not {to}: {reason_of(error)}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self.full = f"{display_path(deed.act.path)}, which {reason}"
+            return self._taken_back(deed, reason)
         self._journal.note("done", deed.id, **facts)
         if deed.act.action == "hardlink":
             self._keepers.linked(deed.keeper)

@@ -473,6 +473,18 @@ def test_another_volume_is_refused_or_copied_to(
         assert state(photos(run)) == before
 
 
+@pytest.mark.parametrize("action", ["quarantine", "delete"])
+def test_a_file_of_which_all_names_go_is_counted_once(tmp_path: Path, action: str) -> None:
+    big, small = save(tmp_path / "photos/big.png", 0), tmp_path / "photos/small.png"
+    with Image.open(big) as opened:
+        opened.resize((48, 36)).save(small)
+    os.link(small, tmp_path / "photos/small too.png")
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", threshold=500, thumb=16, scheduler="sync", **QUIET)
+    size, planned = small.stat().st_size, dupegrid.plan(run, action=action).totals.freed_bytes
+    found = dupegrid.apply(run, delete_for_good=True, **QUIET)
+    assert (found.counts, found.bytes, planned) == ({"done": 2}, size, size)
+
+
 def test_what_the_trash_refuses_stays_and_what_it_took_is_found_without_a_list(
     run: dupegrid.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from dupegrid.plans import trash
 from dupegrid.plans.actions import LINKS, Act, Applied, Row, command, units
 from dupegrid.plans.checked import orientation_of
 from dupegrid.plans.deeds import Deed, do
-from dupegrid.plans.intact import Keepers, identity, same_at_full_size, unchanged
+from dupegrid.plans.intact import Identity, Keepers, identity, same_at_full_size, unchanged
 from dupegrid.plans.journal import Done, Journal
 from dupegrid.plans.rescue import names_of_sidecars
 from dupegrid.plans.roots import MissingError, Place, Roots, SkippedError
@@ -79,6 +79,8 @@ class _Doing:
 
     def __init__(self, journal: Journal, roots: Roots, care: Care, apply_id: str, matches: pa.Table) -> None:
         self.freed_bytes = 0
+        self._names: Counter[Identity] = Counter()  # how many of a file went, and how many it had
+        self._had: dict[Identity, int] = {}
         self.full: str | None = None  # the file that a full disk did not take, and which that was
         self._journal, self._roots, self._care, self._matches = journal, roots, care, matches
         self._keepers = Keepers(care.timeout_s, care.max_pixels)
@@ -131,7 +133,8 @@ class _Doing:
         back = {row.path for row in rows if row.outcome == "back"}
         for deed in done:
             if display_path(deed.act.path) in back:
-                self.freed_bytes -= _freed(deed)
+                self.freed_bytes -= self._freed(deed)
+                self._names[deed.known] -= 1
                 yield _with(deed, stays)
             else:
                 yield _row(deed.act, "done")
@@ -202,8 +205,15 @@ class _Doing:
         self._journal.note("done", deed.id, **facts)
         if deed.act.action == "hardlink":
             self._keepers.linked(deed.keeper)
-        self.freed_bytes += _freed(deed)
+        self._names[deed.known] += 1
+        self.freed_bytes += self._freed(deed)
         return _row(deed.act, "done")
+
+    def _freed(self, deed: Deed) -> int:
+        """The bytes that the last name of a file frees; other names free none."""
+        self._had.setdefault(deed.known, deed.status.st_nlink)
+        is_last = self._names[deed.known] == self._had[deed.known]
+        return deed.status.st_size if is_last and deed.act.packet is None else 0
 
     def _taken_back(self, deed: Deed, reason: str) -> Row:
         known = self._journal.acts.get(deed.id)
@@ -218,11 +228,6 @@ class _Doing:
 
 def _with(deed: Deed, stays: str) -> Row:
     return _row(deed.act, "skipped", f"goes with {stays}, which stays")
-
-
-def _freed(deed: Deed) -> int:
-    """The bytes that an act frees: none of a file that has another name."""
-    return deed.status.st_size if deed.status.st_nlink == 1 and deed.act.packet is None else 0
 
 
 def _left(acts: Sequence[Act], at: Act, error: Exception) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -24,6 +25,7 @@ from dupegrid.results.joined import selected
 from dupegrid.results.rows import Rows
 from tests.conftest import ROOT
 from tests.helpers.exports import FORMULA, SIGNS, watched
+from tests.helpers.forks import command
 
 
 @pytest.fixture
@@ -212,3 +214,14 @@ def test_duckdb_reads_the_run_by_views(run: dupegrid.Run, tmp_path: Path) -> Non
     for name in ("images", "matches", "clusters"):
         read = database.sql(f"SELECT * FROM v_{name}").to_arrow_table()
         assert read.select(getattr(run, name).column_names).to_pylist() == getattr(run, name).to_pylist()
+
+
+def test_a_dash_is_standard_output_and_no_file(run: dupegrid.Run, tmp_path: Path) -> None:
+    dupegrid.export(run, tmp_path / "x.csv", format="duplicates")
+    said = command("export", run.path, "--to", "-", "--format", "duplicates", cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (0, (tmp_path / "x.csv").read_text())
+    assert os.listdir(tmp_path) == ["x.csv"]
+    for more in (["--json"], ["--format", "huggingface"]):
+        refused = command("export", run.path, "--to", "-", *more, cwd=tmp_path)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "does not go with --to -: name a file" in refused.stderr

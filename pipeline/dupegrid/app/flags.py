@@ -2,7 +2,8 @@
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -162,8 +163,15 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
 def say(result: dict[str, Any], lines: list[str], as_json: bool, indent: int | None = 2) -> None:
     """Print the result of a verb: its lines for people, or the whole of it as JSON. DupegridError where that fails."""
     text = json.dumps(result, indent=indent) if as_json else "\n".join(printable(line) for line in lines)
-    try:
+    with to_standard_output():
         print(text, flush=True)
+
+
+@contextmanager
+def to_standard_output() -> Iterator[None]:
+    """What writes a result there: DupegridError where that fails."""
+    try:
+        yield
     except OSError as error:
         raise DupegridError(
             f"cannot write the result to standard output ({error.strerror}); all else is done"

@@ -1,15 +1,27 @@
 """The verbs that hand on what a run found: export."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import dupegrid as api
-from dupegrid.app.flags import Json, RunDir, given, option, say, with_flags
+from dupegrid.app.flags import Json, RunDir, given, option, say, to_standard_output, with_flags
+from dupegrid.core.errors import UsageError
 
 if TYPE_CHECKING:
     from dupegrid.results.answers import Export
 
 _FORMATS = "parquet, csv, jsonl, sqlite, sql, duckdb, difpy, duplicates, script, fiftyone, huggingface, coco, yolo"
-_To = Annotated[str, option(metavar="FILE|URL", help="A file, whose ending says the format, or the URL of a database.")]
+_NOT_PIPED: Final = ("sqlite", "sql", "huggingface")  # the last by names as seen from the folder of its file
+_To = Annotated[
+    str,
+    option(
+        metavar="FILE|URL|-",
+        help="A file, whose ending says the format, or the URL of a database; - is standard output.",
+    ),
+]
 
 
 @with_flags(
@@ -31,8 +43,23 @@ _To = Annotated[str, option(metavar="FILE|URL", help="A file, whose ending says 
 )
 def export(run_dir: RunDir, to: _To, *, as_json: Json = False, **options: Any) -> None:
     """Write what RUN found to a file, a database or for other tools."""
+    if to == "-":
+        _piped(run_dir, as_json, {"format": "csv", **given(options)})
+        return
     done = api.export(run_dir, to, **given(options))
     say(done.as_dict(), _lines(done), as_json)
+
+
+def _piped(run_dir: str, as_json: bool, options: dict[str, Any]) -> None:
+    """Write to standard output what would be in the file, once it is whole."""
+    if as_json or options["format"] in _NOT_PIPED:
+        raise UsageError(f"{'--json' if as_json else options['format']} does not go with --to -: name a file")
+    with tempfile.TemporaryDirectory(prefix="dupegrid-") as folder:
+        file = Path(folder, "file")
+        api.export(run_dir, file, **options)
+        with file.open("rb") as written, to_standard_output():
+            shutil.copyfileobj(written, sys.stdout.buffer)
+            sys.stdout.flush()
 
 
 def _lines(found: "Export") -> list[str]:

@@ -128,6 +128,8 @@ def test_relations_of_earlier_matches_are_said_to_be_gone(photos: Path, tmp_path
 def test_the_status_of_a_run_that_had_nothing_to_compare_again_is_done(photos: Path, tmp_path: Path) -> None:
     """D6, D7: what is gone is counted by no stage."""
     out = tmp_path / "run"
+    dupegrid.index(photos, out=out, **SETTINGS)
+    assert command("status", out).stdout.splitlines()[1:4] == ["compare  to do", "cluster  to do", "report   to do"]
     dupegrid.run(photos, out=out, **SETTINGS)
     (photos / "a.png").rename(photos / "z.png")
     (photos / "e.png").unlink()

@@ -54,4 +54,4 @@ def report(run_dir: RunDir, plots: Plots = None, plots_most: PlotsMost = None, a
     draw = plotter(plots, plots_most)
     page = str(api.report(run_dir))
     drawn, lines = draw(api.open_run(run_dir))
-    say({"report": page, **drawn}, [f"report: {page}", *lines], as_json)
+    say({"report": page, **drawn}, [f"report      {page}", *lines], as_json)

@@ -245,6 +245,8 @@ def test_a_large_group_is_no_wider_than_the_window(browser: Any, tmp_path: Path,
         heights = page.locator(".modes button").evaluate_all("all => all.map(it => it.scrollHeight - it.clientHeight)")
         assert heights == [0, 0, 0, 0], "no word is cut"
         assert page.locator(".acts button").first.inner_text().endswith("keep left" if width > 720 else "keep upper")
+        acts = page.locator(".acts").bounding_box()
+        assert acts["y"] + acts["height"] <= 700, "buttons are there without scrolling"
         page.set_viewport_size({"width": width, "height": 400})  # as it is at twice the size
         for _ in range(12):
             page.keyboard.press("ArrowRight")
@@ -252,6 +254,16 @@ def test_a_large_group_is_no_wider_than_the_window(browser: Any, tmp_path: Path,
         assert page.evaluate("document.querySelector('.pairing').scrollTop") == 0
         asked, strip = (page.locator(name).bounding_box() for name in (".tile.asked", ".strip"))
         assert strip["x"] <= asked["x"] <= strip["x"] + strip["width"] - asked["width"]
+
+
+def test_a_picture_of_one_pixel_in_width_is_drawn_as_a_strip(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "thin").mkdir()
+    pixels = np.linspace(0, 255, 400).astype(np.uint8).reshape(400, 1)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels).convert("RGB" if name == "a.png" else "L").save(tmp_path / "thin" / name)
+    with Review(run_of(tmp_path / "thin", tmp_path / "run")) as review, opened(browser, review) as page:
+        until(page, "document.querySelectorAll('.layer img').length === 2")
+        assert [page.locator(".layer img").nth(k).bounding_box()["width"] for k in (0, 1)] == [24, 24]
 
 
 def test_what_cannot_be_written_is_said_as_it_is(browser: Any, run: dupegrid.Run) -> None:

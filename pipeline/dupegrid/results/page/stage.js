@@ -2,6 +2,7 @@
 // zoomed and moved together.
 const MODES = { side: "side by side", blink: "blink", slider: "slider", difference: "difference" };
 const BLINK_MS = 700;
+const LEAST_SIDE = 24;  // pixels: one that is thinner is drawn as a strip, and no hairline
 const view = { mode: "side", zoom: 1, x: 0, y: 0, front: 0, beats: null, gain: 4, isGainChosen: false, line: 0.5, aspect: 1, width: 0, natural: 1 };
 const modeButtons = Object.entries(MODES).map(([mode, label]) => element("button", { type: "button", className: "mode", value: mode }, label));
 const gain = element("input", { type: "range", min: 1, max: 32, value: 4, ariaLabel: "how much stronger the difference is drawn" });
@@ -39,7 +40,8 @@ function flip() {
 // Both pictures in boxes of one size, that of the left one: the comparison squeezes them onto one square as well.
 function place() {
   const room = layers[0].element.getBoundingClientRect();
-  const width = Math.min(room.width, room.height * view.aspect), height = width / view.aspect;
+  const fits = Math.min(room.width, room.height * view.aspect);
+  const width = Math.max(LEAST_SIDE, fits), height = Math.max(LEAST_SIDE, fits / view.aspect);
   for (const [k, layer] of layers.entries()) {
     const lies = /rotate\(-(90|270)deg\)/.test(layer.turn);
     Object.assign(layer.image.style, {

@@ -18,7 +18,7 @@ REASONS = {
     "protected": "protected",  # by --protect, or not under --only
     "not-same": "decided not to be the same picture",  # as the one to keep
     "variant": "decided to be kept beside another",
-    "raw": "a RAW, or the one to keep is one",  # by its name; only a preview of it may have been read
+    "raw": "one of the two is a RAW, whose only duplicate is a copy of it",  # by its name; often a preview is read
     "transparent": "transparent throughout",  # it or the keeper
     "flat": "one colour, or nearly",  # it or the keeper
     "frames": "another number of frames",

@@ -9,6 +9,7 @@ import pytest
 
 import dupegrid
 from dupegrid.core.errors import ConfigError, RunDirError, StoreError, UsageError
+from tests.conftest import save
 
 
 def test_exported_names() -> None:
@@ -81,6 +82,16 @@ def test_what_is_not_finished_names_the_call_that_finishes_it(pictures: Path, tm
         dupegrid.compare(run.path, quiet=True).clusters  # noqa: B018
     with pytest.raises(RunDirError, match="no run directory"):
         dupegrid.open_run(tmp_path / "nowhere")
+
+
+def test_an_image_is_found_by_its_name_as_it_is_typed_where_its_accents_are_apart(tmp_path: Path) -> None:
+    save(tmp_path / "in/cafe\u0301.png", 0)
+    run = dupegrid.index(tmp_path / "in", out=tmp_path / "run", thumb=8, scheduler="sync", quiet=True)
+    assert [run.id_of(name) for name in ("caf\u00e9.png", "in/caf\u00e9.png", tmp_path / "in/caf\u00e9.png")] == [
+        0,
+        0,
+        0,
+    ]
 
 
 def test_another_thumbnail_size_is_refused_by_name(pictures: Path, tmp_path: Path) -> None:

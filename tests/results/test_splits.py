@@ -31,6 +31,14 @@ def test_a_path_is_found_by_its_end(wanted: bytes | None, place: int) -> None:
     assert ids_of([wanted], PATHS).tolist() == [place]
 
 
+def test_a_name_is_found_whose_accents_are_apart_as_on_macos_unless_it_is_there_as_it_stands() -> None:
+    apart, typed = "/d/cafe\u0301.jpg".encode(), "caf\u00e9.jpg".encode()
+    assert ids_of([typed, b"cafe\xcc\x81.jpg", b"\xff", b"1.jpg"], [apart]).tolist() == [0, 0, -1, -1]
+    assert ids_of([typed], [apart, b"/d/" + typed]).tolist() == [1]
+    with pytest.raises(UsageError, match="several"):
+        ids_of([typed], [apart, b"/e/cafe\xcc\x81.jpg"])
+
+
 def test_an_end_of_several_paths_is_refused() -> None:
     with pytest.raises(UsageError, match=r"several pictures of this run end with cat/1\.jpg"):
         ids_of([b"cat/1.jpg"], PATHS)

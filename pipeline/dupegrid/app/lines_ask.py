@@ -69,7 +69,7 @@ def leakage_lines(found: "Leakage") -> list[str]:
             "" if row["is_training"] else f"{row['leaking']:,} ({row['leaking_percent']:.2f} %) leak from training, "
         )
         lines.append(
-            f"split       {row['split']}: {row['images']:,} pictures, {leaks}"
+            f"split       {row['split']}: {counted(row['images'], 'picture')}, {leaks}"
             f"{row['elsewhere']:,} near one of another split, {row['dropped']:,} dropped"
         )
     lines += [

@@ -35,6 +35,7 @@ from dupegrid.results.hashes import hashes_of, read_hashes
 from dupegrid.results.identical import identical
 from dupegrid.results.joined import TABLES, lazy_frame
 from dupegrid.results.keepers import Keeping
+from dupegrid.results.named import ids_of
 from dupegrid.results.notebook import Html, Pairs, table_html
 from dupegrid.results.relations import read_relations, relations_if_told
 from dupegrid.results.report import Sheet
@@ -166,6 +167,8 @@ class Run:
             found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()
             if len(found) == 1:
                 return int(found[0])
+        if not found and not end.isascii() and (place := int(ids_of([end[1:]], paths.to_pylist())[0])) >= 0:
+            return place
         if str(image).isdecimal() and not found:
             raise UsageError(f"no image {image}: this run has {len(self.images)}, counted from 0")
         some = [printable(self.images["path"][k].as_py()) for k in found[:3]]

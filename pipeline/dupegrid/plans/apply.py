@@ -198,10 +198,10 @@ class _Doing:
             return self._taken_back(deed, str(reason))
         except OSError as error:
             to = f"be moved into {display_path(deed.act.to_root)}" if deed.act.to_root else "be done"
-            reason = f"could not {to}: {reason_of(error)}"
+            problem = f"could not {to}: {reason_of(error)}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                self.full = f"{display_path(deed.act.path)}, which {reason}"
-            return self._taken_back(deed, reason)
+                self.full = f"{display_path(deed.act.path)}, which {problem}"
+            return self._taken_back(deed, problem)
         self._journal.note("done", deed.id, **facts)
         if deed.act.action == "hardlink":
             self._keepers.linked(deed.keeper)

@@ -9,8 +9,8 @@ import dupegrid
 from dupegrid.core.arrays import ORIENTATIONS
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
-from dupegrid.pairs.batches import Matches, SortedMatches, of_pairs, stored_matches
-from dupegrid.pairs.matches import KEY, read_matches
+from dupegrid.pairs.batches import Matches, SortedMatches, of_pairs, read_matches, stored_matches
+from dupegrid.pairs.matches import KEY
 from dupegrid.storage.schemas import MATCHES
 from dupegrid.storage.tables import parts_in, read_metadata, read_table, write_table
 from tests.conftest import picture
@@ -57,7 +57,7 @@ def test_the_table_of_all_is_what_the_parts_hold(run: dupegrid.Run, monkeypatch:
     key = fingerprint(*run.run_dir.tiles_keys())
     parts = pa.concat_tables([read_table(path, MATCHES) for path in parts_in(run.run_dir.matches)])
     expected = parts.sort_by([("a", "ascending"), ("b", "ascending")])
-    monkeypatch.setattr("dupegrid.pairs.matches.ROWS_A_PART", 7)
+    monkeypatch.setattr("dupegrid.pairs.batches.ROWS_A_PART", 7)
     found = read_matches(run.run_dir, key)
     assert found.equals(expected)
     assert found.schema == MATCHES

@@ -21,8 +21,7 @@ from dupegrid.core.values import StrPath, located, place_of
 from dupegrid.images.levels import COSINES, level_shapes, row_checks
 from dupegrid.images.views import looks_at
 from dupegrid.pairs.ask import Ask
-from dupegrid.pairs.batches import Matches, stored_matches
-from dupegrid.pairs.matches import read_matches
+from dupegrid.pairs.batches import Matches, read_matches, stored_matches
 from dupegrid.pairs.matrix import labelled, lazy, mse_matrix
 from dupegrid.plans.decisions import in_force
 from dupegrid.plans.decisions import read as read_decisions

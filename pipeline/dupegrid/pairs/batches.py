@@ -17,6 +17,7 @@ from dupegrid.core.room import window_bytes
 from dupegrid.pairs.matches import PATHS, ROWS_A_PART, match_files, raw_paths, with_paths
 from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.run_dir import RunDir
+from dupegrid.storage.schemas import MATCHES
 from dupegrid.storage.tables import group_rows, read_group, read_metadata
 
 _COLUMNS: Final = ("a", "b", "mse", "orientation", "score")
@@ -142,6 +143,16 @@ class SortedMatches:
             pieces = pa.chunked_array(found.pop(name), self._narrow.field(name).type)
             whole[name] = pieces.unify_dictionaries().combine_chunks()
         return pa.table(whole)
+
+
+def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns: list[str] | None = None) -> pa.Table:
+    """All matches so far of the comparison with this key, as one table sorted by a and b.
+
+    Errors are those of `stored_matches`. Paths are those of images.parquet: nothing but the result has them in memory.
+    """
+    names = schema.names if columns is None else columns
+    nothing = pa.schema(map(schema.field, names)).empty_table()
+    return pa.concat_tables([nothing, *SortedMatches(run_dir, key, schema, None).each(names)])
 
 
 def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: int | None) -> tuple[Matches, int]:

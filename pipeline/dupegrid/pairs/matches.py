@@ -1,6 +1,5 @@
 """Matching pairs -> rows -> part files, and all of them back."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +12,11 @@ from dupegrid.core.errors import DamagedError
 from dupegrid.core.text import display_path
 from dupegrid.pairs.job import Job
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.made_up import check_ids, check_images
+from dupegrid.storage.made_up import check_images
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
-from dupegrid.storage.tables import parts_in, read_metadata, read_parts, write_table
+from dupegrid.storage.tables import parts_in, read_metadata, write_table
 
 KEY: Final = "comparison"  # whose part a file is
 PART: Final = "part"  # and which one: not even another part of the same may lie in its place
@@ -161,25 +160,7 @@ def match_files(run_dir: RunDir, key: str) -> list[Path]:
     return parts_in(run_dir.matches)
 
 
-def _other_parts(run_dir: RunDir, key: str, pairs: str) -> Iterator[Path]:
-    for path in parts_in(run_dir.matches):
-        if not (is_of(path, pairs) if path == run_dir.adopted else is_part_of(path, key)):
-            yield path
-
-
-def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns: list[str] | None = None) -> pa.Table:
-    """All matches so far of the comparison with this key, sorted by a and b.
-
-    DamagedError if any column is damaged, asked for or not, or if a part is of another comparison. Paths are those of
-    images.parquet: nothing but the result has them in memory, and no array of them is larger than Arrow can take from.
-    """
-    wanted = pa.schema(schema if columns is None else [schema.field(name) for name in columns])
-    others = [name for name in wanted.names if name[:-2] not in PATHS]
-    table = read_parts(match_files(run_dir, key), schema, others, whole=True)
-    check_ids(run_dir.matches, table, ("a", "b"), run_dir.listed())
-    table = table.sort_by([("a", "ascending"), ("b", "ascending")])
-    if others == wanted.names:
-        return table
-    paths, some = raw_paths(run_dir), range(0, len(table), ROWS_A_PART)
-    parts = [with_paths(table.slice(start, ROWS_A_PART), paths, wanted) for start in some]
-    return pa.concat_tables([wanted.empty_table(), *parts])
+def _other_parts(run_dir: RunDir, key: str, pairs: str) -> list[Path]:
+    adopted = run_dir.adopted
+    parts = parts_in(run_dir.matches)
+    return [path for path in parts if not (is_of(path, pairs) if path == adopted else is_part_of(path, key))]

@@ -140,10 +140,13 @@ def _widest(parts: Float32s) -> Ints:
     return widest
 
 
-def strips(starts: Ints, images: int, side: int) -> Ints:
-    """Bounds of strips of whole blocks, each of at least `side` images but the last: int64 (strips + 1,)."""
+def strips(starts: Ints, images: int, side: int, cut: int = 0) -> Ints:
+    """Bounds of strips of whole blocks, each of at least `side` images but the last, and one that ends at `cut`.
+
+    int64 (strips + 1,).
+    """
     bounds = [0]
     for end in [*starts[1:].tolist(), images]:
-        if end - bounds[-1] >= side or end == images:
+        if end - bounds[-1] >= side or end in (cut, images):
             bounds.append(end)
     return np.array(bounds if images else [0], np.int64)

@@ -7,7 +7,6 @@ pairs of two strips, and one block of a dask array.
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -26,12 +25,12 @@ from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import COUNTS, DECIDED, Job
-from dupegrid.pairs.matches import Columns, PartWriter, is_part_of, remove_other_parts, sse_limit, write_matches
+from dupegrid.pairs.matches import Columns, PartWriter, is_of, is_part_of, remove_other_parts, sse_limit, write_matches
 from dupegrid.pairs.measure import measure_equal, measure_tile
 from dupegrid.pairs.metric import FILTERED
 from dupegrid.pairs.outer import apart
 from dupegrid.pairs.resident import fills_squares
-from dupegrid.pairs.settled import adopt, are_adopted, settle, write_compared
+from dupegrid.pairs.settled import adopt, settle, write_compared
 from dupegrid.pairs.sort import Order, sort_images
 from dupegrid.pairs.strip import pieces, read_piece
 from dupegrid.pairs.tile import filter_tile
@@ -41,7 +40,7 @@ from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import read_metadata, row_count
+from dupegrid.storage.tables import row_count
 from dupegrid.storage.unfinished import check_finished
 
 _BLOCK: Final = 512  # images; smaller ones skip a little more and take much more time outside the products
@@ -62,11 +61,9 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     if ask.metric == FILTERED:
         settled = settle(run_dir, facts.live, config, alike, pairs)
     with reporter.stage("sort", len(facts.live), "images") as advance:
-        job, decided = _laid_out(ask, config, run_dir, runtime.room(config.memory), settled)
+        job, decided = _laid_out(ask, config, run_dir, runtime.room(config.memory), pairs, settled)
         advance(len(facts.live))
-    layout = fingerprint(job.grid.bounds, job.grid.settled_from, job.order_key)
-    job = replace(job, key=fingerprint(pairs, layout), token=current().token)
-    tiles = _opened_or_new(job, pairs, layout)
+    tiles = _opened_or_new(job)
     done = _done(run_dir, tiles, job.key)
     pending = [(i, j) for i, j in job.grid.tiles().tolist() if (i, j) not in done]
     total, todo = len(facts.live) * (len(facts.live) - 1) // 2, sum(job.grid.pairs(i, j) for i, j in pending)
@@ -82,9 +79,9 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     if job.device:
         run_dir.renew()  # what is kept on a device here would be kept as long as the run
     _check_finished(job, aside)
-    if read_metadata(run_dir.compared).get("pairs") != pairs:
+    if not is_of(run_dir.compared, pairs):
         write_compared(run_dir, facts.live, config, alike, pairs)
-    return _counts(job, pairs, tiles, facts, facts.live[settled])
+    return _counts(job, tiles, facts, facts.live[settled])
 
 
 def _check_finished(job: Job, aside: Sequence[SetAside]) -> None:
@@ -150,7 +147,7 @@ def tiles_done(run_dir: RunDir, pairs: str) -> tuple[set[tuple[int, int]], Tiles
     return _done(run_dir, tiles, fingerprint(pairs, layout)), tiles
 
 
-def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bools) -> tuple[Job, Bools]:
+def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, pairs: str, settled: Bools) -> tuple[Job, Bools]:
     """Lay the grid over the images that are compared one by one: sorted for MSE, else in the order of their ids.
 
     And which of its tiles need no look at their images, bool (strips, strips).
@@ -166,40 +163,34 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, settled: Bo
         starts, near_share = order.starts, order.near_share(radius(limit, config.thumb))
     else:
         starts, near_share = np.arange(live), 1.0
-    side = config.tile or strip_side(live, near_share)
     new = live - int(settled.sum())
-    bounds = [
-        *strips(starts[starts < new], new, side),
-        *(new + strips(starts[starts >= new] - new, live - new, side)[1:]),
-    ]
-    grid, key = Grid(tuple(map(int, bounds)), new), order.key if order else ""
-    pairs = new * (2 * live - new) // 2
-    worth = pairs >= (_AT_LEAST if pairs * near_share * len(orientations) >= _MANY_NEAR else _MANY)
-    device = device_of(config)
-    job = Job(
-        run_dir, ask, grid, config.thumb, limit, orientations, filters, room, key, with_loops=worth, device=device
-    )
+    grid = Grid(tuple(strips(starts, live, config.tile or strip_side(live, near_share), new).tolist()), new)
+    layout = fingerprint(grid.bounds, grid.settled_from, order.key if order else "")
+    todo = new * (2 * live - new) // 2
+    worth = todo >= (_AT_LEAST if todo * near_share * len(orientations) >= _MANY_NEAR else _MANY)
+    device, token = device_of(config), current().token
+    job = Job(run_dir, ask, grid, config.thumb, limit, orientations, filters, room, pairs, layout, worth, device, token)
     return job, apart(job, order) if order else np.zeros((grid.strips, grid.strips), bool)
 
 
-def _opened_or_new(job: Job, pairs: str, layout: str) -> Tiles:
+def _opened_or_new(job: Job) -> Tiles:
     run_dir = job.run_dir
     with_settled = job.grid.settled_from < job.grid.bounds[-1]
-    whole = is_part_of(run_dir.collapsed, job.key) and (are_adopted(run_dir, pairs) or not with_settled)
-    if run_dir.tiles_keys() == (pairs, layout) and whole:
+    whole = is_part_of(run_dir.collapsed, job.key) and (is_of(run_dir.adopted, job.pairs) or not with_settled)
+    if run_dir.tiles_keys() == (job.pairs, job.layout) and whole:
         with suppress(DamagedError):
             tiles = run_dir.tiles()
             if tiles.shape == (job.grid.strips, job.grid.strips, len(COUNTS)):
-                remove_other_parts(run_dir, job.key, pairs)
+                remove_other_parts(run_dir, job.key, job.pairs)
                 return tiles
     kept = (run_dir.settled, run_dir.settled_matches, run_dir.matches) if with_settled else ()
     run_dir.discard_from("compare", keep=[path.name for path in kept])
     run_dir.matches.mkdir(exist_ok=True)
-    remove_other_parts(run_dir, job.key, pairs)
+    remove_other_parts(run_dir, job.key, job.pairs)
     if with_settled:
-        adopt(run_dir, pairs)
+        adopt(run_dir, job.pairs)
     write_matches(job, run_dir.collapsed, _collapsed(job, read_facts(run_dir)))
-    facts = {"pairs": pairs, "layout": layout, "tiles": len(job.grid.tiles())}
+    facts = {"pairs": job.pairs, "layout": job.layout, "tiles": len(job.grid.tiles())}
     tiles = Tiles.create(run_dir.tiles_zarr, job.grid.strips, len(COUNTS), facts)
     run_dir.renew(tiles=tiles)
     return tiles
@@ -232,7 +223,7 @@ def _done(run_dir: RunDir, tiles: Tiles, key: str) -> set[tuple[int, int]]:
     return {(i, j) for (i, j), counts in tiles.counts().items() if is_whole(i, j, counts)}
 
 
-def _counts(job: Job, pairs: str, tiles: Tiles, facts: Facts, settled: Ints) -> dict[str, Any]:
+def _counts(job: Job, tiles: Tiles, facts: Facts, settled: Ints) -> dict[str, Any]:
     """How all pairs of readable images were decided: what the tiles counted, and the images that others stand for."""
     done = tiles.counts()
     counted = np.zeros(len(COUNTS), np.int64)
@@ -248,6 +239,6 @@ def _counts(job: Job, pairs: str, tiles: Tiles, facts: Facts, settled: Ints) -> 
     earlier = job.filters.asked_for(facts, settled)
     decided = {name: counts[name] for name in DECIDED} | {"other_group": total - asked_for}
     decided |= {"identical": identical, "earlier": earlier}
-    others = [job.run_dir.collapsed, *([job.run_dir.adopted] if are_adopted(job.run_dir, pairs) else [])]
+    others = [job.run_dir.collapsed, *([job.run_dir.adopted] if is_of(job.run_dir.adopted, job.pairs) else [])]
     matches = counts["matches"] + sum(map(row_count, others))
     return {"pairs": {"total": total, **decided}, "tiles": len(job.grid.tiles()), "matches": matches}

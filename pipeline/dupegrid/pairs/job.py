@@ -1,8 +1,10 @@
 """What the task of a tile needs to know; small, as it travels to every worker."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
+from dupegrid.core.keys import fingerprint
 from dupegrid.core.loops import FIRST, HEADS, Loops, compiled
 from dupegrid.core.room import Room
 from dupegrid.images.levels import prefixes
@@ -27,11 +29,16 @@ class Job:
     orientations: tuple[str, ...]
     filters: Filters
     room: Room  # for what a tile holds in memory
-    order_key: str = ""  # of the sorted images; empty where they are not sorted
-    key: str = ""  # of the comparison: its parts and marks carry it
+    pairs: str = ""  # the key of what is asked for, and of which images
+    layout: str = ""  # the key of how these are sorted and cut into tiles
     with_loops: bool = False  # whether compiled ones are worth loading
     device: str = ""  # the array module whose device tiles are compared on; empty: none
     token: str = ""  # of the run that has the run directory (hold.py)
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the comparison: its parts and marks carry it."""
+        return fingerprint(self.pairs, self.layout)
 
     @property
     def loops(self) -> Loops | None:

@@ -42,13 +42,8 @@ def settle(run_dir: RunDir, live: Ints, config: Config, alike: str, pairs: str) 
     return settled[live]
 
 
-def are_adopted(run_dir: RunDir, pairs: str) -> bool:
-    """Whether the matches among settled images are in matches.parquet."""
-    return is_of(run_dir.adopted, pairs)
-
-
 def adopt(run_dir: RunDir, pairs: str) -> None:
-    """Put them into matches.parquet, unless they are there."""
+    """Put the matches among settled images into matches.parquet, unless they are there."""
     if is_of(run_dir.settled_matches, pairs):
         run_dir.settled_matches.replace(run_dir.adopted)
 

@@ -5,10 +5,9 @@ is within the limit is gathered; then all cosines and integers decide. What come
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,8 +25,6 @@ from dupegrid.pairs.steps import Pairs, Step, aspect_filter, block_filters, leas
 _PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their bits take 34 MB, or their product 1 GB
 _BYTES_A_PAIR: Final = 32  # of a call, with all that comes of it
 _COSINES_AT_ONCE: Final = 1 << 19  # pairs whose cosines are compared: 1.2 GB
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,49 +71,40 @@ def check_device(config: Config, client: Any) -> None:
 
 
 def compare_on_device(job: Job, i: int, j: int, tally: Counter[str], writer: PartWriter) -> None:
-    """Give the pairs of tile (i, j) at or under the limit to the writer, and count how all were decided."""
+    """Give the pairs of tile (i, j) at or under the limit to the writer, and count how all were decided.
+
+    Once memory is lacking, half as many squares are compared at a time; MemoryError where it does not suffice for one.
+    """
     xp = _opened(job.device)
     side = square_side(job, {i, j})
     first = strip_on_device(job, i, xp, side)
     second = first if i == j else strip_on_device(job, j, xp, side)
     tile = _Tile(job, first, second, radius(job.limit, job.side))
+    ids = first.strip.ids, second.strip.ids
     thumbs = job.run_dir.once(f"thumbnails of {xp.__name__}", partial(KeptThumbs, job, xp))
     of_squares: list[Step] = [*block_filters(job, partial(_firsts, tile)), ("box", partial(_near_boxes, tile))]
     of_pairs: list[Step] = [
         ("product", partial(_near_points, tile)),
-        *aspect_filter(job, first.strip.ids, second.strip.ids),
+        *aspect_filter(job, *ids),
         ("cosines", partial(_near_by_cosines, tile)),
-        ("exact", partial(_decided, tile, thumbs, writer)),
     ]
     squares = through(of_squares, _all_squares(tile), tally)
-
-    def call(part: slice) -> Counter[str]:
+    start, at_once = 0, _squares_a_call(tile, squares, xp)
+    while start < len(squares.rows):
         counted = Counter[str]()
-        through(of_pairs, squares.only(part), counted)
-        return counted
-
-    for counted in halving(call, len(squares.rows), _squares_a_call(tile, squares, xp), partial(give_back_memory, xp)):
-        tally.update(counted)
-
-
-def halving(work: Callable[[slice], T], count: int, at_once: int, give_back: Callable[[], None]) -> Iterator[T]:
-    """What some work gives for all of `count` things, part by part; parts of half the size once memory is lacking.
-
-    MemoryError where it does not suffice for one.
-    """
-    start = 0
-    while start < count:
         try:
-            done = work(slice(start, start + at_once))
+            pairs = through(of_pairs, squares.only(slice(start, start + at_once)), counted)
+            matches = least(job, *ids, pairs, thumbs.sse(ids[0][pairs.x], ids[1][pairs.y], pairs.turn))
         except MemoryError:
             if at_once == 1:
                 raise
         else:
-            yield done
+            writer.add(*matches)
+            tally.update(counted, exact=pairs.count)
             start += at_once
             continue
         at_once = -(-at_once // 2)
-        give_back()  # here, as what the work held is free only when its error is gone
+        give_back_memory(xp)  # here, as what the call held is free only when its error is gone
 
 
 @cache
@@ -135,12 +123,11 @@ def _squares_a_call(tile: _Tile, squares: _Squares, xp: Any) -> int:
 
 def _all_squares(tile: _Tile) -> _Squares:
     m, n = (np.diff(strip.strip.starts) for strip in (tile.first, tile.second))
-    if tile.first is tile.second:
-        rows, columns = np.triu_indices(len(m))
-        pairs = np.where(rows == columns, m[rows] * (m[rows] - 1) // 2, m[rows] * m[columns])
-    else:
-        rows, columns = (some.ravel() for some in np.indices((len(m), len(n))))
-        pairs = m[rows] * n[columns]
+    pairs = np.outer(m, n)
+    if tile.first is tile.second:  # each pair once
+        pairs = np.triu(pairs, 1) + np.diag(m * (m - 1) // 2)
+    rows, columns = np.nonzero(pairs)
+    pairs = pairs[rows, columns]
     return _Squares(rows, columns, pairs, np.ones((len(tile.job.orientations), len(rows)), bool))
 
 
@@ -192,10 +179,3 @@ def _near_by_cosines(tile: _Tile, pairs: Pairs) -> Pairs:
     left = pairs.only(xp.concat(near))
     x, y, turn = (on_host(some) for some in (left.x, left.y, left.turn))
     return Pairs(x, y, as_found(tile.job.orientations)[first.strip.home[x], turn, second.strip.home[y]])
-
-
-def _decided(tile: _Tile, thumbs: KeptThumbs, writer: PartWriter, pairs: Pairs) -> Pairs:
-    """None is left: those at or under the limit are given to the writer."""
-    first, second = tile.first.strip.ids, tile.second.strip.ids
-    writer.add(*least(tile.job, first, second, pairs, thumbs.sse(first[pairs.x], second[pairs.y], pairs.turn)))
-    return pairs.only(pairs.x[:0])

@@ -32,12 +32,11 @@ _COSINES_AT_ONCE: Final = 1 << 19  # compared: what comes of them stays in the c
 
 def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
     """Give the pairs at or under the limit to the writer, and count how all were decided."""
-    steps: list[Step] = [
-        ("cosines", partial(_near_by_cosines, job, first, second)),
-        ("exact", partial(_decided, job, first, second, writer)),
-    ]
+    cosines: list[Step] = [("cosines", partial(_near_by_cosines, job, first, second))]
     for pairs in batches(multiplied(job, first, second, tally), _PAIRS_AT_ONCE):
-        through(steps, pairs, tally)
+        left = through(cosines, pairs, tally)
+        tally["exact"] += left.count
+        writer.add(*least(job, first.ids, second.ids, left, distances(job, first, second, left)))
 
 
 def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> Iterator[Pairs]:
@@ -198,9 +197,3 @@ def _are_near(job: Job, first: Cosines, second: Cosines, pairs: Pairs, name: str
         x, y = first.take(pairs.x[part], axis=0), turned_cosines(second.take(pairs.y[part], axis=0), job.side, name)
         near[part] = squared_distances(x, y) <= limit
     return near
-
-
-def _decided(job: Job, first: Strip, second: Strip, writer: PartWriter, left: Pairs) -> Pairs:
-    """None is left: those at or under the limit are given to the writer."""
-    writer.add(*least(job, first.ids, second.ids, left, distances(job, first, second, left)))
-    return left.only(left.x[:0])

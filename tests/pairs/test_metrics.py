@@ -12,7 +12,7 @@ import pytest
 import dupegrid
 from dupegrid.app import cli
 from dupegrid.core.errors import ConfigError
-from dupegrid.pairs.metric import metric_code
+from dupegrid.pairs.measure import metric_code
 from tests.conftest import save
 from tests.helpers import reference
 

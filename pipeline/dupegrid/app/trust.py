@@ -11,7 +11,7 @@ from dupegrid.core.text import printable
 from dupegrid.core.values import SCHEDULERS_HERE
 from dupegrid.images.remote import is_address
 from dupegrid.images.thumbnail_hashes import hash_code, is_own_hash
-from dupegrid.pairs.metric import is_built_in, metric_code
+from dupegrid.pairs.measure import is_built_in, metric_code
 
 _OWN: Final = ("metric", "hash")  # settings that may be code
 

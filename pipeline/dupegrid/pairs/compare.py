@@ -26,13 +26,11 @@ from dupegrid.pairs.device import compare_on_device, device_of
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import COUNTS, DECIDED, Job
 from dupegrid.pairs.matches import Columns, PartWriter, is_of, is_part_of, remove_other_parts, sse_limit, write_matches
-from dupegrid.pairs.measure import measure_equal, measure_tile
-from dupegrid.pairs.metric import FILTERED
-from dupegrid.pairs.outer import apart
+from dupegrid.pairs.measure import FILTERED, measure_equal, measure_tile
 from dupegrid.pairs.resident import fills_squares
 from dupegrid.pairs.settled import adopt, settle, write_compared
 from dupegrid.pairs.sort import Order, sort_images
-from dupegrid.pairs.strip import pieces, read_piece
+from dupegrid.pairs.strip import apart, pieces, read_piece
 from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current

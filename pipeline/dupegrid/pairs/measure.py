@@ -1,23 +1,51 @@
-"""Other measures than MSE: no bound is known for them, so every pair that is asked for is measured.
+"""Metrics, by their names; and a tile by another one than MSE: every pair that is asked for is measured in full.
 
 The same tiles, marks and tables as for MSE; strips are of images in the order of their ids.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints, Pixels, named_module, on_host, turned
 from dupegrid.core.errors import ConfigError
-from dupegrid.core.functions import said
+from dupegrid.core.functions import code_of, load_function, said
 from dupegrid.pairs.ask import Facts, read_facts
 from dupegrid.pairs.job import Job
-from dupegrid.pairs.kernel import exact_sse
+from dupegrid.pairs.kernel import exact_sse, mae
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.metric import Metric, is_built_in, load_metric, metric_code
 
+Metric = Callable[[Pixels, Pixels], npt.NDArray[np.generic]]
+
+FILTERED: Final = "mse"  # the one that tile.py filters
+_BUILT_IN: Final[dict[str, Metric]] = {"mae": mae}
 _ROWS_AT_ONCE: Final = 64
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a metric is one of dupegrid's own: no other code is imported for it."""
+    return name == FILTERED or name in _BUILT_IN
+
+
+def load_metric(name: str) -> Metric:
+    """The block function of a name or 'package.module:function': uint8 (m, D), (n, D) -> (m, n), less is more alike.
+
+    Imports the module. ConfigError where there is none, or its import fails in any way.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    advice = f"use {', '.join([FILTERED, *_BUILT_IN])} or package.module:function"
+    return load_function(name, "metric", advice)
+
+
+def metric_code(name: str) -> str:
+    """What the code of a metric is known by: its versions and a digest of its source; '' for one of dupegrid's own.
+
+    Imports the module.
+    """
+    return "" if is_built_in(name) else code_of(name, load_metric(name))
 
 
 def measure_tile(job: Job, i: int, j: int, tally: dict[str, int], writer: PartWriter) -> None:

@@ -7,14 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from dupegrid.core.arrays import Float32s, Ints
+from dupegrid.core.arrays import Bools, Float32s, Ints
 from dupegrid.core.loops import HEADS
 from dupegrid.images.levels import COSINES, Checks, Cosines, prefixes, turned_cosines
-from dupegrid.pairs.bounds import boxes, radius, strips
+from dupegrid.pairs.bounds import boxes, near_limit, radius, squared_gaps, strips
 from dupegrid.pairs.canonical import needed
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import right_operand
-from dupegrid.pairs.sort import ORDER
+from dupegrid.pairs.sort import ORDER, Order
 
 _BYTES_PER_TURN: Final = 250  # of an image under one orientation: its first cosines, and what is made of them
 _BYTES_PER_IMAGE: Final = 500  # its cosines, ids and the like
@@ -102,3 +102,24 @@ def _read(job: Job, rows: slice) -> Strip:
         turned.append(Turned(some, of_blocks, points, *boxes(points, of_blocks)))
     ids, home, sums = facts.T.copy()
     return Strip(ids, home, sums.view(np.uint64), starts, cosines, turned)
+
+
+def apart(job: Job, order: Order) -> Bools:
+    """Which pairs of strips have no pair of images within the limit, under any orientation: bool (strips, strips).
+
+    By boxes around the chunks that a strip has images in: such tiles are decided before they are a task. With filters
+    there is none, as blocks are left out by these first, and the receipt counts them so.
+    """
+    rows = [job.grid.rows(number) for number in range(job.grid.strips)]
+    out = np.full((len(rows), len(rows)), job.filters.none)
+    if not out.any():
+        return out
+    chunks = [slice(some.start // order.chunk, -(-some.stop // order.chunk)) for some in rows]
+    lows = np.array([order.lows[some].min(axis=0) for some in chunks])
+    highs = np.array([order.highs[some].max(axis=0) for some in chunks])
+    near = near_limit(radius(job.limit, job.side), order.lows.shape[1])
+    for name in job.orientations:
+        corners = [turned_cosines(some, job.side, name) for some in (lows, highs)]
+        turned = np.minimum(*corners), np.maximum(*corners)
+        out &= np.array([squared_gaps(low, high, *turned) > near for low, high in zip(lows, highs, strict=True)])
+    return out

@@ -3,9 +3,10 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final, TypeVar
 
@@ -32,6 +33,7 @@ _SLAB: Final = 1 << 14  # rows read at a time by a thread: 6 MB
 _THREADS: Final = 4  # at most, so that what they hold stays little
 WINDOW_BYTES: Final = 1 << 29  # held at a time: those of a million images, and all are read once for each
 
+Rows = dict[str, npt.NDArray[Any]]  # of sorted.zarr, by array
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -76,13 +78,11 @@ def sort_images(
     `groups` is int64 (live images,).
     """
     made_from = fingerprint(images_key, orientations, block, _BOXES, hashlib.blake2b(groups.tobytes()).hexdigest())
-    ids = read_facts(run_dir).live
-    if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir, len(ids), side, block):
-        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-            slabs = _Slabs(run_dir, ids, side, orientations, pool)
-            run_dir.renew(**_written(run_dir, slabs, groups, block, made_from))
+    images = len(groups)
+    if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir, images, side, block):
+        _make(run_dir, side, groups, orientations, block, made_from)
     stored, first = run_dir.order(), prefixes(side)[0]
-    sample = run_dir.once("sample", lambda: stored.take(COSINES, np.arange(len(ids))[_sampled(len(ids))]))
+    sample = run_dir.once("sample", lambda: stored.take(COSINES, np.arange(images)[_sampled(images)]))
     corners = np.array(stored.fact(_BOXES), np.float32).reshape(-1, 2, first)
     starts, key = np.array(stored.fact("starts"), np.int64), fingerprint(made_from, stored.fact("order"))
     return Order(key, starts, sample[:, :first].astype(np.float32), stored.chunk(COSINES), corners[:, 0], corners[:, 1])
@@ -93,85 +93,75 @@ def _sampled(images: int) -> slice:
     return slice(None, None, max(1, images // _SAMPLE))
 
 
-@dataclass(frozen=True)
-class _Slabs:
-    """The rows of levels.zarr of some images, `ids` (n,) ascending, so many at a time, by threads."""
+def _make(run_dir: RunDir, side: int, groups: Ints, orientations: tuple[str, ...], block: int, made_from: str) -> None:
+    """Make sorted.zarr anew; it and its sample are then opened, the sample where it need not be read.
 
-    run_dir: RunDir
-    ids: Ints
-    side: int
-    orientations: tuple[str, ...]
-    pool: Executor
-
-    def rows(self, places: Ints) -> dict[str, npt.NDArray[Any]]:
-        """The rows of sorted.zarr, by array, of the images at some places in `ids`, int64 (k,) ascending."""
-        shapes = sorted_shapes(len(places), self.side)
-        out: dict[str, npt.NDArray[Any]] = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
-
-        def put(cut: tuple[int, int]) -> None:
-            first, last = np.searchsorted(places, cut).tolist()
-            if first == last:
-                return
-            ids, some = self.ids[slice(*cut)], places[first:last] - cut[0]
-            rows = self.run_dir.levels().rows(COSINES, slice(int(ids[0]), int(ids[-1]) + 1))
-            rows = rows if len(rows) == len(ids) else rows[ids - ids[0]]
-            cosines = rows[:, : prefixes(self.side)[-1]]
-            home = make_canonical(cosines, self.side, self.orientations)
-            cosines.take(some, axis=0, out=out[COSINES][first:last], mode="clip")
-            out[ORDER][first:last] = np.column_stack([ids, home, row_checks(rows).view(np.int64)])[some]
-
-        self.in_threads(put, pairwise(np.flatnonzero(np.diff(self.ids // _SLAB, prepend=-1, append=-1)).tolist()))
-        return out
-
-    def in_threads(self, work: Callable[[T], U], items: Iterable[T]) -> list[U]:
-        """What some work with each item gives; what it writes goes to the hold of this thread only (hold.py)."""
-        with_contexts = [(copy_context(), item) for item in items]
-        return list(self.pool.map(lambda one: one[0].run(work, one[1]), with_contexts))
-
-
-def _written(run_dir: RunDir, slabs: _Slabs, groups: Ints, block: int, made_from: str) -> dict[str, Any]:
-    """What was made, by its name: `order`, and the `sample` where that need not be read.
-
-    A window of images is read at a time: once for the order and once to write them, or once where they are one.
-
-    So some 90 bytes an image are held, and one window, however many images there are.
+    A window of images is read at a time: once for the order and once to write them, or once where they are one. So
+    some 90 bytes an image are held, and one window, however many images there are.
     """
-    ids, shapes = slabs.ids, sorted_shapes(len(slabs.ids), slabs.side)
+    ids, shapes = read_facts(run_dir).live, sorted_shapes(len(groups), side)
     chunks = max(1, -(-len(ids) // _CHUNK))
     chunk = max(1, -(-len(ids) // chunks))  # all alike, as the last one is written as long as the others
     store = Arrays.create(run_dir.sorted_zarr, shapes, chunk)
-    window = max(1, WINDOW_BYTES // bytes_of(sorted_shapes(1, slabs.side)) // chunk) * chunk
+    window = max(1, WINDOW_BYTES // bytes_of(sorted_shapes(1, side)) // chunk) * chunk
     places = np.arange(len(ids))
     windows = [slice(start, start + window) for start in range(0, len(ids), window)]
-    rows = slabs.rows(places) if len(windows) == 1 else None
-    points = [(rows or slabs.rows(places[some]))[COSINES][:, :HEADS].copy() for some in windows]
+    read = partial(_rows, run_dir.levels(), ids, side, orientations)
+    rows = read(places) if len(windows) == 1 else None
+    points = [(rows or read(places[some]))[COSINES][:, :HEADS].copy() for some in windows]
     order, starts = median_splits(np.concatenate(points or [np.empty((0, HEADS), np.int16)]), groups, block)
     corners: list[list[list[int]]] = []
     for some in windows:
         here = places if rows else np.sort(order[some])
         row_of = order if rows else np.searchsorted(here, order[some])
-        corners += _write(store, some.start, slabs, rows or slabs.rows(here), row_of)
+        corners += _write(store, some.start, rows or read(here), row_of, prefixes(side)[0])
     digest = hashlib.blake2b(ids[order].tobytes() + starts.tobytes(), digest_size=12).hexdigest()
     store.sign(made_from, starts=starts.tolist(), order=digest, chunks=_checksums(store), boxes=corners)
-    sample = {"sample": rows[COSINES][order[_sampled(len(ids))]]} if rows else {}
-    return {"order": store, **sample}
+    run_dir.renew(order=store, **({"sample": rows[COSINES][order[_sampled(len(ids))]]} if rows else {}))
 
 
-def _write(
-    store: Arrays, start: int, slabs: _Slabs, rows: dict[str, npt.NDArray[Any]], order: Ints
-) -> list[list[list[int]]]:
-    """Write rows in an order, int64 (k,), from row `start` of the store on. Returns the corners of each chunk's box."""
+def _rows(levels: Arrays, ids: Ints, side: int, orientations: tuple[str, ...], places: Ints) -> Rows:
+    """The rows of sorted.zarr of the images at some places in `ids`, (n,) and (k,) ascending: read by threads."""
+    out: Rows = {name: np.empty(shape, dtype) for name, (shape, dtype) in sorted_shapes(len(places), side).items()}
+
+    def put(cut: tuple[int, int]) -> None:
+        first, last = np.searchsorted(places, cut).tolist()
+        if first == last:
+            return
+        mine, some = ids[slice(*cut)], places[first:last] - cut[0]
+        rows = levels.rows(COSINES, slice(int(mine[0]), int(mine[-1]) + 1))
+        rows = rows if len(rows) == len(mine) else rows[mine - mine[0]]
+        cosines = rows[:, : prefixes(side)[-1]]
+        home = make_canonical(cosines, side, orientations)
+        cosines.take(some, axis=0, out=out[COSINES][first:last], mode="clip")
+        out[ORDER][first:last] = np.column_stack([mine, home, row_checks(rows).view(np.int64)])[some]
+
+    _in_threads(put, pairwise(np.flatnonzero(np.diff(ids // _SLAB, prepend=-1, append=-1)).tolist()))
+    return out
+
+
+def _write(store: Arrays, start: int, rows: Rows, order: Ints, columns: int) -> list[list[list[int]]]:
+    """Write rows in an order, int64 (k,), from row `start` of the store on.
+
+    Returns of each chunk the least and the largest of the first cosines, so many columns.
+    """
     chunk = store.chunk(ORDER)
 
     def write(begin: int) -> list[list[int]]:
+        some = order[begin : begin + chunk]
         for name, array in rows.items():
-            array = array.take(order[begin : begin + chunk], axis=0)
-            store.write(name, start + begin, array)
-            if name == COSINES:
-                first = array[:, : prefixes(slabs.side)[0]]
+            store.write(name, start + begin, array.take(some, axis=0))
+        first = rows[COSINES][some, :columns]
         return [first.min(axis=0).tolist(), first.max(axis=0).tolist()]
 
-    return slabs.in_threads(write, range(0, len(order), chunk))
+    return _in_threads(write, range(0, len(order), chunk))
+
+
+def _in_threads(work: Callable[[T], U], items: Iterable[T]) -> list[U]:
+    """What some work with each item gives; what it writes goes to the hold of this thread only (hold.py)."""
+    with_contexts = [(copy_context(), item) for item in items]
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda one: one[0].run(work, one[1]), with_contexts))
 
 
 def _checksums(store: Arrays) -> str:

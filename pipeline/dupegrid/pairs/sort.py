@@ -66,12 +66,7 @@ def sorted_shapes(images: int, side: int) -> Shapes:
 
 
 def sort_images(
-    run_dir: RunDir,
-    side: int,
-    groups: Ints,
-    orientations: tuple[str, ...],
-    block: int,
-    images_key: str,
+    run_dir: RunDir, side: int, groups: Ints, orientations: tuple[str, ...], block: int, images_key: str
 ) -> Order:
     """Make sorted.zarr of the live images, unless it is there: those of a lower group first, none in a block of two.
 

@@ -14,16 +14,7 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.storage.chunked import ChunkedArray, stored_facts
 from dupegrid.storage.ours import remove
-from dupegrid.storage.zarr_store import (
-    ABOUT,
-    Folder,
-    ZarrArray,
-    ZarrGroup,
-    create_group,
-    facts_of,
-    opened_group,
-    say,
-)
+from dupegrid.storage.zarr_store import ABOUT, describe_array, describe_group, opened
 
 NOT_DONE: Final = -1
 _CHUNK_READS_BYTES: Final = 1 << 24  # of files: some 0.2 to 0.4 s of decoding,
@@ -37,8 +28,8 @@ Shapes = Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]  # of arrays, by na
 class Thumbs(ChunkedArray):
     """thumbs.zarr: uint8 (n, S, S, 3) in chunks of `chunk` images, uncompressed, each with a checksum."""
 
-    def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
-        super().__init__(path, created)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.chunk: int = self.chunks[0]
         self.side: int = self.shape[1]
 
@@ -84,11 +75,11 @@ class Thumbs(ChunkedArray):
 class Arrays:
     """Named arrays in one folder, uncompressed with checksums, chunked along their first axis: levels, sorted."""
 
-    def __init__(self, path: Path, created: tuple[ZarrGroup, dict[str, ChunkedArray]] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
-        self._group, self._arrays = created or (opened_group(Folder(path)), {})
-        self._facts = facts_of(Folder(path), self._group)
+        self._arrays: dict[str, ChunkedArray] = {}
+        _, self._facts = opened(path)
         names, length = self._facts.get("arrays"), self._facts.get("length")
         if not isinstance(names, list) or not all(re.fullmatch(r"\w+", str(name)) for name in names):
             raise DamagedError(path / ABOUT, "it describes no arrays of a run")
@@ -113,12 +104,12 @@ class Arrays:
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
         remove(path)
         path.mkdir(exist_ok=True)
-        arrays = {
-            name: ChunkedArray.describe(path / name, shape, (chunk, *shape[1:]), dtype)
-            for name, (shape, dtype) in shapes.items()
-        }
+        for name, (shape, dtype) in shapes.items():
+            (path / name).mkdir(exist_ok=True)
+            describe_array(path / name, shape, (chunk, *shape[1:]), dtype, 0, {})
         (length,) = {shape[0] for shape, _ in shapes.values()}
-        return cls(path, (create_group(Folder(path), {"arrays": list(arrays), "length": length}), arrays))
+        describe_group(path, {"arrays": list(shapes), "length": length})
+        return cls(path)
 
     def check(self, shapes: Shapes) -> None:
         """DamagedError unless these are its arrays, with rows of these shapes and dtypes: a stranger's have others."""
@@ -129,7 +120,7 @@ class Arrays:
     def _say(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""
         self._facts = {**self._facts, **facts}
-        say(self._group, self._facts)
+        describe_group(self.path, self._facts)
 
     def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
@@ -192,8 +183,8 @@ class Matrix(ChunkedArray):
 class Tiles(ChunkedArray):
     """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
 
-    def __init__(self, path: Path, created: ZarrArray | None = None) -> None:
-        super().__init__(path, created)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.total: int = self.facts["tiles"]
 
     def _is_of_a_run(self) -> bool:

@@ -1,7 +1,8 @@
 """Files that hold chunks, and parts of them: rows that are read alone, the checksum at the end, what is there."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from dupegrid.core.errors import DamagedError
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.ours import TO_READ
-from dupegrid.storage.tables import read_error
+from dupegrid.storage.tables import read_bytes, read_error
 
 CHECKSUM_BYTES: Final = 4  # at the end of each chunk
 
@@ -26,6 +27,14 @@ def names_in(folder: Path) -> list[str]:
             return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     except FileNotFoundError:
         return []
+
+
+def read_whole(files: Sequence[Path]) -> list[bytes]:
+    """All of some files; of objects in a bucket, which are asked for at once. DamagedError where one is missing."""
+    if not isinstance(files[0], BucketPath):
+        return [read_bytes(file) for file in files]
+    with ThreadPoolExecutor(len(files)) as pool:
+        return list(pool.map(read_bytes, files))
 
 
 def end_of(folder: Path, name: str, start: int) -> bytes:

@@ -56,7 +56,7 @@ def writing_whole(path: Path, flushed: bool = True) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_bytes(path: Path, data: bytes, flushed: bool = True) -> None:
+def write_bytes(path: Path, data: bytes | memoryview, flushed: bool = True) -> None:
     """Write a file whole or not at all."""
     with writing_whole(path, flushed) as file:
         file.write(data)

@@ -14,7 +14,7 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.storage.chunked import ChunkedArray, stored_facts
 from dupegrid.storage.ours import remove
-from dupegrid.storage.zarr_store import ABOUT, describe_array, describe_group, opened
+from dupegrid.storage.zarr_store import ABOUT, create_array, create_group, opened, say
 
 NOT_DONE: Final = -1
 _CHUNK_READS_BYTES: Final = 1 << 24  # of files: some 0.2 to 0.4 s of decoding,
@@ -79,7 +79,7 @@ class Arrays:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
         self._arrays: dict[str, ChunkedArray] = {}
-        _, self._facts = opened(path)
+        self._group, self._facts = opened(path)
         names, length = self._facts.get("arrays"), self._facts.get("length")
         if not isinstance(names, list) or not all(re.fullmatch(r"\w+", str(name)) for name in names):
             raise DamagedError(path / ABOUT, "it describes no arrays of a run")
@@ -106,9 +106,9 @@ class Arrays:
         path.mkdir(exist_ok=True)
         for name, (shape, dtype) in shapes.items():
             (path / name).mkdir(exist_ok=True)
-            describe_array(path / name, shape, (chunk, *shape[1:]), dtype, 0, {})
+            create_array(path / name, shape, (chunk, *shape[1:]), dtype, 0, {})
         (length,) = {shape[0] for shape, _ in shapes.values()}
-        describe_group(path, {"arrays": list(shapes), "length": length})
+        create_group(path, {"arrays": list(shapes), "length": length})
         return cls(path)
 
     def check(self, shapes: Shapes) -> None:
@@ -120,7 +120,7 @@ class Arrays:
     def _say(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""
         self._facts = {**self._facts, **facts}
-        describe_group(self.path, self._facts)
+        say(self._group, self._facts)
 
     def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""

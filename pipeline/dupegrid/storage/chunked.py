@@ -15,7 +15,7 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows, read_whole
 from dupegrid.storage.tables import write_bytes
-from dupegrid.storage.zarr_store import ABOUT, Encoded, decoded, describe_array, encoded, fill_of, opened
+from dupegrid.storage.zarr_store import ABOUT, Encoded, create_array, decoded, encoded, grow, opened, opened_array
 
 # Far above any that is written: what says more was made up.
 _LARGEST_CHUNK_BYTES: Final = 1 << 31
@@ -32,14 +32,9 @@ class ChunkedArray:
     def __init__(self, path: Path) -> None:
         """StoreError where there is none, DamagedError where it is not as it was described."""
         self.path = path
-        array, self.facts = opened(path)
-        length = self.facts.pop("length", None)  # the shape may be an older one: a run was killed while it grew
-        if array is None or type(length) is not int or length < 0:
-            raise DamagedError(path / ABOUT, "it describes no array of a run")
-        self._array = array
-        self.shape: tuple[int, ...] = (length, *array.shape[1:])
-        self.chunks: tuple[int, ...] = array.chunks
-        self.dtype: np.dtype[Any] = array.dtype
+        self._array, self.shape, self.facts = opened_array(path)
+        self.chunks: tuple[int, ...] = self._array.chunks
+        self.dtype: np.dtype[Any] = self._array.dtype
         too_large = self._chunk_bytes() > _LARGEST_CHUNK_BYTES or math.prod(self._ends()) > _MOST_CHUNKS
         if too_large or not self._is_of_a_run():
             raise DamagedError(path / ABOUT, "it describes no array of a run")
@@ -68,7 +63,7 @@ class ChunkedArray:
     ) -> Self:
         """Describe an array anew: chunks that are there stay. Others read `fill` where a chunk is missing."""
         path.mkdir(exist_ok=True)
-        describe_array(path, shape, chunks, dtype, fill, facts or {})
+        create_array(path, shape, chunks, dtype, fill, facts or {})
         return cls(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -77,7 +72,7 @@ class ChunkedArray:
     def grow(self, length: int) -> None:
         """Make room for more rows."""
         self.shape = (length, *self.shape[1:])
-        describe_array(self.path, self.shape, self.chunks, self.dtype, fill_of(self._array), self.facts)
+        grow(self._array, length, self.facts)
 
     def file(self, *number: int) -> Path:
         """Where a chunk is: `number` along the first axes, the others have one."""

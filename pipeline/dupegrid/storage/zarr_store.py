@@ -1,10 +1,9 @@
-"""What zarr does: it describes arrays and groups of such, in zarr.json, and encodes, decodes and verifies their chunks.
+"""Where zarr keeps arrays: it creates, describes, opens, encodes and verifies them. The only file that knows zarr.
 
-The only file that knows zarr, which sees no file: what it makes is written, and what it reads was read, as all files of
-a run directory are (tables.py). Chunks are uncompressed and end with a crc32c, so that rows can be read alone.
+Chunks are uncompressed and end with a crc32c, so that rows that are wanted alone can be read alone.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,14 +11,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from zarr import AsyncArray
+from zarr.abc.store import ByteRequest
 from zarr.api import asynchronous
 from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.core.array_spec import ArrayConfig, ArraySpec
-from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
-from zarr.storage import MemoryStore
+from zarr.storage import LocalStore
 
-from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.storage.awaiting import now
 from dupegrid.storage.parts import CHECKSUM_BYTES
 from dupegrid.storage.tables import read_bytes, sealed, unsealed, write_bytes
@@ -28,6 +28,28 @@ ABOUT: Final = "zarr.json"  # the file in which zarr describes an array or a gro
 _KEYS: Final = DefaultChunkKeyEncoding(separator=".")  # of folders, each chunk would need several
 _CONFIG: Final = ArrayConfig(order="C", write_empty_chunks=True)
 ZarrArray = AsyncArray[Any]
+
+
+class Folder(LocalStore):
+    """A folder on a disk or in a bucket: files are written whole or not at all, and read through no link."""
+
+    async def _open(self, *, mode: Any = None) -> None:
+        self._is_open = True  # and no folder is made
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """The content of a file; None where there is none."""
+        try:
+            return default_buffer_prototype().buffer.from_bytes(read_bytes(self.root / key))
+        except DamagedError as error:
+            if isinstance(error.__context__, FileNotFoundError | NotADirectoryError):
+                return None
+            raise
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write a file."""
+        write_bytes(self.root / key, value.to_bytes(), flushed=False)
 
 
 class Encoded(NamedTuple):
@@ -60,7 +82,7 @@ def decoded(array: ZarrArray, stored: Sequence[bytes]) -> list[npt.NDArray[Any]]
     return [np.asarray(chunk.as_numpy_array()) for chunk in chunks]
 
 
-def describe_array(
+def create_array(
     path: Path,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
@@ -68,55 +90,68 @@ def describe_array(
     fill: float,
     facts: Mapping[str, Any],
 ) -> None:
-    """Describe an array in a folder anew, with facts of it."""
+    """Describe an array in a folder anew, with facts of it; chunks that are there stay."""
     kind: Any = np.dtype(dtype)
-    about = _about(shape, chunks, kind, kind.type(fill))
-    form = {
-        "shape": shape,
-        "chunks": chunks,
-        "dtype": kind,
-        "fill_value": fill,
-        "filters": None,
-        "compressors": [Crc32cCodec()],
-        "chunk_key_encoding": _KEYS,
-    }
-    _describe(path, asynchronous.create_array, sealed({**facts, "length": shape[0]}, about), **form)
+    (path / ABOUT).unlink(missing_ok=True)  # zarr creates no array where there is one
+    now(
+        asynchronous.create_array(
+            Folder(path),
+            shape=shape,
+            chunks=chunks,
+            dtype=kind,
+            fill_value=fill,
+            filters=None,
+            compressors=[Crc32cCodec()],
+            chunk_key_encoding=_KEYS,
+            attributes=sealed({**facts, "length": shape[0]}, _about(shape, chunks, kind, kind.type(fill))),
+        )
+    )
 
 
-def describe_group(path: Path, facts: Mapping[str, Any]) -> None:
-    """Describe a folder of arrays anew, with facts of it."""
-    _describe(path, asynchronous.create_group, sealed(facts, ()))
+def create_group(path: Path, facts: Mapping[str, Any]) -> None:
+    """Describe a folder of arrays, with facts of it."""
+    now(asynchronous.create_group(store=Folder(path), zarr_format=3, attributes=sealed(facts, ())))
 
 
-def _describe(path: Path, how: Callable[..., Coroutine[Any, Any, Any]], facts: dict[str, Any], **form: Any) -> None:
-    made: dict[str, Buffer] = {}
-    now(how(store=MemoryStore(made), zarr_format=3, attributes=facts, **form))
-    write_bytes(path / ABOUT, made[ABOUT].to_bytes(), flushed=False)
-
-
-def opened(path: Path) -> tuple[ZarrArray | None, dict[str, Any]]:
-    """The array that a folder describes, None where that is a group, and its facts; an array's say its `length` too.
+def opened(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The array or the group in a folder, and its facts.
 
     StoreError where there is none, DamagedError where what is described is not what was written.
     """
     try:
-        about = {ABOUT: default_buffer_prototype().buffer.from_bytes(read_bytes(path / ABOUT))}
-    except DamagedError as error:
-        if isinstance(error.__context__, FileNotFoundError | NotADirectoryError):
-            raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it") from None
+        node: Any = now(asynchronous.open(store=Folder(path), mode="r+", zarr_format=3))
+    except DupegridError:
         raise
-    try:
-        node: Any = now(asynchronous.open(store=MemoryStore(about), mode="r+", zarr_format=3))
+    except FileNotFoundError:
+        raise StoreError(f"{path} is not there: run 'dupegrid run' again to make it") from None
     except Exception:  # whatever zarr raises of what somebody made up
         raise DamagedError(path / ABOUT, "it describes no array of a run") from None
-    array = node if isinstance(node, AsyncArray) else None
-    if array is not None and not _is_as_ours(array):
+    if isinstance(node, AsyncArray) and not _is_as_ours(node):
         raise DamagedError(path / ABOUT, "its chunks have another form")
-    said = () if array is None else _about(array.shape, array.chunks, array.dtype, fill_of(array))
-    facts = unsealed(node.attrs, said)
+    facts = unsealed(node.attrs, _about_of(node))
     if facts is None:
         raise DamagedError(path / ABOUT, "it was never finished, or has changed")
-    return array, facts
+    return node, facts
+
+
+def opened_array(path: Path) -> tuple[ZarrArray, tuple[int, ...], dict[str, Any]]:
+    """The array in a folder, its shape and its facts. Raises what `opened` does."""
+    node, facts = opened(path)
+    length = facts.pop("length", None)  # a run that was killed while the array grew has said it, and no shape yet
+    if not isinstance(node, AsyncArray) or type(length) is not int or length < 0:
+        raise DamagedError(path / ABOUT, "it describes no array of a run")
+    return node, (length, *node.shape[1:]), facts
+
+
+def grow(array: ZarrArray, length: int, facts: Mapping[str, Any]) -> None:
+    """Make room for more rows in an array of these facts."""
+    say(array, {**facts, "length": length})
+    now(array.resize((length, *array.shape[1:])))
+
+
+def say(node: Any, facts: Mapping[str, Any]) -> None:
+    """Have an array or a group with these facts."""
+    now(node.update_attributes(sealed(facts, _about_of(node))))
 
 
 def fill_of(array: ZarrArray) -> Any:
@@ -132,6 +167,12 @@ def _is_as_ours(array: ZarrArray) -> bool:
 def _form(array: ZarrArray) -> ArraySpec:
     """The form of its chunks, all of which have one."""
     return ArraySpec(array.chunks, array.metadata.dtype, fill_of(array), _CONFIG, default_buffer_prototype())
+
+
+def _about_of(node: Any) -> tuple[Any, ...]:
+    if isinstance(node, AsyncArray):
+        return _about(node.shape, node.chunks, node.dtype, fill_of(node))
+    return ()
 
 
 def _about(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any], fill: Any) -> tuple[Any, ...]:

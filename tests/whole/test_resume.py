@@ -2,7 +2,9 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import dupegrid
@@ -150,6 +152,36 @@ def test_a_damaged_chunk_is_an_error_not_a_result(pictures: Path, tmp_path: Path
     chunk.write_bytes(data)
     with pytest.raises(dupegrid.DupegridError, match="damaged"):
         dupegrid.compare(run.path, quiet=True)
+
+
+@pytest.mark.parametrize("name", ["thumbs.zarr/c.2.0.0.0", "levels.zarr/cosines/c.2.0"])
+@pytest.mark.parametrize("verb", ["run", "index"])
+def test_what_only_a_reader_finds_damaged_is_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, verb: str
+) -> None:
+    """A run that has all it needs reads no thumbnails, so whoever looks at one tells the next run."""
+    for k in range(12):
+        save(tmp_path / f"photos/{k:02d}.png", k)
+    settings: dict[str, Any] = {"thumb": 16, "scheduler": "sync", "cutoff": 500.0}
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **settings)
+    chunk, note = run.path / name, run.path / f"{name}.damaged"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:10] + bytes([whole[10] ^ 1]) + whole[11:])
+    again = getattr(dupegrid, verb)
+    again(tmp_path / "photos", out=run.path, **settings)
+    assert chunk.read_bytes() != whole, "else nothing is shown here"
+    with pytest.raises(dupegrid.DupegridError, match=f"{chunk} is damaged .*: run 'dupegrid run' again"):
+        dupegrid.open_run(run.path).thumbs_of(np.array([8]))
+    capsys.readouterr()
+    again(tmp_path / "photos", out=run.path, **settings)
+    assert f"{chunk} is damaged (its checksum does not match): making it again" in capsys.readouterr().err
+    assert (chunk.read_bytes(), note.exists()) == (whole, False)
+    assert_same(dupegrid.open_run(run.path), run)
+    note.write_bytes(b"")  # somebody's, of a chunk that is whole
+    inode = chunk.stat().st_ino
+    again(tmp_path / "photos", out=run.path, **settings)
+    assert "damaged" not in capsys.readouterr().err
+    assert (chunk.stat().st_ino, note.exists()) == (inode, False)
 
 
 def test_a_changed_collection_is_taken_up(image_tree: Path, tmp_path: Path) -> None:

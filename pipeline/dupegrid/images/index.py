@@ -19,7 +19,7 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.tasks import Runtime
-from dupegrid.core.text import counted, printable
+from dupegrid.core.text import counted, printable, shown
 from dupegrid.images.archives import forget_archives
 from dupegrid.images.borders import BORDERS
 from dupegrid.images.chunk import create_levels, create_stores, index_chunk, stored_seal
@@ -68,6 +68,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     The listing is without its files afterwards. Returns the key of images.parquet: equal when all rows are.
     """
     thumbs = _prepared(listing, config, run_dir, reporter)
+    _mend(run_dir, reporter)
     listing.forget_files()
     pending = _pending(run_dir, _listed(run_dir), thumbs, config)
     done_files = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
@@ -162,6 +163,14 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, reporter: Repor
     if len(files) > len(thumbs):
         thumbs.grow(len(files))
     return thumbs
+
+
+def _mend(run_dir: RunDir, reporter: Reporter) -> None:
+    """Have chunks made again that whoever read them found damaged: no run reads all of them."""
+    levels = run_dir.levels()
+    for array in (run_dir.thumbs(), *(levels[name] for name in levels.names)):
+        for error in array.mend():
+            reporter.say(f"{shown(error.file)} is damaged ({error.problem}): making it again")
 
 
 def _is_of(run_dir: RunDir, key: str, side: int) -> bool:

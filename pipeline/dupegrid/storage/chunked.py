@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dupegrid.core.arrays import Ints
-from dupegrid.core.errors import DamagedError, StoreError
+from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows, read_whole
+from dupegrid.storage.places import DAMAGED
 from dupegrid.storage.tables import write_bytes
 from dupegrid.storage.zarr_store import ABOUT, Encoded, create_array, decoded, encoded, grow, opened, opened_array
 
@@ -134,7 +136,29 @@ class ChunkedArray:
         except ValueError:
             if len(files) > 1:  # which one it is zarr does not say
                 return [chunk for file in files for chunk in self._read([file])]
-            raise DamagedError(files[0], "its checksum does not match") from None
+            raise self._damaged(files[0], "its checksum does not match") from None
+
+    def _damaged(self, file: Path, problem: str) -> DamagedError:
+        """The error of a damaged chunk, beside which that is noted for the next run: `mend`."""
+        with suppress(OSError, DupegridError):  # whoever may not write here is told all the same
+            write_bytes(file.with_name(file.name + DAMAGED), b"", flushed=False)
+        return DamagedError(file, problem)
+
+    def mend(self) -> list[DamagedError]:
+        """Remove each chunk that a reader noted as damaged and that is, so that it is made again; returns its error."""
+        found = []
+        for name in sorted(names_in(self.path)):
+            if name.endswith(DAMAGED):
+                file = self.path / name.removesuffix(DAMAGED)
+                try:
+                    if file.is_file():
+                        self._read([file])
+                except DamagedError as error:
+                    found.append(error)
+                    check_hold()
+                    file.unlink(missing_ok=True)
+                (self.path / name).unlink(missing_ok=True)
+        return found
 
     def rows(self, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Consecutive rows of an array that is chunked along its first axis alone."""
@@ -178,7 +202,7 @@ class ChunkedArray:
         if sums is not None:
             wrong = np.flatnonzero(row_sums(out) != sums)
             if len(wrong):
-                raise DamagedError(self.file(int(rows[wrong[0]]) // length), "a row's checksum does not match")
+                raise self._damaged(self.file(int(rows[wrong[0]]) // length), "a row's checksum does not match")
         return out
 
 

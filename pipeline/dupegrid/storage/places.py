@@ -39,7 +39,8 @@ ARTIFACTS: Final = {
 # Nobody could make the last two again.
 _OF_NO_STAGE: Final = ("run.json", "progress.json", LOG, "journal.jsonl", "decisions.parquet")
 
-_ARRAY: Final = r"(zarr\.json|c(\.\d+)+)"
+DAMAGED: Final = ".damaged"  # ends the name of an empty file beside a chunk that a reader found damaged
+_ARRAY: Final = rf"(zarr\.json|c(\.\d+)+({re.escape(DAMAGED)})?)"
 _GROUP: Final = rf"({_ARRAY}|\w+|\w+/{_ARRAY})"
 _MATCHES: Final = r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet"
 FOLDERS: Final = {  # the artifacts that are folders, and what of ours is in each

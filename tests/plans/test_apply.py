@@ -355,7 +355,7 @@ def test_what_a_link_of_ours_leads_to_stays(run: dupegrid.Run) -> None:
     for name in ("path", "path_raw", "size_bytes", "mtime_ns", "ctime_ns", "device", "inode", "file_hash"):
         other[name], other[f"keeper_{name}"] = row[f"keeper_{name}"], row[name]
     act = next(iter(acts_of(pa.Table.from_pylist([other], PLAN), Placing((os.fsencode(photos(run)),), "id"))))
-    with writing(run.path) as journal:
+    with writing(run.run_dir) as journal:
         found = apply_acts([act], journal, Care(), "id", run.matches, lambda _: None)
     assert found.counts == {"skipped": 1}
     assert "symbolic link of an earlier apply" in (found.rows[0].reason or "")
@@ -566,7 +566,7 @@ def test_no_journal_has_a_file_moved_from_where_no_apply_put_it(run: dupegrid.Ru
     if what == "an id with a path":
         id, after, meant["action"] = "/../../home/.ssh/key", {}, "delete"
     (tmp_path / "shared").mkdir()
-    with writing(run.path) as journal, suppress(StoreError):
+    with writing(run.run_dir) as journal, suppress(StoreError):
         journal.note("meant", id, **meant)
         journal.note("done", id, **after)
     for verb in (dupegrid.undo, dupegrid.journal):
@@ -584,7 +584,7 @@ def test_the_question_names_the_folder_of_what_is_half_done_too(
     planned(run)
     file = photos(run) / "elsewhere/key"
     facts = {"was": {"size": 1}, "keeper": b"/x/y", "keeper_root": b"/x", "action": "delete"}
-    with writing(run.path) as journal:
+    with writing(run.run_dir) as journal:
         journal.note("meant", "20260101-000000-aaaaaa-1", path=os.fsencode(file), root=b"/", **facts)
     monkeypatch.setattr(verbs_act, "confirmed", lambda _: False)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))

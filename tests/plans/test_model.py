@@ -25,6 +25,7 @@ from dupegrid.plans.actions import Act, Placing, Stamp
 from dupegrid.plans.apply import Care, apply_acts
 from dupegrid.plans.journal import reading, writing
 from dupegrid.plans.undo import undo_acts
+from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import MATCHES
 from tests.conftest import picture
 from tests.helpers.plans import Faults, KilledError, state, trash_in
@@ -196,16 +197,16 @@ class Collection(RuleBasedStateMachine):
 
     def applied(self, at: int, kind: str) -> None:
         before, found = self.there(), None
-        known = {id: act.undo for id, act in reading(self.run).acts.items()}
+        known = {id: act.undo for id, act in reading(RunDir(self.run)).acts.items()}
         self.applies += 1
         self.faults.set(at, kind)
-        with suppress(KilledError, DupegridError, OSError), writing(self.run) as journal:
+        with suppress(KilledError, DupegridError, OSError), writing(RunDir(self.run)) as journal:
             id = f"20260101-000000-{self.applies:06x}"
             found = apply_acts(self.acts, journal, Care(), id, MATCHES.empty_table(), lambda _: None)
         self.faults.set()
         after = self.there()
         acts = {act.path: act for act in self.acts}
-        journal = reading(self.run)
+        journal = reading(RunDir(self.run))
         for id, done in journal.acts.items():
             if id not in known and done.outcome != "not done":
                 was = done.meant["was"]  # of a file that was put back first, in the same apply
@@ -234,12 +235,12 @@ class Collection(RuleBasedStateMachine):
 
     def undone(self, at: int, kind: str) -> None:
         before, found = self.there(), None
-        known = {id: act.undo for id, act in reading(self.run).acts.items()}
+        known = {id: act.undo for id, act in reading(RunDir(self.run)).acts.items()}
         self.faults.set(at, kind)
-        with suppress(KilledError, DupegridError, OSError), writing(self.run) as journal:
+        with suppress(KilledError, DupegridError, OSError), writing(RunDir(self.run)) as journal:
             found = undo_acts(journal, lambda _done: True, lambda _: None)
         self.faults.set()
-        after, journal = self.there(), reading(self.run)
+        after, journal = self.there(), reading(RunDir(self.run))
         self.no_bytes_lost(before, after, set())
         self.others_untouched(before, after, {done.path for done in journal.acts.values()})
         told = {os.fsencode(row.path) for row in found.rows if row.reason} if found else set()
@@ -317,7 +318,7 @@ def walk(seed: int, steps: int) -> Counter[str]:
             elif name != "restore":
                 step = getattr(model, name)
                 step(**{key: values[key] for key in signature(step).parameters})
-        done = reading(model.run).acts.values()
+        done = reading(RunDir(model.run)).acts.values()
         return Counter(f"{act.meant['action']} {act.outcome} {act.undo}" for act in done)
     finally:
         model.teardown()

@@ -144,7 +144,7 @@ def test_no_journal_has_a_file_of_yours_removed(run: dupegrid.Run, photos: Path,
     digest = hashlib.blake2b(b"known to others", digest_size=16).hexdigest()
     path, root, keeper = map(os.fsencode, (photos / name, photos, photos / "large.jpg"))
     was = {"hash": digest, "size": 15, "ino": 1, "mtime_ns": 1}
-    with writing(run.path) as journal:
+    with writing(run.run_dir) as journal:
         journal.note("meant", "a-1", action="xmp", path=path, root=root, was=was, keeper=keeper, keeper_root=root)
         journal.note("done", "a-1")
     assert dupegrid.undo(run, **QUIET).counts == {"skipped": 1}

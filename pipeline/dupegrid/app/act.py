@@ -71,7 +71,7 @@ def apply(run_dir: StrPath, *, dry_run: bool = False, quiet: bool = False, **opt
         acts = with_rescues(acts, plan, run.images, rating_of) if options.get("write_xmp") else acts
         acts = _by_representatives(acts, run.images) if care.verify else acts
         matches = run.match_scores if care.verify else MATCHES.empty_table()
-        opened = nullcontext(reading(run.path)) if dry_run else writing(run.path)
+        opened = nullcontext(reading(run.run_dir)) if dry_run else writing(run.run_dir)
         with opened as journal, Terminal(quiet=quiet).stage("apply", len(acts), "files") as advance:
             return apply_acts(acts, journal, care, apply_id, matches, advance)
 
@@ -107,7 +107,7 @@ def undo(
         raise UsageError("undo takes one of PATH, --last and --action: leave the others out")
     with _on_disk(run_dir).run_dir.locked(Terminal(quiet=quiet).say):
         run = _on_disk(run_dir)
-        with writing(run.path) as journal:
+        with writing(run.run_dir) as journal:
             standing = [done for done in journal.acts.values() if done.is_standing or done.outcome is None]
             ids = {name for done in journal.acts.values() for name in (done.id, done.id.rpartition("-")[0])}
             if action is not None and action not in ids:
@@ -123,7 +123,7 @@ def undo(
 
 def journal(run_dir: StrPath) -> list[dict[str, Any]]:
     """All that was ever done to files by `apply` and `undo`, in its order: a record an act."""
-    return [_record(done) for done in reading(_on_disk(run_dir).path).acts.values()]
+    return [_record(done) for done in reading(_on_disk(run_dir).run_dir).acts.values()]
 
 
 def _record(done: Done) -> dict[str, Any]:

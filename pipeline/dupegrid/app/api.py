@@ -42,6 +42,7 @@ from dupegrid.results.relations import told_so_far
 from dupegrid.results.stored import hashed_images_of
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.ours import remove
+from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
 from dupegrid.storage.tables import FORMAT, write_json, write_tables
 
@@ -146,7 +147,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
         with noting(reporter, chosen.run_dir) as noted, runtime_of(chosen.config, client, reporter.say) as workers:
             if chosen.config != opened.config or not codes.items() <= chosen.saved.items():
                 saved = {**chosen.saved, "config": chosen.config.model_dump(), **codes}
-                write_run_json(chosen.path, saved)
+                write_run_json(chosen.run_dir, saved)
             _compare(chosen, workers, noted)
             if unfinished := _relate(chosen, workers, noted):
                 raise unfinished
@@ -181,7 +182,7 @@ def cluster(
             raise StoreError(f"{shown(chosen.path)} is not fully compared: finish it with 'dupegrid run --out RUN'")
         had_report = chosen.run_dir.report.exists()
         take_decisions(chosen.run_dir, decisions)
-        write_run_json(chosen.path, {**chosen.saved, "config": chosen.config.model_dump()})
+        write_run_json(chosen.run_dir, {**chosen.saved, "config": chosen.config.model_dump()})
         _cluster(chosen)
         if had_report:
             write_page(chosen)
@@ -215,7 +216,7 @@ def _chosen(
     """The run as it will be, and its files; nothing is written yet."""
     end_probe()
     run_dir = absolute(out)
-    chosen = chosen_config(folders, run_dir, config, settings, reporter.say)
+    chosen = chosen_config(folders, RunDir(run_dir), config, settings, reporter.say)
     codes_of(chosen), hash_code(chosen.hash)  # a function that is none shows before the work begins
     return Run(run_dir, chosen), _listed(chosen, reporter)
 
@@ -236,9 +237,9 @@ def _index(chosen: Run, listing: Listing, workers: Runtime, reporter: Reporter) 
         "unreadable_folders": list(listing.unreadable_folders),
         "links_left_alone": listing.links_left_alone,
     }
-    write_run_json(chosen.path, saved)
+    write_run_json(chosen.run_dir, saved)
     key = index_stage(listing, chosen.config, chosen.run_dir, workers, reporter)
-    write_run_json(chosen.path, {**saved, "fingerprint": key})
+    write_run_json(chosen.run_dir, {**saved, "fingerprint": key})
     if chosen.config.hash is not None:
         make_hashes(chosen.config.hash, chosen.run_dir, workers, reporter)
 

@@ -19,7 +19,7 @@ from dupegrid.results.answers import Answer
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.lock import holder
 from dupegrid.storage.ours import is_known, to_change
-from dupegrid.storage.places import LOG
+from dupegrid.storage.run_dir import RunDir
 
 _BEGINS_S: Final = 10.0  # at most: until it has its run directory, or has ended
 _LOOKS_EVERY_S: Final = 0.1
@@ -39,12 +39,12 @@ def detach(words: Sequence[str], out: str, paths: Sequence[str], config: str | N
 
     UsageError where its settings are wrong, DupegridError where it ends at once, with the last that it said.
     """
-    run_dir = absolute(out)
-    if isinstance(run_dir, BucketPath):
+    run_dir = RunDir(absolute(out))
+    if isinstance(run_dir.path, BucketPath):
         raise RunDirError("--detach keeps what the run says in its folder, and a bucket has none: leave it out")
     chosen_config(paths, run_dir, config, settings, lambda _: None)  # which says it itself
     ends = words.index("--") if "--" in words else len(words)  # what follows are PATHs, whatever they are called
-    log = _opened(run_dir)
+    log = _opened(run_dir.log)
     try:
         # The current folder is where modules are looked for, or not, as it is here.
         safe = [] if sys.path[:1] in ([os.getcwd()], [""]) else ["-P"]
@@ -59,12 +59,11 @@ def detach(words: Sequence[str], out: str, paths: Sequence[str], config: str | N
     finally:
         os.close(log)
     _begun(process, run_dir)
-    return Detached(str(run_dir), process.pid, str(run_dir / LOG))
+    return Detached(str(run_dir.path), process.pid, str(run_dir.log))
 
 
-def _opened(run_dir: Path) -> int:
+def _opened(path: Path) -> int:
     """run.log, to be added to: only one that is ours by its content."""
-    path = run_dir / LOG
     descriptor = to_change(path, os.O_WRONLY | os.O_APPEND)
     if not is_known(path):
         os.close(descriptor)
@@ -75,14 +74,14 @@ def _opened(run_dir: Path) -> int:
     return descriptor
 
 
-def _begun(process: subprocess.Popen[bytes], run_dir: Path) -> None:
+def _begun(process: subprocess.Popen[bytes], run_dir: RunDir) -> None:
     """Wait until a run has its run directory, for a while. DupegridError where it has failed by then."""
     end = time.monotonic() + _BEGINS_S
     while time.monotonic() < end and (code := process.poll()) is None:
-        if (holder(run_dir) or {}).get("pid") == process.pid:
+        if (holder(run_dir.path) or {}).get("pid") == process.pid:
             return
         time.sleep(_LOOKS_EVERY_S)
     if code:
-        said = (run_dir / LOG).read_text(errors="replace").strip().splitlines()[-1]
+        said = run_dir.log.read_text(errors="replace").strip().splitlines()[-1]
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
         raise DupegridError(f"the run {how}: {printable(said.removeprefix('dupegrid: '))}")

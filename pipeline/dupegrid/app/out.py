@@ -5,7 +5,6 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from dupegrid.app.opening import open_run
@@ -15,7 +14,8 @@ from dupegrid.core.errors import ConfigError, DamagedError, RunDirError, UsageEr
 from dupegrid.core.settings import Settings
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, StrPaths, flattened
-from dupegrid.storage.ours import holds_stores, is_known, leftovers
+from dupegrid.storage.chunked import stored_facts
+from dupegrid.storage.ours import is_known, leftovers
 from dupegrid.storage.places import is_of_a_lock
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
@@ -30,7 +30,7 @@ def with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:
 
 
 def chosen_config(
-    folders: Sequence[StrPaths], run_dir: Path, file: StrPath | None, settings: Settings, say: Callable[[str], None]
+    folders: Sequence[StrPaths], run_dir: RunDir, file: StrPath | None, settings: Settings, say: Callable[[str], None]
 ) -> Config:
     """All settings of a run as it will be, those of an earlier one there among them. UsageError where it cannot be.
 
@@ -75,42 +75,44 @@ def _is_gone(root: str) -> bool:
     return False
 
 
-def _without_gone_files(before: Config, run_dir: Path) -> Config:
+def _without_gone_files(before: Config, run_dir: RunDir) -> Config:
     """The settings of an earlier run without those PATHs that were files and are gone: they need not be named again.
 
     Where its folder is gone too, a disk may be unplugged: such a file is missed as a folder is.
     """
     of_disk = (root for root in before.paths if root.startswith("/") and os.path.isdir(os.path.dirname(root)))
     missing = {root for root in of_disk if not os.path.lexists(root)}
-    if not missing or not (run_dir / "images.parquet").exists():
+    if not missing or not run_dir.images.exists():
         return before
-    known = {os.fsdecode(path) for path in RunDir(run_dir).image_columns(IMAGES, ["path_raw"])["path_raw"].to_pylist()}
+    known = {os.fsdecode(path) for path in run_dir.image_columns(IMAGES, ["path_raw"])["path_raw"].to_pylist()}
     return before.model_copy(update={"paths": tuple(root for root in before.paths if root not in missing & known)})
 
 
-def _known_config(path: Path) -> Config | None:
+def _known_config(run_dir: RunDir) -> Config | None:
     """The settings of an earlier run in a folder; None where there is none, or they are damaged.
 
     RunDirError where the folder is a run of another format, or holds a run.json that is not ours.
     """
     try:
-        return open_run(path).config if (path / "run.json").is_file() else None
+        return open_run(run_dir.path).config if run_dir.run_json.is_file() else None
     except DamagedError:
-        empty = not (path / "run.json").stat().st_size
-        if not is_known(path / "run.json") or (empty and not holds_stores(path)):
+        # An empty file may be anybody's, but for what lies beside it.
+        is_run = run_dir.run_json.stat().st_size or any(map(stored_facts, (run_dir.thumbs_zarr, run_dir.levels_zarr)))
+        if not is_known(run_dir.run_json) or not is_run:
             raise RunDirError(
-                f"--out {shown(path)} has other files in it, and its run.json is not one of dupegrid's: "
+                f"--out {shown(run_dir.path)} has other files in it, and its run.json is not one of dupegrid's: "
                 "choose a new or empty folder"
             ) from None
-        leftovers(path)  # raises where something else in it is not ours
+        leftovers(run_dir.path)  # raises where something else in it is not ours
         return None
 
 
-def _check_out(path: Path, config: Config, before: Config | None) -> list[str]:
+def _check_out(run_dir: RunDir, config: Config, before: Config | None) -> list[str]:
     """Refuse an --out that would mix with other files, or with the thumbnails of other settings than `before`.
 
     Returns the PATHs of `before` that are not named again, as nothing is there any more.
     """
+    path = run_dir.path
     text, root = shown(path), config.root_around(path)
     if root is not None:
         raise RunDirError(
@@ -123,14 +125,14 @@ def _check_out(path: Path, config: Config, before: Config | None) -> list[str]:
         raise RunDirError(f"cannot use --out {text}: {error.strerror}; choose a new or empty folder") from None
     if not occupied:
         return []
-    if not (path / "run.json").exists():
+    if not run_dir.run_json.exists():
         raise RunDirError(f"--out {text} has other files in it and is no run directory: choose a new or empty folder")
     if before is None:
         return []
     gone: list[str] = []
     for key in ("thumb", "exact_decode", "normalize", "colour", "trim", "looks"):
         old, new = getattr(before, key), getattr(config, key)
-        if old != new and (path / "thumbs.zarr").exists():
+        if old != new and run_dir.thumbs_zarr.exists():
             old, new = (",".join(value) if key == "looks" else value for value in (old, new))
             raise RunDirError(
                 f"{text} holds thumbnails with {key} = {old}, asked for is {new}: "
@@ -149,14 +151,14 @@ def _check_out(path: Path, config: Config, before: Config | None) -> list[str]:
     return gone
 
 
-def write_run_json(path: Path, saved: Mapping[str, Any]) -> None:
+def write_run_json(run_dir: RunDir, saved: Mapping[str, Any]) -> None:
     """Write run.json, into a folder that is made if need be. RunDirError where that cannot be."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        write_json(path / "run.json", saved)
+        run_dir.path.mkdir(parents=True, exist_ok=True)
+        write_json(run_dir.run_json, saved)
     except OSError as error:
         raise RunDirError(
-            f"cannot write to {shown(path)}: {error.strerror}; choose a folder you can write to"
+            f"cannot write to {shown(run_dir.path)}: {error.strerror}; choose a folder you can write to"
         ) from None
 
 

@@ -24,9 +24,9 @@ from dupegrid.plans.actions import Placing
 from dupegrid.plans.roots import write_all
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import MADE_BY, opened
+from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.tables import flush_folder
 
-JOURNAL: Final = "journal.jsonl"
 _CHECK: Final = "check"
 _ID: Final = re.compile(r"[0-9A-Za-z-]+")
 _PATHS: Final = ("path", "root", "keeper", "keeper_root", "to", "to_root", "leads_to")
@@ -124,9 +124,9 @@ class Journal:
         self._check, self._size, self._lines = check, self._size + len(line), self._lines + 1
 
 
-def reading(run_dir: Path) -> Journal:
+def reading(run_dir: RunDir) -> Journal:
     """What was done by now; nothing where there is no journal."""
-    path = run_dir / JOURNAL
+    path = run_dir.journal
     try:
         with opened(path) as file:
             return Journal(path, file.read())
@@ -153,9 +153,9 @@ def _is_of_apply(done: Done) -> bool:
 
 
 @contextmanager
-def writing(run_dir: Path) -> Iterator[Journal]:
+def writing(run_dir: RunDir) -> Iterator[Journal]:
     """The journal to write to, under the lock of the run directory; what was cut off at its end is taken away."""
-    path = run_dir / JOURNAL
+    path = run_dir.journal
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         descriptor = os.open(path, flags, 0o644)
@@ -174,7 +174,7 @@ def writing(run_dir: Path) -> Iterator[Journal]:
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             os.ftruncate(descriptor, whole)
-        flush_folder(run_dir)
+        flush_folder(run_dir.path)
         yield journal
     finally:
         os.close(descriptor)

@@ -169,15 +169,6 @@ def is_known(path: Path) -> bool:
     return path.name == "zarr.json" and _ZARR.match(head) is not None and not tail.endswith(b"}")
 
 
-def holds_stores(run_dir: Path) -> bool:
-    """Whether a folder holds the thumbnails of a run, or what is reckoned from them, by their zarr.json."""
-    for name in ("thumbs.zarr", "levels.zarr"):
-        with contextlib.suppress(OSError), opened(run_dir / name / "zarr.json") as file:
-            if _SIGNS["zarr.json"].search(file.read(_EDGE_BYTES)):
-                return True
-    return False
-
-
 def _check_written(path: Path) -> None:
     if path.name.endswith(_SIGNED) and not is_known(path):
         raise _refused(path, "was not written by dupegrid")

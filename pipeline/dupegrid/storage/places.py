@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 LOCK: Final = "lock"
-LOG: Final = "run.log"  # what a run in the background says
+LOG: Final = "run.log"
 ASIDE: Final = "relaid"  # a folder of stores that are made aside, to be put in place when whole
 
 # What each stage leaves. Marks of progress come before what they vouch for: nothing is believed to be there that has

@@ -21,7 +21,7 @@ from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import Hold, writing_for
 from dupegrid.storage.lock import locked
 from dupegrid.storage.ours import remove
-from dupegrid.storage.places import ARTIFACTS, LOCK
+from dupegrid.storage.places import ARTIFACTS, LOCK, LOG
 from dupegrid.storage.schemas import FILES
 from dupegrid.storage.tables import described, read_group, read_json, read_metadata, read_pieces, read_table, row_count
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class RunDir:
-    """A run directory. What is opened of it is opened once, by all tasks of a process, until it is `renewed`.
+    """A run directory, or a place for one: nothing need be there. What is opened of it is opened once, until `renew`.
 
     A task is given one; in another process it finds what the tasks before it have opened.
     """
@@ -39,6 +39,7 @@ class RunDir:
     def __init__(self, path: Path, generation: str = "") -> None:
         self.path = path
         self.lock = path / LOCK
+        self.log = path / LOG  # what a run in the background says
         self.run_json = path / "run.json"
         self.files = path / "files.parquet"
         self.parts = path / "index"

@@ -114,9 +114,9 @@ def undo(
                 raise UsageError(
                     f"the journal knows no {printable(action)}; all of it: dupegrid journal {quoted(str(run.path))}"
                 )
-            newest = ["", *applies(standing)][-1] if last else None
+            wanted = ["", *applies(standing)][-1] if last else action
             below = None if path is None else os.fsencode(place_of("the PATH", path))
-            chosen = chosen_by(action, below, newest)
+            chosen = chosen_by(wanted, below)
             with Terminal(quiet=quiet).stage("undo", sum(map(chosen, standing)), "files") as advance:
                 return undo_acts(journal, chosen, advance)
 

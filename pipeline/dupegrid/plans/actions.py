@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 import pyarrow as pa
@@ -141,14 +142,8 @@ def acts_of(plan: pa.Table, placing: Placing) -> list[Act]:
 
 def units(acts: Sequence[Act]) -> Iterator[list[Act]]:
     """The acts, those together that go together or not at all."""
-    unit: list[Act] = []
-    for act in acts:
-        if unit and act.goes_with != unit[0].path:
-            yield unit
-            unit = []
-        unit.append(act)
-    if unit:
-        yield unit
+    for _, unit in groupby(acts, lambda act: act.goes_with or act.path):
+        yield list(unit)
 
 
 def command(act: Act) -> str:
@@ -186,7 +181,7 @@ def _act(row: dict[str, Any], picture: dict[str, Any], placing: Placing) -> Act:
         goes_with=None if is_picture else picture["path_raw"],
         to=to,
         to_root=to_root,
-        keeper_decodes=is_picture or of is picture or keeper == picture["keeper_path_raw"],
+        keeper_decodes=keeper == picture["keeper_path_raw"],
         may_copy=placing.quarantine is not None,
     )
 

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Bools
 from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.core.text import printable
 from dupegrid.storage.run_dir import RunDir
@@ -91,13 +90,9 @@ def read(run_dir: RunDir) -> pa.Table:
 def union(tables: Sequence[pa.Table]) -> pa.Table:
     """Every decision of some tables once, in the order of time (schema DECISIONS): the same whichever comes first."""
     table = pa.concat_tables([DECISIONS.empty_table(), *(table.cast(DECISIONS) for table in tables)])
-    if len(table) < 2:
-        return table.combine_chunks()
-    ranked = table.append_column("caution", pc.index_in(table["decision"], pa.array(_CAUTION)))
-    table = ranked.sort_by([(name, "ascending") for name in _ORDER]).select(DECISIONS.names).combine_chunks()
-    first = np.ones(len(table), bool)
-    first[1:] = _differ(table)
-    return table.filter(pa.array(first))
+    once = table.group_by(DECISIONS.names).aggregate([])
+    ranked = once.append_column("caution", pc.index_in(once["decision"], pa.array(_CAUTION)))
+    return ranked.sort_by([(name, "ascending") for name in _ORDER]).select(DECISIONS.names).combine_chunks()
 
 
 def in_force(table: pa.Table) -> pa.Table:
@@ -106,15 +101,6 @@ def in_force(table: pa.Table) -> pa.Table:
     _, first = np.unique(pairs.astype(str), return_index=True)
     last = table.take(pa.array(np.sort(len(table) - 1 - first), pa.int64()))
     return last.filter(pc.not_equal(last["decision"], "undecided"))
-
-
-def _differ(table: pa.Table) -> Bools:
-    """Which rows but the first differ from the row before them."""
-    differ = np.zeros(len(table) - 1, bool)
-    for name in DECISIONS.names:
-        column = table[name] if name != "keeper" else table[name].fill_null("")
-        differ |= pc.not_equal(column.slice(1), column.slice(0, len(table) - 1)).to_numpy()
-    return differ
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -7,7 +7,6 @@ not count: nothing was done yet, or what was done is seen on the disk. Any other
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,13 +16,13 @@ from typing import Any, Final
 
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.core.text import printable, shown
+from dupegrid.core.text import shown
 from dupegrid.images.listing import ASIDE, QUARANTINE
 from dupegrid.plans import trash
 from dupegrid.plans.actions import Placing
 from dupegrid.plans.roots import write_all
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.ours import MADE_BY, opened
+from dupegrid.storage.ours import MADE_BY, opened, to_change
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.tables import flush_folder
 
@@ -156,28 +155,14 @@ def _is_of_apply(done: Done) -> bool:
 def writing(run_dir: RunDir) -> Iterator[Journal]:
     """The journal to write to, under the lock of the run directory; what was cut off at its end is taken away."""
     path = run_dir.journal
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        descriptor = os.open(path, flags, 0o644)
-    except OSError as error:
-        raise RunDirError(
-            f"cannot write to {shown(path)}: {error.strerror}; choose a disk that can be written"
-        ) from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
-            raise RunDirError(f"{printable(str(path))} is no file of dupegrid's: move it away")
-        data = b""
-        while more := os.pread(descriptor, 1 << 20, len(data)):
-            data += more
-        journal = Journal(path, data, descriptor)
+    with open(to_change(path, os.O_RDWR | os.O_APPEND), "r+b", buffering=0) as file:
+        data = file.read()
+        journal = Journal(path, data, file.fileno())
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
-            os.ftruncate(descriptor, whole)
+            os.ftruncate(file.fileno(), whole)
         flush_folder(run_dir.path)
         yield journal
-    finally:
-        os.close(descriptor)
 
 
 def _text(path: bytes | None) -> str | None:

@@ -34,9 +34,7 @@ class Totals:
     by_rule: dict[str, int]  # files that would go, by the rule that put their keeper before them
     sidecars: int  # of these files, those that go with their picture
     kept: dict[str, int]  # files that stay, by the reason
-    lost: dict[
-        str, int
-    ]  # files that would go, by what they have and their keepers lack; an earlier mtime is not counted
+    lost: dict[str, int]  # files that would go, by what they have and their keepers lack, but an earlier mtime
 
 
 def plan_of(images: pa.Table, clusters: pa.Table, relations: pa.Table | None, action: str, here: Bools) -> pa.Table:

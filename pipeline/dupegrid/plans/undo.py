@@ -140,13 +140,11 @@ def _bytes_of(done: Done, place: Place, roots: Roots) -> Iterator[Place]:
         yield keeper
 
 
-def chosen_by(action: str | None, path: bytes | None, last: str | None) -> Callable[[Done], bool]:
-    """Which acts are undone: those of one apply or one act, those at or below a path, else all."""
+def chosen_by(action: str | None, path: bytes | None) -> Callable[[Done], bool]:
+    """Which acts are undone: those of one apply or one act by its id, those at or below a path, else all."""
 
     def chosen(done: Done) -> bool:
         if action is not None and done.id != action and not done.id.startswith(action + "-"):
-            return False
-        if last is not None and not done.id.startswith(last + "-"):
             return False
         return path is None or done.path == path or done.path.startswith(path.rstrip(b"/") + b"/")
 

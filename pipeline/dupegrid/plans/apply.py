@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 
 import pyarrow as pa
 
@@ -87,7 +88,7 @@ class _Doing:
         gone = (done for done in journal.acts.values() if done.is_standing and done.meant["action"] != "xmp")
         self._before = {done.path: done for done in gone}
         self._led_to = {done.meant["keeper"] for done in self._before.values() if done.meant["action"] == "symlink"}
-        self._prefix, self._number = apply_id, 0
+        self._ids = (f"{apply_id}-{number}" for number in count(1))
         self._would: set[bytes] = set()  # sidecars of a dry run
 
     def unit(self, acts: Sequence[Act]) -> Iterator[Row]:
@@ -100,12 +101,10 @@ class _Doing:
                 except (SkippedError, OSError) as error:
                     yield from _left([*(deed.act for deed in deeds), *acts[place:]], act, error)
                     return
-                if deed is None and act.packet is not None:
-                    continue
-                if deed is None:
-                    yield Row(display_path(act.path), act.action, "before", "was done by an earlier apply")
-                else:
+                if deed is not None:
                     deeds.append(deed)
+                elif act.packet is None:
+                    yield Row(display_path(act.path), act.action, "before", "was done by an earlier apply")
             deeds.sort(key=lambda deed: deed.act.packet is None)  # what is lost is written down first
             if self._care.dry_run:
                 self._would.update(deed.act.path for deed in deeds if deed.act.packet is not None)
@@ -167,8 +166,7 @@ class _Doing:
             orientation = orientation_of(self._matches, act.pair)
             files = (drop, status), (keeper, keeper_status)
             same_at_full_size(act, *files, orientation, self._care.timeout_s)
-        self._number += 1
-        return Deed(f"{self._prefix}-{self._number}", act, drop, status, keeper, keeper_status, self._roots)
+        return Deed(next(self._ids), act, drop, status, keeper, keeper_status, self._roots)
 
     def _sidecar(self, act: Act, stack: ExitStack) -> Deed | None:
         """An act that writes beside a keeper; None where that is there as it would be written."""
@@ -180,8 +178,7 @@ class _Doing:
                 raise SkippedError("is not written: the picture to keep has a sidecar, which stays as it is")
         keeper = stack.enter_context(self._roots.place(act.keeper, act.keeper_root))
         status = self._keepers.check(keeper, act.keeper_was, act.keeper_decodes)
-        self._number += 1
-        return Deed(f"{self._prefix}-{self._number}", act, drop, status, keeper, status, self._roots)
+        return Deed(next(self._ids), act, drop, status, keeper, status, self._roots)
 
     def _stands(self, earlier: Done, drop: Place) -> bool:
         """Whether what an earlier apply did to a file is so still."""

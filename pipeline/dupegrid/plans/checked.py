@@ -81,9 +81,6 @@ class _Checked:
 
     def __init__(self, images: pa.Table, clusters: pa.Table, config: Config) -> None:
         self._images, self._clusters = images.select(list(_IMAGES)), clusters.select(list(_ROLES))
-        in_clusters = clusters["image"].to_numpy()
-        self._order = np.argsort(in_clusters, kind="stable")
-        self._in_order = in_clusters[self._order]
         self._keeping, self._roots, self._sources = Keeping.of(config), folders_of(config, images), Sources.of(config)
         self._known: dict[int, dict[str, Any]] = {}
         self._roles: dict[int, dict[str, Any]] = {}
@@ -99,9 +96,8 @@ class _Checked:
         ids = ids[(ids >= 0) & (ids < len(self._images))]
         self._known = dict(zip(ids.tolist(), self._images.take(pa.array(ids)).to_pylist(), strict=True))
         self._by_path = {row["path_raw"]: id for id, row in self._known.items()}
-        last = np.searchsorted(self._in_order, ids, "right") - 1
-        found = self._order[last[(last >= 0) & (self._in_order[last] == ids)]] if len(self._order) else last[:0]
-        self._roles = {row["image"]: row for row in self._clusters.take(pa.array(found)).to_pylist()}
+        found = pc.index_in(pa.array(ids), self._clusters["image"]).drop_null()
+        self._roles = {row["image"]: row for row in self._clusters.take(found).to_pylist()}
         return list(self._keeping.protected(pa.table({"path_raw": names})))
 
     def place(self, path: bytes | None, is_protected: bool) -> None:

@@ -6,7 +6,8 @@ what was done, as it does after a stop.
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -95,12 +96,8 @@ def _quarantine(deed: Deed) -> dict[str, Any]:
             raise SkippedError(f"cannot be moved: {display_path(act.to)} is there already")
         if os.fstat(to.folder).st_dev != deed.status.st_dev:
             return _copied(deed, to)
-        try:
+        with _impossible("lies on another mount than its quarantine: give --quarantine DIR", errno.EXDEV):
             move(deed.drop, to)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            raise SkippedError("lies on another mount than its quarantine: give --quarantine DIR") from None
         still(to, deed.known, _SWAPPED)
         deed.keeper_is_there()
         to.flush()
@@ -113,8 +110,7 @@ def _copied(deed: Deed, to: Place) -> dict[str, Any]:
     hashed = copy(deed.drop, unfinished, facts_of(deed.status), deed.act.was.file_hash)
     move(unfinished, to)
     to.flush()
-    move(deed.drop, deed.aside)
-    still(deed.aside, deed.known, _SWAPPED)
+    _move_aside(deed)
     deed.keeper_is_there()
     if hash_of(deed.aside, deed.status) != hashed:
         raise SkippedError("changed as it was copied")
@@ -134,8 +130,7 @@ def _trash(deed: Deed) -> dict[str, Any]:
 
 
 def _delete(deed: Deed) -> dict[str, Any]:
-    move(deed.drop, deed.aside)
-    still(deed.aside, deed.known, _SWAPPED)
+    _move_aside(deed)
     deed.keeper_is_there()
     deed.aside.unlink()
     deed.drop.flush()
@@ -146,12 +141,8 @@ def _hardlink(deed: Deed) -> dict[str, Any]:
     names = {"src_dir_fd": deed.keeper.folder, "dst_dir_fd": deed.drop.folder, "follow_symlinks": False}
 
     def link() -> None:
-        try:
+        with _impossible("lies on another volume than the picture to keep: no hard link leads there", errno.EXDEV):
             os.link(deed.keeper.name, deed.drop.name, **names)  # type: ignore[arg-type]
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            raise SkippedError("lies on another volume than the picture to keep: no hard link leads there") from None
         still(deed.drop, identity(deed.keeper_status), _KEEPER)
 
     return _replaced(deed, link)
@@ -169,8 +160,7 @@ def _symlink(deed: Deed) -> dict[str, Any]:
 
 def _replaced(deed: Deed, link: Callable[[], None]) -> dict[str, Any]:
     """Put a link in the place of a file that holds the same bytes as the keeper, read just now."""
-    move(deed.drop, deed.aside)
-    still(deed.aside, deed.known, _SWAPPED)
+    _move_aside(deed)
     if hash_of(deed.aside, deed.status) != deed.act.keeper_was.file_hash:
         raise SkippedError("does not hold the bytes of the picture to keep")
     link()
@@ -182,12 +172,9 @@ def _replaced(deed: Deed, link: Callable[[], None]) -> dict[str, Any]:
 
 
 def _reflink(deed: Deed) -> dict[str, Any]:
-    try:
+    cannot = errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS
+    with _impossible("cannot share blocks on this file system (btrfs and XFS can): plan a hardlink", *cannot):
         share_blocks(deed.keeper, deed.drop, deed.status.st_size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS):
-            raise
-        raise SkippedError("cannot share blocks on this file system (btrfs and XFS can): plan a hardlink") from None
     return {}
 
 
@@ -199,6 +186,23 @@ def _xmp(deed: Deed) -> dict[str, Any]:
     deed.keeper_is_there()
     deed.drop.flush()
     return {}
+
+
+def _move_aside(deed: Deed) -> None:
+    """Give the file that was looked at the name that it has until it is removed."""
+    move(deed.drop, deed.aside)
+    still(deed.aside, deed.known, _SWAPPED)
+
+
+@contextmanager
+def _impossible(reason: str, *numbers: int) -> Iterator[None]:
+    """SkippedError for this reason in the place of an OSError with one of these numbers."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
+        raise SkippedError(reason) from None
 
 
 def _leads_to(act: Act) -> bytes:

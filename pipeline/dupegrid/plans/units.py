@@ -125,7 +125,8 @@ def with_lost_sidecars(plan: pa.Table, beside: pa.Table, rated: Set[bytes], rati
                 of[_inside(folder, owner)].append(_inside(folder, name))
 
     def is_rated(path: bytes) -> bool:
-        return path in rated or any(rating_of(name) is not None for name in of.get(path, ()) if _is_xmp(name))
+        sidecars = [name for name in of.get(path, ()) if _split(name)[1] == b"xmp"]
+        return path in rated or any(rating_of(name) is not None for name in sidecars)
 
     lost = []
     columns = (plan[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw"))
@@ -145,11 +146,9 @@ class _Known:
         self._beside, self._hash_of = beside, hash_of
         self._listed = {path: row for row, path in enumerate(beside["path_raw"].to_pylist())}
         wanted = pc.is_in(images["path_raw"], beside["path_raw"].combine_chunks())
-        some = images.filter(wanted).select(["path_raw", "id", "file_hash"])
-        self._ids = dict(zip(*(some[name].to_pylist() for name in ("path_raw", "id")), strict=True))
-        self._hashes: dict[bytes, str | None] = dict(
-            zip(*(some[name].to_pylist() for name in ("path_raw", "file_hash")), strict=True)
-        )
+        some = images.filter(wanted).select(["path_raw", "id", "file_hash"]).to_pylist()
+        self._ids = {row["path_raw"]: row["id"] for row in some}
+        self._hashes: dict[bytes, str | None] = {row["path_raw"]: row["file_hash"] for row in some}
 
     def are_equal(self, path: bytes, other: bytes) -> bool:
         """Whether two files are equal byte for byte, as far as that can be read."""
@@ -162,33 +161,22 @@ class _Known:
         return self._hashes[path]
 
     def rows(self, plan: pa.Table, along: Sequence["_Along"]) -> pa.Table:
-        """Rows of schema PLAN for files that go along: those of their pictures, but for what is of the file itself."""
-        of = plan.take(pa.array([one.row for one in along], pa.int64()))
-        listed = self._beside.take(pa.array([self._listed[one.path] for one in along], pa.int64()))
-        reason = pa.array([one.reason for one in along], pa.string())
-        columns = {name: of[name] for name in PLAN.names} | {name: listed[name] for name in ("path_raw", *IDENTITY)}
-        columns |= {name: pa.nulls(len(along), PLAN.field(name).type) for name in _OF_PICTURE}
-        columns |= {
-            "action": pc.if_else(pc.is_valid(reason), "keep", of["action"]),
-            "reason": reason,
-            "goes_with": of["image"],
-            "path": pa.array([display_path(one.path) for one in along], pa.string()),
-        }
-        partners = [self._partner(one) for one in along]
-        is_partner = pa.array(map(bool, partners), pa.bool_())
-        for name in next(filter(None, partners), {}):
-            own = pa.array([partner.get(name) for partner in partners], PLAN.field(name).type)
-            columns[name] = pc.if_else(is_partner, own, columns[name])
-        return pa.table(columns, schema=PLAN)
+        """Rows of schema PLAN for files that go along, or are kept beside a picture that goes."""
+        of = plan.take(pa.array([one.row for one in along], pa.int64())).to_pylist()
+        return pa.Table.from_pylist([self._row(one, picture) for one, picture in zip(along, of, strict=True)], PLAN)
 
-    def _partner(self, one: "_Along") -> dict[str, Any]:
-        """What is said of the other half of a unit, which goes for another file; nothing of a sidecar."""
+    def _row(self, one: "_Along", picture: dict[str, Any]) -> dict[str, Any]:
+        """That of its picture, but for what is of the file itself."""
         path, other = one.path, one.other
-        if other is None:
-            return {}
-        row = {"image": self._ids.get(path), "file_hash": self._hash(path), "keeper": self._ids.get(other)}
-        row |= {"keeper_path": display_path(other), "keeper_path_raw": other, "keeper_file_hash": self._hash(other)}
-        return row | {f"keeper_{name}": value for name, value in self._stamps(other).items()}
+        row = picture | dict.fromkeys(_OF_PICTURE) | self._stamps(path)
+        row |= {"path": display_path(path), "path_raw": path, "goes_with": picture["image"], "reason": one.reason}
+        if one.reason is not None:
+            row["action"] = "keep"
+        if other is not None:  # the other half of a unit, which goes for a file of its own
+            row |= {"image": self._ids.get(path), "file_hash": self._hash(path), "keeper": self._ids.get(other)}
+            row |= {"keeper_path": display_path(other), "keeper_path_raw": other, "keeper_file_hash": self._hash(other)}
+            row |= {f"keeper_{name}": value for name, value in self._stamps(other).items()}
+        return row
 
     def _stamps(self, path: bytes) -> dict[str, Any]:
         row: dict[str, Any] = self._beside.slice(self._listed[path], 1).select(IDENTITY).to_pylist()[0]
@@ -273,10 +261,6 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
     """The stem of a name and its ending in small letters, as os.path.splitext has them, in a third of its time."""
     stem, _, ending = name.rpartition(b".")
     return (stem, ending.lower()) if stem.strip(b".") else (name, b"")
-
-
-def _is_xmp(path: bytes) -> bool:
-    return path.lower().endswith(b".xmp")
 
 
 def _joined(plan: pa.Table, stay: Bools, along: Sequence[_Along], known: _Known) -> pa.Table:

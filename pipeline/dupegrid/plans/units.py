@@ -143,8 +143,10 @@ class _Known:
     """What is known of files that may go along: as images, or from the listing alone."""
 
     def __init__(self, images: pa.Table, beside: pa.Table, hash_of: HashOf) -> None:
-        self._beside, self._hash_of = beside, hash_of
-        self._listed = {path: row for row, path in enumerate(beside["path_raw"].to_pylist())}
+        self._hash_of = hash_of
+        listed = beside.filter(pc.is_valid(beside["size_bytes"]))
+        stamps = listed.select(IDENTITY).to_pylist()
+        self._stamps: dict[bytes, dict[str, Any]] = dict(zip(listed["path_raw"].to_pylist(), stamps, strict=True))
         wanted = pc.is_in(images["path_raw"], beside["path_raw"].combine_chunks())
         some = images.filter(wanted).select(["path_raw", "id", "file_hash"]).to_pylist()
         self._ids = {row["path_raw"]: row["id"] for row in some}
@@ -152,12 +154,12 @@ class _Known:
 
     def are_equal(self, path: bytes, other: bytes) -> bool:
         """Whether two files are equal byte for byte, as far as that can be read."""
-        sizes = {self._stamps(file)["size_bytes"] for file in (path, other)}
-        return len(sizes) == 1 and sizes != {None} and self._hash(path) == self._hash(other) is not None
+        same_size = self._stamps[path]["size_bytes"] == self._stamps[other]["size_bytes"]
+        return same_size and self._hash(path) == self._hash(other) is not None
 
     def _hash(self, path: bytes) -> str | None:
         if self._hashes.get(path) is None:
-            self._hashes[path] = self._hash_of(path, self._stamps(path)["size_bytes"])
+            self._hashes[path] = self._hash_of(path, self._stamps[path]["size_bytes"])
         return self._hashes[path]
 
     def rows(self, plan: pa.Table, along: Sequence["_Along"]) -> pa.Table:
@@ -168,18 +170,14 @@ class _Known:
     def _row(self, one: "_Along", picture: dict[str, Any]) -> dict[str, Any]:
         """That of its picture, but for what is of the file itself."""
         path, other = one.path, one.other
-        row = picture | dict.fromkeys(_OF_PICTURE) | self._stamps(path)
+        row = picture | dict.fromkeys(_OF_PICTURE) | self._stamps[path]
         row |= {"path": display_path(path), "path_raw": path, "goes_with": picture["image"], "reason": one.reason}
         if one.reason is not None:
             row["action"] = "keep"
         if other is not None:  # the other half of a unit, which goes for a file of its own
             row |= {"image": self._ids.get(path), "file_hash": self._hash(path), "keeper": self._ids.get(other)}
             row |= {"keeper_path": display_path(other), "keeper_path_raw": other, "keeper_file_hash": self._hash(other)}
-            row |= {f"keeper_{name}": value for name, value in self._stamps(other).items()}
-        return row
-
-    def _stamps(self, path: bytes) -> dict[str, Any]:
-        row: dict[str, Any] = self._beside.slice(self._listed[path], 1).select(IDENTITY).to_pylist()[0]
+            row |= {f"keeper_{name}": value for name, value in self._stamps[other].items()}
         return row
 
 

@@ -1,6 +1,7 @@
 """Zip and tar archives: what is in them, and their members, read in the order in which they lie."""
 
 import calendar
+import io
 import lzma
 import os
 import stat
@@ -10,9 +11,10 @@ import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 from dupegrid.core.errors import InputError
 from dupegrid.core.text import printable, shown_path
@@ -72,17 +74,27 @@ class Archive(ABC):
         """Hand the bytes of members to `save`, which does not raise for what they are; not of those that are gone."""
         start = len(self.path) + 1
         places = {file.path_raw[start:]: place for place, file in enumerate(files)}
-        for name, pieces in self._read(places):
-            if stop.is_set():
-                return
-            save(places[name], _refused() if b".." in name.split(b"/") else pieces)
+        names = sorted(places.keys() & self.members.keys(), key=lambda name: self.members[name].at)
+        with self._opened() as archive:
+            for name in names:
+                if stop.is_set():
+                    return
+                save(places[name], self._pieces(archive, name))
+
+    def _pieces(self, archive: Any, name: bytes) -> Iterator[bytes]:
+        if b".." in name.split(b"/"):
+            raise OSError("its name leads out of the archive")
+        with self._file(archive, name) as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
 
     @abstractmethod
-    def _read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
-        """The bytes of members, in pieces, each read before the next; those that are not there are left out."""
+    def _opened(self) -> AbstractContextManager[Any]:
+        """The archive, as the standard library reads it."""
 
-    def _in_order(self, names: Iterable[bytes]) -> list[bytes]:
-        return sorted((name for name in names if name in self.members), key=lambda name: self.members[name].at)
+    @abstractmethod
+    def _file(self, archive: Any, name: bytes) -> IO[bytes]:
+        """A member of it, to be read. OSError where that cannot be."""
 
 
 class Zip(Archive):
@@ -100,27 +112,26 @@ class Zip(Archive):
                 member = Member(info.file_size, _modified_ns(info), info.header_offset, info.CRC, info)
                 self.members[_plain(name)] = member
 
-    def _read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
-        for name in self._in_order(names):
-            info = self.members[name].zipped
-            assert info is not None
-            yield name, self._pieces(info)
+    def _opened(self) -> AbstractContextManager[Any]:
+        return nullcontext(self._zip)
 
-    def _pieces(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    def _file(self, archive: Any, name: bytes) -> IO[bytes]:
+        info = self.members[name].zipped
+        assert info is not None
         if info.flag_bits & _ENCRYPTED:
             raise OSError("it is encrypted")
-        with self._zip.open(info) as file:
-            while piece := file.read(_PIECE_BYTES):
-                yield piece
+        member: IO[bytes] = archive.open(info)
+        return member
 
 
 class Tar(Archive):
-    """A tar archive that is not compressed: members are read where they lie."""
+    """A tar archive: members are read where they lie; if it is compressed, all is that comes before the last one."""
 
-    def __init__(self, path: bytes, mode: str = "r:") -> None:
+    def __init__(self, path: bytes) -> None:
         super().__init__(path)
-        self._mode = mode
         with self._opened() as tar:
+            if not isinstance(tar.fileobj, io.BufferedReader):  # compressed
+                self.batch_bytes = 1 << 29
             try:
                 while info := tar.next():
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep all that it has seen
@@ -130,39 +141,16 @@ class Tar(Archive):
             except _BROKEN:
                 self.unreadable.append(path)
 
-    def _read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
-        with self._opened() as tar:
-            for name in self._in_order(names):
-                yield name, self._pieces_at(tar, name)
-
     def _opened(self) -> tarfile.TarFile:
-        return tarfile.open(os.fsdecode(self.path), self._mode)  # type: ignore[call-overload, no-any-return]
+        return tarfile.open(os.fsdecode(self.path))
 
-    def _pieces_at(self, tar: tarfile.TarFile, name: bytes) -> Iterator[bytes]:
-        assert tar.fileobj is not None
-        tar.fileobj.seek(self.members[name].at)
-        info = tarfile.TarInfo.fromtarfile(tar)
+    def _file(self, archive: Any, name: bytes) -> IO[bytes]:
+        archive.fileobj.seek(self.members[name].at)
+        info = tarfile.TarInfo.fromtarfile(archive)
         if _name(info) != name:
             raise OSError("the archive has changed since it was listed")
-        yield from _pieces(tar, info)
-
-
-class CompressedTar(Tar):
-    """A tar archive that is compressed: a stream, read from its start to the last member that is wanted."""
-
-    batch_bytes = 1 << 29
-
-    def __init__(self, path: bytes) -> None:
-        super().__init__(path, "r:*")
-
-    def _read(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
-        wanted = {self.members[name].at: name for name in self._in_order(names)}
-        with self._opened() as tar:
-            while wanted and (info := tar.next()):
-                tar.members.clear()  # type: ignore[attr-defined]
-                name = wanted.pop(info.offset, None)
-                if name is not None and name == _name(info):
-                    yield name, _pieces(tar, info)
+        member: IO[bytes] = archive.extractfile(info)
+        return member
 
 
 def archive(path: bytes) -> Archive:
@@ -183,12 +171,10 @@ def archive(path: bytes) -> Archive:
 @lru_cache(maxsize=2)
 def _archive(path: bytes, _stamps: object) -> Archive:
     """Kept, as to read what is in an archive of 100,000 members takes a second."""
-    for kind in (Tar, CompressedTar):
-        try:
-            return kind(path)
-        except tarfile.ReadError:
-            continue
-    return Zip(path)
+    try:
+        return Tar(path)
+    except tarfile.ReadError:
+        return Zip(path)
 
 
 def is_archive(path: str) -> bool:
@@ -202,18 +188,6 @@ def is_archive(path: str) -> bool:
 def forget_archives() -> None:
     """Close those that are open."""
     _archive.cache_clear()
-
-
-def _refused() -> Iterator[bytes]:
-    raise OSError("its name leads out of the archive")
-    yield b""
-
-
-def _pieces(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
-    file = tar.extractfile(info)
-    assert file is not None
-    while piece := file.read(_PIECE_BYTES):
-        yield piece
 
 
 def _name(info: tarfile.TarInfo) -> bytes:

@@ -132,7 +132,7 @@ def with_lost_sidecars(plan: pa.Table, beside: pa.Table, rated: Set[bytes], rati
     columns = (plan[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw"))
     for text, path, keeper in zip(*columns, strict=True):
         words = [word for word in (text or "").split(", ") if word not in ("", "rating")]
-        words += ["rating"] if (path in of or path in rated) and is_rated(path) and not is_rated(keeper) else []
+        words += ["rating"] if is_rated(path) and not is_rated(keeper) else []
         words += ["sidecar"] if path in of and keeper not in of else []
         lost.append(", ".join(words) or None)
     place = plan.column_names.index("lost_metadata")
@@ -162,12 +162,12 @@ class _Known:
             self._hashes[path] = self._hash_of(path, self._stamps[path]["size_bytes"])
         return self._hashes[path]
 
-    def rows(self, plan: pa.Table, along: Sequence["_Along"]) -> pa.Table:
+    def rows(self, plan: pa.Table, along: Sequence[_Along]) -> pa.Table:
         """Rows of schema PLAN for files that go along, or are kept beside a picture that goes."""
         of = plan.take(pa.array([one.row for one in along], pa.int64())).to_pylist()
         return pa.Table.from_pylist([self._row(one, picture) for one, picture in zip(along, of, strict=True)], PLAN)
 
-    def _row(self, one: "_Along", picture: dict[str, Any]) -> dict[str, Any]:
+    def _row(self, one: _Along, picture: dict[str, Any]) -> dict[str, Any]:
         """That of its picture, but for what is of the file itself."""
         path, other = one.path, one.other
         row = picture | dict.fromkeys(_OF_PICTURE) | self._stamps[path]

@@ -19,7 +19,6 @@ from dupegrid.images.chunk import decoded_of
 from dupegrid.images.decoder import File
 from dupegrid.images.discover import Listing, discover
 from dupegrid.images.facts import reading_of
-from dupegrid.images.fetching import fetched
 from dupegrid.images.found import FoundFiles
 from dupegrid.images.levels import prefixes
 from dupegrid.images.sources import Sources
@@ -97,8 +96,8 @@ def _decode_rate(listing: Listing, config: Config, workers: int) -> float:
 
     def decode(files: Sequence[File]) -> int:
         done, end = 0, time.perf_counter() + _DECODE_S
-        with closing(fetched(files, Sources.of(config))) as batches:
-            for _ in decoded_of(batches, reading_of(config), config.file_timeout):
+        with closing(decoded_of(files, Sources.of(config), reading_of(config), config.file_timeout)) as found:
+            for _ in found:
                 done += 1
                 if time.perf_counter() > end:
                     break

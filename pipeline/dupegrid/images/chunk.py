@@ -5,7 +5,7 @@ but for the files in it that have not.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from dupegrid.images.facts import (
     settings_key,
     together,
 )
-from dupegrid.images.fetching import Batch, fetched
+from dupegrid.images.fetching import fetched
 from dupegrid.images.levels import CROPS, level_shapes, looks_of, of_look, stored_levels
 from dupegrid.images.recipe import DECODERS
 from dupegrid.images.sandbox import decode_files, may_pass
@@ -80,17 +80,12 @@ def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s:
     wanted = [File(*fields) for fields in zip(*listed.values(), strict=True)]
     if before:  # else it is all zeros
         chunk[:, missing] = 0
-    looked_s = time.monotonic()
-    with closing(fetched(wanted, sources)) as batches:
-        for at, decoded in decoded_of(batches, reading, timeout_s):
-            if time.monotonic() - looked_s > _LOOKS_EVERY_S:
-                check_hold()
-                looked_s = time.monotonic()
-            known[missing[at]] = decoded
-            if decoded.thumb is not None:
-                chunk[0, missing[at]] = decoded.thumb
-            if decoded.crops is not None:
-                chunk[1:, missing[at]] = decoded.crops
+    for at, decoded in decoded_of(wanted, sources, reading, timeout_s):
+        known[missing[at]] = decoded
+        if decoded.thumb is not None:
+            chunk[0, missing[at]] = decoded.thumb
+        if decoded.crops is not None:
+            chunk[1:, missing[at]] = decoded.crops
     table = _rows(files, [decoded for decoded in known if decoded is not None])
     facts = facts_of(files, table, settings, failed)
     decoders = before.get("decoders", "")
@@ -100,12 +95,22 @@ def _index_chunk(run_dir: RunDir, sources: Sources, reading: Reading, timeout_s:
     return len(files)
 
 
-def decoded_of(batches: Iterable[Batch], reading: Reading, timeout_s: float) -> Iterator[tuple[int, Decoded]]:
-    """What became of each file that was fetched, by its place."""
-    for batch in batches:
-        yield from batch.failed.items()
-        for at, decoded in decode_files(batch.files, reading, timeout_s):
-            yield batch.places[at], decoded
+def decoded_of(
+    files: Sequence[File], sources: Sources, reading: Reading, timeout_s: float
+) -> Generator[tuple[int, Decoded], None, None]:
+    """What becomes of each file, by its place, in any order; those of `sources` are fetched.
+
+    Looks now and then whether the run still has its run directory, as `check_hold` does.
+    """
+    looked_s = time.monotonic()
+    with closing(fetched(files, sources)) as batches:
+        for batch in batches:
+            yield from batch.failed.items()
+            for at, decoded in decode_files(batch.files, reading, timeout_s):
+                if time.monotonic() - looked_s > _LOOKS_EVERY_S:
+                    check_hold()
+                    looked_s = time.monotonic()
+                yield batch.places[at], decoded
 
 
 def write_chunk(

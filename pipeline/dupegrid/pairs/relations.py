@@ -6,10 +6,8 @@ and writes its part whole: the mark. Files that are equal byte for byte are not 
 """
 
 import os
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,13 +29,12 @@ from dupegrid.images.chunk import decoded_of
 from dupegrid.images.decoded import Decoded, Reading
 from dupegrid.images.decoder import File
 from dupegrid.images.facts import TRIED_AGAIN, reading_of
-from dupegrid.images.fetching import fetched
 from dupegrid.images.relation import MOST_PIXELS, RULES, Verdict, relation
 from dupegrid.images.remote import is_address, place_of
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.batches import SortedMatches
 from dupegrid.pairs.matches import PART
-from dupegrid.storage.hold import check_hold, current
+from dupegrid.storage.hold import current
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES, RELATIONS_TABLE
@@ -46,7 +43,6 @@ from dupegrid.storage.unfinished import check_finished
 
 _BLOCK_PIXELS: Final = 40_000_000  # of the pictures of a block, unless it is of one
 _BLOCK_IMAGES: Final = 64
-_LOOKS_EVERY_S: Final = 0.5  # whether the run directory is still its own
 OF: Final = "relations"  # in the facts of a part: the key of what it is of
 _PICTURE: Final = ("id", "path_raw", "size_bytes", "mtime_ns", "width", "height", "format", "frames", "file_hash")
 
@@ -229,16 +225,11 @@ def _decoded(job: Job, pictures: dict[int, dict[str, Any]]) -> Iterator[tuple[in
         else:
             wanted.append(image)
     files = [File(*(pictures[image][name] for name in File._fields)) for image in wanted]
-    looked_s = time.monotonic()
-    with closing(fetched(files, job.sources)) as batches:
-        for at, decoded in decoded_of(batches, job.reading, job.timeout_s):
-            if time.monotonic() - looked_s > _LOOKS_EVERY_S:
-                check_hold()
-                looked_s = time.monotonic()
-            same = decoded.file_hash == pictures[wanted[at]]["file_hash"]
-            if decoded.status == "ok" and not same:
-                decoded = Decoded("changed", "the file is not the one that was listed")
-            yield wanted[at], decoded
+    for at, decoded in decoded_of(files, job.sources, job.reading, job.timeout_s):
+        same = decoded.file_hash == pictures[wanted[at]]["file_hash"]
+        if decoded.status == "ok" and not same:
+            decoded = Decoded("changed", "the file is not the one that was listed")
+        yield wanted[at], decoded
 
 
 def _verdict(rows: list[dict[str, Any]], decoded: list[Decoded], orientation: str) -> tuple[Verdict, str]:

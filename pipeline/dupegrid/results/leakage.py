@@ -1,6 +1,8 @@
 """Whether splits of a data set share pictures: matrix, label conflicts, curve, cleaned splits. Pure."""
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any, Final
 
 import numpy as np
@@ -11,8 +13,10 @@ from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted
 from dupegrid.results.answers import Answer
+from dupegrid.results.clusters import numbers_by_size
 from dupegrid.results.conflicts import conflicting, conflicts
 from dupegrid.results.near import Near, crossed, groups, near, nearest, spans
+from dupegrid.results.rules import path_rank
 from dupegrid.results.schemas import LEAKAGE_CURVE, LEAKAGE_IMAGES, LEAKAGE_MATRIX, LEAKAGE_SPLITS
 from dupegrid.results.splits import Given
 
@@ -93,17 +97,17 @@ def leakage(
     every = near(images, matches, np.inf)
     pairs = every.under(threshold)
     names, code = _coded(given.splits, pairs.ok)
-    order = _in_order(names, code)
-    reach = [nearest(pairs, code == split) for split in range(len(names))]
+    splits = range(len(names))
+    reach = [nearest(pairs, code == split) for split in splits]
     there, who = _elsewhere(reach, code)
-    kept = _kept(pairs, code, order if keep == "train" else order[::-1], keep == "neither")
+    kept = _kept(pairs, code, splits if keep == "train" else splits[::-1], keep == "neither")
     return Leakage(
         threshold=threshold,
         keep=keep,
-        training=names[order[0]],
-        splits=_splits(names, code, order, [np.isfinite(reach[order[0]][0]), np.isfinite(there), kept]),
-        matrix=_matrix(pairs, names, code, order, [np.isfinite(score) for score, _ in reach]),
-        curve=_curve(every, names, code, order, (threshold, threshold if cutoff is None else cutoff)),
+        training=names[0],
+        splits=_splits(names, code, [np.isfinite(reach[0][0]), np.isfinite(there), kept]),
+        matrix=_matrix(pairs, names, code, [np.isfinite(score) for score, _ in reach]),
+        curve=_curve(every, names, code, (threshold, threshold if cutoff is None else cutoff)),
         conflicts=conflicts(images, pairs, given),
         images=_images(images, pairs, given, (there, who), kept),
         unknown=given.unknown,
@@ -111,30 +115,27 @@ def leakage(
 
 
 def _coded(splits: pa.Array, ok: Bools) -> tuple[list[str], Ints]:
-    """The names of the splits of images that were read, and the number of each image's: int64 (n,), or -1."""
-    known = pc.unique(splits.filter(pa.array(ok))).drop_null().sort()
-    if not 2 <= len(known) <= _MOST_SPLITS:
-        some = ", ".join(map(repr, known[:3].to_pylist())) or "none"
+    """The names of the splits of images that were read, and the place among these of each image's: int64 (n,), or -1.
+
+    First the one of training, then those of validation, then the others; the larger ones first.
+    """
+    sizes = Counter(splits.filter(pa.array(ok)).drop_null().to_pylist())
+    if not 2 <= len(sizes) <= _MOST_SPLITS:
+        some = ", ".join(map(repr, sorted(sizes)[:3])) or "none"
         raise UsageError(
-            f"the pictures have {counted(len(known), 'split')} ({some}): name a column or folders with 2 to 100 of them"
+            f"the pictures have {counted(len(sizes), 'split')} ({some}): name a column or folders with 2 to 100 of them"
         )
-    code = pc.index_in(splits, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return known.to_pylist(), np.where(ok, code, -1)
+    by_size = sorted(sizes, key=lambda name: (-sizes[name], name))
+    training = min(by_size, key=lambda name: _kind(name) > 0)  # the largest that is called so, else the largest
+    names = [training, *sorted((name for name in by_size if name != training), key=_kind)]
+    code = pc.index_in(splits, pa.array(names)).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return names, np.where(ok, code, -1)
 
 
-def _in_order(names: list[str], code: Ints) -> list[int]:
-    """The splits: the one of training, those of validation, the others; the larger ones first."""
-
-    def rank(split: int) -> tuple[int, int, str]:
-        name = names[split].casefold()
-        kind = 0 if name.startswith("train") else 1 if name.startswith(("val", "dev")) else 2
-        return kind, -int((code == split).sum()), names[split]
-
-    order = sorted(range(len(names)), key=rank)
-    if rank(order[0])[0] == 0:
-        return order
-    largest = min(order, key=lambda split: rank(split)[1:])
-    return [largest, *(split for split in order if split != largest)]
+def _kind(split: str) -> int:
+    """By its name, 0 for a split of training, 1 for one of validation, 2 for others."""
+    name = split.casefold()
+    return 0 if name.startswith("train") else 1 if name.startswith(("val", "dev")) else 2
 
 
 def _elsewhere(reach: list[tuple[Float64s, Ints]], code: Ints) -> tuple[Float64s, Ints]:
@@ -146,8 +147,8 @@ def _elsewhere(reach: list[tuple[Float64s, Ints]], code: Ints) -> tuple[Float64s
     return least, who
 
 
-def _kept(pairs: Near, code: Ints, order: list[int], neither: bool) -> Bools:
-    """Which images a policy keeps, the splits in their order."""
+def _kept(pairs: Near, code: Ints, order: range, neither: bool) -> Bools:
+    """Which images a policy keeps, the splits in this order."""
     kept = np.zeros(len(code), bool)
     for split in order:
         others = (code >= 0) & (code != split) if neither else kept.copy()
@@ -155,14 +156,15 @@ def _kept(pairs: Near, code: Ints, order: list[int], neither: bool) -> Bools:
     return kept
 
 
-def _splits(names: list[str], code: Ints, order: list[int], marks: list[Bools]) -> pa.Table:
+def _splits(names: list[str], code: Ints, marks: list[Bools]) -> pa.Table:
     """`marks` say of each image: is it near one of training, near one of another split, kept."""
-    leaks, elsewhere, kept = (_counted(code, mark, order) for mark in marks)
-    count = _counted(code, code >= 0, order)
-    training = np.arange(len(order)) == 0
+    leaks, elsewhere, kept, count = (
+        np.bincount(code[mark & (code >= 0)], minlength=len(names)) for mark in (*marks, code >= 0)
+    )
+    training = np.arange(len(names)) == 0
     return pa.table(
         {
-            "split": [names[split] for split in order],
+            "split": names,
             "images": count,
             "is_training": training,
             "leaking": pa.array(leaks, mask=training),
@@ -176,17 +178,12 @@ def _splits(names: list[str], code: Ints, order: list[int], marks: list[Bools]) 
     )
 
 
-def _counted(code: Ints, mark: Bools, order: list[int]) -> Ints:
-    return np.bincount(code[mark & (code >= 0)], minlength=len(order))[order]
-
-
-def _matrix(pairs: Near, names: list[str], code: Ints, order: list[int], reach: list[Bools]) -> pa.Table:
+def _matrix(pairs: Near, names: list[str], code: Ints, reach: list[Bools]) -> pa.Table:
     many, count = _pairs(pairs, code, len(names)), np.bincount(code[code >= 0], minlength=len(names))
     rows = []
-    for place, a in enumerate(order):
-        for b in order[place:]:
-            of_a, of_b = int(((code == a) & reach[b]).sum()), int(((code == b) & reach[a]).sum())
-            rows.append((names[a], names[b], many[a, b], of_a, of_b, 100 * of_a / count[a], 100 * of_b / count[b]))
+    for a, b in combinations_with_replacement(range(len(names)), 2):
+        of_a, of_b = int(((code == a) & reach[b]).sum()), int(((code == b) & reach[a]).sum())
+        rows.append((names[a], names[b], many[a, b], of_a, of_b, 100 * of_a / count[a], 100 * of_b / count[b]))
     return pa.table(dict(zip(LEAKAGE_MATRIX.names, zip(*rows, strict=True), strict=True)), schema=LEAKAGE_MATRIX)
 
 
@@ -206,20 +203,18 @@ def _pairs(pairs: Near, code: Ints, k: int) -> Ints:
     return total + total.T - np.diag(np.diag(total))
 
 
-def _curve(every: Near, names: list[str], code: Ints, order: list[int], ends: tuple[float, float]) -> pa.Table:
+def _curve(every: Near, names: list[str], code: Ints, ends: tuple[float, float]) -> pa.Table:
     """How much of each split of evaluation leaks at even steps up to the cutoff, and at the threshold."""
     threshold, cutoff = ends
     steps = np.unique(np.append(np.linspace(0, cutoff, _STEPS + 1), threshold))
-    score = nearest(every, code == order[0])[0]
-    rows: dict[str, list[Any]] = {name: [] for name in LEAKAGE_CURVE.names}
-    for split in order[1:]:
+    score = nearest(every, code == 0)[0]
+    tables = []
+    for split, name in enumerate(names[1:], 1):
         mine = np.sort(score[code == split])
         leaking = np.searchsorted(mine, steps, side="right")
-        rows["threshold"] += steps.tolist()
-        rows["split"] += [names[split]] * len(steps)
-        rows["leaking"] += leaking.tolist()
-        rows["leaking_percent"] += (100 * leaking / len(mine)).tolist()
-    return pa.table(rows, schema=LEAKAGE_CURVE)
+        columns = [steps, [name] * len(steps), leaking, 100 * leaking / len(mine)]
+        tables.append(pa.table(columns, schema=LEAKAGE_CURVE))
+    return pa.concat_tables(tables)
 
 
 def _images(images: pa.Table, pairs: Near, given: Given, other: tuple[Float64s, Ints], kept: Bools) -> pa.Table:
@@ -236,7 +231,7 @@ def _images(images: pa.Table, pairs: Near, given: Given, other: tuple[Float64s, 
             "path_raw": images["path_raw"].take(rows),
             "split": split,
             "label": given.labels.take(rows),
-            "group": _numbered(images, groups(pairs), ids),
+            "group": _numbered(images["path_raw"].take(rows), groups(pairs)[ids]),
             "action": action,
             "near_image": mate,
             "near_path": images["path"].take(mate),
@@ -248,12 +243,10 @@ def _images(images: pa.Table, pairs: Near, given: Given, other: tuple[Float64s, 
     )
 
 
-def _numbered(images: pa.Table, root: Ints, ids: Ints) -> Ints:
+def _numbered(paths: pa.ChunkedArray, root: Ints) -> Ints:
     """The groups numbered from 0, the largest first, ties by their first path; so the numbers do not depend on ids."""
-    by_path = pc.sort_indices(images["path_raw"].take(pa.array(ids))).to_numpy()
-    _, first, place, sizes = np.unique(root[ids][by_path], return_index=True, return_inverse=True, return_counts=True)
-    number = np.empty(len(first), np.int64)
-    number[np.lexsort((first, -sizes))] = np.arange(len(first))
-    out = np.empty(len(ids), np.int64)
-    out[by_path] = number[place]
-    return out
+    rank = path_rank(paths)
+    order = np.lexsort((rank, root))
+    number = np.empty(len(root), np.int64)
+    number[order] = numbers_by_size(np.diff(root[order], prepend=-1) != 0, rank[order])
+    return number

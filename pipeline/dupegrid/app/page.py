@@ -10,9 +10,8 @@ import numpy as np
 from dupegrid.app.run import Run
 from dupegrid.core.text import counted, printable, shown
 from dupegrid.results.page import Found
-from dupegrid.results.relations import relations_if_told
 from dupegrid.results.report import report
-from dupegrid.results.stored import clusters_of, images_of
+from dupegrid.results.stored import clusters_of, images_of, relations_if_told
 from dupegrid.storage.tables import writing_whole
 
 _LOOKED_FOR: Final = 20  # files, to know whether pictures are here at all
@@ -25,7 +24,7 @@ def write_page(run: Run) -> Path:
     images, clusters = images_of(run), clusters_of(run)
     first = clusters.take(np.arange(min(_LOOKED_FOR, len(clusters))), ["image"])["image"].to_numpy()
     files_here = any(os.path.exists(path) for path in images.pick(first, ["path_raw"])["path_raw"].to_pylist())
-    told = relations_if_told(run.run_dir, lambda: run.match_scores)
+    told = relations_if_told(run)
     found = Found(images, clusters, run.match_batches, told, run.config.threshold, files_here)
     with writing_whole(run.run_dir.report) as file:
         for piece in report(found, run.thumbs_of, run.summary, about(run)):

@@ -27,7 +27,7 @@ from dupegrid.plans.plan import Totals, between_folders, kept, loses_metadata, p
 from dupegrid.plans.units import with_lost_sidecars, with_units
 from dupegrid.plans.where import chosen
 from dupegrid.results.keepers import Keeping
-from dupegrid.results.relations import relations_if_told
+from dupegrid.results.stored import relations_if_told
 from dupegrid.storage.tables import write_table
 from dupegrid.storage.words import ACTIONS
 
@@ -97,7 +97,7 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
 
 def _planned(done: Run, action: str, options: PlanOptions) -> pa.Table:
     clusters = done.clusters
-    told = relations_if_told(done.run_dir, lambda: done.match_scores)
+    told = relations_if_told(done)
     table = plan_of(done.images, clusters, told, action, _here(done, clusters))
     if options.get("folders") is not None:
         inside, other = _two_folders(done, options["folders"])

@@ -31,7 +31,7 @@ from dupegrid.results.groups import (
     members,
     rows_of_first,
 )
-from dupegrid.results.relations import relations_if_told
+from dupegrid.results.stored import relations_if_told
 from dupegrid.results.top import freed_of
 from dupegrid.storage.words import VERDICTS
 
@@ -70,7 +70,7 @@ class Reviewing:
         try:
             if len(self.groups) >= MOST_AT_ONCE:
                 self._is_looked_at.wait(_AFTER_S)
-            told = relations_if_told(self.run.run_dir, lambda: self.run.match_scores)
+            told = relations_if_told(self.run)
             self._take(groups_of(images, clusters, freed, told))
         except Exception as error:  # whoever waits for it is told
             self._trouble = error

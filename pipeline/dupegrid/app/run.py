@@ -25,9 +25,9 @@ from dupegrid.pairs.batches import Matches, read_matches, stored_matches
 from dupegrid.pairs.matrix import labelled, lazy, mse_matrix
 from dupegrid.plans.decisions import in_force
 from dupegrid.plans.decisions import read as read_decisions
-from dupegrid.results.answers import Receipt, Summary, summary_of, with_relations
+from dupegrid.results.answers import Receipt, Summary
 from dupegrid.results.clusters import Asked, clusters
-from dupegrid.results.cut import Cut, number_of, sheet
+from dupegrid.results.cut import Cut, number_of, sheet, summary_of
 from dupegrid.results.decided import Decided
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.hashes import hashes_of, read_hashes
@@ -36,18 +36,17 @@ from dupegrid.results.joined import TABLES, lazy_frame
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.named import ids_of
 from dupegrid.results.notebook import Html, Pairs, table_html
-from dupegrid.results.relations import read_relations, relations_if_told
+from dupegrid.results.relations import read_relations
 from dupegrid.results.report import Sheet
 from dupegrid.results.run_html import run_html
 from dupegrid.results.stored import (
     check_count,
     clusters_file,
-    clusters_of,
     compared,
     hashed_images_of,
     images_file,
-    images_of,
     known_ids,
+    relations_if_told,
     scores_of,
 )
 from dupegrid.storage.arrays import Thumbs
@@ -147,9 +146,8 @@ class Run:
         thumbs = self.thumbs_of(ids)[:, None]
         if self.config.looks[1:]:
             thumbs = looks_at(self.run_dir, ids)
-        told = relations_if_told(self.run_dir, lambda: self.match_scores)
         a_row, b_row = self.images.take(ids).to_pylist()
-        return explain(a_row, b_row, thumbs, self.match_batches, told, self.config)
+        return explain(a_row, b_row, thumbs, self.match_batches, relations_if_told(self), self.config)
 
     def scores(self, *names: str) -> pa.Table:
         """Second scores of the matches (schema SCORES), all or those named; ssim needs scikit-image."""
@@ -256,10 +254,7 @@ class Run:
     @property
     def summary(self) -> Summary:
         """The run in a few numbers."""
-        told = relations_if_told(self.run_dir, lambda: self.match_scores)
-        images, rows = images_of(self), clusters_of(self)
-        found = summary_of(self.path, self.config, images, self.match_batches, rows, self.receipt)
-        return found if told is None else with_relations(found, self.match_scores, told)
+        return summary_of(self)
 
     @read_once
     def stored_thumbs(self) -> Thumbs:

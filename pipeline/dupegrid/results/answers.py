@@ -2,19 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Bools
-from dupegrid.core.config import Config
 from dupegrid.pairs.batches import Matches
-from dupegrid.results.relations import counted_relations
-from dupegrid.results.rows import Rows, representatives
+from dupegrid.results.rows import Rows
 from dupegrid.results.top import freed_of
 from dupegrid.storage.unfinished import Missing
 
@@ -151,35 +146,6 @@ def files_of(status: pa.ChunkedArray) -> Files:
     return Files(len(status) - removed, ok, dict(sorted(counts.items())), removed)
 
 
-def summary_of(
-    path: Path,
-    config: Config,
-    images: pa.Table | Rows,
-    matches: Matches,
-    clusters: pa.Table | Rows,
-    receipt: Receipt,
-) -> Summary:
-    """The summary of a run, from its tables, as if nobody had looked at relations."""
-    near = matches.near(config.threshold)
-    of_path, there = _already_there(Rows.of(images), near) if config.against else (None, None)
-    return Summary(
-        run=str(path),
-        report=str(path / "report.html"),
-        images=receipt.images.found,
-        ok=receipt.images.ok,
-        failed=receipt.images.failed,
-        removed=receipt.images.removed,
-        unreadable_folders=receipt.unreadable_folders,
-        links_left_alone=receipt.links_left_alone,
-        pairs=receipt.pairs["total"],
-        **asdict(cut_summary(config.threshold, images, near, clusters)),
-        not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
-        relations={},
-        pictures_of_path=of_path,
-        already_there=there,
-    )
-
-
 def cut_summary(threshold: float, images: pa.Table | Rows, near: Matches, clusters: pa.Table | Rows) -> CutSummary:
     """What clusters by a threshold come to, and the matches `near` that are at or under it."""
     roles, last = Counter[str](), -1
@@ -196,26 +162,6 @@ def cut_summary(threshold: float, images: pa.Table | Rows, near: Matches, cluste
     )
 
 
-def with_relations(summary: Summary, scores: pa.Table, told: pa.Table) -> Summary:
-    """A summary with the relations of its matches; `scores` has their column score, in the order of what was `told`."""
-    near = told["relation"].filter(pc.less_equal(scores["score"], summary.threshold))
-    return replace(summary, relations=counted_relations(near.to_pylist()))
-
-
 def bytes_of(images: pa.Table | Rows, clusters: pa.Table | Rows) -> int:
     """The bytes that are free when all duplicates are gone."""
     return int(freed_of(images, clusters).sum())
-
-
-def _already_there(images: Rows, near: Matches) -> tuple[int, int]:
-    """Of an A-versus-B run: how many pictures of PATH there are, and how many have a match on the other side."""
-
-    def is_first(part: pa.Table) -> Bools:
-        both = pc.and_(pc.equal(part["status"], "ok"), pc.equal(part["group"], "a"))
-        return both.fill_null(False).to_numpy()  # type: ignore[no-any-return]
-
-    first: Bools = images.made(["status", "group"], is_first, bool)
-    matched = np.zeros(len(first), bool)
-    for batch in near:
-        matched[batch.a] = matched[batch.b] = True
-    return int(first.sum()), int((first & matched[representatives(images)]).sum())

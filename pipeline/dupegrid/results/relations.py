@@ -1,7 +1,8 @@
 """What the pictures of matches are to each other, as it was told: read, and counted."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -37,16 +38,6 @@ def read_relations(run_dir: RunDir, matches: pa.Table) -> pa.Table:
     return table
 
 
-def relations_if_told(run_dir: RunDir, matches: Callable[[], pa.Table]) -> pa.Table | None:
-    """What `read_relations` gives; None where nobody has asked for them, or some are still to do."""
-    try:
-        return read_relations(run_dir, matches()) if run_dir.relations.exists() else None
-    except DamagedError:
-        raise
-    except StoreError:
-        return None
-
-
 def relations_of(x: Ints, y: Ints, told: pa.Table) -> pa.ChunkedArray:
     """The relation of each pair of ids, int64 (k,) each, either way round; null where `told` (a < b) has none."""
     a, b = told["a"].to_numpy(), told["b"].to_numpy()
@@ -60,8 +51,8 @@ def told_so_far(run_dir: RunDir) -> dict[str, int]:
     key = relations_key(fingerprint(*run_dir.tiles_keys()))
     parts = parts_in(run_dir.relations) if run_dir.relations.is_dir() else []
     ours = [path for path in parts if read_metadata(path).get(OF) == key]
-    tables = [read_table(path, RELATIONS_TABLE, ["relation"]) for path in ours]
-    return counted_relations(word for table in tables for word in table["relation"].to_pylist())
+    words = (read_table(path, RELATIONS_TABLE, ["relation"])["relation"].to_pylist() for path in ours)
+    return counted_relations(chain.from_iterable(words))
 
 
 def counted_relations(words: Iterable[str]) -> dict[str, int]:

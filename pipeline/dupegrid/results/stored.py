@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dupegrid.core.arrays import Ints
-from dupegrid.core.errors import StoreError, UsageError
+from dupegrid.core.errors import DamagedError, StoreError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import shown
 from dupegrid.pairs.batches import SortedMatches
 from dupegrid.results.reading import Results
+from dupegrid.results.relations import read_relations
 from dupegrid.results.rows import Rows
 from dupegrid.results.scores import OF_SCORES, second_scores
 from dupegrid.storage.run_dir import RunDir
@@ -95,6 +96,16 @@ def matches_of(run: Results) -> SortedMatches:
     matches = SortedMatches(*compared(run), run.config.memory)
     check_count(run, len(matches))
     return matches
+
+
+def relations_if_told(run: Results) -> pa.Table | None:
+    """The relations of its matches; None where nobody has asked for them, or some are still to do."""
+    try:
+        return read_relations(run.run_dir, run.match_scores) if run.run_dir.relations.exists() else None
+    except DamagedError:
+        raise
+    except StoreError:
+        return None
 
 
 def scores_of(run: Results, names: Sequence[str]) -> pa.Table:

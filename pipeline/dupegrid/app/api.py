@@ -1,7 +1,8 @@
 """The public API: one function a verb; each takes or gives a `Run`."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Unpack
 
@@ -9,7 +10,7 @@ from dupegrid.app.decide import decided_key, take_decisions
 from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.keywords import with_keywords
-from dupegrid.app.opening import absolute, open_run
+from dupegrid.app.opening import absolute, locked_run
 from dupegrid.app.out import chosen_config, versions, with_paths, write_run_json
 from dupegrid.app.page import write_page
 from dupegrid.app.run import Run
@@ -69,11 +70,7 @@ def run(
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
     check_device(chosen.config, client)
-    with (
-        chosen.run_dir.locked(reporter.say),
-        noting(reporter, chosen.run_dir) as noted,
-        runtime_of(chosen.config, client, reporter.say) as workers,
-    ):
+    with _at_work(chosen, client, reporter) as (workers, noted):
         take_decisions(chosen.run_dir, decisions)
         told, tries = chosen.run_dir.relations.exists(), Counter[Path]()
         while True:
@@ -112,11 +109,7 @@ def index(
     """
     reporter = Terminal(quiet=quiet)
     chosen, listing = _chosen(folders, out, config, settings, reporter)
-    with (
-        chosen.run_dir.locked(reporter.say),
-        noting(reporter, chosen.run_dir) as noted,
-        runtime_of(chosen.config, client, reporter.say) as workers,
-    ):
+    with _at_work(chosen, client, reporter) as (workers, noted):
         _index(chosen, listing, workers, noted)
     return chosen
 
@@ -133,8 +126,7 @@ def compare(run_dir: StrPath, quiet: bool = False, client: Any = None, **setting
         raise cannot_change(key)
     end_probe()
     reporter = Terminal(quiet=quiet)
-    with open_run(run_dir).run_dir.locked(reporter.say):  # opened again, as another run may have been at it
-        opened = open_run(run_dir)
+    with locked_run(run_dir, reporter.say) as opened:
         check_trusted(opened.config, settings, client)
         codes = codes_of(opened.config)
         chosen = Run(opened.path, changed(opened.config, **settings))
@@ -168,8 +160,7 @@ def cluster(
     given stays as the run has it. `decisions` are those that people made elsewhere: another run directory, a file or a
     table. The report goes along, where there was one.
     """
-    with open_run(run_dir).run_dir.locked(Terminal().say):
-        opened = open_run(run_dir)
+    with locked_run(run_dir, Terminal().say) as opened:
         threshold = None if threshold is None else number_of(threshold)
         if threshold is not None and threshold > opened.config.cutoff:
             raise UsageError(
@@ -191,8 +182,8 @@ def cluster(
 
 def report(run_dir: StrPath) -> Path:
     """Draw the clusters of a run: report.html, whose path is returned."""
-    with open_run(run_dir).run_dir.locked(Terminal().say):
-        return write_page(open_run(run_dir))
+    with locked_run(run_dir, Terminal().say) as opened:
+        return write_page(opened)
 
 
 @with_keywords
@@ -219,6 +210,17 @@ def _chosen(
     chosen = chosen_config(folders, RunDir(run_dir), config, settings, reporter.say)
     codes_of(chosen), hash_code(chosen.hash)  # a function that is none shows before the work begins
     return Run(run_dir, chosen), _listed(chosen, reporter)
+
+
+@contextmanager
+def _at_work(chosen: Run, client: Any, reporter: Reporter) -> Iterator[tuple[Runtime, Reporter]]:
+    """What does the work of a run whose lock is held meanwhile, and a reporter that notes how far it is."""
+    with (
+        chosen.run_dir.locked(reporter.say),
+        noting(reporter, chosen.run_dir) as noted,
+        runtime_of(chosen.config, client, reporter.say) as workers,
+    ):
+        yield workers, noted
 
 
 def _listed(config: Config, reporter: Reporter, before: Listing | None = None) -> Listing:

@@ -1,6 +1,8 @@
 """A path -> the `Run` that is there."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dupegrid.app.run import Run
@@ -42,6 +44,13 @@ def open_run(run_dir: StrPath) -> Run:
         return Run(path, load_config(None, **saved["config"]))
     except (ValueError, KeyError, TypeError) as error:
         raise RunDirError(f"{text}/run.json cannot be read ({error}): delete the run directory and run again") from None
+
+
+@contextmanager
+def locked_run(run_dir: StrPath, say: Callable[[str], object]) -> Iterator[Run]:
+    """The run that is there once its lock is held, as another run may have been at it; `say` is told of a wait."""
+    with open_run(run_dir).run_dir.locked(say):
+        yield open_run(run_dir)
 
 
 def absolute(path: StrPath) -> Path:

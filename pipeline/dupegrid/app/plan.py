@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from dupegrid.app.api import cluster
 from dupegrid.app.decide import is_of_decisions, take_decisions
-from dupegrid.app.opening import open_run, opened
+from dupegrid.app.opening import locked_run, opened
 from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.arrays import Bools
@@ -85,8 +85,7 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
         take_decisions(given.run_dir, options.get("decisions"))
     if options.get("threshold") is not None or not given.is_clustered or not is_of_decisions(given):
         cluster(given.path, options.get("threshold"))
-    with given.run_dir.locked(Terminal().say):
-        done = open_run(given.path)
+    with locked_run(given.path, Terminal().say) as done:
         table = _planned(done, action, options)
         write_table(done.run_dir.plan, table)
     goes = table.filter(pc.not_equal(table["action"], "keep"))["path_raw"].to_pylist()

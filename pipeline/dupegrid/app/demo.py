@@ -88,7 +88,13 @@ def draw(folder: Path, originals: int = ORIGINALS, each_kind: int = EACH_KIND) -
     for place, (kind, edit) in enumerate(_EDITS.items()):
         for k in range(each_kind):
             original = next(folder.glob(f"{place * each_kind + k:04d}.*"))
-            copy = edit(original, folder / f"{original.stem}_{kind.replace(' ', '_')}", k)
+            copy = folder / f"{original.stem}_{kind.replace(' ', '_')}"
+            if edit is None:
+                copy = copy.with_suffix(original.suffix)
+                copy.write_bytes(original.read_bytes())
+            else:
+                picture, options = edit(Image.open(original), k)
+                copy = _saved(picture, copy, **options)
             plants.append({"kind": kind, "original": original.name, "file": copy.name})
     for name, data in _unreadable(next(folder.glob(f"{originals - 1:04d}.*")).read_bytes()).items():
         (folder / name).write_bytes(data)
@@ -141,64 +147,36 @@ def _oval(size: tuple[int, int]) -> Image.Image:
     return mask
 
 
-def _copy(original: Path, target: Path, _k: int) -> Path:
-    copy = target.with_suffix(original.suffix)
-    copy.write_bytes(original.read_bytes())
-    return copy
-
-
-def _resized(original: Path, target: Path, _k: int) -> Path:
-    picture = Image.open(original)
-    return _saved(picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.LANCZOS), target)
-
-
-def _recompressed(original: Path, target: Path, _k: int) -> Path:
-    return _saved(Image.open(original), target, quality=55)
-
-
-def _other_format(original: Path, target: Path, k: int) -> Path:
-    return _saved(Image.open(original), target, suffix=(".png", ".bmp", ".webp", ".tiff", ".gif", ".ppm")[k % 6])
-
-
-def _brightened(original: Path, target: Path, _k: int) -> Path:
-    return _saved(Image.open(original).point(lambda value: min(255, value * _BRIGHTER)), target)
-
-
-def _turned(original: Path, target: Path, k: int) -> Path:
-    return _saved(Image.open(original).rotate(90 * (1 + k % 3), expand=True), target)
-
-
-def _mirrored(original: Path, target: Path, _k: int) -> Path:
-    return _saved(ImageOps.mirror(Image.open(original)), target)
-
-
-def _exif_turned(original: Path, target: Path, k: int) -> Path:
+def _exif_turned(picture: Image.Image, k: int) -> tuple[Image.Image, dict[str, Any]]:
     """Stored turned or mirrored, with the EXIF orientation that sets it upright again."""
     orientation = 3 + k % 6
     undo = {3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    return _saved(Image.open(original).transpose(Image.Transpose[undo[orientation]]), target, exif=exif)
+    return picture.transpose(Image.Transpose[undo[orientation]]), {"exif": exif}
 
 
-def _transparent(original: Path, target: Path, _k: int) -> Path:
+def _transparent(picture: Image.Image, _k: int) -> tuple[Image.Image, dict[str, Any]]:
     """The same to look at, other colours under the transparent part."""
-    picture = Image.open(original)
-    colours = Image.composite(
-        picture.convert("RGB"), Image.new("RGB", picture.size, HIDDEN_COLOUR), picture.getchannel("A")
-    )
-    colours.putalpha(picture.getchannel("A"))
-    return _saved(colours, target, suffix=".webp")
+    alpha, hidden = picture.getchannel("A"), Image.new("RGB", picture.size, HIDDEN_COLOUR)
+    colours = Image.composite(picture.convert("RGB"), hidden, alpha)
+    colours.putalpha(alpha)
+    return colours, {"suffix": ".webp"}
 
 
-_EDITS: Final[dict[str, Callable[[Path, Path, int], Path]]] = {
-    "copy": _copy,
-    "resized": _resized,
-    "recompressed": _recompressed,
-    "other format": _other_format,
-    "brightened": _brightened,
-    "turned": _turned,
-    "mirrored": _mirrored,
+_SUFFIXES: Final = (".png", ".bmp", ".webp", ".tiff", ".gif", ".ppm")
+# kind -> from an original and the number of its copy the edited one, and how it is saved; None for the same bytes
+_EDITS: Final[dict[str, Callable[[Image.Image, int], tuple[Image.Image, dict[str, Any]]] | None]] = {
+    "copy": None,
+    "resized": lambda picture, _: (
+        picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.LANCZOS),
+        {},
+    ),
+    "recompressed": lambda picture, _: (picture, {"quality": 55}),
+    "other format": lambda picture, k: (picture, {"suffix": _SUFFIXES[k % 6]}),
+    "brightened": lambda picture, _: (picture.point(lambda value: min(255, value * _BRIGHTER)), {}),
+    "turned": lambda picture, k: (picture.rotate(90 * (1 + k % 3), expand=True), {}),
+    "mirrored": lambda picture, _: (ImageOps.mirror(picture), {}),
     "EXIF-turned": _exif_turned,
     "transparent": _transparent,
 }

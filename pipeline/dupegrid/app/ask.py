@@ -167,15 +167,12 @@ def _listed(paths: Sequence[str]) -> str:
 
 
 def _values(images: pa.Table, source: Any, what: str, before: pa.Table | None) -> tuple[pa.Array, int, pa.Table | None]:
-    """What is said of each image; how many rows name none; and the table that says it, if one does.
-
-    A name that is no file is a column of the table `before`, or else of the images.
-    """
+    """What is said of each image; how many rows name none; and the table that says it, if a caller's does."""
     if isinstance(source, str) and source == "folders":
         return (split_by_folder if what == "split" else label_by_folder)(images), 0, None
-    if isinstance(source, str) and _is_column(source, images, before):
-        return pa.array(as_text(images[source]), pa.string()), 0, None
-    table, column, name = _source(source, what, before)
+    table, column, name = _source(images, source, what, before)
+    if table is images:
+        return pa.array(as_text(column_of(images, (column,), name)), pa.string()), 0, None
     paths = as_bytes(column_of(table, PATHS, name))
     values, unknown = by_path(images, paths, as_text(column_of(table, (column,), name)))
     if unknown == len(paths):
@@ -183,28 +180,26 @@ def _values(images: pa.Table, source: Any, what: str, before: pa.Table | None) -
     return values, unknown, table
 
 
-def _source(source: Any, what: str, before: pa.Table | None) -> tuple[pa.Table, str, str]:
-    """The table that a caller names, the column of it that is meant, and what to call it."""
+def _source(images: pa.Table, source: Any, what: str, before: pa.Table | None) -> tuple[pa.Table, str, str]:
+    """The table that a caller names, the column of it that is meant, and what to call it.
+
+    A name is that of a file, else of a column of the table `before`, else of one of the images.
+    """
     if not isinstance(source, str | bytes | os.PathLike):
         return given_table(source), what, f"the table of {what}s"
     text = os.fsdecode(source)
-    file, colon, column = text.rpartition(":")
-    if os.path.exists(text):
-        return given_table(text), what, printable(text)
-    if colon and os.path.exists(file):
-        return given_table(file), column, printable(file)
+    file, _, of_file = text.rpartition(":")
+    for path, column in ((text, what), (file, of_file)):
+        if os.path.exists(path):
+            return given_table(path), column, printable(path)
     if before is not None and text in before.column_names:
         return before, text, "the table of splits"
-    names = (
-        "a column of the table of splits or of images.parquet" if before is not None else "a column of images.parquet"
+    if text in images.column_names:
+        return images, text, "images.parquet"
+    known = "images.parquet" if before is None else "the table of splits or of images.parquet"
+    raise InputError(
+        f"{what} is {printable(text)!r}, which is no file: give 'folders', FILE, FILE:COLUMN or a column of {known}"
     )
-    raise InputError(f"{what} is {printable(text)!r}, which is no file: give 'folders', FILE, FILE:COLUMN or {names}")
-
-
-def _is_column(name: str, images: pa.Table, before: pa.Table | None) -> bool:
-    """Whether a name is a column of the images: a file of that name comes first, and a column of the other table."""
-    of_table = before is not None and name in before.column_names
-    return name in images.column_names and not of_table and not os.path.exists(name)
 
 
 def _check_compared(run: Run, splits: pa.Array) -> None:

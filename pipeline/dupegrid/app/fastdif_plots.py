@@ -19,7 +19,6 @@ from dupegrid.results.explain import pair_picture
 from dupegrid.storage.tables import write_bytes
 
 MOST: Final = 1000  # pictures, of some 100 kB each
-_AT_ONCE: Final = 256  # pairs whose thumbnails are in memory
 
 
 def plot_folder(place: StrPath | None, config: FastDiffPyConfig) -> Path:
@@ -47,21 +46,13 @@ def draw_pairs(run: Run, threshold: float, folder: Path, most: int = MOST) -> in
     hashes = run.images["file_hash"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(rows), _AT_ONCE):
-            files = {}
-            for row in rows[start : start + _AT_ONCE]:
-                known = [hashes[row[side]].as_py() for side in "ab"]
-                key = fingerprint(*known, row["path_a"], row["path_b"], row["orientation"])
-                file = folder / f"mse-{row['mse']:09.3f}-{key}.png"
-                if not os.path.lexists(file):
-                    files[file] = row
-            if not files:
-                continue
-            ids = [row[side] for side in "ab" for row in files.values()]
-            thumbs = run.thumbs_of(np.array(ids, np.int64)).reshape(2, len(files), *run.thumbs.shape[1:])
-            for a, b, (file, row) in zip(*thumbs, files.items(), strict=True):
-                other = turned(b[None], row["orientation"])[0]
-                write_bytes(file, pair_picture(a, np.ascontiguousarray(other)))
+        for row in rows:
+            known = [hashes[row[side]].as_py() for side in "ab"]
+            key = fingerprint(*known, row["path_a"], row["path_b"], row["orientation"])
+            file = folder / f"mse-{row['mse']:09.3f}-{key}.png"
+            if not os.path.lexists(file):
+                thumbs = run.thumbs_of(np.array([row["a"], row["b"]]))
+                write_bytes(file, pair_picture(thumbs[0], turned(thumbs[1:], row["orientation"])[0]))
     except OSError as error:
         raise RunDirError(
             f"cannot write to {shown(folder)}: {error.strerror}; choose a folder you can write to"

@@ -67,13 +67,9 @@ class ReviewServer:
         except OSError as error:
             raise UsageError(f"cannot listen on port {port} ({error.strerror}): give --port another") from None
         self.port: int = self._sockets[0].getsockname()[1]
-        self._ended = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._end: asyncio.Event | None = None
-        started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), name="review", daemon=True)
+        self._loop, self._end, self._ended = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="review", daemon=True)
         self._thread.start()
-        started.wait()
 
     @property
     def url(self) -> str:
@@ -86,16 +82,18 @@ class ReviewServer:
 
     def close(self) -> None:
         """End the server; what was decided is on disk."""
-        if self._loop is not None and self._end is not None and not self._ended.is_set():
+        if not self._ended.is_set():
             self._loop.call_soon_threadsafe(self._end.set)
             self._thread.join()
 
-    async def _serve(self, started: threading.Event) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
         given: dict[str, Any] = {"server": self}
         routes: list[Any] = [
-            (r"/", Page, {**given, "name": "review.html"}),
-            (r"/(review\.js|review\.css)", Page, given),
+            (r"/(|review\.js|review\.css)", Page, given),
             (r"/favicon.ico", Icon, given),
             (r"/session", Session, given),
             (r"/thumb/(\d{1,12})", Thumb, given),
@@ -116,7 +114,6 @@ class ReviewServer:
             idle_connection_timeout=3600.0,
         )
         server.add_sockets(self._sockets)
-        started.set()
         await self._end.wait()
         server.stop()
         await server.close_all_connections()
@@ -144,8 +141,8 @@ class _Handler(tornado.web.RequestHandler):
     needs_cookie = True
     needs_token = False  # what is posted always does
 
-    def initialize(self, server: ReviewServer, name: str = "") -> None:
-        self.server, self._name = server, name
+    def initialize(self, server: ReviewServer) -> None:
+        self.server = server
 
     def set_default_headers(self) -> None:
         for name, value in _HEADERS.items():
@@ -219,10 +216,10 @@ class Page(_Handler):
 
     def may_be_opened_from_elsewhere(self) -> bool:
         navigates = self.request.headers.get("Sec-Fetch-Mode") == "navigate"
-        return self._name == "review.html" and navigates and self.request.headers.get("Sec-Fetch-Dest") == "document"
+        return self.request.path == "/" and navigates and self.request.headers.get("Sec-Fetch-Dest") == "document"
 
-    def get(self, name: str = "") -> None:
-        name = name or self._name
+    def get(self, name: str) -> None:
+        name = name or "review.html"
         kind = {"html": "text/html", "js": "text/javascript", "css": "text/css"}[name.rpartition(".")[2]]
         self.set_header("Content-Type", f"{kind}; charset=utf-8")
         self.finish(page_file(name))

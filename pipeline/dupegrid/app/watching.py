@@ -26,7 +26,7 @@ class Noting:
 
     def __init__(self, reporter: Reporter, run_dir: RunDir) -> None:
         self._reporter, self._run_dir = reporter, run_dir
-        self.at: tuple[str, int | None, str, int] | None = None  # the stage, how much of it, of what, and how far
+        self._at: dict[str, Any] = {}  # what was noted last, and how far that is by now
         self._in_bucket = isinstance(run_dir.path, BucketPath)
         self._every_s = _NOTED_IN_A_BUCKET_EVERY_S if self._in_bucket else _NOTED_EVERY_S
 
@@ -34,22 +34,23 @@ class Noting:
     def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Advance]:
         """Show a stage, and note it."""
         noted_s = time.monotonic()
+        at: dict[str, Any] = {"stage": name, "done": done, "total": total, "unit": unit}
 
         def advance(units: int) -> None:
-            nonlocal done, noted_s
+            nonlocal noted_s
             show_units(units)
-            done += units
-            self.at = name, total, unit, done
+            at["done"] += units
+            self._at = at
             if time.monotonic() - noted_s >= self._every_s:
                 noted_s = time.monotonic()
-                self._note(name, total, unit, done)
+                self._note()
 
         with self._reporter.stage(name, total, unit, done) as show_units:
-            self._note(name, total, unit, done)
-            self.at = name, total, unit, done
+            self._at = at
+            self._note()
             yield advance
             if not self._in_bucket:  # the next stage's note comes at once, and Google takes an object once a second
-                self._note(name, total, unit, done)
+                self._note()
 
     def say(self, line: str) -> None:
         """Show one line."""
@@ -58,17 +59,14 @@ class Noting:
     @property
     def place(self) -> str:
         """How far the run is, for people."""
-        if self.at is None:
+        if not self._at:
             return ""
-        name, total, unit, done = self.at
-        of = "" if total is None else f" of {quantity(total)}"
-        return f" at {name}, {quantity(done)}{of} {unit}"
+        of = "" if self._at["total"] is None else f" of {quantity(self._at['total'])}"
+        return f" at {self._at['stage']}, {quantity(self._at['done'])}{of} {self._at['unit']}"
 
-    def _note(self, name: str, total: int | None, unit: str, done: int) -> None:
+    def _note(self) -> None:
         with suppress(OSError, DupegridError):  # what nobody may read stops nothing
-            write_json(
-                self._run_dir.progress, {"stage": name, "done": done, "total": total, "unit": unit}, flushed=False
-            )
+            write_json(self._run_dir.progress, self._at, flushed=False)
 
 
 @contextmanager

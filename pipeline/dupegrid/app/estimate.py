@@ -68,11 +68,10 @@ def estimate(config: Config, images: int | None = None, gpus: int = 0) -> Estima
     count = files if images is None else images
     files_per_s = _decode_rate(listing, config, here) if files else _USUAL_PER_S * here
     pairs_per_s = _product_rate(here)
-    rates = Rates(max(files_per_s / here, 1e-3), pairs_per_s / here, sizes // files if files else _USUAL_BYTES)
     views = len(config.looks)  # each is a thumbnail that is compared with all others
-    rates = replace(rates, images_per_s=rates.images_per_s * views, file_bytes=rates.file_bytes // views)
-    model = scale(count * views, rates, workers, gpus, config.orientations, config.thumb)
-    model = replace(model, images=count)
+    file_bytes = sizes // files if files else _USUAL_BYTES
+    rates = Rates(max(files_per_s / here, 1e-3) * views, pairs_per_s / here, file_bytes // views)
+    model = replace(scale(count * views, rates, workers, gpus, config.orientations, config.thumb), images=count)
     files_per_s, pairs_per_s = files_per_s * workers / here, pairs_per_s * workers / here / len(orientations)
     return Estimate(
         images=count,

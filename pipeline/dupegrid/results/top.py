@@ -22,10 +22,7 @@ def top(images: pa.Table, clusters: pa.Table) -> pa.Table:
     """
     number = clusters["cluster"].to_numpy()
     count = int(number.max()) + 1 if len(number) else 0
-    freed = freed_by(images, clusters)
-    sizes = images["size_bytes"].to_numpy()[clusters["image"].to_numpy()[freed]]
-    freed_bytes = np.zeros(count, np.int64)
-    np.add.at(freed_bytes, number[freed], sizes)
+    freed = freed_of(images, clusters)
 
     def counted(role: str) -> Ints:
         of_role = pc.equal(clusters["role"], role).to_numpy()
@@ -43,27 +40,16 @@ def top(images: pa.Table, clusters: pa.Table) -> pa.Table:
             "images": np.bincount(number, minlength=count),
             "duplicates": counted("duplicate"),
             "bridges": counted("bridge"),
-            "freed_files": np.bincount(number[freed], minlength=count),
-            "freed_bytes": freed_bytes,
+            "freed_files": np.bincount(number[freed > 0], minlength=count),
+            "freed_bytes": np.bincount(number, freed, minlength=count).astype(np.int64),
         },
         schema=TOP,
     )
-    return table.take(np.lexsort((np.arange(count), -freed_bytes)))
+    return table.sort_by([("freed_bytes", "descending"), ("cluster", "ascending")])
 
 
 def freed_of(images: pa.Table | Rows, clusters: pa.Table | Rows) -> Ints:
-    """The bytes that each row of `clusters` would free, int64 (k,)."""
-    images, clusters = Rows.of(images), Rows.of(clusters)
-    size_bytes = images.made(["size_bytes"], lambda part: part["size_bytes"].to_numpy(), np.int64)
-    freed: Ints = clusters.made(["image"], lambda part: size_bytes[part["image"].to_numpy()], np.int64)
-    stays = np.ones(len(freed), bool)
-    stays[freed_by(images, clusters)] = False
-    freed[stays] = 0
-    return freed
-
-
-def freed_by(images: pa.Table | Rows, clusters: pa.Table | Rows) -> Ints:
-    """The rows of `clusters` whose files are gone when all duplicates are: ascending (k,), each file once.
+    """The bytes that each row of `clusters` frees when all duplicates are gone, int64 (k,); those of each file once.
 
     A file under several names is not gone while one of them stays, as a keeper, a bridge or in no cluster. A symbolic
     link holds nothing. `images` and `clusters` are of schema IMAGES and CLUSTERS, a piece of each is held at a time.
@@ -83,8 +69,11 @@ def freed_by(images: pa.Table | Rows, clusters: pa.Table | Rows) -> Ints:
     is_kept[name[stays]] = True
     first = np.empty(len(images), id_dtype(len(rows)))
     first[file[::-1]] = np.arange(len(rows))[::-1]  # the last one that is put there is the first
-    gone: Bools = (first[file] == np.arange(len(rows))) & ~is_kept[file]
-    return rows[gone]
+    rows = rows[(first[file] == np.arange(len(rows))) & ~is_kept[file]]
+    size_bytes: Ints = images.made(["size_bytes"], lambda part: part["size_bytes"].to_numpy(), np.int64)
+    freed = np.zeros(len(image), np.int64)
+    freed[rows] = size_bytes[image[rows]]
+    return freed
 
 
 def _goes_by(images: Rows) -> Ints:

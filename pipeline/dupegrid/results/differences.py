@@ -7,6 +7,7 @@ import numpy as np
 
 from dupegrid.core.arrays import CHOICES, Bools, Pixels, turned
 from dupegrid.pairs.kernel import exact_sse
+from dupegrid.results.clusters import joined
 
 _CELL: Final = 2  # pixels of a thumbnail, a side
 _LEAST: Final = 150.0  # the mean squared difference of a cell that differs: noise of JPEG files stays under it
@@ -55,16 +56,9 @@ def _box(y: np.ndarray, x: np.ndarray, side: int) -> Box:
 
 def _patches(hot: Bools) -> list[tuple[np.ndarray, np.ndarray]]:
     """The cells of each patch of neighbours, also over corners and one cell between: rows and columns."""
-    left = {(int(y), int(x)) for y, x in zip(*np.nonzero(hot), strict=True)}
-    found = []
-    while left:
-        waiting = [left.pop()]
-        patch = list(waiting)
-        while waiting:
-            y, x = waiting.pop()
-            near = {(y + dy, x + dx) for dy in range(-2, 3) for dx in range(-2, 3)} & left
-            left -= near
-            waiting += near
-            patch += near
-        found.append((np.array([y for y, _ in patch]), np.array([x for _, x in patch])))
-    return found
+    y, x = np.nonzero(hot)
+    number = np.full(np.add(hot.shape, 4), -1)
+    number[y + 2, x + 2] = np.arange(len(y))
+    near = np.concatenate([number[y + dy, x + dx] for dy in range(5) for dx in range(5)])
+    root = joined(len(y), np.tile(np.arange(len(y)), 25)[near >= 0], near[near >= 0])
+    return [(y[root == first], x[root == first]) for first in np.unique(root)]

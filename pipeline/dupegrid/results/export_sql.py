@@ -12,6 +12,7 @@ import pyarrow.csv as csv
 
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable, size_text
+from dupegrid.results.export_tables import hexadecimal
 from dupegrid.results.joined import KEYS, Selection
 
 if TYPE_CHECKING:
@@ -178,8 +179,7 @@ def _as_values(batch: pa.Table) -> Iterator[str]:
 
 def _literals(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_binary(column.type):
-        digits = [None if value is None else f"x'{value.hex()}'" for value in column.to_pylist()]
-        column = pa.chunked_array([pa.array(digits, pa.string())])
+        column = pc.binary_join_element_wise("x'", hexadecimal(column), "'", "")
     elif pa.types.is_string(column.type) or pa.types.is_timestamp(column.type):
         column = pc.replace_substring(column.cast(pa.string()), "'", "''")
         column = pc.binary_join_element_wise("'", column, "'", "")
@@ -192,8 +192,7 @@ def _as_csv(batch: pa.Table) -> bytes:
     for field in batch.schema:
         column = batch[field.name]
         if pa.types.is_binary(field.type):
-            digits = [None if value is None else "\\x" + value.hex() for value in column.to_pylist()]
-            column = pa.chunked_array([pa.array(digits, pa.string())])
+            column = pc.binary_join_element_wise("\\x", hexadecimal(column), "")
         elif pa.types.is_string(field.type):  # that of an error, say, which a decoder gave
             column = pc.replace_substring(column, "\0", "\ufffd")
         columns[field.name] = column

@@ -63,7 +63,7 @@ def as_text(table: pa.Table) -> pa.Table:
     for field in table.schema:
         column = table[field.name]
         if pa.types.is_binary(field.type):
-            column = _hexadecimal(column)
+            column = hexadecimal(pc.if_else(is_text(column), None, column))
         elif pa.types.is_timestamp(field.type):
             column = column.cast(pa.string())
         columns[field.name] = column
@@ -96,9 +96,7 @@ def _is_utf8(value: bytes) -> bool:
     return value.decode(errors="ignore").encode() == value
 
 
-def _hexadecimal(raw: pa.ChunkedArray) -> pa.ChunkedArray:
-    texts = is_text(raw).to_pylist()
-    if False not in texts:
-        return pa.chunked_array([pa.nulls(len(raw), pa.string())])
-    digits = [value.hex() if text is False else None for value, text in zip(raw.to_pylist(), texts, strict=True)]
+def hexadecimal(raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Bytes as hexadecimal digits, two each."""
+    digits = [value if value is None else value.hex() for value in raw.to_pylist()]
     return pa.chunked_array([pa.array(digits, pa.string())])

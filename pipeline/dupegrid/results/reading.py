@@ -25,12 +25,10 @@ def measure(config: Config) -> str:
 class Results(Protocol):
     """A run as those see it who draw it; `dupegrid.Run` is one."""
 
-    @property
-    def path(self) -> Path: ...
-    @property
-    def config(self) -> Config: ...
-    @property
-    def run_dir(self) -> RunDir: ...
+    path: Path
+    config: Config
+    run_dir: RunDir
+
     @property
     def pairs_key(self) -> str: ...
     @property

@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -163,6 +164,11 @@ def test_every_verb_and_its_json(command, image_tree: Path, tmp_path: Path) -> N
         assert (code, bool(text)) == (0, True)
     assert results["index"]["index"] == {"done": 5, "total": 5, "unit": "images"}
     assert results["status"]["failed"] == {"truncated": 1, "unidentified": 1}
+    images = dupegrid.open_run(out).images.to_pylist()
+    unknown, read = (next(row["id"] for row in images if row["status"] == status) for status in ("unidentified", "ok"))
+    told = command("explain", out, unknown, read)[1]
+    assert "verdict     they never match" in told
+    assert not re.search("None|joined", told)
     assert results["compare"]["cutoff"] == 500
     assert results["cluster"]["threshold"] == 400
     assert results["run"]["duplicates"] == 1

@@ -110,7 +110,9 @@ def status_lines(state: "Status") -> list[str]:
 
 def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
     sides = [
-        f"{name}           {side.id}: {side.path}, {side.width} x {side.height}, {side.status}"
+        f"{name}           {side.id}: {side.path}, "
+        + (f"{side.width} x {side.height}, " if side.width else "")
+        + side.status
         for name, side in (("a", found.a), ("b", found.b))
     ]
     verdict = []
@@ -118,6 +120,8 @@ def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
         least = found.mse[found.best]
         near = "at or under" if least <= threshold else "over"
         verdict.append(f"verdict     MSE {least:.4g}, {near} the threshold {threshold:g}")
+    if found.best is None:
+        verdict.append("verdict     they never match, as not both were read: 'dupegrid status' says why")
     joined = "over the cutoff" if found.joined_at is None else f"threshold {found.joined_at:.4f}"
     return [
         *sides,
@@ -129,7 +133,7 @@ def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
             for name, value in found.mse.items()
         ),
         *(f"bound       {value:.4f} {name}" for name, value in found.bounds.items()),
-        f"joined      {joined}",
+        *([f"joined      {joined}"] if found.best is not None else []),
         f"thumbnails  {found.thumbnails}",
         *([f"nearest by  {' and '.join(found.looks)}"] if found.looks else []),
     ]

@@ -326,6 +326,7 @@ def test_the_command_asks_and_writes_what_was_answered(finished: dupegrid.Run, t
     done = command("decide", tmp_path / "run", "a/7.png", "b/7.jpg", "same", "--keep", "B")
     assert done.returncode == 0
     assert "the same picture" in done.stdout
+    assert f"next        dupegrid plan {tmp_path}/run, which makes the clusters anew" in done.stdout
     assert len(decisions.read(dupegrid.open_run(tmp_path / "run").run_dir)) == 1
     done = command("plan", tmp_path / "run", "--rule", "pixels")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

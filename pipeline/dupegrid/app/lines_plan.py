@@ -58,12 +58,13 @@ def sample_lines(rule: str, approved: int, asked: int) -> list[str]:
     return [f"sample      {approved:,} of {counted(asked, 'pair')} approved{rate}: the one to keep {RULES[rule]}"]
 
 
-def decide_lines(found: dict[str, Any]) -> list[str]:
-    """What was decided."""
+def decide_lines(found: dict[str, Any], run_dir: str) -> list[str]:
+    """What was decided, and what goes by it."""
     kept = [f"keep        {found['keeper']}"] if found["keeper"] else []
     return [
         f"decided     {VERDICTS[found['decision']]}",
         f"a           {found['a']}",
         f"b           {found['b']}",
         *kept,
+        f"next        dupegrid plan {quoted(run_dir)}, which makes the clusters anew",
     ]

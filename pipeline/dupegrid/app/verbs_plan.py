@@ -77,7 +77,7 @@ def decide(
     It is kept by what the files hold: other names and later runs do not undo it.
     """
     found = api.decide(run_dir, a, b, decision, {"A": a, "B": b}.get(keep or "", keep))
-    say(found, decide_lines(found), as_json)
+    say(found, decide_lines(found, run_dir), as_json)
 
 
 def _looked_at(run_dir: str, pairs: list[dict[str, Any]]) -> tuple[int, int]:

@@ -95,6 +95,30 @@ def test_a_file_that_goes_as_it_is_listed_is_said(tree: Path, monkeypatch: pytes
     assert (names(listing), listing.unreadable_folders) == ([], (str(tree / "b.jpg"),))
 
 
+def test_what_was_thrown_away_is_left_out_unless_it_is_asked_for(tree: Path) -> None:
+    """A copy in a trash could be kept in the place of the picture, and be gone with the trash."""
+    inside = (
+        ".Trash-1000/files",
+        ".Trashes/501",
+        "$RECYCLE.BIN/S-1-5",
+        "home/.local/share/Trash/files",
+        "sub/#recycle",
+    )
+    for name in (*inside, "Trash", "sub/.Trash-x", "home/.local/share/Trashes"):
+        (tree / name).mkdir(parents=True)
+        (tree / name / "z.jpg").write_bytes(name.encode())
+    listing = listed(tree)
+    assert names(listing).count("z.jpg") == 3
+    assert sorted(listing.trashes) == sorted(
+        str(tree / name)
+        for name in (".Trash-1000", ".Trashes", "$RECYCLE.BIN", "home/.local/share/Trash", "sub/#recycle")
+    )
+    named = discover(load_config(paths=[str(tree), str(tree / ".Trash-1000"), str(tree / "$RECYCLE.BIN/S-1-5")]))
+    assert names(named).count("z.jpg") == 5
+    assert str(tree / ".Trash-1000") not in named.trashes
+    assert listed(tree / "sub", ignore_path=[tree / "sub/#recycle"]).trashes == ()
+
+
 def test_links_and_pipes_are_left_alone(tree: Path) -> None:
     (tree / "link.jpg").symlink_to(tree / "b.jpg")
     (tree / "loop").symlink_to(tree)

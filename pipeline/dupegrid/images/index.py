@@ -67,6 +67,11 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
 
     The listing is without its files afterwards. Returns the key of images.parquet: equal when all rows are.
     """
+    if listing.trashes:
+        left = f"{counted(len(listing.trashes), 'trash folder')}, {printable(listing.trashes[0])}"
+        reporter.say(
+            f"index: left out {left}{' and others' if listing.trashes[1:] else ''}: name one as a PATH to look into it"
+        )
     thumbs = _prepared(listing, config, run_dir, reporter)
     _mend(run_dir, reporter)
     listing.forget_files()

@@ -38,6 +38,10 @@ ASIDE, COPY, LINK = (b".dupegrid-%s." + kind for kind in (b"aside", b"copy", b"l
 _ACT = rb"\d{8}-\d{6}-[0-9a-f]{6}-\d+"  # the id of one
 _ON_ITS_WAY = re.compile(b"|".join(re.escape(name).replace(b"%s", _ACT) for name in (ASIDE, COPY, LINK)))
 _ESCAPED = (b"http://", b"https://")
+# Of freedesktop.org on a disk and at home, macOS, Windows, Samba, Synology and QNAP.
+_IS_TRASH = re.compile(
+    rb"/(\.Trash(es|-\d+)?|\.local/share/Trash|\$RECYCLE\.BIN|RECYCLER|[.#@]recycle)\Z", re.IGNORECASE
+)
 
 
 def stamps(place: bytes, name: bytes, size_bytes: int, mtime_ns: int, proof: Sequence[Any]) -> Stamps:
@@ -60,6 +64,11 @@ def plain(path: bytes) -> bytes:
 def is_ours(name: bytes) -> bool:
     """Whether a file or folder of this name is one that `apply` put there: a quarantine, or a file on its way."""
     return name.startswith(b".dupegrid-") and (name == QUARANTINE or _ON_ITS_WAY.fullmatch(name) is not None)
+
+
+def is_trash(folder: bytes) -> bool:
+    """Whether what a folder holds was thrown away, by its path: none of it may be kept in the place of a picture."""
+    return _IS_TRASH.search(folder) is not None
 
 
 def names_below(folder: bytes, path: bytes) -> list[str]:

@@ -258,6 +258,22 @@ def test_what_is_on_one_side_only_is_listed(against: dupegrid.Run, tmp_path: Pat
         dupegrid.unique(against, of=tmp_path)
 
 
+def test_files_that_an_answer_says_nothing_of_are_counted_with_it(tmp_path: Path) -> None:
+    """A folder whose pictures are all elsewhere may hold a film that is not."""
+    for name in ("a/1.png", "b/1.png"):
+        save(tmp_path / "in" / name, 1)
+    (tmp_path / "in/a/film.mov").write_bytes(b"film")
+    out = tmp_path / "run"
+    dupegrid.run(tmp_path / "in", out=out, thumb=8, scheduler="sync", quiet=True)
+    for verb in ("folders", "unique"):
+        last = command(verb, out).stdout.splitlines()[-1]
+        assert json.loads(command(verb, out, "--json").stdout)["not_read"] == {"unidentified": 1}
+        assert last == f"not read: 1 unidentified, which are in no count: see dupegrid status {out}"
+    (tmp_path / "in/a/film.mov").unlink()
+    dupegrid.run(tmp_path / "in", out=out, thumb=8, scheduler="sync", quiet=True)
+    assert "not read" not in command("folders", out).stdout
+
+
 def test_what_was_not_compared_is_no_answer(against: dupegrid.Run, tmp_path: Path) -> None:
     assert dupegrid.leakage(against).matrix["pairs"].to_pylist() == [0, 3, 0]
     with pytest.raises(UsageError, match="did not compare all pictures of different splits"):
@@ -339,7 +355,7 @@ def test_a_run_without_pictures_has_empty_answers(tmp_path: Path) -> None:
     save(tmp_path / "photos/train/one.png", 1)
     one = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", quiet=True, scheduler="sync")
     assert dupegrid.unique(one)["image"].to_pylist() == [0]
-    assert json.loads(command("folders", one.path, "--json").stdout) == {"folders": []}
+    assert json.loads(command("folders", one.path, "--json").stdout) == {"folders": [], "not_read": {}}
     save(tmp_path / "photos/train/two.png", 1)
     (tmp_path / "none").mkdir()
     roots = tmp_path / "photos", tmp_path / "none"

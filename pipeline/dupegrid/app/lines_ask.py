@@ -1,10 +1,10 @@
 """The answers to questions as lines for people, and their rows as `--json` prints them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from dupegrid.core.text import counted, size_text
+from dupegrid.core.text import counted, quoted, size_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +46,14 @@ def unique_lines(table: "pa.Table", roots: Sequence[str]) -> list[str]:
         head = f"{counted(len(table), 'picture')} without a near duplicate"
     paths = [f"  {path}" for path in table["path"].slice(0, _SHOWN).to_pylist()]
     return [head, *paths, *_more(len(table), "pictures", "all in a file with --list FILE")]
+
+
+def not_read_lines(failed: Mapping[str, int], run_dir: str) -> list[str]:
+    """How many files an answer says nothing of: films beside the pictures, and what is damaged."""
+    if not failed:
+        return []
+    counts = ", ".join(f"{count:,} {word}" for word, count in failed.items())
+    return [f"not read: {counts}, which are in no count: see dupegrid status {quoted(run_dir)}"]
 
 
 def top_lines(table: "pa.Table") -> list[str]:

@@ -9,6 +9,7 @@ from dupegrid.app.lines_ask import (
     evaluate_lines,
     folders_lines,
     leakage_lines,
+    not_read_lines,
     rows_of,
     top_lines,
     unique_lines,
@@ -23,8 +24,11 @@ def folders(run_dir: RunDir, as_json: Json = False) -> None:
 
     Both ways, by near duplicates; a folder holds all that lies below it.
     """
-    table = api.folders(api.open_run(run_dir))
-    say({"folders": rows_of(table) if as_json else []}, folders_lines(table), as_json)
+    run = api.open_run(run_dir)
+    table = api.folders(run)
+    failed = run.receipt.images.failed
+    lines = [*folders_lines(table), *not_read_lines(failed, run_dir)]
+    say({"folders": rows_of(table) if as_json else [], "not_read": failed}, lines, as_json)
 
 
 def unique(
@@ -42,10 +46,11 @@ def unique(
     """
     run = api.open_run(run_dir)
     table = api.unique(run, of or None)
-    lines = unique_lines(table, run.config.roots)
+    failed = run.receipt.images.failed
+    lines = [*unique_lines(table, run.config.roots), *not_read_lines(failed, run_dir)]
     if to_list is not None:
         lines.append(f"list        {_files().write_list(run, to_list, table['path_raw'], null)}")
-    say({"unique": rows_of(table) if as_json else []}, lines, as_json)
+    say({"unique": rows_of(table) if as_json else [], "not_read": failed}, lines, as_json)
 
 
 def top(run_dir: RunDir, as_json: Json = False) -> None:

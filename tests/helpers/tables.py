@@ -68,6 +68,7 @@ def summary(found: Found) -> Summary:
         "failed": {},
         "relations": {},
         "unreadable_folders": [],
+        "nothing_under": [],
         "already_there": None,
     }
     numbers |= {"images": len(found.images), "ok": len(found.images), "threshold": found.threshold}

@@ -1,6 +1,7 @@
 """What the verbs give: records in Python, and the same as JSON, whose keys scripts rely on."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ SUMMARY = [
         "threshold",
     ),
     *("matches", "clusters", "duplicates", "bridges", "duplicate_bytes", "not_asked_for", "relations"),
+    "nothing_under",
 ]
 SIDE = ["id", "path", "width", "height", "size_bytes", "format", "status", "aspect"]
 
@@ -52,6 +54,16 @@ def test_what_people_are_told_names_what_was_not_listed_and_what_comes_next(run:
     assert "folders     4 not listed: /a, /b, /c, and 1 more in run.json" in lines
     assert lines[-1] == f"next        dupegrid review {run.path}, or dupegrid plan {run.path}"
     assert not any(line.startswith("next ") for line in summary_lines(replace(run.summary, clusters=0)))
+
+
+def test_a_place_to_protect_that_holds_nothing_is_named(run: dupegrid.Run, pictures: Path, tmp_path: Path) -> None:
+    """A word that is misspelt protects nothing, and its pictures may go."""
+    shutil.copytree(run.path, tmp_path / "run")
+    typo, picture = str(pictures / "typo"), str(pictures / "0000.jpg")
+    asked = dupegrid.cluster(tmp_path / "run", protect=[typo, picture], only=[str(pictures)]).summary
+    assert asked.nothing_under == [typo]
+    assert f"look again  nothing is under {typo}, which --protect or --only names" in summary_lines(asked)
+    assert run.summary.nothing_under == []
 
 
 def test_damaged_pictures_are_listed_before_what_are_none(run: dupegrid.Run) -> None:

@@ -62,6 +62,9 @@ def cluster_lines(summary: "Summary") -> list[str]:
     size, pairs = size_text(summary.duplicate_bytes), counted(summary.matches, "matching pair")
     found = f"{summary.duplicates:,} in {clusters} at MSE {summary.threshold:g}"
     lines = [f"duplicates  {found}, {size} in them; {bridges}; {pairs}"]
+    lines += [
+        f"look again  nothing is under {place}, which --protect or --only names" for place in summary.nothing_under
+    ]
     return [*lines, *([f"relations   of these pairs {_counts(summary.relations)}"] if summary.relations else [])]
 
 

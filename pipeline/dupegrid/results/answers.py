@@ -110,6 +110,7 @@ class Summary(Answer):
     duplicate_bytes: int  # on disk, a file under several names once
     not_asked_for: int  # pairs left out by --against, --scope, --same-size, --max-aspect or --same-hash
     relations: dict[str, int]  # how many of `matches` have which; empty where nobody has looked at all of them
+    nothing_under: list[str]  # PATHs of --protect and --only under which no file was found
     pictures_of_path: int | None = None  # with --against: pictures read that are not on its side,
     already_there: int | None = None  # and how many of these have a match on its side
 

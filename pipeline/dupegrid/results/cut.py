@@ -17,6 +17,7 @@ from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import CutSummary, Summary, cut_summary
 from dupegrid.results.clusters import Asked, clusters
 from dupegrid.results.decided import Decided
+from dupegrid.results.keepers import Keeping
 from dupegrid.results.reading import Results, ThumbsOf
 from dupegrid.results.relations import counted_relations
 from dupegrid.results.report import Sheet, cards
@@ -114,6 +115,7 @@ def summary_of(run: Results) -> Summary:
         **asdict(cut_summary(config.threshold, images_of(run), near, clusters_of(run))),
         not_asked_for=receipt.pairs["other_group"] + receipt.pairs["filter"],
         relations=counted_relations(words),
+        nothing_under=Keeping.of(config).nothing_under(images_of(run)),
         pictures_of_path=of_path,
         already_there=there,
     )

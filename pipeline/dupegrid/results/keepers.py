@@ -62,6 +62,13 @@ class Keeping:
         known = _under(images, self.protect)
         return known | ~_under(images, self.only) if self.only else known
 
+    def nothing_under(self, images: Rows) -> list[str]:
+        """The places of --protect and --only that no image lies under: a word was misspelt, or a disk is not there."""
+        places = dict.fromkeys((*self.protect, *self.only))
+        parts = images.each(["path_raw"]) if places else ()
+        found = {place for part in parts for place in places if _under(part, [place]).any()}
+        return [place for place in places if place not in found]
+
 
 def criteria(images: pa.Table | Rows, ids: Ints, keeping: Keeping, after: Ints | None = None) -> dict[str, Ints]:
     """What decides which of two images is kept, the first thing first, the smaller value before the larger.

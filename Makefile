@@ -19,7 +19,7 @@ demo: $(VENV)/.core
 # Side by side, see decisions/0012; compiled modules are kept, as the tests start many processes, and threads of
 # OpenBLAS wait asleep: what they compute here is small, and a busy wait takes a core from others.
 test: $(VENV)/.dev
-	PYTHONDONTWRITEBYTECODE= OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 5 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python -m pytest -n $$(($$(nproc) + 2)) --maxprocesses 5 --dist worksteal
 
 test-crash: $(VENV)/.dev
 	$(BIN)/python -m tests.helpers.crash

@@ -52,7 +52,7 @@ def pytest_configure() -> None:
 def pytest_collection(session: pytest.Session) -> None:
     """Side by side, each process imports another part first of what all of them import to collect the whole suite.
 
-    In a fresh clone nothing is compiled, and all compiled the same at the same moment: three took 35 s of CPU. Now each
+    In a fresh clone nothing is compiled, and all compiled the same at the same moment: three took 38 s of CPU. Now each
     finds what another has compiled, and they take 25; where all is compiled, 12 either way.
     """
     worker, asked = os.environ.get("PYTEST_XDIST_WORKER"), session.config.args_source

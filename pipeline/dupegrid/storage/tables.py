@@ -222,11 +222,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 def described(path: Path) -> pq.FileMetaData:
     """What a parquet file says of all of its row groups. DamagedError where these do not hold the rows it claims."""
     with _opened_parquet(path) as file:
-        return _described(path, file)
+        return _plausible(path, file, pq.read_metadata(file))
 
 
-def _described(path: Path, file: IO[bytes]) -> pq.FileMetaData:
-    about = pq.read_metadata(file)
+def _plausible(path: Path, file: IO[bytes], about: pq.FileMetaData) -> pq.FileMetaData:
     rows = _group_rows(about)
     # A row takes some bytes in all of our tables.
     if min(rows, default=0) < 0 or not sum(rows) == about.num_rows <= file.seek(0, os.SEEK_END):
@@ -268,9 +267,9 @@ def _pieces(path: Path, schema: pa.Schema, whole: bool, group: int | None, about
     """Some row groups of a parquet file at a time, or one; where it has none, a table without rows."""
     columns = None if whole else schema.names
     with _opened_parquet(path) as file:
-        about = about or _described(path, file)
         words = [field.name for field in schema if pa.types.is_dictionary(field.type)]
         parquet = pq.ParquetFile(file, metadata=about, page_checksum_verification=True, read_dictionary=words)
+        about = about or _plausible(path, file, parquet.metadata)
         groups = range(about.num_row_groups) if group is None else [group]
         at_once = max(1, _ROWS_AT_ONCE * about.num_row_groups // max(1, about.num_rows))
         pieces = [groups[start : start + at_once] for start in range(0, len(groups), at_once)]

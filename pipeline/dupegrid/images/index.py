@@ -79,7 +79,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     done_files = len(thumbs) - sum(thumbs.images_in(k) for k in pending)
     if pending and run_dir.images.is_file():
         run_dir.images.replace(run_dir.images_before)
-    run_dir.renew()
+    run_dir.renew("thumbs", "levels")
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
         sources, reading = Sources.of(config), reading_of(config)
         task = partial(index_chunk, run_dir, current().token, sources, reading, config.file_timeout)
@@ -96,7 +96,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
         tables = with_representatives(partial(_rows, run_dir, thumbs), set_keys(config), COLLAPSE_OVER)
         write_tables(run_dir.images, IMAGES, tables, facts)
         run_dir.images_before.unlink(missing_ok=True)
-    run_dir.renew()
+    run_dir.renew("thumbs", "levels")
     return key
 
 

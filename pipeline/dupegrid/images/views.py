@@ -34,8 +34,8 @@ class Views(RunDir):
     def __reduce__(self) -> tuple[Any, ...]:
         return views_of, (self.of,)
 
-    def renew(self, **made: Any) -> None:
-        super().renew(**made)
+    def renew(self, *same: str, **made: Any) -> None:
+        super().renew(*same, **made)
         self.of.renew()
 
     def thumbs(self) -> Thumbs:

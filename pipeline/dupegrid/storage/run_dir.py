@@ -107,15 +107,16 @@ class RunDir:
             raise
         return kept.result()
 
-    def renew(self, **made: Any) -> None:
+    def renew(self, *same: str, **made: Any) -> None:
         """Forget what was opened: something was made anew. Tasks that are started from now on open it again.
 
-        Where it is said what was `made`, by its name, that takes the place of what was opened, and the rest is kept.
+        What stays the `same` is kept, by its name. Where it is said what was `made`, that takes the place of what was
+        opened, and the rest is kept.
         """
         with self._lock:
             self._generation = uuid.uuid4().hex
             if not made:
-                self._kept.clear()
+                self._kept = OrderedDict((name, self._kept[name]) for name in same if name in self._kept)
             for name, value in made.items():
                 self._kept[name] = Future()
                 self._kept[name].set_result(value)

@@ -6,19 +6,16 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from dupegrid.app.opening import opened
 from dupegrid.app.reviewing import Reviewing
 from dupegrid.app.run import Run
 from dupegrid.app.web import ReviewServer
 from dupegrid.core.values import StrPath
-
-_LOOKS_EVERY_S: Final = 0.2
 
 
 class Review:
@@ -46,18 +43,17 @@ class Review:
         )
         webbrowser.open(page.as_uri())
 
-    def wait(self, asked: threading.Event | None = None) -> None:
-        """Wait until the review is closed, or somebody asks for its end."""
-        while not (asked is not None and asked.is_set()) and not self._server.wait(_LOOKS_EVERY_S):
-            pass
+    def wait(self) -> None:
+        """Wait until the review is closed."""
+        self._server.wait()
 
     @contextlib.contextmanager
-    def signalled(self) -> Iterator[threading.Event]:
-        """An event that SIGINT and SIGTERM set, in place of what they did before, for `wait`."""
-        asked = threading.Event()
-        before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    def ended_by_signals(self) -> Iterator[None]:
+        """Have SIGINT and SIGTERM end the server, in place of what they did before."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, lambda *_: self._server.stop()) for number in numbers}
         try:
-            yield asked
+            yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

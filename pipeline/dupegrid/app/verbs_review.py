@@ -17,11 +17,11 @@ def review(run_dir: RunDir, port: _Port = 0, no_browser: _NoBrowser = False, rea
     Serves a page on this machine alone until Ctrl-C. Decisions go to decisions.parquet; no picture is touched.
     """
     served = api.review(run_dir, port=port, browser=False, read_only=read_only)
-    with served, served.signalled() as asked:
+    with served, served.ended_by_signals():
         say({}, [f"review: {served.url} (for you alone; Ctrl-C ends it)"], as_json=False)
         if not no_browser:
             served.open()
-        served.wait(asked)
+        served.wait()
         totals = served.totals()
     decided = f"{counted(sum(totals['decided'].values()), 'pair')} decided, {counted(totals['finished'], 'group')} done"
     say({}, [f"review ended: {decided}; next: {totals['commands'][0]}"], as_json=False)

@@ -76,15 +76,19 @@ class ReviewServer:
         """Where the page is. The token comes after the #, which no browser sends to a server or names as a referrer."""
         return f"http://{LOOPBACK}:{self.port}/#{self.token}"
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until the server has been closed; whether it has."""
-        return self._ended.wait(timeout_s)
+    def wait(self) -> None:
+        """Wait until the server has ended."""
+        self._ended.wait()
+
+    def stop(self) -> None:
+        """Have the server end soon, also from the handler of a signal."""
+        if not self._ended.is_set():
+            self._loop.call_soon_threadsafe(self._end.set)
 
     def close(self) -> None:
         """End the server; what was decided is on disk."""
-        if not self._ended.is_set():
-            self._loop.call_soon_threadsafe(self._end.set)
-            self._thread.join()
+        self.stop()
+        self._thread.join()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

@@ -18,7 +18,7 @@ from dupegrid.core.values import StrPath, place_of
 from dupegrid.results.explain import pair_picture
 from dupegrid.storage.tables import write_bytes
 
-MOST: Final = 1000  # pictures, of some 100 kB each
+_MOST: Final = 1000  # pictures, of some 100 kB each
 
 
 def plot_folder(place: StrPath | None, config: FastDiffPyConfig) -> Path:
@@ -35,14 +35,14 @@ def plot_folder(place: StrPath | None, config: FastDiffPyConfig) -> Path:
     return folder
 
 
-def draw_pairs(run: Run, threshold: float, folder: Path, most: int = MOST) -> int:
-    """Draw the pairs at or under `threshold`, the nearest first, as PNG files; returns how many lie there then.
+def draw_pairs(run: Run, threshold: float, folder: Path) -> None:
+    """Draw the pairs at or under `threshold`, the nearest first, as PNG files.
 
-    A file is named by its MSE and what it shows, so that one that is there is not drawn again. Over `most` pairs, that
+    A file is named by its MSE and what it shows, so that one that is there is not drawn again. Over 1,000 pairs, that
     is said on standard error. Raises RunDirError where the folder cannot be written.
     """
     near = run.matches.filter(pc.less_equal(run.matches["mse"], threshold))
-    rows = near.sort_by([("mse", "ascending"), ("a", "ascending"), ("b", "ascending")]).slice(0, most).to_pylist()
+    rows = near.sort_by([("mse", "ascending"), ("a", "ascending"), ("b", "ascending")]).slice(0, _MOST).to_pylist()
     hashes = run.images["file_hash"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +57,5 @@ def draw_pairs(run: Run, threshold: float, folder: Path, most: int = MOST) -> in
         raise RunDirError(
             f"cannot write to {shown(folder)}: {error.strerror}; choose a folder you can write to"
         ) from None
-    if len(near) > most:
-        print(f"drawn are the {most:,} nearest of {len(near):,} pairs", file=sys.stderr)
-    return len(rows)
+    if len(near) > _MOST:
+        print(f"drawn are the {_MOST:,} nearest of {len(near):,} pairs", file=sys.stderr)

@@ -54,13 +54,12 @@ def remove_run(run: Run, thumbs: bool, db: bool, say: Callable[[str], object]) -
         if db and thumbs:
             run_dir.discard_from("index")
             remove(run_dir.run_json)
+            run_dir.lock.unlink(missing_ok=True)
         elif db:  # the listing stays: by it the thumbnails are known
             run_dir.discard_from("compare")
         elif thumbs:
             for name in _THUMBNAILS:
                 remove(run_dir.path / name)
-        if db and thumbs:
-            run_dir.lock.unlink(missing_ok=True)
     if db and thumbs:
         with suppress(OSError):  # something is in it that is not ours
             run_dir.path.rmdir()

@@ -35,12 +35,13 @@ def write_page(run: Run) -> Path:
 def about(run: Run) -> dict[str, list[str]]:
     """What a page says of the run: headings and their lines."""
     config, receipt = run.config, run.receipt
+    compared = datetime.fromtimestamp(run.run_dir.receipt.stat().st_mtime, UTC)
     sides = ["same width and height only"] if config.same_size else []
     sides += [f"proportions at most {config.max_aspect:g} apart"] if config.max_aspect else []
     facts = {
         "folders": [*config.paths, *([f"files listed in {config.files_from}"] if config.files_from else [])],
         "compared with": list(config.against),
-        "last run": [_time(run.run_dir.receipt)],
+        "last run": [compared.astimezone().strftime("%Y-%m-%d %H:%M")],
         "threshold": [f"MSE {config.threshold:g}", f"pairs are kept up to MSE {config.cutoff:g}"],
         "orientations": [f"{config.orientations}: {_ORIENTATIONS[config.orientations]}"],
         "pairs": [*([] if config.against else [f"{config.scope}: {_SCOPES[config.scope]}"]), *sides],
@@ -50,8 +51,3 @@ def about(run: Run) -> dict[str, list[str]]:
         "run directory": [shown(run.path)],
     }
     return {name: [printable(line) for line in lines if line] for name, lines in facts.items() if any(lines)}
-
-
-def _time(receipt: Path) -> str:
-    """When comparing ended."""
-    return datetime.fromtimestamp(receipt.stat().st_mtime, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -76,7 +76,7 @@ class Run:
     @property
     def hashes(self) -> pa.Table:
         """With `hash`, one row an image (schema HASHES): the hash of its thumbnail."""
-        return read_hashes(self.run_dir, self.config)
+        return read_hashes(self)
 
     @property
     def hashed_images(self) -> pa.Table:
@@ -138,7 +138,7 @@ class Run:
         By 'file': the bytes of the files. By 'pixels': all S x S x 3 values of the upright thumbnails, of whatever size
         and format the pictures are. By 'hash': the `hash` of the run. What could not be read is in no set.
         """
-        return identical(self.images, hashes_of(self.images, self.run_dir, self.config, by), Keeping.of(self.config))
+        return identical(self.images, hashes_of(self, by), Keeping.of(self.config))
 
     def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
         """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""

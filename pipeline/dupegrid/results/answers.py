@@ -159,10 +159,5 @@ def cut_summary(threshold: float, images: pa.Table | Rows, near: Matches, cluste
         clusters=int(last) + 1,
         duplicates=roles["duplicate"],
         bridges=roles["bridge"],
-        duplicate_bytes=bytes_of(images, clusters),
+        duplicate_bytes=int(freed_of(images, clusters).sum()),
     )
-
-
-def bytes_of(images: pa.Table | Rows, clusters: pa.Table | Rows) -> int:
-    """The bytes that are free when all duplicates are gone."""
-    return int(freed_of(images, clusters).sum())

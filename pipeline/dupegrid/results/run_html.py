@@ -12,9 +12,10 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.text import counted, quantity, shown, size_text
 from dupegrid.pairs.batches import Matches
-from dupegrid.results.answers import bytes_of, files_of
+from dupegrid.results.answers import files_of
 from dupegrid.results.notebook import Html, picture, table_of
 from dupegrid.results.reading import Results, measure
+from dupegrid.results.top import freed_of
 
 _CLUSTERS: Final = 5
 _FAILURES: Final = 10
@@ -52,7 +53,7 @@ def _line(run: Results) -> str:
         facts.append(f"{quantity(run.receipt.pairs['total'])} pairs")
         rows, threshold = run.clusters, run.config.threshold
         duplicates = pc.sum(pc.equal(rows["role"], "duplicate")).as_py() or 0
-        size = size_text(bytes_of(run.images, rows))
+        size = size_text(freed_of(run.images, rows).sum())
         facts.append(f"{counted(duplicates, 'duplicate')} at {measure(run.config)} {threshold:g}, {size} in them")
     except DupegridError:
         facts.append("not finished")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -31,39 +31,6 @@ class _Column(NamedTuple):
     field: pa.Field
     needs: tuple[str, ...]  # columns of the table whose rows are given
     of: Callable[[pa.Table], pa.ChunkedArray]  # some rows of that, with these columns -> the values
-
-
-_Source = Callable[[str], _Column | None]  # a name -> the column that it means, if it is one from there
-
-
-def _own(table: Each, name: str) -> _Column | None:
-    """A column of the table whose rows are given."""
-    if name not in table.schema.names:
-        return None
-    return _Column(table.schema.field(name), (name,), lambda rows: rows[name])
-
-
-def _of_images(table: Each, ends: tuple[str, str], key: str, row_of: Ints | None, name: str) -> _Column | None:
-    """A column of a table, its name between two `ends`, held whole: of the image that the column `key` names.
-
-    `row_of` says by image which row of the table is its, -1 for none; None where it has the number of the image.
-    """
-    inner = name.removeprefix(ends[0]).removesuffix(ends[1])
-    if name != inner.join(ends) or inner not in table.schema.names:
-        return None
-    kind = table.schema.field(inner).type
-    pieces = [chunk for part in table.each([inner]) for chunk in part[inner].chunks]
-    values = pa.chunked_array(pieces, kind).combine_chunks()
-    if row_of is not None:
-        values = values.take(pa.array(row_of, mask=row_of < 0))
-    return _Column(pa.field(name, kind), (key,), lambda rows: values.take(rows[key]))
-
-
-def _scores(tables: StoredTables, needs: tuple[str, ...], name: str) -> _Column | None:
-    """A second score of matches, reckoned where it is asked for."""
-    if name not in SCORES.names[2:]:
-        return None
-    return _Column(SCORES.field(name), needs, lambda rows: tables.scores_of(rows, name)[name])
 
 
 @dataclass(frozen=True)
@@ -112,14 +79,12 @@ def selected(name: str, columns: Sequence[str] | None, tables: StoredTables) -> 
     for one that is not there.
     """
     own: Each = getattr(tables, name)
-    sources = _sources(name, own, tables)
-    known = [next(sources)]
     found = []
     for wanted in own.schema.names if columns is None else columns:
-        column = next(filter(None, (source(wanted) for source in known)), None)
-        while column is None and (source := next(sources, None)):
-            known.append(source)
-            column = source(wanted)
+        if wanted in own.schema.names:
+            column: _Column | None = _Column(own.schema.field(wanted), (wanted,), itemgetter(wanted))
+        else:
+            column = _joined(name, wanted, tables)
         if column is None:
             raise UsageError(f"no column {printable(wanted)!r} for {name}: {_hint(name, own.schema)}")
         found.append(column)
@@ -128,25 +93,47 @@ def selected(name: str, columns: Sequence[str] | None, tables: StoredTables) -> 
     return Selection(found, own)
 
 
-def _sources(name: str, own: Each, tables: StoredTables) -> Iterator[_Source]:
-    """Where columns for a table may be from, its own first: others are loaded only if asked for."""
-    yield partial(_own, own)
+def _joined(name: str, wanted: str, tables: StoredTables) -> _Column | None:
+    """A column that is joined to the table `name`, if there is such; what it is of is loaded only now."""
+    if wanted in SCORES.names[2:] and name == "matches":
+        needs = tuple(column for column in tables.matches.schema.names if column in OF_SCORES)
+        return _Column(SCORES.field(wanted), needs, lambda rows: tables.scores_of(rows, wanted)[wanted])
     if name == "matches":
-        for side in ("a", "b"):
-            yield partial(_of_images, tables.images, ("", f"_{side}"), side, None)
-        yield partial(_scores, tables, tuple(column for column in own.schema.names if column in OF_SCORES))
-    elif name == "clusters":
-        for start, key in (("", "image"), ("keeper_", "keeper")):
-            yield partial(_of_images, tables.images, (start, ""), key, None)
-    else:
-        clusters, first = tables.clusters, 0
-        row, keeper = np.full((2, len(own)), -1)
-        for part in clusters.each(["image", "keeper"]):
-            image = part["image"].to_numpy()
-            row[image], keeper[image] = np.arange(first, first + len(part)), part["keeper"].to_numpy()
-            first += len(part)
-        yield partial(_of_images, clusters, ("", ""), "id", row)
-        yield partial(_of_images, own, ("keeper_", ""), "id", keeper)
+        inner, _, side = wanted.rpartition("_")
+        return _of(tables.images, inner, wanted, side) if side in ("a", "b") else None
+    inner = wanted.removeprefix("keeper_")
+    is_of_keeper = inner != wanted
+    if name == "clusters":
+        return _of(tables.images, inner, wanted, "keeper" if is_of_keeper else "image")
+    row, keeper = _in_clusters(tables)
+    if is_of_keeper:
+        return _of(tables.images, inner, wanted, "id", keeper)
+    return _of(tables.clusters, wanted, wanted, "id", row)
+
+
+def _in_clusters(tables: StoredTables) -> tuple[Ints, Ints]:
+    """By image its row of clusters, and the one to keep; -1 for none: int64 (n,) each."""
+    (row, keeper), first = np.full((2, len(tables.images)), -1), 0
+    for part in tables.clusters.each(["image", "keeper"]):
+        image = part["image"].to_numpy()
+        row[image], keeper[image] = np.arange(first, first + len(part)), part["keeper"].to_numpy()
+        first += len(part)
+    return row, keeper
+
+
+def _of(table: Each, inner: str, name: str, key: str, row_of: Ints | None = None) -> _Column | None:
+    """The column `inner` of a table, held whole, under a name: of the image that the column `key` names.
+
+    `row_of` says by image which row of the table is its, -1 for none; None where it has the number of the image.
+    """
+    if inner not in table.schema.names:
+        return None
+    kind = table.schema.field(inner).type
+    pieces = [chunk for part in table.each([inner]) for chunk in part[inner].chunks]
+    values = pa.chunked_array(pieces, kind).combine_chunks()
+    if row_of is not None:
+        values = values.take(pa.array(row_of, mask=row_of < 0))
+    return _Column(pa.field(name, kind), (key,), lambda rows: values.take(rows[key]))
 
 
 def _hint(name: str, own: pa.Schema) -> str:

@@ -83,31 +83,33 @@ ImageB = Annotated[str, argument(metavar="B", help="Another.")]
 Out = Annotated[str, option(metavar="RUN", help="The run directory: a new folder, or one to go on with.")]
 File = Annotated[str | None, option("--config", metavar="FILE.yaml", help="Settings from a file; flags win.")]
 Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
-Decisions = Annotated[
-    str | None, option("--decisions", metavar="FILE", help="Take the decisions of another run, or of a file, first.")
-]
-Plots = Annotated[
-    str | None,
-    option("--plots", metavar="DIR", help="Save a plot of each matching pair there.", rich_help_panel=WRITTEN),
-]
-PlotsMost = Annotated[
-    int | None,
-    option(
-        "--plots-most",
-        metavar="N",
-        help="Plots at most, the most alike first.  [default: 1000]",
-        min=0,
-        rich_help_panel=WRITTEN,
-    ),
-]
 Verb = Callable[..., None]
 
 
-def takes_settings(verb: Verb, **own: Any) -> Verb:
+def flag(metavar: str, help: str, kind: Any = str, **more: Any) -> Any:
+    """A flag with a value, for `with_flags`, which has its name."""
+    return Annotated[kind | None, option(metavar=metavar, help=help, **more)]
+
+
+def switch(name: str, help: str, **more: Any) -> Any:
+    """A flag without one; it is named, as there would be a --no-... too."""
+    return Annotated[bool | None, option(name, help=help, **more)]
+
+
+DECISIONS: Final = flag("FILE", "Take the decisions of another run, or of a file, first.")
+PLOTS: Final = {
+    "plots": flag("DIR", "Save a plot of each matching pair there.", rich_help_panel=WRITTEN),
+    "plots_most": flag(
+        "N", "Plots at most, the most alike first.  [default: 1000]", int, min=0, rich_help_panel=WRITTEN
+    ),
+}
+
+
+def takes_settings(verb: Verb, own: dict[str, Any] | None = None) -> Verb:
     """Give a verb the flags of its settings, after flags of its `own`, in place of its `**flags`."""
     of_run = "run_dir" in inspect.signature(verb).parameters
     settings = settings_of(verb.__name__).items()
-    return with_flags(own | {name: _flag(name, taken, of_run) for name, taken in settings if taken.flag})(verb)
+    return with_flags((own or {}) | {name: _flag(name, taken, of_run) for name, taken in settings if taken.flag})(verb)
 
 
 def with_flags(flags: dict[str, Any]) -> Callable[[Verb], Verb]:

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.flags import Json, RunDir, argument, confirmed, given, option, say, with_flags
+from dupegrid.app.flags import Json, RunDir, argument, confirmed, flag, given, option, say, switch, with_flags
 from dupegrid.app.lines_act import apply_lines, asked_lines, journal_lines, totals_lines, undo_lines, unfinished_lines
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
@@ -13,21 +13,14 @@ from dupegrid.core.text import printable
 Yes = Annotated[bool, option("--yes", help="Do not ask.")]
 
 
-def _switch(name: str, what: str) -> Any:
-    return Annotated[bool | None, option(name, help=what)]
-
-
 @with_flags(
     {
-        "dry_run": _switch("--dry-run", "Say what would be done, and do nothing."),
-        "verify": _switch("--verify", "Read both files again: byte for byte, or all pixels of near duplicates."),
-        "stop_on_error": _switch("--stop-on-error", "End at the first file that is left alone."),
-        "quarantine": Annotated[
-            str | None,
-            option(metavar="DIR", help="Move files there, by default into .dupegrid-quarantine in their PATH."),
-        ],
-        "delete_for_good": _switch("--delete-for-good", "Allow a plan that deletes: undo cannot bring files back."),
-        "write_xmp": _switch("--write-xmp", "First write date, place and rating that a keeper lacks into its sidecar."),
+        "dry_run": switch("--dry-run", "Say what would be done, and do nothing."),
+        "verify": switch("--verify", "Read both files again: byte for byte, or all pixels of near duplicates."),
+        "stop_on_error": switch("--stop-on-error", "End at the first file that is left alone."),
+        "quarantine": flag("DIR", "Move files there, by default into .dupegrid-quarantine in their PATH."),
+        "delete_for_good": switch("--delete-for-good", "Allow a plan that deletes: undo cannot bring files back."),
+        "write_xmp": switch("--write-xmp", "First write date, place and rating that a keeper lacks into its sidecar."),
     }
 )
 def apply(run_dir: RunDir, yes: Yes = False, *, as_json: Json = False, **flags: Any) -> None:

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Annotated, Any, Final
 
 import dupegrid as api
-from dupegrid.app.flags import Exit, Json, RunDir, argument, option, say, with_flags
+from dupegrid.app.flags import Exit, Json, RunDir, argument, flag, option, say, with_flags
 from dupegrid.app.lines_ask import (
     evaluate_lines,
     folders_lines,
@@ -59,14 +59,12 @@ def top(run_dir: RunDir, as_json: Json = False) -> None:
     say({"top": rows_of(table) if as_json else []}, top_lines(table), as_json)
 
 
-MaxLeakage = Annotated[
-    float | None,
-    option(metavar="PERCENT", help="Exit with code 3 if more of an evaluation split leaks.", min=0, max=100),
-]
-Tables = Annotated[str | None, option(metavar="FOLDER", help="Write all tables there, as parquet and CSV.")]
-
-
-@with_flags({"max_leakage": MaxLeakage, "out": Tables})
+@with_flags(
+    {
+        "max_leakage": flag("PERCENT", "Exit with code 3 if more of an evaluation split leaks.", float, min=0, max=100),
+        "out": flag("FOLDER", "Write all tables there, as parquet and CSV."),
+    }
+)
 def leakage(
     run_dir: RunDir,
     split: Annotated[

@@ -3,23 +3,24 @@
 import sys
 from functools import partial
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import dupegrid as api
 from dupegrid.app.flags import (
+    DECISIONS,
+    PLOTS,
     WORK,
     WRITTEN,
-    Decisions,
     File,
     Json,
     Out,
     Paths,
-    Plots,
-    PlotsMost,
     RunDir,
+    flag,
     given,
     option,
     say,
+    switch,
     takes_settings,
 )
 from dupegrid.app.lines import (
@@ -34,21 +35,17 @@ from dupegrid.app.lines import (
 from dupegrid.app.plotter import plotter
 from dupegrid.core.text import counted, shown
 
-ListNew = Annotated[
-    str | None,
-    option(
-        metavar="FILE",
-        help="Write the paths that have no match under --against to a new file.",
-        rich_help_panel=WRITTEN,
+_OF_RUN: Final = {
+    "list_new": flag(
+        "FILE", "Write the paths that have no match under --against to a new file.", rich_help_panel=WRITTEN
     ),
-]
+    **PLOTS,
+    "decisions": DECISIONS,
+    "detach": switch("--detach", "Go on in the background; see 'status RUN --watch'.", rich_help_panel=WORK),
+}
 
-Detach = Annotated[
-    bool, option("--detach", help="Go on in the background; see 'status RUN --watch'.", rich_help_panel=WORK)
-]
 
-
-@partial(takes_settings, list_new=ListNew, plots=Plots, plots_most=PlotsMost, decisions=Decisions, detach=Detach)
+@partial(takes_settings, own=_OF_RUN)
 def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = False, **flags: Any) -> None:
     """Find the duplicates under the PATHs, into RUN.
 
@@ -92,13 +89,13 @@ def compare(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     say(receipt.as_dict(), receipt_lines(receipt), as_json)
 
 
-@takes_settings
-def cluster(run_dir: RunDir, decisions: Decisions = None, *, as_json: Json = False, **flags: Any) -> None:
+@partial(takes_settings, own={"decisions": DECISIONS})
+def cluster(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     """Join the matches of RUN to clusters.
 
     The threshold may be anything up to RUN's cutoff.
     """
-    done = api.cluster(run_dir, decisions=decisions, **given(flags))
+    done = api.cluster(run_dir, **given(flags))
     summary = done.summary
     drawn = [f"report      {summary.report}"] if done.run_dir.report.exists() else []
     say(summary.as_dict(), [*cluster_lines(summary), *drawn], as_json)

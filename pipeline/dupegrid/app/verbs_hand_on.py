@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import dupegrid as api
-from dupegrid.app.flags import Json, RunDir, given, option, say, to_standard_output, with_flags
+from dupegrid.app.flags import Json, RunDir, flag, given, option, say, switch, to_standard_output, with_flags
 from dupegrid.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,19 +26,13 @@ _To = Annotated[
 
 @with_flags(
     {
-        "format": Annotated[str | None, option(metavar="FORMAT", help=f"One of {_FORMATS}.")],
-        "table": Annotated[str | None, option(metavar="matches|clusters|images", help="The table to write.")],
-        "columns": Annotated[str | None, option(metavar="A,B,...", help="The columns to write, joined ones too.")],
-        "filter": Annotated[
-            str | None, option(metavar="FILE", help="Your COCO JSON or YOLO list, to write without duplicates.")
-        ],
-        "under": Annotated[
-            str | None, option(metavar="FOLDER", help="The folder that file names in a list start from.")
-        ],
-        "prefix": Annotated[
-            str | None, option(metavar="TEXT", help="What the names of the tables begin with.  [default: dupegrid_]")
-        ],
-        "replace": Annotated[bool | None, option("--replace", help="Write over a file that is there.")],
+        "format": flag("FORMAT", f"One of {_FORMATS}."),
+        "table": flag("matches|clusters|images", "The table to write."),
+        "columns": flag("A,B,...", "The columns to write, joined ones too."),
+        "filter": flag("FILE", "Your COCO JSON or YOLO list, to write without duplicates."),
+        "under": flag("FOLDER", "The folder that file names in a list start from."),
+        "prefix": flag("TEXT", "What the names of the tables begin with.  [default: dupegrid_]"),
+        "replace": switch("--replace", "Write over a file that is there."),
     }
 )
 def export(run_dir: RunDir, to: _To, *, as_json: Json = False, **options: Any) -> None:

@@ -1,10 +1,10 @@
 """The verbs that look into a run: status, explain, report."""
 
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.flags import ImageA, ImageB, Json, Plots, PlotsMost, RunDir, option, say
+from dupegrid.app.flags import PLOTS, ImageA, ImageB, Json, RunDir, option, say, with_flags
 from dupegrid.app.lines import explain_lines, status_lines
 from dupegrid.app.plotter import plotter
 
@@ -49,9 +49,10 @@ def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> Non
     say({**found.as_dict(), "picture": drawn}, [*explain_lines(found, threshold), f"picture     {where}"], as_json)
 
 
-def report(run_dir: RunDir, plots: Plots = None, plots_most: PlotsMost = None, as_json: Json = False) -> None:
+@with_flags(PLOTS)
+def report(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     """Draw the clusters of RUN as a page: report.html."""
-    draw = plotter(plots, plots_most)
+    draw = plotter(flags.get("plots"), flags.get("plots_most"))
     page = str(api.report(run_dir))
     drawn, lines = draw(api.open_run(run_dir))
     say({"report": page, **drawn}, [f"report      {page}", *lines], as_json)

@@ -5,7 +5,20 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.flags import Decisions, ImageA, ImageB, Json, RunDir, argument, given, option, say, with_flags
+from dupegrid.app.flags import (
+    DECISIONS,
+    ImageA,
+    ImageB,
+    Json,
+    RunDir,
+    argument,
+    flag,
+    given,
+    option,
+    say,
+    switch,
+    with_flags,
+)
 from dupegrid.app.lines_ask import rows_of
 from dupegrid.app.lines_plan import decide_lines, pair_lines, plan_lines, sample_lines
 from dupegrid.core.errors import UsageError
@@ -18,37 +31,22 @@ _ACTIONS = "|".join(action for action in ACTIONS if action != "keep")
 
 @with_flags(
     {
-        "action": Annotated[str | None, option(metavar=_ACTIONS, help="What is to be done.  [default: quarantine]")],
-        "where": Annotated[
-            str | None, option(metavar="SQL", help="Only files for which this holds; it names columns of plan.parquet.")
-        ],
-        "folders": Annotated[str | None, option(metavar="'B in A'", help="Only files of B whose keepers are in A.")],
-        "threshold": Annotated[
-            float | None,
-            option(metavar="NUMBER", help="Give RUN this threshold from now on, up to its cutoff.  [default: RUN's]"),
-        ],
-        "keep_metadata": Annotated[
-            bool | None, option("--keep-metadata", help="Keep files with metadata that their keepers lack.")
-        ],
-        "decisions": Decisions,
+        "sample": flag("N", "Show N pairs that a rule decided first, to approve or deny.", int, min=1),
+        "rule": flag("RULE", "The rule to sample.  [default: the one that decides most]"),
+        "action": flag(_ACTIONS, "What is to be done.  [default: quarantine]"),
+        "where": flag("SQL", "Only files for which this holds; it names columns of plan.parquet."),
+        "folders": flag("'B in A'", "Only files of B whose keepers are in A."),
+        "threshold": flag("NUMBER", "Give RUN this threshold from now on, up to its cutoff.  [default: RUN's]", float),
+        "keep_metadata": switch("--keep-metadata", "Keep files with metadata that their keepers lack."),
+        "decisions": DECISIONS,
     }
 )
-def plan(
-    run_dir: RunDir,
-    sample: Annotated[
-        int | None, option(metavar="N", help="Show N pairs that a rule decided first, to approve or deny.", min=1)
-    ] = None,
-    rule: Annotated[
-        str | None, option(metavar="RULE", help="The rule to sample.  [default: the one that decides most]")
-    ] = None,
-    *,
-    as_json: Json = False,
-    **flags: Any,
-) -> None:
+def plan(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     """Write down which files of RUN may go, and which are kept.
 
     Into plan.parquet, which 'apply' acts on: no picture is touched by this.
     """
+    sample, rule = flags.pop("sample", None), flags.pop("rule", None)
     if rule is not None and sample is None:
         raise UsageError("--rule says of which rule --sample shows pairs: give --sample N too")
     made = api.plan(run_dir, **given(flags))

@@ -18,18 +18,12 @@ from dupegrid.app.web import ReviewServer
 from dupegrid.core.values import StrPath
 
 
-class Review:
+class Review(ReviewServer):
     """A review that is being served, until it is closed; a context manager too."""
 
     def __init__(self, run: Run, port: int = 0, read_only: bool = False) -> None:
-        self._reviewing = Reviewing(run)
-        self._server = ReviewServer(self._reviewing, port, read_only)
+        super().__init__(Reviewing(run), port, read_only)
         self._folder: str | None = None
-
-    @property
-    def url(self) -> str:
-        """Where the page is, with the token that opens it: for you alone."""
-        return self._server.url
 
     def open(self) -> None:
         """Open the page in a browser."""
@@ -43,15 +37,11 @@ class Review:
         )
         webbrowser.open(page.as_uri())
 
-    def wait(self) -> None:
-        """Wait until the review is closed."""
-        self._server.wait()
-
     @contextlib.contextmanager
     def ended_by_signals(self) -> Iterator[None]:
         """Have SIGINT and SIGTERM end the server, in place of what they did before."""
         numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, lambda *_: self._server.stop()) for number in numbers}
+        before = {number: signal.signal(number, lambda *_: self.stop()) for number in numbers}
         try:
             yield
         finally:
@@ -60,11 +50,11 @@ class Review:
 
     def totals(self) -> dict[str, Any]:
         """What has been decided so far, and how many groups are."""
-        return self._reviewing.totals()
+        return self.reviewing.totals()
 
     def close(self) -> None:
         """End the server. What was decided is on disk already."""
-        self._server.close()
+        super().close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -75,7 +65,7 @@ class Review:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Review({os.fspath(self._reviewing.run)!r})"  # without the token
+        return f"Review({os.fspath(self.reviewing.run)!r})"  # without the token
 
 
 def review(run: Run | StrPath, *, port: int = 0, browser: bool = True, read_only: bool = False) -> Review:

@@ -73,11 +73,11 @@ class ReviewServer:
 
     @property
     def url(self) -> str:
-        """Where the page is. The token comes after the #, which no browser sends to a server or names as a referrer."""
+        """Where the page is, for you alone: with the token, after a #, which no browser sends on or names to others."""
         return f"http://{LOOPBACK}:{self.port}/#{self.token}"
 
     def wait(self) -> None:
-        """Wait until the server has ended."""
+        """Wait until it has been closed."""
         self._ended.wait()
 
     def stop(self) -> None:

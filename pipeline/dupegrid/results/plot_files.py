@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from dupegrid.core.config import Config
+from dupegrid.core.arrays import ORIENTATIONS
 from dupegrid.core.errors import UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.progress import Reporter
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, place_of
 from dupegrid.results.answers import Answer
+from dupegrid.results.reading import Results
 from dupegrid.storage.ours import opened
 from dupegrid.storage.tables import writing_whole
 
@@ -39,49 +40,39 @@ class Plots(Answer):
     left_out: int  # pairs over the number that is drawn at most
 
 
-def checked(folder: StrPath, most: int, config: Config) -> Path:
-    """The folder for so many plots of a run with these settings. UsageError where nothing may be written there."""
+def save_plots(run: Results, folder: StrPath, most: int, draw: Draw, reporter: Reporter | None) -> Plots:
+    """Draw pairs at or under the threshold into a folder, as a-b.png by their ids, where that is not there yet.
+
+    The most alike come first, `most` of them; the others are only counted. A plot is written whole or not at all, and
+    drawn again where what it shows is another by now. UsageError where nothing may be written there, or something else
+    has the name of a plot, which stays as it is.
+    """
     if not isinstance(most, int) or most < 0:
         raise UsageError(f"most is {most!r}: give how many pairs to draw, 0 or more")
     path = Path(place_of("the folder of plots", folder))
-    root = config.root_around(path)
+    root = run.config.root_around(path)
     if root is not None:
         raise UsageError(
             f"the folder of plots {shown(path)} lies inside {printable(root)}: choose one outside it, "
             "as nothing is written beside the photos"
         )
-    return path
-
-
-def save_plots(
-    pairs: Sequence[Mapping[str, Any]],
-    left_out: int,
-    images: pa.Table,
-    draw: Draw,
-    path: Path,
-    reporter: Reporter | None,
-) -> Plots:
-    """Draw each of some pairs into a folder, as a-b.png by their ids, where that is not there yet.
-
-    `pairs` have a, b, mse and orientation of schema MATCHES, `images` is of schema IMAGES; `left_out` pairs are only
-    counted. A plot is written
-    whole or not at all, and drawn again where what it shows is another by now. UsageError where something else has the
-    name of a plot, which stays as it is.
-    """
+    near = run.match_batches.near(run.config.threshold)
+    first, drawn = near.first(most), 0
+    columns = zip(*(column.tolist() for column in (first.a, first.b, first.mse, first.turn)), strict=True)
+    rows = [{"a": a, "b": b, "mse": mse, "orientation": ORIENTATIONS[turn]} for a, b, mse, turn in columns]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write plots to {shown(path)}: {error.strerror}; choose another folder") from None
-    drawn = 0
-    with reporter.stage("plots", len(pairs), "pairs") if reporter else nullcontext(lambda _count: None) as advance:
-        for row in pairs:
-            file, of = path / f"{row['a']}-{row['b']}.png", _key(row, images)
+    with reporter.stage("plots", len(rows), "pairs") if reporter else nullcontext(lambda _count: None) as advance:
+        for row in rows:
+            file, of = path / f"{row['a']}-{row['b']}.png", _key(row, run.images)
             if not _is_there(file, of):
                 with writing_whole(file, flushed=False) as written:
                     written.write(draw(row, of))
                 drawn += 1
             advance(1)
-    return Plots(str(path), drawn, len(pairs) - drawn, left_out)
+    return Plots(str(path), drawn, len(rows) - drawn, near.count() - len(rows))
 
 
 def _key(row: Mapping[str, Any], images: pa.Table) -> str:

@@ -22,7 +22,7 @@ from dupegrid.pairs.kernel import mse_block
 from dupegrid.results.axes import Axes, Figure, heat_map, named, new_axes, png_of, short, tile_map, titled, value_map
 from dupegrid.results.cut import curve, steps
 from dupegrid.results.differences import difference as difference_of
-from dupegrid.results.plot_files import DRAWN_BY, MOST, Plots, checked, save_plots
+from dupegrid.results.plot_files import DRAWN_BY, MOST, Plots, save_plots
 from dupegrid.results.reading import Results, measure
 from dupegrid.results.stored import hashed_images_of, known_ids
 
@@ -207,7 +207,6 @@ def save(run: Results, folder: StrPath, most: int = MOST, reporter: Reporter | N
     What is there already is not drawn again, so that it goes on where it stopped. Says how many were drawn, how many
     were there and how many were left out. UsageError where the folder lies beside the photos, or holds another's file.
     """
-    path, near = checked(folder, most, run.config), run.match_batches.near(run.config.threshold)
     figure = Figure(figsize=(7.2, 3.0))
     ax = figure.add_axes((0.01, 0.2, 0.98, 0.7))
 
@@ -217,12 +216,7 @@ def save(run: Results, folder: StrPath, most: int = MOST, reporter: Reporter | N
         _draw_pair(run, row, ax)
         return png_of(figure, {"Software": DRAWN_BY, "Description": of})
 
-    first = near.first(most)
-    rows = [
-        {"a": a, "b": b, "mse": mse, "orientation": ORIENTATIONS[turn]}
-        for a, b, mse, turn in zip(*(first[place].tolist() for place in (0, 1, 2, 4)), strict=True)
-    ]
-    return save_plots(rows, near.count() - len(rows), run.images, draw, path, reporter)
+    return save_plots(run, folder, most, draw, reporter)
 
 
 def _two_way(table: Any, first: str, second: str) -> tuple[list[str], Float64s]:

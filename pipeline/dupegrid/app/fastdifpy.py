@@ -1,6 +1,5 @@
 """`FastDifPy`: the class of fast-diff-py, method by method and option by option, on the pipeline here."""
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from dupegrid.core.config import load_config
 from dupegrid.core.errors import ConfigError, RunDirError, UsageError
 from dupegrid.core.settings import Settings
 from dupegrid.core.text import counted, printable, shown, size_text
-from dupegrid.core.values import StrPath
+from dupegrid.core.values import StrPath, place_of
 from dupegrid.images.discover import discover
 
 _RULE: Final = "-" * 120
@@ -94,11 +93,10 @@ class FastDifPy:
             raise ConfigError(f"unknown {', '.join(kwargs.keys() - known)}: known are {', '.join(sorted(known))}")
         self.config = FastDiffPyConfig(kwargs.get("config_path"), task_purge=True)
         self.config.retain_config = kwargs.get("retain_config", True)
-        for option, directory in (("p_root_dir_a", directory_a), ("p_root_dir_b", directory_b)):
-            setattr(self.config, option, None if directory is None else os.fsdecode(directory))
-        if directory_a is not None:
-            self.config.p_root_dir_a, *second = self.config.directories
-            self.config.p_root_dir_b = second[0] if second else None
+        self.config.p_root_dir_a, self.config.p_root_dir_b = (
+            None if directory is None else place_of("the directory", directory, ConfigError)
+            for directory in (directory_a, directory_b)
+        )
         self.config.state = "init"
         self._progress = progress
         self._counts: tuple[int, int] | None = None  # files of each directory

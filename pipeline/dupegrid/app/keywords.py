@@ -23,16 +23,12 @@ def with_keywords(verb: Verb) -> Verb:
     """The same verb; its signature has each of its settings in place of `**settings`, its docstring what each does."""
     *own, _settings = inspect.signature(verb).parameters.values()
     hints = get_type_hints(Settings)
+    fields = {name: Config.model_fields[name] for name in settings_of(verb.__name__)}
     keywords = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_default(name), annotation=hints[name])
-        for name in settings_of(verb.__name__)
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.get_default(), annotation=hints[name])
+        for name, field in fields.items()
     ]
     verb.__signature__ = inspect.Signature([*own, *keywords])  # type: ignore[attr-defined]
-    told = "\n".join(f"    {keyword.name}: {Config.model_fields[keyword.name].description}" for keyword in keywords)
+    told = "\n".join(f"    {name}: {field.description}" for name, field in fields.items())
     verb.__doc__ = f"{inspect.getdoc(verb)}\n\nSettings:\n{told}\n"
     return verb
-
-
-def _default(name: str) -> Any:
-    field = Config.model_fields[name]
-    return None if field.default_factory else field.default

@@ -84,9 +84,7 @@ def rows_of_first(clusters: pa.Table, freed: Ints, most: int) -> Ints:
     """The rows of those clusters that free the most, at most so many."""
     label = clusters["cluster"].to_numpy()
     of_cluster = np.bincount(label, freed)
-    is_first = np.zeros(len(of_cluster), bool)
-    is_first[np.lexsort((np.arange(len(of_cluster)), -of_cluster))[:most]] = True
-    return np.flatnonzero(is_first[label])
+    return np.flatnonzero(np.isin(label, np.argsort(-of_cluster, kind="stable")[:most]))
 
 
 def groups_of(images: pa.Table, clusters: pa.Table, freed: Ints, relations: pa.Table | None) -> Groups:
@@ -145,8 +143,8 @@ def counts(groups: Groups) -> dict[str, dict[str, int]]:
     rows = groups.rows.filter(pa.array(others))
     found: dict[str, dict[str, int]] = {}
     for name in ("role", "rule"):
-        counted = pc.value_counts(rows[name]).to_pylist()
-        found[name] = {entry["values"]: entry["counts"] for entry in counted if entry["values"] is not None}
+        counted = pc.value_counts(rows[name].drop_null()).to_pylist()
+        found[name] = {entry["values"]: entry["counts"] for entry in counted}
     of_relation = np.bincount(groups.relation[others] + 1, minlength=len(RELATIONS) + 1)[1:]
     found["relation"] = {word: int(count) for word, count in zip(RELATIONS, of_relation, strict=True) if count}
     return found

@@ -286,6 +286,12 @@ def test_thumbnails_are_kept_up_to_some_bytes(monkeypatch: pytest.MonkeyPatch) -
     assert read == [0, 1, 2, 3, 4, 5, 0, 7]
 
 
+def test_groups_that_are_all_looked_at_are_not_waited_for(run: dupegrid.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reviewing_module, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(reviewing_module, "_AFTER_S", "nobody waits for so long")
+    assert reviewing_module.Reviewing(run).ask({}, 0, 0, 1)["whole"]
+
+
 def test_relations_come_with_the_groups_that_come_after_the_first(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

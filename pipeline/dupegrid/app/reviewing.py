@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
@@ -53,28 +54,26 @@ class Reviewing:
         self._done: list[list[Done]] = []
         self.groups: Groups
         self._asked: dict[tuple[int, Filter], Ints] = {}  # by choice: groups in their places
-        self._is_looked_at, self._is_whole = threading.Event(), threading.Event()
-        self._trouble: Exception | None = None
+        self._is_looked_at = threading.Event()
+        self._whole: Future[None] = Future()  # whether all groups are there, or why not
         images, clusters = read_tables(run)
         freed = freed_of(images, clusters)
         rows = rows_of_first(clusters, freed, FIRST)
         self._take(groups_of(images, clusters.take(pa.array(rows)), freed[rows], None))
         rest = partial(self._take_all, images, clusters, freed)
-        if len(rows) == len(clusters) or len(self.groups) < MOST_AT_ONCE:
-            rest()
-            self._check()
+        if len(rows) < len(clusters) and len(self.groups) >= MOST_AT_ONCE:
+            threading.Thread(target=rest, args=(_AFTER_S,), name="review-groups", daemon=True).start()
         else:
-            threading.Thread(target=rest, name="review-groups", daemon=True).start()
+            rest(0.0)
+            self._whole.result()
 
-    def _take_all(self, images: pa.Table, clusters: pa.Table, freed: Ints) -> None:
+    def _take_all(self, images: pa.Table, clusters: pa.Table, freed: Ints, after_s: float) -> None:
         try:
-            if len(self.groups) >= MOST_AT_ONCE:
-                self._is_looked_at.wait(_AFTER_S)
-            told = relations_if_told(self.run)
-            self._take(groups_of(images, clusters, freed, told))
+            self._is_looked_at.wait(after_s)
+            self._take(groups_of(images, clusters, freed, relations_if_told(self.run)))
+            self._whole.set_result(None)
         except Exception as error:  # whoever waits for it is told
-            self._trouble = error
-        self._is_whole.set()
+            self._whole.set_exception(error)
 
     def _take(self, groups: Groups) -> None:
         """Go on with groups, of which those so far are the first."""
@@ -91,15 +90,9 @@ class Reviewing:
             more = so_far + np.flatnonzero(~self._finished[so_far:])
             self._asked = {asked: np.append(here, more) for asked, here in self._asked.items()}  # places stay
 
-    def _check(self) -> None:
-        """Wait until all groups are there."""
-        self._is_whole.wait()
-        if self._trouble is not None:
-            raise self._trouble
-
     def about(self) -> dict[str, Any]:
         """What the page says of the run."""
-        self._check()
+        self._whole.result()
         groups = self.groups
         return {
             "groups": len(groups),
@@ -118,7 +111,7 @@ class Reviewing:
         if not (0 <= start < 1 << 40 and 0 < count <= MOST_AT_ONCE):
             raise UsageError("so many groups are not given at once")
         if asked != Filter() or start + count > len(self.groups):
-            self._check()
+            self._whole.result()
         with self._lock:
             found = self._asked.pop((choice, asked), None)
             found = chosen(self.groups, asked, self._finished)[0] if found is None else found
@@ -127,7 +120,7 @@ class Reviewing:
                 del self._asked[oldest]
             here = [self._group(int(group)) for group in found[start : start + count]]
             self._is_looked_at.set()
-            return {"total": len(found), "whole": self._is_whole.is_set(), "groups": here, **self.progress()}
+            return {"total": len(found), "whole": self._whole.done(), "groups": here, **self.progress()}
 
     def progress(self) -> dict[str, Any]:
         """How many groups are decided, and what the others would free."""
@@ -193,7 +186,7 @@ class Reviewing:
 
         UsageError where these are not as many as expected: the page says how many before it is asked to.
         """
-        self._check()
+        self._whole.result()
         with self._lock:
             rows = self._acceptable(Filter.of(given))
             if len(rows) != expected:
@@ -209,7 +202,7 @@ class Reviewing:
 
     def acceptable(self, given: Any) -> dict[str, int]:
         """How many pairs `accept` would decide, and in how many groups."""
-        self._check()
+        self._whole.result()
         with self._lock:
             rows = self._acceptable(Filter.of(given))
             return {"pairs": len(rows), "groups": len(np.unique(self.groups.group_of[rows]))}
@@ -243,7 +236,7 @@ class Reviewing:
 
     def totals(self) -> dict[str, Any]:
         """What has been decided, by words of VERDICTS, and the commands that act on it."""
-        self._check()
+        self._whole.result()
         with self._lock:
             rows = [row for pairs in self._decided.values() for row in pairs.values()]
             said = {word: sum(row["decision"] == word for row in rows) for word in VERDICTS if word != "undecided"}

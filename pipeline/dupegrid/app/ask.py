@@ -102,13 +102,13 @@ def evaluate(matches: Any, truth: Any) -> pa.Table:
     asked = opened(matches) if isinstance(matches, Run | str | os.PathLike) else None
     if asked is not None:
         images, scores = _tables(asked)
-        paths, ids = images["path_raw"].to_pylist(), np.arange(len(images))
+        paths = images["path_raw"].to_pylist()
     else:
-        images, scores, paths, ids = _of_matches(given_table(matches))
+        images, scores, paths = _of_matches(given_table(matches))
     rows = given_table(truth)
     name = "the truth" if not isinstance(truth, str | os.PathLike) else printable(str(truth))
     wanted = [as_bytes(column_of(rows, (side, f"path_{side}"), name)) for side in ("a", "b")]
-    known = [_named(side, paths, ids, len(images)) for side in wanted]
+    known = [_named(side, paths) for side in wanted]
     for side, places in zip(wanted, known, strict=True):
         if asked is not None and (places < 0).any():
             missing = side[int(np.flatnonzero(places < 0)[0])]
@@ -116,8 +116,8 @@ def evaluate(matches: Any, truth: Any) -> pa.Table:
     return find_evaluation(images, scores, (known[0], known[1]))
 
 
-def _of_matches(matches: pa.Table) -> tuple[pa.Table, pa.Table, list[bytes], Ints]:
-    """Images as a table of matches knows them: each for itself; the matches; paths that it names, and their ids."""
+def _of_matches(matches: pa.Table) -> tuple[pa.Table, pa.Table, list[bytes]]:
+    """Images as a table of matches knows them, each for itself; the matches; the paths that it names, by id."""
     for name in ("a", "b", "score"):
         column_of(matches, (name,), "the table of matches")
     a, b = (matches[name].to_numpy() for name in ("a", "b"))
@@ -127,20 +127,20 @@ def _of_matches(matches: pa.Table) -> tuple[pa.Table, pa.Table, list[bytes], Int
         "identical_to": pa.nulls(count, pa.int64()),
         "status": pa.array(["ok"] * count, pa.string()),
     }
-    named: dict[bytes | None, int] = {}
+    paths = [b""] * count
     if {"path_a", "path_b"} <= set(matches.column_names):
         for ids, column in ((a, "path_a"), (b, "path_b")):
-            named.update(zip(as_bytes(matches[column]), ids.tolist(), strict=True))
-    return pa.table(images), matches, [path or b"" for path in named], np.array(list(named.values()), np.int64)
+            for id, path in zip(ids.tolist(), as_bytes(matches[column]), strict=True):
+                paths[id] = path or b""
+    return pa.table(images), matches, paths
 
 
-def _named(wanted: Sequence[bytes | None], paths: Sequence[bytes], ids: Ints, count: int) -> Ints:
+def _named(wanted: Sequence[bytes | None], paths: Sequence[bytes]) -> Ints:
     """The ids of images that are named by their ids, or by paths, int64 (k,); -1 where there is no such image."""
     if all(value is not None and _IDS.fullmatch(value.decode("latin-1")) for value in wanted):
         places = np.array([int(value or 0) for value in wanted], np.int64)
-        return np.where(places < count, places, -1)
-    places = ids_of(wanted, paths)
-    return np.where(places >= 0, ids[places], -1) if len(ids) else places
+        return np.where(places < len(paths), places, -1)
+    return ids_of(wanted, paths)
 
 
 def _tables(run: Run) -> tuple[pa.Table, pa.Table]:

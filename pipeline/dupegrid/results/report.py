@@ -7,7 +7,6 @@ names by its hash; what a file is called comes to it as JSON, and onto the page 
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -64,30 +63,7 @@ def pages() -> "jinja2.Environment":
     return found
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One image as a contact sheet shows it."""
-
-    role: str
-    caption: str
-    folder: str
-    name: str
-    path: str
-    href: str
-    source: str
-    width_px: int
-    height_px: int
-
-
-@dataclass(frozen=True)
-class Card:
-    """One cluster as a contact sheet shows it; `left_out` pictures are only counted."""
-
-    number: int
-    size: int
-    freed_bytes: int
-    pictures: Sequence[Picture]
-    left_out: int
+Card = dict[str, Any]  # a cluster as cards.html.jinja shows it: number, size, freed_bytes, pictures, left_out
 
 
 class Sheet:
@@ -121,10 +97,11 @@ def cards(
     shown = rows.take(np.concatenate([np.empty(0, np.int64), *(member[:most] for member in members.values())]))
     ids = shown["image"].to_numpy()
     pictures = map(_picture, shown.to_pylist(), images.pick(ids, _OF_IMAGES).to_pylist(), thumbs_of(ids))
-    result = []
+    result: list[Card] = []
     for number, member in members.items():
         drawn = list(islice(pictures, len(member[:most])))
-        result.append(Card(number, len(member), int(frees[member].sum()), drawn, len(member) - len(drawn)))
+        known = {"number": number, "size": len(member), "freed_bytes": int(frees[member].sum())}
+        result.append({**known, "pictures": drawn, "left_out": len(member) - len(drawn)})
     return result
 
 
@@ -198,7 +175,8 @@ def _block(files: Sequence[bytes]) -> str:
     return ",".join(base64.b64encode(part).decode() for part in parts)
 
 
-def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) -> Picture:
+def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) -> dict[str, Any]:
+    """One image as a card shows it."""
     path_raw: bytes = image["path_raw"]
     width, height = image["width"], image["height"]
     scale = _LONGER_SIDE_PX / max(width, height)
@@ -209,14 +187,14 @@ def _picture(row: Mapping[str, Any], image: Mapping[str, Any], thumb: Pixels) ->
     caption += [REASONS[reason]] if reason is not None else []
     compared = f" ({row['compared']})" if row["compared"] else ""
     caption += [f"the one to keep {RULES[rule]}{compared}"] if rule is not None else []
-    return Picture(
-        role=row["role"],
-        caption=", ".join(caption),
-        folder=shown_path(path_raw.rpartition(b"/")[0]),
-        name=shown_path(path_raw.rpartition(b"/")[2]),
-        path=shown_path(path_raw),
-        href=path_href(path_raw),
-        source="data:image/jpeg;base64," + base64.b64encode(encode_jpeg(thumb)).decode(),
-        width_px=max(8, round(width * scale)),
-        height_px=max(8, round(height * scale)),
-    )
+    return {
+        "role": row["role"],
+        "caption": ", ".join(caption),
+        "folder": shown_path(path_raw.rpartition(b"/")[0]),
+        "name": shown_path(path_raw.rpartition(b"/")[2]),
+        "path": shown_path(path_raw),
+        "href": path_href(path_raw),
+        "source": "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(thumb)).decode(),
+        "width_px": max(8, round(width * scale)),
+        "height_px": max(8, round(height * scale)),
+    }

@@ -24,9 +24,10 @@ def with_keywords(verb: Verb) -> Verb:
     *own, _settings = inspect.signature(verb).parameters.values()
     hints = get_type_hints(Settings)
     fields = {name: Config.model_fields[name] for name in settings_of(verb.__name__)}
+    defaults = {name: None if field.default_factory else field.default for name, field in fields.items()}
     keywords = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.get_default(), annotation=hints[name])
-        for name, field in fields.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+        for name, default in defaults.items()
     ]
     verb.__signature__ = inspect.Signature([*own, *keywords])  # type: ignore[attr-defined]
     told = "\n".join(f"    {name}: {field.description}" for name, field in fields.items())

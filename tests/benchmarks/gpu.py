@@ -170,7 +170,7 @@ def profiled(run: Path, orientations: str, bytes_s: float, flops: float) -> None
         start = time.perf_counter()
         pairs = near(tile, squares)
         wait()
-        done[0] += int(squares.near.sum()) * tile.first.side**2
+        done[0] += int(tile.turns(squares).sum()) * tile.first.side**2
         done[1] += 1
         done[2] += time.perf_counter() - start
         return pairs

@@ -6,21 +6,21 @@ is within the limit is gathered; then all cosines and integers decide. What come
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, Final
 
 import numpy as np
 
-from dupegrid.core.arrays import Bools, Ints, array_module, free_bytes, give_back_memory, gpus, named_module, on_host
+from dupegrid.core.arrays import Bools, array_module, free_bytes, give_back_memory, gpus, named_module, on_host
 from dupegrid.core.config import Config
 from dupegrid.images.levels import prefixes
-from dupegrid.pairs.bounds import near_limit, radius
+from dupegrid.pairs.bounds import near_limit, radius, squared_gaps
 from dupegrid.pairs.canonical import as_found
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.matches import PartWriter
 from dupegrid.pairs.points import check, near
 from dupegrid.pairs.resident import DeviceStrip, KeptThumbs, square_side, strip_on_device
-from dupegrid.pairs.steps import Pairs, Step, aspect_filter, block_filters, least, through
+from dupegrid.pairs.steps import Pairs, Squares, Step, asked_squares, aspect_filter, least, through
 
 _PAIRS_A_CALL: Final = 1 << 28  # 16,384 x 16,384: their bits take 34 MB, or their product 1 GB
 _BYTES_A_PAIR: Final = 32  # of a call, with all that comes of it
@@ -36,25 +36,17 @@ class _Tile:
     second: DeviceStrip
     within: float
 
+    @cached_property
+    def near(self) -> Bools:
+        """Whose boxes are that near: bool (orientations, blocks of the first strip, blocks of the second)."""
+        own, limit = self.first.strip.turned[0], near_limit(self.within, self.first.strip.turned[0].lows.shape[1])
+        boxes, strip = list(zip(own.lows, own.highs, strict=True)), self.second.strip
+        gaps = [[squared_gaps(*box, turned.lows, turned.highs) for box in boxes] for turned in strip.turned]
+        return np.array(gaps) <= limit
 
-@dataclass(frozen=True)
-class _Squares:
-    """Blocks of the first strip with blocks of the second: int64 (k,); how many pairs of images each is, int64 (k,).
-
-    `near` is which orientations are left of each, bool (orientations, k).
-    """
-
-    rows: Ints
-    columns: Ints
-    pairs: Ints
-    near: Bools
-
-    def only(self, keep: Any) -> "_Squares":
-        return _Squares(self.rows[keep], self.columns[keep], self.pairs[keep], self.near[:, keep])
-
-    @property
-    def count(self) -> int:
-        return int(self.pairs.sum())
+    def turns(self, squares: Squares) -> Bools:
+        """The same of some squares: bool (orientations, k)."""
+        return self.near[:, squares.rows, squares.columns]
 
 
 def device_of(config: Config) -> str:
@@ -82,13 +74,13 @@ def compare_on_device(job: Job, i: int, j: int, tally: Counter[str], writer: Par
     tile = _Tile(job, first, second, radius(job.limit, job.side))
     ids = first.strip.ids, second.strip.ids
     thumbs = job.run_dir.once(f"thumbnails of {xp.__name__}", partial(KeptThumbs, job, xp))
-    of_squares: list[Step] = [*block_filters(job, partial(_firsts, tile)), ("box", partial(_near_boxes, tile))]
     of_pairs: list[Step] = [
         ("product", partial(_near_points, tile)),
         *aspect_filter(job, *ids),
         ("cosines", partial(_near_by_cosines, tile)),
     ]
-    squares = through(of_squares, _all_squares(tile), tally)
+    asked = asked_squares(job, first.strip, second.strip, tally)
+    squares = through([("box", lambda left: left.only(tile.turns(left).any(axis=0)))], asked, tally)
     start, at_once = 0, _squares_a_call(tile, squares, xp)
     while start < len(squares.rows):
         counted = Counter[str]()
@@ -114,49 +106,19 @@ def _opened(name: str) -> Any:
     return xp
 
 
-def _squares_a_call(tile: _Tile, squares: _Squares, xp: Any) -> int:
+def _squares_a_call(tile: _Tile, squares: Squares, xp: Any) -> int:
     """As many as make a call: of a GPU 2^28 pairs, if its memory has the room."""
     pairs = min(_PAIRS_A_CALL, free_bytes(xp) // _BYTES_A_PAIR)
-    turns = max(1.0, squares.near.sum() / max(1, len(squares.rows)))
+    turns = max(1.0, tile.turns(squares).sum() / max(1, len(squares.rows)))
     return max(1, int(pairs / (tile.first.side**2 * turns)))
 
 
-def _all_squares(tile: _Tile) -> _Squares:
-    m, n = (np.diff(strip.strip.starts) for strip in (tile.first, tile.second))
-    pairs = np.outer(m, n)
-    if tile.first is tile.second:  # each pair once
-        pairs = np.triu(pairs, 1) + np.diag(m * (m - 1) // 2)
-    rows, columns = np.nonzero(pairs)
-    pairs = pairs[rows, columns]
-    return _Squares(rows, columns, pairs, np.ones((len(tile.job.orientations), len(rows)), bool))
-
-
-def _firsts(tile: _Tile, squares: _Squares) -> tuple[Ints, Ints]:
-    """An image of each block of the first strip, and of each of the second: ids (k,) each."""
-    first, second = tile.first.strip, tile.second.strip
-    return first.ids[first.starts[squares.rows]], second.ids[second.starts[squares.columns]]
-
-
-def _near_boxes(tile: _Tile, squares: _Squares) -> _Squares:
-    """Those whose boxes are within the radius, and under which orientations."""
-    low, high = tile.first.lows[0, :, None, :], tile.first.highs[0, :, None, :]
-    xp, near = array_module(low), []
-    for turn in range(len(tile.job.orientations)):
-        gap = xp.maximum(low - tile.second.highs[turn, None, :, :], tile.second.lows[turn, None, :, :] - high)
-        gap = xp.maximum(gap, xp.zeros_like(gap))
-        gaps = on_host(xp.sum(gap * gap, axis=2))
-        near.append(gaps[squares.rows, squares.columns] <= near_limit(tile.within, gap.shape[2]))
-    left = _Squares(squares.rows, squares.columns, squares.pairs, np.stack(near) & squares.near)
-    return left.only(np.any(left.near, axis=0))
-
-
-def _near_points(tile: _Tile, squares: _Squares) -> Pairs:
+def _near_points(tile: _Tile, squares: Squares) -> Pairs:
     """The pairs whose product of the first cosines is within the radius; their `turn` is that of canonical forms."""
-    turns_begin = tile.second.lows.shape[1]
-    turn, square = np.nonzero(squares.near)
+    turn, square = np.nonzero(tile.turns(squares))
     rows, columns = squares.rows[square], squares.columns[square]
     xp = array_module(tile.first.left)
-    rows, turn, blocks = (xp.asarray(some) for some in (rows, turn, columns + turn * turns_begin))
+    rows, turn, blocks = (xp.asarray(some) for some in (rows, turn, columns + turn * tile.near.shape[2]))
     square, x, y = near(tile.first.left, tile.second.right, rows, blocks)
     x = x + xp.take(xp.take(tile.first.starts, rows), square)
     y = xp.take(tile.second.rows, y + xp.take(xp.take(tile.second.starts, blocks), square))

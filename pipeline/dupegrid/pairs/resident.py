@@ -35,8 +35,6 @@ class DeviceStrip:
     starts: Array  # in these, of the blocks under each orientation: int64 (orientations * B,)
     left: Array  # operands of the products, (B, side, 32)
     right: Array  # those of each orientation, (orientations * B, side, 32)
-    lows: Array  # corners of the boxes, float32 (orientations, B, K)
-    highs: Array
     cosines: Array  # of each orientation: int16 (orientations * images, columns)
 
 
@@ -77,10 +75,8 @@ def _put(job: Job, strip: Strip, xp: Any, side: int) -> DeviceStrip:
     ]
     begins = np.cumsum([0, *(len(turned.rows) for turned in strip.turned[:-1])])
     starts = np.concatenate([begin + turned.starts[:-1] for begin, turned in zip(begins, strip.turned, strict=True)])
-    lows, highs = (np.stack([getattr(turned, name) for turned in strip.turned]) for name in ("lows", "highs"))
-    starts, lows, highs = (xp.asarray(of_blocks) for of_blocks in (starts, lows, highs))
     right = xp.concat([one for _, one in both])
-    return DeviceStrip(strip, side, xp.concat(rows), starts, both[0][0], right, lows, highs, xp.concat(all_cosines))
+    return DeviceStrip(strip, side, xp.concat(rows), xp.asarray(starts), both[0][0], right, xp.concat(all_cosines))
 
 
 class KeptThumbs:

@@ -13,6 +13,7 @@ import numpy as np
 from dupegrid.core.arrays import ORIENTATIONS, Array, Bools, Ints, array_module, inverse, on_host
 from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.job import Job
+from dupegrid.pairs.strip import Strip
 
 Step = tuple[str, Callable[[Any], Any]]  # the receipt's name of what it decides, and what gives those that are left
 
@@ -28,18 +29,46 @@ def through(steps: Sequence[Step], left: Any, tally: dict[str, int]) -> Any:
     return left
 
 
-def block_filters(job: Job, firsts: Callable[[Any], tuple[Ints, Ints]]) -> list[Step]:
-    """The steps that leave out blocks not asked for: a block has one root and one size where they matter.
+@dataclass(frozen=True)
+class Squares:
+    """Blocks of the first strip with blocks of the second, and how many pairs of images each is: int64 (k,) each."""
 
-    `firsts` gives of blocks an image of each and one of its partner: ids (k,) each. Blocks have `only`.
+    rows: Ints
+    columns: Ints
+    pairs: Ints
+
+    def only(self, keep: Bools | slice) -> "Squares":
+        """Those for which `keep` is true, or those in a slice."""
+        return Squares(self.rows[keep], self.columns[keep], self.pairs[keep])
+
+    @property
+    def count(self) -> int:
+        """How many pairs of images these are."""
+        return int(self.pairs.sum())
+
+
+def asked_squares(job: Job, first: Strip, second: Strip, tally: dict[str, int], some: slice = slice(None)) -> Squares:
+    """Some blocks of the first strip with those of the second that are asked for; how many pairs are not is counted.
+
+    A block has one root and one size where they matter. Of a strip with itself each pair of images is there once.
     """
-    if job.filters.none:
-        return []
-    facts, filters = read_facts(job.run_dir), job.filters
-    steps: list[Step] = [("other_group", lambda left: left.only(filters.of_roots(facts, *firsts(left))))]
-    if filters.same_size:
-        steps.append(("filter", lambda left: left.only(filters.of_sizes(facts, *firsts(left)))))
-    return steps
+    m, n = np.diff(first.starts), np.diff(second.starts)
+    blocks = np.arange(len(m))[some]
+    pairs = np.outer(m[blocks], n)
+    if first is second:
+        pairs[blocks[:, None] > np.arange(len(n))] = 0
+        pairs[np.arange(len(blocks)), blocks] = m[blocks] * (m[blocks] - 1) // 2
+    rows, columns = np.nonzero(pairs)
+    squares, filters = Squares(blocks[rows], columns, pairs[rows, columns]), job.filters
+    if filters.none:
+        return squares
+    facts = read_facts(job.run_dir)
+    ids = first.ids[first.starts[squares.rows]], second.ids[second.starts[columns]]
+    of_roots = filters.of_roots(facts, *ids)
+    keep = of_roots & filters.of_sizes(facts, *ids) if filters.same_size else of_roots
+    tally["other_group"] += squares.only(~of_roots).count
+    tally["filter"] += squares.only(of_roots & ~keep).count
+    return squares.only(keep)
 
 
 def aspect_filter(job: Job, first: Ints, second: Ints) -> list[Step]:

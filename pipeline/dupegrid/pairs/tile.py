@@ -4,7 +4,7 @@ Whole blocks that no filter lets through or whose boxes are too far apart are le
 passes is compared by all of its cosines, then integers decide. Each step counts what it decided (steps.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,13 +21,15 @@ from dupegrid.pairs.exact import distances
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import candidates, float32_limit, left_operand
 from dupegrid.pairs.matches import PartWriter
-from dupegrid.pairs.steps import Pairs, Step, aspect_filter, batches, block_filters, joined, least, through
+from dupegrid.pairs.steps import Pairs, Squares, Step, asked_squares, aspect_filter, batches, joined, least, through
 from dupegrid.pairs.strip import Strip, Turned
 
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
 _COLUMNS_AT_ONCE: Final = 1024  # multiplied with a block: at most 2^19 pairs, whatever a tile holds
 _PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together; with those of one part more, some 150 MB
 _COSINES_AT_ONCE: Final = 1 << 19  # compared: what comes of them stays in the cache
+
+Partners = Callable[[int], Ints]  # of a block: with how many of its images each of the second strip is to be compared
 
 
 def filter_tile(job: Job, first: Strip, second: Strip, tally: dict[str, int], writer: PartWriter) -> None:
@@ -45,39 +47,23 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
     The `turn` of a pair is that between canonical forms.
     """
     within = radius(job.limit, job.side)
-    of_blocks = block_filters(job, partial(_firsts, first, second))
+    partners, of_blocks = partial(_partners, job, first, second, []), list[Step]()
     if job.filters.same_hash != "any":
         hashes = read_facts(job.run_dir).hashes[np.append(first.ids, second.ids)]
         numbers = np.unique(hashes, return_inverse=True)[1]  # few, so that they can be counted for each block
-        of_blocks.append(("filter", partial(_of_hashes, job, first, second, np.split(numbers, [len(first.ids)]))))
-    of_blocks.append(("box", partial(_near_boxes, job, first, second, within)))
+        partners = partial(_partners, job, first, second, np.split(numbers, [len(first.ids)]))
+        of_blocks.append(("filter", partial(_of_hashes, first, second, partners)))
+    of_blocks.append(("box", partial(_near_boxes, job, first, second, partners)))
     of_pairs = aspect_filter(job, first.ids, second.ids)
-    blocks = (through(of_blocks, _all_blocks(first, second, block), tally) for block in range(len(first.starts) - 1))
-    while some := list(islice(blocks, _BLOCKS_AT_ONCE)):
+    blocks = (slice(block, block + 1) for block in range(len(first.starts) - 1))
+    asked = (asked_squares(job, first, second, tally, block) for block in blocks)
+    found = (through(of_blocks, squares, tally) for squares in asked if len(squares.rows))
+    while some := list(islice(found, _BLOCKS_AT_ONCE)):
         for near in some:
             tally["product"] += near.count
             for pairs in _near_points(job, first, second, within, near):
                 tally["product"] -= pairs.count
                 yield through(of_pairs, pairs, tally)
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """A block of the first strip with those of the second: how many pairs each is for, 0 if it is left out.
-
-    `pairs` is int64 (blocks,); `partners`, by image of the second strip, is in how many of these it may be.
-    """
-
-    block: int
-    pairs: Ints
-    partners: Ints
-
-    def only(self, keep: Bools) -> "_Blocks":
-        return _Blocks(self.block, self.pairs * keep, self.partners)
-
-    @property
-    def count(self) -> int:
-        return int(self.pairs.sum())
 
 
 @dataclass(frozen=True)
@@ -89,44 +75,41 @@ class _Near:
     count: int
 
 
-def _all_blocks(first: Strip, second: Strip, block: int) -> _Blocks:
-    size = first.starts[block + 1] - first.starts[block]
-    pairs = np.diff(second.starts) * size
+def _partners(job: Job, first: Strip, second: Strip, numbers: list[Ints], block: int) -> Ints:
+    """With how many images of a block each of the second strip is to be compared; `numbers` are equal where hashes are.
+
+    No numbers where pairs do not go by hashes.
+    """
+    rows = slice(*first.starts[block : block + 2])
+    if not numbers:
+        return np.broadcast_to(rows.stop - rows.start, len(second.ids))
+    return job.filters.partners(numbers[0][rows], numbers[1], rows if second is first else slice(0))
+
+
+def _of_hashes(first: Strip, second: Strip, partners: Partners, left: Squares) -> Squares:
+    """Pairs of a block are left out by their hashes, image by image."""
+    block = int(left.rows[0])
+    pairs = np.add.reduceat(partners(block), second.starts[:-1])
     if second is first:
-        pairs[:block] = 0  # these were there already
-        pairs[block] = size * (size - 1) // 2
-    return _Blocks(block, pairs, np.broadcast_to(size, len(second.ids)))
+        pairs[block] //= 2  # each pair of a block with itself is there twice
+    return Squares(left.rows, left.columns, pairs[left.columns])
 
 
-def _firsts(first: Strip, second: Strip, left: _Blocks) -> tuple[Ints, Ints]:
-    """An image of the block for each of those of the second strip, and one of these: ids (blocks,) each."""
-    firsts = second.ids[second.starts[:-1]]
-    return np.full(len(firsts), first.ids[first.starts[left.block]]), firsts
-
-
-def _of_hashes(job: Job, first: Strip, second: Strip, numbers: list[Ints], left: _Blocks) -> _Blocks:
-    """Pairs are left out by their hashes, image by image; `numbers` are equal where these are."""
-    rows = slice(*first.starts[left.block : left.block + 2])
-    partners = job.filters.partners(numbers[0][rows], numbers[1], rows if second is first else slice(0))
-    pairs = np.add.reduceat(partners, second.starts[:-1])
-    if second is first:
-        pairs[left.block] //= 2  # each pair of a block with itself is there twice
-    return _Blocks(left.block, np.where(left.pairs > 0, pairs, 0), partners)
-
-
-def _near_boxes(job: Job, first: Strip, second: Strip, within: float, left: _Blocks) -> _Near:
-    """The images of the second strip whose point is near the box of the block, in blocks whose box is."""
-    rows = slice(*first.starts[left.block : left.block + 2].tolist())
-    box = first.turned[0].lows[left.block], first.turned[0].highs[left.block]
-    reached, near = np.zeros(len(second.ids), bool), []
+def _near_boxes(job: Job, first: Strip, second: Strip, partners: Partners, left: Squares) -> _Near:
+    """The images of the second strip whose point is near the box of a block, in blocks whose box is."""
+    block, asked, within = int(left.rows[0]), np.zeros(len(second.starts) - 1, bool), radius(job.limit, job.side)
+    asked[left.columns[left.pairs > 0]] = True
+    rows = slice(*first.starts[block : block + 2].tolist())
+    box = first.turned[0].lows[block], first.turned[0].highs[block]
+    of_each, reached, near = partners(block), np.zeros(len(second.ids), bool), []
     for turned in second.turned:
-        columns = _near_columns(job, box, turned, left.pairs > 0, within)
-        near.append(columns[left.partners[turned.rows[columns]] > 0])
+        columns = _near_columns(job, box, turned, asked, within)
+        near.append(columns[of_each[turned.rows[columns]] > 0])
         reached[turned.rows[near[-1]]] = True
-    own = int(left.pairs[left.block]) if second is first else 0
+    own = int(left.pairs[left.columns == block].sum()) if second is first else 0
     if second is first:  # an image is near the box of its own block, so that all of that block is reached
         reached[rows] = False
-    return _Near(rows, near, own + int(left.partners[reached].sum()))
+    return _Near(rows, near, own + int(of_each[reached].sum()))
 
 
 def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, asked: Bools, within: float) -> Ints:

@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.room import window_bytes
-from dupegrid.pairs.matches import PATHS, ROWS_A_PART, match_files, raw_paths, with_paths
+from dupegrid.pairs.matches import PATHS, ROWS_A_PART, other_parts, raw_paths, with_paths
 from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import MATCHES
-from dupegrid.storage.tables import group_rows, read_group, read_metadata
+from dupegrid.storage.tables import group_rows, parts_in, read_group, read_metadata
 
 _COLUMNS: Final = ("a", "b", "mse", "orientation", "score")
-_SORTED_ROW_BYTES: Final = 64  # of matches without their paths, narrow, and of what sorts them
+_SORTED_ROW_BYTES: Final = 80  # of matches without their paths, narrow, twice while they are put together
 _WORDS: Final = pa.dictionary(pa.int32(), pa.string())  # few words for many rows: read in a ninth of the time of text
 
 
@@ -100,7 +100,7 @@ class SortedMatches:
         """Those so far of the comparison with this key; errors and `memory_bytes` as in `stored_matches`."""
         self.schema = schema
         self._run_dir, self._most = run_dir, max(1, window_bytes(memory_bytes) // _SORTED_ROW_BYTES)
-        self._groups = groups_of(match_files(run_dir, key))
+        self._groups = match_groups(run_dir, key)
         self._ends = np.zeros(run_dir.listed(), np.int64)
         kinds = {field.name: _WORDS if pa.types.is_string(field.type) else field.type for field in schema}
         kinds |= dict.fromkeys(("a", "b"), pa.from_numpy_dtype(id_dtype(len(self._ends))))
@@ -121,7 +121,9 @@ class SortedMatches:
         first, before = 0, 0
         while before < len(self):
             last = max(first + 1, int(np.searchsorted(self._ends, before + self._most, side="right")))
-            rows = self._window(first, last, columns)
+            here = (pc.field("a") >= first) & (pc.field("a") < last)
+            parts = read_groups(self._groups, self._narrow, columns, len(self._ends))
+            rows = pa.concat_tables(part.filter(here) for part in parts).unify_dictionaries().combine_chunks()
             if len(rows) != self._ends[last - 1] - before:
                 raise DamagedError(self._run_dir.matches, "it was changed while it was read")
             order = np.argsort(rows["a"].to_numpy().astype(np.int64) * len(self._ends) + rows["b"].to_numpy())
@@ -130,19 +132,6 @@ class SortedMatches:
                 yield some.select(names).cast(wanted) if paths is None else with_paths(some, paths, wanted)
             del rows, order  # before the next window is read
             first, before = last, int(self._ends[last - 1])
-
-    def _window(self, first: int, last: int, names: Sequence[str]) -> pa.Table:
-        """Columns, narrow, of the matches of images a from `first` to `last`; each column is one piece."""
-        found: dict[str, list[pa.Array]] = {name: [] for name in names}
-        for part in read_groups(self._groups, self._narrow, names, len(self._ends)):
-            here = part.filter((pc.field("a") >= first) & (pc.field("a") < last))
-            for name in names:
-                found[name] += here[name].chunks
-        whole = {}
-        for name in names:  # one after the other: of one alone there are two copies at a time
-            pieces = pa.chunked_array(found.pop(name), self._narrow.field(name).type)
-            whole[name] = pieces.unify_dictionaries().combine_chunks()
-        return pa.table(whole)
 
 
 def read_matches(run_dir: RunDir, key: str, schema: pa.Schema = MATCHES, columns: list[str] | None = None) -> pa.Table:
@@ -161,7 +150,7 @@ def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: i
     `memory_bytes` is the setting that this goes by. They are read once now. DamagedError if any column is damaged, or
     if a part is of another comparison; later too, when a part is not what it was.
     """
-    groups = groups_of(match_files(run_dir, key))
+    groups = match_groups(run_dir, key)
     most_bytes, images = window_bytes(memory_bytes), run_dir.listed()
     facts = {path: read_metadata(path) for path, _ in groups}
     kept, counts, size_bytes = list[Batch](), list[int](), 0
@@ -179,9 +168,7 @@ def stored_matches(run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: i
         kept.append(batch)
         if size_bytes > most_bytes:
             kept.clear()
-    if size_bytes <= most_bytes:
-        return Matches(lambda: iter(kept), most_bytes), sum(counts)
-    return Matches(again, most_bytes), sum(counts)
+    return Matches(again if size_bytes > most_bytes else kept.__iter__, most_bytes), sum(counts)
 
 
 def of_pairs(matches: Matches, x: Ints, y: Ints, images: int) -> tuple[Float64s, Float64s, npt.NDArray[np.int8]]:
@@ -204,9 +191,14 @@ def of_pairs(matches: Matches, x: Ints, y: Ints, images: int) -> tuple[Float64s,
     return mse[place], score[place], turn[place]
 
 
-def groups_of(files: Sequence[Path]) -> list[tuple[Path, int]]:
-    """The row groups of some files: each by its file and its number there."""
-    return [(path, number) for path in files for number in range(len(group_rows(path)))]
+def match_groups(run_dir: RunDir, key: str) -> list[tuple[Path, int]]:
+    """The row groups with the matches so far of the comparison with this key, by file and number there.
+
+    DamagedError if a part is of another comparison.
+    """
+    for path in other_parts(run_dir, key, run_dir.tiles_keys()[0]):
+        raise DamagedError(path, "it is of another comparison, or another part of it")
+    return [(path, number) for path in parts_in(run_dir.matches) for number in range(len(group_rows(path)))]
 
 
 def _read(groups: Sequence[tuple[Path, int]], schema: pa.Schema, images: int, whole: bool = False) -> Iterator[Batch]:

@@ -25,7 +25,7 @@ from dupegrid.pairs.bounds import radius, strips
 from dupegrid.pairs.device import compare_on_device, device_of
 from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import COUNTS, DECIDED, Job
-from dupegrid.pairs.matches import Columns, PartWriter, is_of, is_part_of, remove_other_parts, sse_limit, write_matches
+from dupegrid.pairs.matches import Columns, PartWriter, is_of, is_part_of, other_parts, sse_limit, write_matches
 from dupegrid.pairs.measure import FILTERED, measure_equal, measure_tile
 from dupegrid.pairs.resident import fills_squares
 from dupegrid.pairs.settled import adopt, settle, write_compared
@@ -179,12 +179,12 @@ def _opened_or_new(job: Job) -> Tiles:
         with suppress(DamagedError):
             tiles = run_dir.tiles()
             if tiles.shape == (job.grid.strips, job.grid.strips, len(COUNTS)):
-                remove_other_parts(run_dir, job.key, job.pairs)
+                _remove_other_parts(job)
                 return tiles
     kept = (run_dir.settled, run_dir.settled_matches, run_dir.matches) if with_settled else ()
     run_dir.discard_from("compare", keep=[path.name for path in kept])
     run_dir.matches.mkdir(exist_ok=True)
-    remove_other_parts(run_dir, job.key, job.pairs)
+    _remove_other_parts(job)
     if with_settled:
         adopt(run_dir, job.pairs)
     write_matches(job, run_dir.collapsed, _collapsed(job, read_facts(run_dir)))
@@ -192,6 +192,11 @@ def _opened_or_new(job: Job) -> Tiles:
     tiles = Tiles.create(run_dir.tiles_zarr, job.grid.strips, len(COUNTS), facts)
     run_dir.renew(tiles=tiles)
     return tiles
+
+
+def _remove_other_parts(job: Job) -> None:
+    for path in other_parts(job.run_dir, job.key, job.pairs):
+        remove(path)
 
 
 def _collapsed(job: Job, facts: Facts) -> Columns:

@@ -33,11 +33,10 @@ def distances(job: Job, first: Strip, second: Strip, pairs: Pairs) -> Ints:
     for some in together(squares, _READ_AT_ONCE_BYTES // values_of(job.side)):
         part = order[some[0] : some[-1]]
         ids = np.concatenate([first.ids[pairs.x[part]], second.ids[pairs.y[part]]])
-        ids, places = np.unique(ids, return_inverse=True)
-        sums = np.empty(len(ids), np.uint64)
-        sums[places] = np.concatenate([first.sums[pairs.x[part]], second.sums[pairs.y[part]]])
+        sums = np.concatenate([first.sums[pairs.x[part]], second.sums[pairs.y[part]]])
+        ids, at, places = np.unique(ids, return_index=True, return_inverse=True)
         x, y = np.split(places, 2)
-        sse[part] = _sse(job, thumbs.take(ids, sums), x, y, pairs.turn[part], some - some[0])
+        sse[part] = _sse(job, thumbs.take(ids, sums[at]), x, y, pairs.turn[part], some - some[0])
     return sse
 
 

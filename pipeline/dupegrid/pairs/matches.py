@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, values_of
-from dupegrid.core.errors import DamagedError
 from dupegrid.core.text import display_path
 from dupegrid.pairs.job import Job
 from dupegrid.storage.hold import check_hold
@@ -44,7 +43,6 @@ class PartWriter:
         self.rows = 0
         self._job, self._tile = job, (i, j)
         self._waiting: list[Columns] = []
-        self._waiting_rows = 0
         self._parts = 0
 
     def add(self, a: Ints, b: Ints, sse: Ints, orientation: Ints, score: Float64s | None = None) -> None:
@@ -52,9 +50,8 @@ class PartWriter:
         if not len(a):
             return
         self._waiting.append((a, b, sse, orientation, sse / values_of(self._job.side) if score is None else score))
-        self._waiting_rows += len(a)
         self.rows += len(a)
-        if self._waiting_rows >= ROWS_A_PART:
+        if sum(len(columns[0]) for columns in self._waiting) >= ROWS_A_PART:
             self._write()
 
     def close(self) -> int:
@@ -73,7 +70,7 @@ class PartWriter:
         path = self._job.run_dir.match_part(*self._tile, self._parts)
         write_matches(self._job, path, (a, b, sse, orientation, score))
         self._parts += 1
-        self._waiting, self._waiting_rows = [], 0
+        self._waiting.clear()
 
 
 def write_matches(job: Job, path: Path, columns: Columns) -> None:
@@ -147,20 +144,7 @@ def is_of(path: Path, pairs: str) -> bool:
     return read_metadata(path).get("pairs") == pairs
 
 
-def remove_other_parts(run_dir: RunDir, key: str, pairs: str) -> None:
-    """Remove the parts of other comparisons: a folder that was copied while it changed may hold some."""
-    for path in _other_parts(run_dir, key, pairs):
-        remove(path)
-
-
-def match_files(run_dir: RunDir, key: str) -> list[Path]:
-    """The files with the matches so far of the comparison with this key. DamagedError if a part is of another one."""
-    for path in _other_parts(run_dir, key, run_dir.tiles_keys()[0]):
-        raise DamagedError(path, "it is of another comparison, or another part of it")
-    return parts_in(run_dir.matches)
-
-
-def _other_parts(run_dir: RunDir, key: str, pairs: str) -> list[Path]:
-    adopted = run_dir.adopted
-    parts = parts_in(run_dir.matches)
+def other_parts(run_dir: RunDir, key: str, pairs: str) -> list[Path]:
+    """The parts of other comparisons: a folder that was copied while it changed may hold some."""
+    adopted, parts = run_dir.adopted, parts_in(run_dir.matches)
     return [path for path in parts if not (is_of(path, pairs) if path == adopted else is_part_of(path, key))]

@@ -196,20 +196,19 @@ def _verdicts(job: Job, pairs: list[tuple[int, int, str]]) -> Iterator[tuple[int
     ids = list(dict.fromkeys(image for a, b, _ in pairs for image in (a, b)))
     table = job.run_dir.once("pictures", lambda: job.run_dir.image_columns(IMAGES, _PICTURE)).take(ids)
     pictures = {row["id"]: row for row in table.to_pylist()}
-    places = defaultdict(list)
+    left: dict[int, set[int]] = defaultdict(set)  # the places of the pairs that an image is still needed for
     for place, (a, b, _) in enumerate(pairs):
-        places[a].append(place)
-        places[b].append(place)
-    left = {image: len(of_image) for image, of_image in places.items()}
+        left[a].add(place)
+        left[b].add(place)
     arrived: dict[int, Decoded] = {}
     for image, decoded in _decoded(job, pictures):
         arrived[image] = decoded
-        for place in places[image]:
+        for place in sorted(left[image]):
             a, b, orientation = pairs[place]
             if a in arrived and b in arrived:
                 yield place, *_verdict([pictures[a], pictures[b]], [arrived[a], arrived[b]], orientation)
                 for done in (a, b):
-                    left[done] -= 1
+                    left[done].discard(place)
                     if not left[done]:
                         del arrived[done]
 

@@ -16,8 +16,8 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.config import Config
 from dupegrid.core.errors import StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.pairs.batches import groups_of, read_groups
-from dupegrid.pairs.matches import is_of, match_files, raw_paths, with_paths
+from dupegrid.pairs.batches import match_groups, read_groups
+from dupegrid.pairs.matches import is_of, raw_paths, with_paths
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import COMPARED, IMAGES, MATCHES
 from dupegrid.storage.tables import read_metadata, read_pieces, read_table, write_table, write_tables
@@ -56,24 +56,24 @@ def _write_settled(run_dir: RunDir, live: Ints, config: Config, alike: str, pair
         return False
     try:
         settled = _unchanged(run_dir, live, config)
-        files = match_files(run_dir, fingerprint(before, layout))
+        groups = match_groups(run_dir, fingerprint(before, layout))
     except (StoreError, OSError, ValueError, KeyError):
         return False
     try:
-        write_tables(run_dir.settled_matches, MATCHES, _rows_among(settled, run_dir, files), {"pairs": pairs})
+        write_tables(run_dir.settled_matches, MATCHES, _rows_among(settled, run_dir, groups), {"pairs": pairs})
     except (StoreError, ValueError, KeyError):  # no OSError: what cannot be written is no reason to compare all again
         return False
     write_table(run_dir.settled, pa.table({"id": np.flatnonzero(settled)}), {"pairs": pairs})
     return True
 
 
-def _rows_among(settled: Bools, run_dir: RunDir, files: Sequence[Path]) -> Iterator[pa.Table]:
-    """The matches in some files among settled images, a row group at a time, with paths as they are now.
+def _rows_among(settled: Bools, run_dir: RunDir, groups: Sequence[tuple[Path, int]]) -> Iterator[pa.Table]:
+    """The matches in some row groups among settled images, a row group at a time, with paths as they are now.
 
     StoreError where they are not all that an earlier comparison counted.
     """
     paths, count = raw_paths(run_dir), 0
-    for group in read_groups(groups_of(files), MATCHES, MATCHES.names, len(settled)):
+    for group in read_groups(groups, MATCHES, MATCHES.names, len(settled)):
         count += len(group)
         rows = group.filter(pa.array(settled[group["a"].to_numpy()] & settled[group["b"].to_numpy()]))
         yield with_paths(rows, paths, MATCHES)

@@ -7,7 +7,7 @@ passes is compared by all of its cosines, then integers decide. Each step counts
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from dupegrid.pairs.steps import Pairs, Squares, Step, asked_squares, aspect_fil
 from dupegrid.pairs.strip import Strip, Turned
 
 _BLOCKS_AT_ONCE: Final = 32  # found near before any is multiplied: what finds them stays in the cache
+_SQUARES_AT_ONCE: Final = 1 << 17  # in strips of very small blocks: 1 MB of each of what is known of them
 _COLUMNS_AT_ONCE: Final = 1024  # multiplied with a block: at most 2^19 pairs, whatever a tile holds
 _PAIRS_AT_ONCE: Final = 1 << 18  # worth refining together; with those of one part more, some 150 MB
 _COSINES_AT_ONCE: Final = 1 << 19  # compared: what comes of them stays in the cache
@@ -55,11 +56,11 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
         of_blocks.append(("filter", partial(_of_hashes, first, second, partners)))
     of_blocks.append(("box", partial(_near_boxes, job, first, second, partners)))
     of_pairs = aspect_filter(job, first.ids, second.ids)
-    blocks = (slice(block, block + 1) for block in range(len(first.starts) - 1))
-    asked = (asked_squares(job, first, second, tally, block) for block in blocks)
-    found = (through(of_blocks, squares, tally) for squares in asked if len(squares.rows))
-    while some := list(islice(found, _BLOCKS_AT_ONCE)):
-        for near in some:
+    at_once = max(1, min(_BLOCKS_AT_ONCE, _SQUARES_AT_ONCE // len(second.starts)))
+    for start in range(0, len(first.starts) - 1, at_once):
+        asked = asked_squares(job, first, second, tally, slice(start, start + at_once))
+        of_each = pairwise(np.flatnonzero(np.diff(asked.rows, prepend=-1, append=-1)).tolist())
+        for near in [through(of_blocks, asked.only(slice(*some)), tally) for some in of_each]:
             tally["product"] += near.count
             for pairs in _near_points(job, first, second, within, near):
                 tally["product"] -= pairs.count
@@ -106,10 +107,11 @@ def _near_boxes(job: Job, first: Strip, second: Strip, partners: Partners, left:
         columns = _near_columns(job, box, turned, asked, within)
         near.append(columns[of_each[turned.rows[columns]] > 0])
         reached[turned.rows[near[-1]]] = True
-    own = int(left.pairs[left.columns == block].sum()) if second is first else 0
+    count = 0
     if second is first:  # an image is near the box of its own block, so that all of that block is reached
         reached[rows] = False
-    return _Near(rows, near, own + int(of_each[reached].sum()))
+        count = left.only(left.columns == block).count
+    return _Near(rows, near, count + int(of_each[reached].sum()))
 
 
 def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, asked: Bools, within: float) -> Ints:

@@ -462,10 +462,10 @@ def test_a_full_disk_of_ours_is_one_line_and_no_row(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     open_ = os.open
 
-    def full(path: object, flags: int, *rest: int) -> int:
+    def full(path: object, flags: int, *rest: int, **options: int) -> int:
         if b"/dupegrid-" in os.fsencode(path) and flags & os.O_CREAT:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return open_(path, flags, *rest)
+        return open_(path, flags, *rest, **options)
 
     monkeypatch.setattr(os, "open", full)
     with pytest.raises(DupegridError, match=r"cannot write to .*: No space left on device; free some space there"):

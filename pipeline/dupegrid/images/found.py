@@ -201,15 +201,12 @@ class FoundFiles:
 
 
 def values_in(numbers: Ints) -> Ints:
-    """The values of a long column, each once, ascending."""
-    pieces = [np.unique(numbers[start : start + _AT_ONCE]) for start in range(0, len(numbers), _AT_ONCE)]
-    return np.unique(np.concatenate([np.empty(0, np.int64), *pieces]))
+    """The values of a long column, each once."""
+    return pc.unique(pa.array(numbers)).to_numpy()  # type: ignore[no-any-return]
 
 
 def _of_several(numbers: Ints) -> Ints:
     """The places in a long column of the values that are there more than once, ascending."""
     values = np.sort(numbers)
-    several = np.unique(values[1:][values[1:] == values[:-1]])
-    starts = range(0, len(numbers), _AT_ONCE)
-    places = [start + np.flatnonzero(np.isin(numbers[start : start + _AT_ONCE], several)) for start in starts]
-    return np.concatenate([np.empty(0, np.int64), *places])
+    several = values[1:][values[1:] == values[:-1]]
+    return np.flatnonzero(pc.is_in(pa.array(numbers), pa.array(several)).to_numpy(zero_copy_only=False))

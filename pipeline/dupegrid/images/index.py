@@ -6,7 +6,6 @@ A chunk's rows are written before its thumbnails, so a chunk of thumbs.zarr that
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -211,15 +210,8 @@ def _created(listing: Listing, config: Config, run_dir: RunDir, key: str) -> Thu
     run_dir.discard_from("index")
     count, chunk = len(listing.files), _chunk_for(listing.files)
     run_dir.parts.mkdir(exist_ok=True)
-    tables = chain(listing.files.tables(chunk), _let_go(listing))
-    write_tables(run_dir.files, FILES, tables, None, chunk)
+    write_tables(run_dir.files, FILES, listing.files.tables(chunk), None, chunk)
     return create_stores(run_dir, count, config.thumb, chunk, key, config.looks)
-
-
-def _let_go(listing: Listing) -> Iterator[pa.Table]:
-    """No table: once the others are written, before pyarrow makes the end of the file, which takes some memory."""
-    listing.forget_files()
-    yield from ()
 
 
 def _chunk_for(files: ListedFiles) -> int:

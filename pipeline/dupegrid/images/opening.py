@@ -62,13 +62,8 @@ def read_from(descriptor: int, size_bytes: int) -> bytes:
     All of a file that was listed with none, as some file systems do not say how much they hold; MemoryError where that
     is over `_UNKNOWN_BYTES`.
     """
-    data = b""
-    if size_bytes < _READ_AHEAD_BYTES:
-        data = os.read(descriptor, size_bytes + 1)  # a file object would ask the system for ten things
-        if len(data) == size_bytes:  # the end was seen: less was read than was asked for
-            return data
-    with open(descriptor, "rb", closefd=False) as file:  # for more than one read gives, into one place
-        data += file.read((size_bytes or _UNKNOWN_BYTES) + 1 - len(data))
+    with open(descriptor, "rb", closefd=False) as file:
+        data = file.read((size_bytes or _UNKNOWN_BYTES) + 1)
     if not size_bytes and len(data) > _UNKNOWN_BYTES:
         raise MemoryError
     return data

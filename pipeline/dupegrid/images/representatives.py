@@ -107,8 +107,6 @@ def _lowest(images: pa.Table, keys: list[str], over: int) -> Ints:
 def _sets(images: pa.Table, keys: list[str], over: int) -> list[list[int]]:
     """The ids of each set of more than `over` ok images with the same keys."""
     wanted = images.select(["id", *keys]).filter(pc.equal(images["status"], "ok"))
-    if len(wanted) <= over:
-        return []  # to group no rows takes 0.3 ms, five times in a run
     sets = wanted.group_by(keys).aggregate([("id", "count"), ("id", "list")])
     ids: list[list[int]] = sets.filter(pc.field("id_count") > over)["id_list"].to_pylist()
     return ids

@@ -16,7 +16,6 @@ _PHOTO, _TAKEN, _DIGITIZED = 0x8769, 0x9003, 0x9004
 _GPS, _LATITUDE, _LONGITUDE = 0x8825, 2, 4  # the tag before each of the two says the direction
 _RATING: Final = 0x4746
 _CAMERA_CHARACTERS: Final = 80
-_NOT_SAID: Final = {"camera": None, "taken_at": None, "has_gps": False, "latitude": None, "longitude": None}
 _EARLIEST_YEAR: Final = 1826  # of the first photograph: what is before it is a clock that was never set
 
 
@@ -40,8 +39,6 @@ def taking_of(exif: Any, packet: Any = None) -> dict[str, Any]:
     `camera` is make and model, `taken_at` a datetime by the camera's clock, both None where the EXIF does not say;
     `has_gps` says whether there are coordinates, `latitude` and `longitude` are these in degrees, both or none.
     """
-    if not exif:
-        return {**_NOT_SAID, "rating": rating_in(packet)}
     photo, place = _folder(exif, _PHOTO), _folder(exif, _GPS)
     return {
         "camera": _camera(exif),

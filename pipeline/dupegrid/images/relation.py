@@ -3,7 +3,7 @@
 Compression leaves the mean of a cell of 16 x 16 pixels nearly as it was, the brightness and the contrast of the whole,
 and the contrast of details of some 4 pixels; what people do to a picture does not. Two ways to save or resize do more:
 few colours, and single pixels picked where others take means. These are done to the other picture too, before the two
-are told to be edited. The borders were measured (decisions/0021).
+are told to be edited. The limits were measured (decisions/0021).
 """
 
 from itertools import pairwise
@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
     reason: str | None = None
 
 
-class Borders(NamedTuple):
+class Limits(NamedTuple):
     """The most by which two pictures may differ that are not edited, where that goes by how they were made."""
 
     cell: float
@@ -44,9 +44,9 @@ class Borders(NamedTuple):
     brightness: float
 
 
-_OF_ONE_SIZE: Final = Borders(4.0, 1.5, 0.4)
-_SHRUNK: Final = Borders(6.0, 1.5, 0.8)
-_OF_FEW_COLOURS: Final = Borders(6.0, 2.5, 0.8)
+_OF_ONE_SIZE: Final = Limits(4.0, 1.5, 0.4)
+_SHRUNK: Final = Limits(6.0, 1.5, 0.8)
+_OF_FEW_COLOURS: Final = Limits(6.0, 2.5, 0.8)
 
 
 class Difference(NamedTuple):
@@ -119,7 +119,7 @@ def difference(a: Pixels, b: Pixels) -> Difference:
     )
 
 
-def _edit(found: Difference, most: Borders) -> str | None:
+def _edit(found: Difference, most: Limits) -> str | None:
     """What was done to a picture beside compressing it, for people."""
     if found.cell > most.cell:
         return f"a part differs by {found.cell:.1f}"

@@ -155,11 +155,7 @@ class _Doing:
             if earlier is not None:
                 return None
             raise
-        try:
-            keeper = stack.enter_context(self._roots.place(act.keeper, act.keeper_root))
-        except SkippedError as reason:
-            raise SkippedError(f"is left: the picture to keep {reason}") from None
-        keeper_status = self._keepers.check(keeper, act.keeper_was, act.keeper_decodes)
+        keeper, keeper_status = self._keeper(act, stack)
         if identity(status) == identity(keeper_status) and (status.st_nlink < 2 or act.action in LINKS):
             raise SkippedError("is the picture to keep itself, by another name")
         if self._care.verify and act.pair is not None:
@@ -176,9 +172,16 @@ class _Doing:
         for name in map(os.path.basename, names_of_sidecars(act.keeper)):
             if drop.beside(name).status() is not None:
                 raise SkippedError("is not written: the picture to keep has a sidecar, which stays as it is")
-        keeper = stack.enter_context(self._roots.place(act.keeper, act.keeper_root))
-        status = self._keepers.check(keeper, act.keeper_was, act.keeper_decodes)
+        keeper, status = self._keeper(act, stack)
         return Deed(next(self._ids), act, drop, status, keeper, status, self._roots)
+
+    def _keeper(self, act: Act, stack: ExitStack) -> tuple[Place, os.stat_result]:
+        """The picture to keep of an act, which is there and whole."""
+        try:
+            keeper = stack.enter_context(self._roots.place(act.keeper, act.keeper_root))
+        except SkippedError as reason:
+            raise SkippedError(f"is left: the picture to keep {reason}") from None
+        return keeper, self._keepers.check(keeper, act.keeper_was, act.keeper_decodes)
 
     def _stands(self, earlier: Done, drop: Place) -> bool:
         """Whether what an earlier apply did to a file is so still."""

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from typing import Any, Final
+from typing import Any
 
 from dupegrid.core.arrays import clamped64
 from dupegrid.images.decoded import Decoded, Reading
@@ -12,8 +12,6 @@ from dupegrid.images.relation import MOST_PIXELS, relation
 from dupegrid.images.sandbox import decode_files
 from dupegrid.plans.actions import Act, Stamp, stamps_of
 from dupegrid.plans.roots import MissingError, Place, SkippedError, pieces_of
-
-_NOT_A_FILE: Final = "is a link, a folder or another kind of file now"
 
 Identity = tuple[int, int, int, int]  # what stays of a file under another name: device, inode, size, mtime
 
@@ -49,7 +47,7 @@ def regular(place: Place) -> os.stat_result:
     if status is None:
         raise MissingError("is not there any more")
     if not stat.S_ISREG(status.st_mode):
-        raise SkippedError(_NOT_A_FILE)
+        raise SkippedError("is a link, a folder or another kind of file now")
     return status
 
 
@@ -123,12 +121,11 @@ def same_at_full_size(
     for found in both:
         if found.pixels is None:
             raise SkippedError(f"could not be compared at full size ({found.status}: {found.error})")
-    pair = act.pair or (0, 0)
-    first, second = both if pair[0] < pair[1] else both[::-1]
-    assert first.pixels is not None
-    assert second.pixels is not None
-    proven = first.beside is not None and first.beside == second.beside
-    verdict = relation(first.pixels, second.pixels, orientation, proven)
+    if act.pair is not None and act.pair[0] > act.pair[1]:  # it is the second that is turned
+        both.reverse()
+    first, second = (found.pixels for found in both if found.pixels is not None)
+    proven = both[0].beside is not None and both[0].beside == both[1].beside
+    verdict = relation(first, second, orientation, proven)
     if verdict.relation == "edited":
         raise SkippedError(f"is not the picture to keep at full size: {verdict.reason}")
 

@@ -9,7 +9,6 @@ system's of what the process computes, and the parent's, which ticks while it wa
 
 import atexit
 import contextlib
-import fcntl
 import math
 import os
 import pickle
@@ -33,7 +32,6 @@ _TICK_S: Final = 0.1  # of the parent's clock: one that took longer, as all was 
 _START_WITHIN_S: Final = 60.0
 _END_WITHIN_S: Final = 2.0  # where SIGKILL does not end a process, as the kernel hangs, it is left to itself
 _DIED: Final = "its decoder died"
-_PIPE_BYTES: Final = 1 << 18  # what 16 thumbnails of 64 pixels fit in, so that they are written and read in one go
 
 # Python finds what it imports among its own modules (-I -S); then come the folders where this process found this
 # package and the libraries, so that nothing beside them, nor in the current folder, takes the place of a module.
@@ -122,8 +120,6 @@ class _Process:
         assert self._process.stdout is not None
         self._readable = select.poll()
         self._readable.register(self._process.stdout, select.POLLIN)
-        with contextlib.suppress(OSError):  # no more memory for pipes
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._at, self._spent_s, self._late, self._nonsense = -1, 0.0, False, ""
         self.served = False
 

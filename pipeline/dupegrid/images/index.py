@@ -32,7 +32,8 @@ from dupegrid.images.rechunk import GROWN, files_of, lay_out_again, put_in_place
 from dupegrid.images.recipe import DECODERS, RECIPE
 from dupegrid.images.representatives import set_keys, with_representatives
 from dupegrid.images.sources import Sources
-from dupegrid.storage.arrays import Thumbs, chunk_size, stored_key
+from dupegrid.storage.arrays import Thumbs, chunk_size
+from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import current
 from dupegrid.storage.made_up import check_files
 from dupegrid.storage.run_dir import RunDir
@@ -118,7 +119,7 @@ def _say_of_other_decoders(parts: Sequence[Mapping[str, str]], reporter: Reporte
 
 def index_progress(run_dir: RunDir, config: Config) -> Progress:
     """How far the index is, from the stores alone."""
-    if stored_key(run_dir.thumbs_zarr) is None:
+    if "key" not in stored_facts(run_dir.thumbs_zarr):
         return Progress(0, 0, IMAGE_PART.empty_table().select(_SHOWN))
     thumbs = run_dir.thumbs()
     pending = _pending(run_dir, read_pieces(run_dir.files, FILES), thumbs, config, again=False)
@@ -136,8 +137,8 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, reporter: Repor
     """files.parquet and the stores for a listing: those of an earlier run with what is new, or new ones."""
     put_in_place(run_dir)
     path, key = run_dir.thumbs_zarr, _thumbs_key(config)
-    made_up = stored_key(path) in (None, key) and not _is_of(run_dir, key, config.thumb)
-    if made_up and stored_key(run_dir.levels_zarr) == key and path.exists():
+    made_up = stored_facts(path).get("key", key) == key and not _is_of(run_dir, key, config.thumb)
+    if made_up and stored_facts(run_dir.levels_zarr).get("key") == key and path.exists():
         levels = run_dir.levels()
         Thumbs.described(path, len(levels), config.thumb, levels.chunk(COSINES), key)
         run_dir.renew()
@@ -155,7 +156,7 @@ def _prepared(listing: Listing, config: Config, run_dir: RunDir, reporter: Repor
         run_dir.renew()
     try:
         levels = run_dir.levels()
-        usable = stored_key(levels.path) == key and levels.chunk(COSINES) == thumbs.chunk
+        usable = levels.fact("key") == key and levels.chunk(COSINES) == thumbs.chunk
         usable = usable and len(thumbs) <= len(levels) <= len(files)
         levels.check(level_shapes(0, config.thumb, config.looks))
     except (StoreError, KeyError):

@@ -14,7 +14,8 @@ from dupegrid.core.arrays import CHANNELS, Ints, Pixels
 from dupegrid.core.config import Config
 from dupegrid.core.values import WHOLE
 from dupegrid.images.levels import CROPS, looks_of, of_look
-from dupegrid.storage.arrays import Arrays, Thumbs, stored_key
+from dupegrid.storage.arrays import Arrays, Thumbs
+from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.tables import read_metadata
 
@@ -139,5 +140,5 @@ def looks_at(run_dir: RunDir, ids: Ints) -> Pixels:
 
 def by_views(run_dir: RunDir, config: Config) -> RunDir:
     """What the comparison of a run sees as its run directory: itself, or its views where it has several looks."""
-    indexed = stored_key(run_dir.levels_zarr) is not None
+    indexed = "key" in stored_facts(run_dir.levels_zarr)
     return views_of(run_dir) if len(config.looks) > 1 and indexed else run_dir

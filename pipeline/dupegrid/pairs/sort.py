@@ -22,7 +22,8 @@ from dupegrid.pairs.ask import read_facts
 from dupegrid.pairs.bounds import median_splits
 from dupegrid.pairs.canonical import make_canonical
 from dupegrid.pairs.kernel import candidates, left_operand, right_operand
-from dupegrid.storage.arrays import Arrays, Shapes, stored_key
+from dupegrid.storage.arrays import Arrays, Shapes
+from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.run_dir import RunDir
 
 ORDER: Final = "order"  # in sorted.zarr: of each image its id, how it was turned and its `row_checks`, all as int64
@@ -74,7 +75,7 @@ def sort_images(
     """
     made_from = fingerprint(images_key, orientations, block, _BOXES, hashlib.blake2b(groups.tobytes()).hexdigest())
     images = len(groups)
-    if stored_key(run_dir.sorted_zarr) != made_from or not _is_as_signed(run_dir, images, side, block):
+    if stored_facts(run_dir.sorted_zarr).get("key") != made_from or not _is_as_signed(run_dir, images, side, block):
         _make(run_dir, side, groups, orientations, block, made_from)
     stored, first = run_dir.order(), prefixes(side)[0]
     sample = run_dir.once("sample", lambda: stored.take(COSINES, np.arange(images)[_sampled(images)]))

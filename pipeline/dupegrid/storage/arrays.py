@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dupegrid.core.arrays import CHANNELS, Ints
 from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
-from dupegrid.storage.chunked import ChunkedArray, stored_facts
+from dupegrid.storage.chunked import ChunkedArray
 from dupegrid.storage.ours import remove
 from dupegrid.storage.zarr_store import ABOUT, create_array, create_group, opened, say
 
@@ -105,7 +105,6 @@ class Arrays:
         remove(path)
         path.mkdir(exist_ok=True)
         for name, (shape, dtype) in shapes.items():
-            (path / name).mkdir(exist_ok=True)
             create_array(path / name, shape, (chunk, *shape[1:]), dtype, 0, {})
         (length,) = {shape[0] for shape, _ in shapes.values()}
         create_group(path, {"arrays": list(shapes), "length": length})
@@ -216,12 +215,6 @@ class Tiles(ChunkedArray):
     def mark(self, i: int, j: int, counts: Ints) -> None:
         """Say that tile (i, j) is done and what was counted in it."""
         self.write((i, j), counts.reshape(1, 1, -1))
-
-
-def stored_key(path: Path) -> str | None:
-    """The key of a store: equal for stores that were made from the same; None where none is whole."""
-    key = stored_facts(path).get("key")
-    return None if key is None else str(key)
 
 
 def chunk_size(images: int, size_bytes: int) -> int:

@@ -19,12 +19,9 @@ CHECKSUM_BYTES: Final = 4  # at the end of each chunk
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names of the files right in a folder, or of the objects there, by one listing."""
-    if isinstance(folder, BucketPath):
-        return [path.name for path in folder.iterdir()]
+    """The names of what is right in a folder, by one listing."""
     try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        return [path.name for path in folder.iterdir()]
     except FileNotFoundError:
         return []
 

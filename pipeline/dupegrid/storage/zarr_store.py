@@ -92,6 +92,7 @@ def create_array(
 ) -> None:
     """Describe an array in a folder anew, with facts of it; chunks that are there stay."""
     kind: Any = np.dtype(dtype)
+    path.mkdir(exist_ok=True)
     (path / ABOUT).unlink(missing_ok=True)  # zarr creates no array where there is one
     now(
         asynchronous.create_array(

@@ -22,6 +22,7 @@ from dupegrid.core.text import printable
 from dupegrid.core.values import BUCKETS
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
+_OPTIONS: Final = {"allow_http": True}  # where the environment names such a server: AWS_ALLOW_HTTP says nothing
 _FEW_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # where a failure costs a picture
 _AHEAD_BYTES: Final = 1 << 20  # of a file that is not read at once
 _MANY_TRIES: Final = {  # 2.5 s at least: Google takes an object once a second
@@ -29,14 +30,6 @@ _MANY_TRIES: Final = {  # 2.5 s at least: Google takes an object once a second
     "retry_timeout": timedelta(seconds=60),
     "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=15), "base": 2},
 }
-_SERVERS: Final = (  # what names a server of one's own
-    "AWS_ENDPOINT",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AZURE_ENDPOINT",
-    "AZURE_STORAGE_ENDPOINT",
-    "GOOGLE_BASE_URL",
-)
 _ADDRESS: Final = re.compile(r"\w+://\S+")
 _ANSWER: Final = re.compile(r"status code: (\d{3})(?:.*?<Code>(\w+)</Code>)?", re.DOTALL)
 
@@ -252,7 +245,7 @@ def store_of(url: str) -> Any:
     """obstore's store for the URL of a bucket; one of memory:// is in this process alone, and gone with it."""
     if url.startswith("memory:"):
         return _obstore().store.from_url("memory:///")
-    return _obstore().store.from_url(url, client_options=_client_options(), retry_config=_MANY_TRIES)
+    return _obstore().store.from_url(url, client_options=_OPTIONS, retry_config=_MANY_TRIES)
 
 
 os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not in the fork
@@ -260,7 +253,7 @@ os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not 
 
 def listed_objects(url: str, prefix: str) -> Any:
     """The objects below a prefix of a bucket, in pages of what obstore says of them; as the environment is now."""
-    store = _obstore().store.from_url(url, client_options=_client_options(), retry_config=_FEW_TRIES)
+    store = _obstore().store.from_url(url, client_options=_OPTIONS, retry_config=_FEW_TRIES)
     return store.list(prefix or None)
 
 
@@ -269,12 +262,7 @@ def file_system(scheme: str) -> Any:
     _obstore()
     from obstore.fsspec import FsspecStore
 
-    return FsspecStore(scheme, client_options=_client_options(), retry_config=_FEW_TRIES, skip_instance_cache=True)
-
-
-def _client_options() -> dict[str, Any] | None:
-    plain = any(os.environ.get(name, "").startswith("http://") for name in _SERVERS)
-    return {"allow_http": True} if plain else None  # any, and AWS_ALLOW_HTTP says nothing
+    return FsspecStore(scheme, client_options=_OPTIONS, retry_config=_FEW_TRIES, skip_instance_cache=True)
 
 
 def what_failed(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from dupegrid.core.text import printable
 from dupegrid.storage.ours import opened
 from dupegrid.storage.places import LOCK
 
-ENTRY_BYTES: Final = 4096  # at most, of what the lock holds
+ENTRY_BYTES: Final = 512  # of what the lock holds: all are as long, so that of two that are written at once one is left
 
 
 class Hold(NamedTuple):

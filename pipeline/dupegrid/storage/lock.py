@@ -32,7 +32,6 @@ _LOOKS_EVERY_S: Final = 2.0
 _SETTLES_S: Final = 1.0  # where nothing but the lock's content says who was first: the last one to write has it
 _OF_A_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _BEGINS: Final = b'{"host": "'
-_ENTRY_BYTES: Final = 512  # all entries are as long: of two that are written at once, one is left
 
 
 @contextmanager
@@ -194,7 +193,7 @@ def _is_alive(pid: object) -> bool:
 def _data(token: str) -> bytes:
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     entry = {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "token": token}
-    return json.dumps(entry).encode().ljust(_ENTRY_BYTES)
+    return json.dumps(entry).encode().ljust(ENTRY_BYTES)
 
 
 def _entry(data: bytes) -> dict[str, Any] | None:
@@ -208,7 +207,7 @@ def _entry(data: bytes) -> dict[str, Any] | None:
         entry = json.loads(data)
     except (ValueError, RecursionError):
         begun = data.rstrip(b"\0 ")[: len(_BEGINS)]
-        return {"token": ""} if _BEGINS.startswith(begun) and len(data) <= _ENTRY_BYTES else None
+        return {"token": ""} if _BEGINS.startswith(begun) and len(data) <= ENTRY_BYTES else None
     return entry if isinstance(entry, dict) and "host" in entry and entry.keys() <= _KEYS else None
 
 

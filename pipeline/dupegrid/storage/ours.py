@@ -132,8 +132,7 @@ def remove(path: Path) -> None:
         return
     place = ASIDE if final_name(path.name) == ASIDE else path.name
     if not stat.S_ISDIR(mode) or not is_folder(place):
-        what = {stat.S_IFLNK: "is a link", stat.S_IFDIR: "is a folder"}
-        raise _refused(path, what.get(stat.S_IFMT(mode), "is no regular file"))
+        raise _refused(path, "is no file of dupegrid's")
     for _, entry in _entries(path, f"{place}/"):
         if entry.is_dir(follow_symlinks=False):
             _remove_folder(entry.path)

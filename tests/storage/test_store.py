@@ -87,6 +87,16 @@ def test_marks_and_matrix_are_plain_zarr(tmp_path: Path) -> None:
     assert zarr.open_array(tmp_path / "mse.zarr", mode="r")[:4, 4].tolist() == [0, 1, 2, 3]
 
 
+def test_a_damaged_mark_does_not_count_and_leaves_no_note(tmp_path: Path) -> None:
+    tiles = Tiles.create(tmp_path / "tiles.zarr", 3, 2, {"tiles": 6})
+    for j in range(3):
+        tiles.mark(0, j, np.array([0, j]))
+    mark = tiles.file(0, 1)
+    mark.write_bytes(mark.read_bytes()[:-1] + b"x")
+    assert {tile: counts.tolist() for tile, counts in tiles.counts().items()} == {(0, 0): [0, 0], (0, 2): [0, 2]}
+    assert not list(tiles.path.glob("*.damaged"))
+
+
 def test_arrays_are_read_and_written_where_a_loop_runs_as_in_a_notebook(tmp_path: Path) -> None:
     async def cell() -> int:
         array = ChunkedArray.describe(tmp_path / "a", (4, 3), (4, 3), np.uint8)

@@ -177,11 +177,15 @@ def test_what_only_a_reader_finds_damaged_is_made_again(
     assert f"{chunk} is damaged (its checksum does not match): making it again" in capsys.readouterr().err
     assert (chunk.read_bytes(), note.exists()) == (whole, False)
     assert_same(dupegrid.open_run(run.path), run)
-    note.write_bytes(b"")  # somebody's, of a chunk that is whole
+    note.write_bytes(b"")  # somebody's, of a chunk that is whole, and of what is no chunk
+    mine = [chunk.with_name(other) for other in ("notes.txt", "notes.txt.damaged", "zarr.json.damaged")]
+    for file in mine:
+        file.write_bytes(b"mine")
     inode = chunk.stat().st_ino
     again(tmp_path / "photos", out=run.path, **settings)
     assert "damaged" not in capsys.readouterr().err
     assert (chunk.stat().st_ino, note.exists()) == (inode, False)
+    assert {file.read_bytes() for file in mine} == {b"mine"}
 
 
 def test_a_changed_collection_is_taken_up(image_tree: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ _CHUNKS_AT_ONCE: Final = 64  # decoded together: 130 instead of 210 microseconds
 _BYTES_AT_ONCE: Final = 1 << 25  # or so many of them
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
 _CHUNK_NAME: Final = re.compile(r"c(\.\d{1,9})+")
+_NOTE: Final = re.compile(_CHUNK_NAME.pattern + re.escape(DAMAGED))  # of a chunk that a reader found damaged
 
 
 class ChunkedArray:
@@ -142,17 +143,16 @@ class ChunkedArray:
     def mend(self) -> list[DamagedError]:
         """Remove each chunk that a reader noted as damaged and that is, so that it is made again; returns its error."""
         found = []
-        for name in sorted(names_in(self.path)):
-            if name.endswith(DAMAGED):
-                file = self.path / name.removesuffix(DAMAGED)
-                try:
-                    if file.is_file():
-                        self._read([file])
-                except DamagedError as error:
-                    found.append(error)
-                    check_hold()
-                    file.unlink(missing_ok=True)
-                (self.path / name).unlink(missing_ok=True)
+        for name in sorted(filter(_NOTE.fullmatch, names_in(self.path))):
+            note, file = self.path / name, self.path / name.removesuffix(DAMAGED)
+            try:
+                if file.is_file():
+                    self._read([file])
+            except DamagedError as error:
+                found.append(error)
+                check_hold()
+                file.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
         return found
 
     def rows(self, rows: slice = slice(None)) -> npt.NDArray[Any]:

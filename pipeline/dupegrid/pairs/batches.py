@@ -93,7 +93,7 @@ class Matches:
 class SortedMatches:
     """The rows of matches.parquet by a and b, some at a time, as often as somebody goes through them.
 
-    All are read once for each window of them.
+    They are kept where they fit a window, else read once for each window of them.
     """
 
     def __init__(self, run_dir: RunDir, key: str, schema: pa.Schema, memory_bytes: int | None) -> None:
@@ -105,9 +105,15 @@ class SortedMatches:
         kinds = {field.name: _WORDS if pa.types.is_string(field.type) else field.type for field in schema}
         kinds |= dict.fromkeys(("a", "b"), pa.from_numpy_dtype(id_dtype(len(self._ends))))
         self._narrow = pa.schema(kinds)
-        for table in read_groups(self._groups, schema, ["a", "b"], len(self._ends), whole=True):
+        self._kept, rows = list[pa.Table](), 0
+        names = [name for name in schema.names if name[:-2] not in PATHS]
+        for table in read_groups(self._groups, self._narrow, names, len(self._ends), whole=True):
             ids, counts = np.unique(table["a"].to_numpy(), return_counts=True)
             self._ends[ids] += counts
+            self._kept.append(table)
+            rows += len(table)
+            if rows > self._most:
+                self._kept.clear()
         np.cumsum(self._ends, out=self._ends)
 
     def __len__(self) -> int:
@@ -122,8 +128,9 @@ class SortedMatches:
         while before < len(self):
             last = max(first + 1, int(np.searchsorted(self._ends, before + self._most, side="right")))
             here = (pc.field("a") >= first) & (pc.field("a") < last)
-            parts = read_groups(self._groups, self._narrow, columns, len(self._ends))
-            rows = pa.concat_tables(part.filter(here) for part in parts).unify_dictionaries().combine_chunks()
+            parts = self._kept or read_groups(self._groups, self._narrow, columns, len(self._ends))
+            rows = pa.concat_tables(part.select(columns).filter(here) for part in parts)
+            rows = rows.unify_dictionaries().combine_chunks()
             if len(rows) != self._ends[last - 1] - before:
                 raise DamagedError(self._run_dir.matches, "it was changed while it was read")
             order = np.argsort(rows["a"].to_numpy().astype(np.int64) * len(self._ends) + rows["b"].to_numpy())

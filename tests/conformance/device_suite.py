@@ -68,7 +68,7 @@ class DeviceSuite:
     def test_where_memory_is_lacking_it_is_tried_with_half(
         self, indexed: Path, on: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        settings = {"orientations": "all", "threshold": 1000}
+        settings = {"orientations": "all", "tile": 60, "threshold": 1000}
         on("module")
         whole = compared(indexed, **settings)
         near, tried = device._near_points, []

@@ -535,7 +535,10 @@ def test_a_port_that_is_taken_is_one_line(run: dupegrid.Run) -> None:
 def test_the_command_serves_until_it_is_stopped(run: dupegrid.Run, tmp_path: Path) -> None:
     out, err = tmp_path / "out", tmp_path / "err"
     words = ["review", run.path, "--no-browser"]
-    with started("from dupegrid.app.cli import main; main()", *words, out=out, err=err) as process:
+    waits = (
+        "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()"  # as a read of a lost disk
+    )
+    with started(f"{waits}; from dupegrid.app.cli import main; main()", *words, out=out, err=err) as process:
         waited_until(lambda: out.exists() and out.read_text().endswith("\n"))
         line = out.read_text()
         assert re.match(r"review: http://127\.0\.0\.1:\d+/#\S{43} ", line)

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dupegrid
+from dupegrid.app import verbs_hand_on
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.results.export_sqlite import write_sqlite
 from dupegrid.results.export_tables import formula_safe
@@ -216,7 +217,9 @@ def test_duckdb_reads_the_run_by_views(run: dupegrid.Run, tmp_path: Path) -> Non
         assert read.select(getattr(run, name).column_names).to_pylist() == getattr(run, name).to_pylist()
 
 
-def test_a_dash_is_standard_output_and_no_file(run: dupegrid.Run, tmp_path: Path) -> None:
+def test_a_dash_is_standard_output_and_no_file(
+    run: dupegrid.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dupegrid.export(run, tmp_path / "x.csv", format="duplicates")
     said = command("export", run.path, "--to", "-", "--format", "duplicates", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (0, (tmp_path / "x.csv").read_text())
@@ -225,3 +228,5 @@ def test_a_dash_is_standard_output_and_no_file(run: dupegrid.Run, tmp_path: Path
         refused = command("export", run.path, "--to", "-", *more, cwd=tmp_path)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "does not go with --to -: name a file" in refused.stderr
+    monkeypatch.setattr("sys.stdout", None)  # as >&- of a shell has it
+    verbs_hand_on.export(str(run.path), "-")

@@ -51,6 +51,8 @@ def _piped(run_dir: str, as_json: bool, options: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="dupegrid-") as folder:
         file = Path(folder, "file")
         api.export(run_dir, file, **options)
+        if sys.stdout is None:  # closed: print says nothing then either
+            return
         with file.open("rb") as written, to_standard_output():
             shutil.copyfileobj(written, sys.stdout.buffer)
             sys.stdout.flush()

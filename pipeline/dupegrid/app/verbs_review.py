@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import dupegrid as api
-from dupegrid.app.flags import RunDir, option, say
+from dupegrid.app.flags import Exit, RunDir, option, say
 from dupegrid.core.text import counted
 
 _Port = Annotated[int, option(metavar="N", help="The port to listen on; 0 is any that is free.")]
@@ -25,3 +25,4 @@ def review(run_dir: RunDir, port: _Port = 0, no_browser: _NoBrowser = False, rea
         totals = served.totals()
     decided = f"{counted(sum(totals['decided'].values()), 'pair')} decided, {counted(totals['finished'], 'group')} done"
     say({}, [f"review ended: {decided}; next: {totals['commands'][0]}"], as_json=False)
+    raise Exit  # at once: a thread may still read an original from a disk that does not answer

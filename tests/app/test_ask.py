@@ -16,6 +16,7 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.app.answer_files import as_csv
+from dupegrid.app.lines import status_lines
 from dupegrid.app.lines_ask import verdict_line
 from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.core.text import size_text
@@ -340,6 +341,8 @@ def test_evaluate_takes_ids_and_paths_of_a_run_and_of_a_table(run: dupegrid.Run)
 
 def test_a_run_without_pictures_has_empty_answers(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
+    indexed = dupegrid.index(tmp_path / "photos", out=tmp_path / "run", quiet=True, scheduler="sync")
+    assert status_lines(dupegrid.status(indexed.path))[:2] == ["index    0 of 0 images", "compare  to do"]
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", quiet=True, scheduler="sync")
     said = {
         dupegrid.folders: "no two folders hold the same pictures",

@@ -527,8 +527,9 @@ def test_a_port_that_is_taken_is_one_line(run: dupegrid.Run) -> None:
         done = command("review", str(run.path), "--port", str(port), "--no-browser")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    with pytest.raises(UsageError):
-        dupegrid.review(run, port=70_000, browser=False)
+    for none in (70_000, 1.5, "80"):
+        with pytest.raises(UsageError, match="is none: give 1 to 65535"):
+            dupegrid.review(run, port=none, browser=False)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def status_lines(state: "Status") -> list[str]:
     shown = 20
     stages = [
         f"{name:<8} {stage.done:,} of {stage.total:,} {stage.unit}"
-        if stage.total
+        if stage.total or (name == "index" and not state.compared)  # of none: indexed, or nothing is listed yet
         else f"{name:<8} {'done' if state.compared else 'to do'}"
         for name, stage in (("index", state.index), ("compare", state.compare), ("relate", state.relate))
         if stage is not None

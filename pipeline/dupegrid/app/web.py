@@ -54,8 +54,8 @@ class ReviewServer:
 
     def __init__(self, reviewing: Reviewing, port: int = 0, read_only: bool = False) -> None:
         """UsageError where the port, 0 for any that is free, is taken."""
-        if not 0 <= port < 1 << 16:
-            raise UsageError(f"port {port} is none: give 1 to 65535, or 0 for any that is free")
+        if not isinstance(port, int) or not 0 <= port < 1 << 16:
+            raise UsageError(f"port {port!r} is none: give 1 to 65535, or 0 for any that is free")
         self.token = secrets.token_urlsafe(32)
         self.cookie = secrets.token_urlsafe(32)
         self.reviewing, self.read_only = reviewing, read_only

@@ -272,6 +272,16 @@ def test_what_cannot_be_written_is_said_as_it_is(browser: Any, run: dupegrid.Run
         until(page, "document.querySelector('.trouble').textContent === 'this review is read-only'")
 
 
+def test_a_server_that_has_ended_is_said_to_have(browser: Any, run: dupegrid.Run) -> None:
+    page = browser.new_page()
+    with Review(run) as review:
+        page.goto(review.url)
+        until(page, "document.querySelectorAll('.choose option').length > 0")
+    page.keyboard.press("a")
+    until(page, "document.querySelector('.trouble').textContent.startsWith('the server does not answer')")
+    page.close()
+
+
 def test_thumbnails_are_kept_up_to_some_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(review_thumbs, "_KEPT_BYTES", 5 * 16 * 16 * 3)
     read: list[int] = []

@@ -3,7 +3,8 @@ const KEPT = "dupegrid token";
 let token = "", nonce = "";
 
 async function call(name, body) {
-  const answer = await fetch(`/${name}`, { method: "POST", headers: { "X-Dupegrid-Token": token, "Content-Type": "application/json" }, body: JSON.stringify(body || {}) });
+  const answer = await fetch(`/${name}`, { method: "POST", headers: { "X-Dupegrid-Token": token, "Content-Type": "application/json" }, body: JSON.stringify(body || {}) })
+    .catch(() => { throw new Error("the server does not answer: if it has ended, start 'dupegrid review' again"); });
   const said = await answer.json();
   if (!answer.ok) throw new Error(said.error || answer.statusText);
   return said;

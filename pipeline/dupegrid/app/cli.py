@@ -69,7 +69,7 @@ def main() -> NoReturn:
         if stopped is None:
             raise
         code = _fail("stopped; what was finished is kept: run the same command again to go on", 128 + stopped.number)
-    if isinstance(code, int):
+    if isinstance(code, int) and (code or not all(thread.daemon for thread in threading.enumerate()[1:])):
         _leave(code)
     _drop_unwritten()
     sys.exit(0)

@@ -73,6 +73,19 @@ class StoreSuite:
             thumbs.take(np.array([0]), sums[:1])
         assert thumbs.rows(slice(32, 40)).shape == (8, 8, 8, 3)
 
+    @pytest.mark.parametrize("left", [0, 100, 9 * 3072])
+    def test_a_chunk_that_ends_before_what_is_wanted_of_it_is_damaged(self, place: Path, left: int) -> None:
+        """A server has no such part of it."""
+        thumbs = Thumbs.create(place / "thumbs.zarr", 16, 32, 16, "key")
+        ones = np.ones((16, 32, 32, 3), np.uint8)
+        thumbs.write((0,), ones)
+        file = place / "thumbs.zarr/c.0.0.0.0"
+        file.write_bytes(file.read_bytes()[:left])
+        assert thumbs.checksum(0) == ""
+        for rows in ([15], [1, 12], [15, 2, 8]):
+            with pytest.raises(DamagedError, match=r"thumbs\.zarr/c\.0\.0\.0\.0 is damaged \(it is short\)"):
+                thumbs.take(np.array(rows), row_sums(ones[rows]))
+
     def test_arrays_grow_and_keep_what_they_hold(self, place: Path) -> None:
         shapes = {"x": ((4, 2), np.uint16), "y": ((4, 3), np.float32)}
         arrays = Arrays.create(place / "levels.zarr", shapes, 4)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows, read_whole
+from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows, read_whole, write_empty
 from dupegrid.storage.places import DAMAGED
 from dupegrid.storage.tables import write_bytes
 from dupegrid.storage.zarr_store import ABOUT, Encoded, create_array, decoded, encoded, grow, opened, opened_array
@@ -137,7 +137,7 @@ class ChunkedArray:
     def _damaged(self, file: Path, problem: str) -> DamagedError:
         """The error of a damaged chunk, beside which that is noted for the next run: `mend`."""
         with suppress(OSError, DupegridError):  # whoever may not write here is told all the same
-            write_bytes(file.with_name(file.name + DAMAGED), b"", flushed=False)
+            write_empty(self.path, file.name + DAMAGED)
         return DamagedError(file, problem)
 
     def mend(self) -> list[DamagedError]:

@@ -48,13 +48,14 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
     The `turn` of a pair is that between canonical forms.
     """
     within = radius(job.limit, job.side)
-    partners, of_blocks = partial(_partners, job, first, second, []), list[Step]()
-    if job.filters.same_hash != "any":
+    numbers, by_hash = list[Ints](), job.filters.same_hash != "any"
+    if by_hash:
         hashes = read_facts(job.run_dir).hashes[np.append(first.ids, second.ids)]
-        numbers = np.unique(hashes, return_inverse=True)[1]  # few, so that they can be counted for each block
-        partners = partial(_partners, job, first, second, np.split(numbers, [len(first.ids)]))
-        of_blocks.append(("filter", partial(_of_hashes, first, second, partners)))
-    of_blocks.append(("box", partial(_near_boxes, job, first, second, partners)))
+        # Few, so that they can be counted for each block.
+        numbers = np.split(np.unique(hashes, return_inverse=True)[1], [len(first.ids)])
+    partners = partial(_partners, job, first, second, numbers)
+    of_blocks: list[Step] = [("filter", partial(_of_hashes, first, second, partners))] if by_hash else []
+    of_blocks.append(("box", partial(_near_boxes, job, first, second, within, partners)))
     of_pairs = aspect_filter(job, first.ids, second.ids)
     at_once = max(1, min(_BLOCKS_AT_ONCE, _SQUARES_AT_ONCE // len(second.starts)))
     for start in range(0, len(first.starts) - 1, at_once):
@@ -96,9 +97,9 @@ def _of_hashes(first: Strip, second: Strip, partners: Partners, left: Squares) -
     return Squares(left.rows, left.columns, pairs[left.columns])
 
 
-def _near_boxes(job: Job, first: Strip, second: Strip, partners: Partners, left: Squares) -> _Near:
+def _near_boxes(job: Job, first: Strip, second: Strip, within: float, partners: Partners, left: Squares) -> _Near:
     """The images of the second strip whose point is near the box of a block, in blocks whose box is."""
-    block, asked, within = int(left.rows[0]), np.zeros(len(second.starts) - 1, bool), radius(job.limit, job.side)
+    block, asked = int(left.rows[0]), np.zeros(len(second.starts) - 1, bool)
     asked[left.columns[left.pairs > 0]] = True
     rows = slice(*first.starts[block : block + 2].tolist())
     box = first.turned[0].lows[block], first.turned[0].highs[block]

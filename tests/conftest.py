@@ -62,7 +62,7 @@ def pytest_collection(session: pytest.Session) -> None:
         [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(TESTS.glob(f"*/{kind}.py"))]
         for kind in ("conftest", "test_*")
     )
-    for part in (["pandas", "distributed", "zarr", "dupegrid.app.cli"], first, tests):
+    for part in (["pandas", "distributed", "zarr", "dupegrid.app.command.cli"], first, tests):
         start = len(part) * int(worker[2:]) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         for name in (*part[start:], *part[:start]):
             with suppress(Exception, pytest.skip.Exception):  # collecting says it again

@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from dupegrid.app.decide import decide
     from dupegrid.app.demo import demo
     from dupegrid.app.export import export
-    from dupegrid.app.fastdif_config import FastDiffPyConfig
-    from dupegrid.app.fastdifpy import FastDifPy
+    from dupegrid.app.fastdif.config import FastDiffPyConfig
+    from dupegrid.app.fastdif.fastdifpy import FastDifPy
     from dupegrid.app.opening import open_run
     from dupegrid.app.plan import plan
-    from dupegrid.app.review import review
+    from dupegrid.app.review.served import review
     from dupegrid.app.run import Run
-    from dupegrid.app.state import status
+    from dupegrid.app.status import status
     from dupegrid.core.errors import DupegridError
-    from dupegrid.results import plots as plots
+    from dupegrid.results.drawn import plots as plots
 
 _HOMES = {
     "DupegridError": "core.errors",
-    "FastDifPy": "app.fastdifpy",
-    "FastDiffPyConfig": "app.fastdif_config",
+    "FastDifPy": "app.fastdif.fastdifpy",
+    "FastDiffPyConfig": "app.fastdif.config",
     "Run": "app.run",
     "decide": "app.decide",
     "export": "app.export",
     "plan": "app.plan",
-    "review": "app.review",
+    "review": "app.review.served",
     "demo": "app.demo",
     "open_run": "app.opening",
     **dict.fromkeys(("apply", "journal", "undo"), "app.act"),
     **dict.fromkeys(("cluster", "compare", "estimate", "index", "report", "run"), "app.api"),
-    "status": "app.state",
+    "status": "app.status",
     **dict.fromkeys(("evaluate", "folders", "leakage", "top", "unique"), "app.ask"),
 }
 
@@ -71,14 +71,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "plots":  # a module of its own, which needs matplotlib
-        return import_module("dupegrid.results.plots")
+        return import_module("dupegrid.results.drawn.plots")
     if name == "__version__":
         from importlib.metadata import version
 
         return version("dupegrid")
     if name not in _HOMES:
         raise AttributeError(f"module 'dupegrid' has no attribute {name!r}")
-    import_module("dupegrid.core.memory")  # first, as it looks whether the libraries can be loaded
+    import_module("dupegrid.core.address_space")  # first, as it looks whether the libraries can be loaded
     value = getattr(import_module(f"dupegrid.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid.app.answer_files import as_csv
-from dupegrid.app.lines import status_lines
-from dupegrid.app.lines_ask import verdict_line
+from dupegrid.app.command.answer_files import as_csv
+from dupegrid.app.command.lines import status_lines
+from dupegrid.app.command.lines_ask import verdict_line
 from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.core.text import size_text
 from dupegrid.results import schemas
-from dupegrid.results.leakage import Leakage
+from dupegrid.results.questions.leakage import Leakage
 from dupegrid.storage.ours import remove
 from dupegrid.storage.tables import read_json
 from tests.conftest import ROOT, SHARED, picture, save

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import dupegrid
-from dupegrid.app import cli
+from dupegrid.app.command import cli
 from tests.conftest import picture, save, tree_state
 from tests.helpers import forks
 from tests.helpers.pages import Page, assert_harmless

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dupegrid.app.given import as_bytes, as_text, column_of, given_table
+from dupegrid.app.given_tables import as_bytes, as_text, column_of, given_table
 from dupegrid.core.errors import InputError, UsageError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dupegrid.app import originals
-from dupegrid.app.originals import original
+from dupegrid.app.review import originals
+from dupegrid.app.review.originals import original
 from dupegrid.core.config import Config
 from dupegrid.images import sandbox
 

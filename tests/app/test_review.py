@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid.app import review_thumbs
-from dupegrid.app import reviewing as reviewing_module
-from dupegrid.app.review import Review
-from dupegrid.app.review_calls import WRITING
+from dupegrid.app.review import reviewing as reviewing_module
+from dupegrid.app.review import thumbs as review_thumbs
+from dupegrid.app.review.calls import WRITING
+from dupegrid.app.review.served import Review
 from dupegrid.core.errors import UsageError
 from dupegrid.plans.decisions import in_force, read
 from dupegrid.results import groups as groups_module
@@ -549,7 +549,7 @@ def test_the_command_serves_until_it_is_stopped(run: dupegrid.Run, tmp_path: Pat
     waits = (
         "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()"  # as a read of a lost disk
     )
-    with started(f"{waits}; from dupegrid.app.cli import main; main()", *words, out=out, err=err) as process:
+    with started(f"{waits}; from dupegrid.app.command.cli import main; main()", *words, out=out, err=err) as process:
         waited_until(lambda: out.exists() and out.read_text().endswith("\n"))
         line = out.read_text()
         assert re.match(r"review: http://127\.0\.0\.1:\d+/#\S{43} ", line)

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid.app.reviewing import Reviewing
-from dupegrid.app.widget import answered, review_widget, script
+from dupegrid.app.review.reviewing import Reviewing
+from dupegrid.app.review.widget import answered, review_widget, script
 from dupegrid.core.errors import StoreError
 from dupegrid.plans.decisions import in_force, read
 from tests.helpers.reviews import asked_of, drawn_groups, run_of
@@ -176,7 +176,7 @@ def test_in_a_narrow_cell_the_facts_lie_below_the_pictures(cell: Any) -> None:
       const { x, y, width, height } = part.getBoundingClientRect();
       return [x, y, width, height];
     })"""
-    cell.add_style_tag(path=Path(str(dupegrid.__file__)).parent / "app/review_page/widget.css")
+    cell.add_style_tag(path=Path(str(dupegrid.__file__)).parent / "app/review/page/widget.css")
     for width, is_narrow in ((380, True), (1200, False)):
         cell.set_viewport_size({"width": width, "height": 900})
         cell.wait_for_timeout(100)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from PIL import Image
 
 from dupegrid.app.demo import drawn
-from dupegrid.app.out import versions
+from dupegrid.app.run_json import versions
 from dupegrid.core.config import load_config
 from dupegrid.images.chunk import create_stores, write_chunk
 from dupegrid.storage.run_dir import RunDir

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from dupegrid.results.report import report
+from dupegrid.results.drawn.report import report
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, picture
 from tests.helpers.tables import many, summary
 

@@ -15,7 +15,7 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 import dupegrid
-from dupegrid.app.review import Review
+from dupegrid.app.review.served import Review
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS
 from tests.helpers.reviews import drawn_groups, million, run_of
 

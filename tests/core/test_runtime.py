@@ -23,7 +23,7 @@ import pytest
 from distributed import Client
 
 import dupegrid
-from dupegrid.app import cli
+from dupegrid.app.command import cli
 from dupegrid.app.estimate import _product_rate
 from dupegrid.core.blas import one_blas_thread
 from dupegrid.core.errors import ConfigError, DamagedError, DupegridError
@@ -216,7 +216,7 @@ def test_files_in_the_current_folder_are_not_run(few: Path, tmp_path: Path) -> N
         trap = f"open({str(tmp_path / 'TRAPPED')!r}, 'a').write({name!r})\nraise ImportError({name!r})\n"
         (folder / f"{name}.py").write_text(trap)
     text = (  # as the command has it: the folder of the script is in the path, the current one is not
-        "import sys\nfrom dupegrid.app.cli import main\n"
+        "import sys\nfrom dupegrid.app.command.cli import main\n"
         "if __name__ == '__main__':\n    for scheduler in ('processes', 'local'):\n"
         f"        out = {str(tmp_path)!r} + '/' + scheduler\n"
         f"        sys.argv[1:] = ['run', {str(few)!r}, '--out', out, '--scheduler', scheduler, '--workers', '1']\n"
@@ -435,7 +435,7 @@ def run_at_work(few: Path, tmp_path: Path) -> Iterator[tuple[BaseProcess, BasePr
     """A command whose tasks are at work on a cluster, and the scheduler of that."""
     with dask_scheduler(tmp_path) as (address, scheduler), dask_worker(address, tmp_path, SLOW):
         words = ["run", few, "--out", tmp_path / "run", "--scheduler", address]
-        with started("from dupegrid.app.cli import main; main()", *words, err=tmp_path / "said") as command:
+        with started("from dupegrid.app.command.cli import main; main()", *words, err=tmp_path / "said") as command:
             waited_until((tmp_path / "run/thumbs.zarr/zarr.json").exists)
             time.sleep(0.5)
             yield command, scheduler

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator
 from typer.testing import CliRunner
 
 import dupegrid
-from dupegrid.app.cli import app
-from dupegrid.app.flags import GROUPS
+from dupegrid.app.command.cli import app
+from dupegrid.app.command.flags import GROUPS
 from dupegrid.core.config import Config, load_config, settings_of
 from dupegrid.core.errors import ConfigError
 from dupegrid.core.settings import CompareSettings, Settings

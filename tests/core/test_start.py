@@ -12,7 +12,7 @@ from tests.conftest import save
 
 COMMAND = """
 import sys
-from dupegrid.app.cli import main
+from dupegrid.app.command.cli import main
 others = sys.argv.pop(1).split()
 try:
     main()
@@ -20,7 +20,7 @@ finally:
     print(*sorted({"pandas", "distributed", *others} & set(sys.modules)))
 """
 DATAFRAMES = """
-from dupegrid.core.start import without_pandas
+from dupegrid.core.hidden_imports import without_pandas
 without_pandas()
 import pyarrow
 assert pyarrow.table({"a": [1, 2]}).to_pandas()["a"].tolist() == [1, 2]
@@ -60,7 +60,7 @@ def test_a_key_pressed_while_the_command_loads_ends_it_without_a_word() -> None:
 
 def test_a_key_that_whoever_started_the_command_ignores_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a shell does for what a script of it starts in the background."""
-    monkeypatch.setattr("dupegrid.app.cli.main", lambda: None)
+    monkeypatch.setattr("dupegrid.app.command.cli.main", lambda: None)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         main()

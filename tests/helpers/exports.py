@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from dupegrid.results.joined import Selection
+from dupegrid.results.export.joined import Selection
 
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
 FORMULA = re.compile(r"(^|[;\t\r\n])'((?:[^\S\t\r\n]|['\"])*[=+\-@＝＋－＠])")  # as docs/how-to/export.md has it

@@ -26,7 +26,7 @@ import dask
 import pytest
 from distributed import utils as of_distributed
 
-from dupegrid.app import cli
+from dupegrid.app.command import cli
 from dupegrid.core import spawned
 from dupegrid.images import sandbox
 from tests.helpers.warm import parsed_app

@@ -9,7 +9,7 @@ import pyarrow as pa
 from dupegrid.core.config import Config
 from dupegrid.results.answers import Summary
 from dupegrid.results.clusters import Asked, clusters
-from dupegrid.results.page import Found
+from dupegrid.results.drawn.page import Found
 from dupegrid.storage.schemas import IMAGES, MATCHES
 
 

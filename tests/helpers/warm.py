@@ -11,11 +11,12 @@ import pyarrow.acero  # noqa: F401
 import typer
 import zarr  # noqa: F401
 
-from dupegrid.app import cli
-from dupegrid.app.out import versions
-from dupegrid.core import blas, start
+from dupegrid.app.command import cli
+from dupegrid.app.run_json import versions
+from dupegrid.core import blas
+from dupegrid.core import hidden_imports as start
 from dupegrid.images import decoder, sandbox  # noqa: F401  # the first for forks
-from dupegrid.results import report
+from dupegrid.results.drawn import report
 
 PARSED = typer.main.get_command(cli.app)  # the flags of all verbs
 

@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 import dupegrid
-from dupegrid.app import verbs_look
+from dupegrid.app.command import verbs_look
 from dupegrid.core.errors import ConfigError, DupegridError, UsageError
 from dupegrid.core.values import in_bytes
 from dupegrid.pairs import compare as compare_module

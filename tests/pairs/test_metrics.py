@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dupegrid
-from dupegrid.app import cli
+from dupegrid.app.command import cli
 from dupegrid.core.errors import ConfigError
 from dupegrid.pairs.measure import metric_code
 from tests.conftest import save

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import dupegrid
 from dupegrid.app import demo
-from dupegrid.app.lines import explain_lines, status_lines, summary_lines
+from dupegrid.app.command.lines import explain_lines, status_lines, summary_lines
 from dupegrid.core.arrays import ORIENTATIONS, inverse, turned
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError, UsageError
 from dupegrid.images import recipe, sandbox

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import dupegrid
-from dupegrid.app.out import versions
+from dupegrid.app.run_json import versions
 from dupegrid.core.config import load_config
 from dupegrid.core.errors import ConfigError, RunDirError, StoreError
 from dupegrid.images import views

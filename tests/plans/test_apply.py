@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid.app import verbs_act
+from dupegrid.app.command import verbs_act
 from dupegrid.core.errors import DupegridError, RunDirError, StoreError, UsageError
 from dupegrid.plans import checked, copies, deeds, roots, trash
 from dupegrid.plans.actions import Placing, acts_of

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import dupegrid
-from dupegrid.app.lines_plan import plan_lines
+from dupegrid.app.command.lines_plan import plan_lines
 from dupegrid.core.errors import RunDirError, StoreError, UsageError
 from dupegrid.plans import decisions
 from dupegrid.plans.plan import lost_metadata
@@ -337,7 +337,7 @@ def test_answers_to_a_sample(
 ) -> None:
     import io
 
-    from dupegrid.app import verbs_plan
+    from dupegrid.app.command import verbs_plan
 
     shutil.copytree(finished.path, tmp_path / "run")
     monkeypatch.setattr("sys.stdin", io.StringIO("what?\nd\n\ns\nA\n"))

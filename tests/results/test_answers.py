@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import dupegrid
+from dupegrid.app.command.lines import status_lines, summary_lines
 from dupegrid.app.demo import Demo, Kind, Score
-from dupegrid.app.lines import status_lines, summary_lines
 from dupegrid.core.errors import DamagedError, DupegridError
 from dupegrid.results.answers import Failure
 from dupegrid.storage.tables import read_json, write_json

@@ -15,7 +15,7 @@ from dupegrid.core.config import Config
 from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.batches import Matches
 from dupegrid.results.clusters import Asked, clusters, joined
-from dupegrid.results.through import joins
+from dupegrid.results.drawn.through import joins
 from dupegrid.storage.schemas import IMAGES, MATCHES
 
 Edge = tuple[int, int, float]

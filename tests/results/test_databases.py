@@ -13,8 +13,8 @@ import pytest
 
 import dupegrid
 from dupegrid.core.errors import DupegridError, UsageError
-from dupegrid.results.export_sql import write_sql
-from dupegrid.results.joined import selected
+from dupegrid.results.export.joined import selected
+from dupegrid.results.export.sql import write_sql
 from dupegrid.results.rows import Rows
 from dupegrid.results.stored import StoredTables
 from tests.helpers import databases

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupegrid.core.errors import UsageError
-from dupegrid.results.evaluate import evaluate
+from dupegrid.results.questions.evaluate import evaluate
 from dupegrid.results.schemas import EVALUATION
 from tests.helpers.pairs import Drawn, drawn
 

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dupegrid
-from dupegrid.app import verbs_hand_on
+from dupegrid.app.command import verbs_hand_on
 from dupegrid.core.errors import DupegridError, UsageError
-from dupegrid.results.export_sqlite import write_sqlite
-from dupegrid.results.export_tables import formula_safe
-from dupegrid.results.joined import selected
+from dupegrid.results.export.joined import selected
+from dupegrid.results.export.sqlite import write_sqlite
+from dupegrid.results.export.tables import formula_safe
 from dupegrid.results.rows import Rows
 from tests.conftest import ROOT
 from tests.helpers.exports import FORMULA, SIGNS, watched

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 import dupegrid
-from dupegrid.results import folders as module
-from dupegrid.results.folders import folders
+from dupegrid.results.questions import folders as module
+from dupegrid.results.questions.folders import folders
 from dupegrid.results.schemas import FOLDERS
 from tests.conftest import save
 from tests.helpers.pairs import THRESHOLD, Drawn, drawn, images_table, matches_table

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupegrid.core.errors import UsageError
-from dupegrid.results import conflicts as conflicts_module
 from dupegrid.results import schemas
-from dupegrid.results.leakage import KEEP, Leakage, leakage
-from dupegrid.results.splits import Given
+from dupegrid.results.questions import conflicts as conflicts_module
+from dupegrid.results.questions.leakage import KEEP, Leakage, leakage
+from dupegrid.results.questions.splits import Given
 from tests.helpers.pairs import SCORES, THRESHOLD, Drawn, drawn, images_table, matches_table
 
 ORDER = ["train", "val", "test"]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dupegrid.results.near import groups, near, nearest
+from dupegrid.results.questions.near import groups, near, nearest
 from tests.helpers.pairs import THRESHOLD, Drawn, drawn
 
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 import dupegrid
 from dupegrid.core.arrays import turned
-from dupegrid.results import report as report_module
-from dupegrid.results.page import RELATION_LABELS, Found, as_json, failures, page_of, path_href
-from dupegrid.results.report import report
-from dupegrid.results.through import joins
+from dupegrid.results.drawn import report as report_module
+from dupegrid.results.drawn.page import RELATION_LABELS, Found, as_json, failures, page_of, path_href
+from dupegrid.results.drawn.report import report
+from dupegrid.results.drawn.through import joins
 from dupegrid.storage.schemas import IMAGES
 from tests.conftest import picture
 from tests.helpers.pages import Page

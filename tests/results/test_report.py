@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from dupegrid.core.text import shown_path
-from dupegrid.results import report as report_module
-from dupegrid.results.page import Found
-from dupegrid.results.report import report
+from dupegrid.results.drawn import report as report_module
+from dupegrid.results.drawn.page import Found
+from dupegrid.results.drawn.report import report
 from tests.conftest import picture, save
 from tests.helpers.names import naughty_names
 from tests.helpers.tables import found, many, summary

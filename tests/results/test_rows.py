@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from dupegrid.core.errors import DamagedError
 from dupegrid.results.clusters import Asked, cluster_parts, clusters
-from dupegrid.results.page import Found, as_json, json_pieces, page_of
+from dupegrid.results.drawn.page import Found, as_json, json_pieces, page_of
+from dupegrid.results.questions.top import freed_of
 from dupegrid.results.rows import Rows
-from dupegrid.results.top import freed_of
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
 from dupegrid.storage.tables import write_tables
@@ -82,7 +82,7 @@ def test_a_page_of_pieces_is_that_of_the_tables(rows: Rows, tmp_path: Path, monk
     pieces = Rows.stored_clusters(RunDir(tmp_path), len(ALL))
     assert freed_of(rows, pieces).tolist() == freed_of(ALL, table).tolist()
     wanted = page_of(Found(ALL, table, matches, None, 50))
-    monkeypatch.setattr("dupegrid.results.page._AT_ONCE", 2)
+    monkeypatch.setattr("dupegrid.results.drawn.page._AT_ONCE", 2)
     found = page_of(Found(rows, pieces, matches, None, 50))
     assert found.pictures.tolist() == wanted.pictures.tolist() != []
     assert "".join(json_pieces(found.data)) == "".join(json_pieces(wanted.data))

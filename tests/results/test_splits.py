@@ -4,7 +4,7 @@ import pytest
 
 from dupegrid.core.errors import UsageError
 from dupegrid.results.named import ids_of
-from dupegrid.results.splits import by_path, label_by_folder, split_by_folder
+from dupegrid.results.questions.splits import by_path, label_by_folder, split_by_folder
 from tests.helpers.pairs import images_table
 
 PATHS = [b"/d/train/cat/1.jpg", b"/d/test/cat/1.jpg", b"/d/test/dog/2.jpg", b"/d/test/dog/\xff.jpg"]

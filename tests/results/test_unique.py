@@ -4,8 +4,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dupegrid.results.questions.unique import unique
 from dupegrid.results.schemas import UNIQUE
-from dupegrid.results.unique import unique
 from tests.helpers.pairs import THRESHOLD, Drawn, drawn
 
 

@@ -170,10 +170,8 @@ def test_another_collection_does_not_replace_a_run(run: dupegrid.Run, pictures: 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_says_how_to_go_on(pictures: Path, tmp_path: Path, number: int, code: int) -> None:
-    slow = (
-        "import time, dupegrid.images.chunk as k, dupegrid.app.cli as c; k.decode_files = lambda *a: time.sleep(60); "
-    )
-    slow += "c.main()"
+    slow = "import time, dupegrid.images.chunk as k, dupegrid.app.command.cli as c; "
+    slow += "k.decode_files = lambda *a: time.sleep(60); c.main()"
     with started(slow, "run", pictures, "--out", tmp_path / "run", err=tmp_path / "said") as process:
         while not (tmp_path / "run/thumbs.zarr/zarr.json").exists():
             assert process.is_alive()

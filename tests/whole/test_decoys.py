@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import dupegrid
-from dupegrid.app import verbs_look
+from dupegrid.app.command import verbs_look
 from dupegrid.core.errors import DupegridError
 from dupegrid.storage.ours import remove
 from dupegrid.storage.places import is_folder, is_place

@@ -23,7 +23,7 @@ import pytest
 from PIL import Image, ImageCms
 
 import dupegrid
-from dupegrid.app import cli
+from dupegrid.app.command import cli
 from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.images import chunk as chunk_module
 from dupegrid.images import index as index_module
@@ -367,7 +367,7 @@ def test_a_second_signal_ends_the_run_though_the_first_is_still_seen_to(
 ) -> None:
     script = f"""
 import os, pathlib, time
-import dupegrid.app.cli, dupegrid.images.chunk as chunk
+import dupegrid.app.command.cli, dupegrid.images.chunk as chunk
 folder, truncate = pathlib.Path({str(tmp_path)!r}), os.ftruncate
 def decode_files(*_):
     (folder / "at-work").touch()
@@ -378,7 +378,7 @@ def ftruncate(*given):
         time.sleep(60)
     truncate(*given)
 chunk.decode_files, os.ftruncate = decode_files, ftruncate
-dupegrid.app.cli.main()
+dupegrid.app.command.cli.main()
 """
     words = ["run", image_tree, "--out", tmp_path / "run", "--scheduler", "sync"]
     with started(script, *words, err=tmp_path / "said") as process:

@@ -11,9 +11,9 @@ from dupegrid.app.estimate import Estimate
 from dupegrid.app.estimate import estimate as reckon
 from dupegrid.app.keywords import with_keywords
 from dupegrid.app.opening import absolute, locked_run
-from dupegrid.app.out import chosen_config, versions, with_paths, write_run_json
-from dupegrid.app.page import write_page
+from dupegrid.app.report_page import write_page
 from dupegrid.app.run import Run
+from dupegrid.app.run_json import chosen_config, versions, with_paths, write_run_json
 from dupegrid.app.terminal import Terminal
 from dupegrid.app.trust import cannot_change, check_fetching, check_trusted, codes_in, codes_of
 from dupegrid.app.watching import noting

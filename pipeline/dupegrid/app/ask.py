@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dupegrid.app.given import PATHS, as_bytes, as_text, column_of, given_table
+from dupegrid.app.given_tables import PATHS, as_bytes, as_text, column_of, given_table
 from dupegrid.app.opening import opened
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints
@@ -17,14 +17,14 @@ from dupegrid.core.errors import InputError, StoreError, UsageError
 from dupegrid.core.text import printable, shown, shown_path
 from dupegrid.core.values import StrPath, StrPaths, located, one_or_several, place_of
 from dupegrid.pairs.ask import Filters, facts_of
-from dupegrid.results.evaluate import evaluate as find_evaluation
-from dupegrid.results.folders import folders as find_folders
-from dupegrid.results.leakage import Leakage
-from dupegrid.results.leakage import leakage as find_leakage
 from dupegrid.results.named import ids_of
-from dupegrid.results.splits import Given, by_path, label_by_folder, split_by_folder
-from dupegrid.results.top import top as find_top
-from dupegrid.results.unique import unique as find_unique
+from dupegrid.results.questions.evaluate import evaluate as find_evaluation
+from dupegrid.results.questions.folders import folders as find_folders
+from dupegrid.results.questions.leakage import Leakage
+from dupegrid.results.questions.leakage import leakage as find_leakage
+from dupegrid.results.questions.splits import Given, by_path, label_by_folder, split_by_folder
+from dupegrid.results.questions.top import top as find_top
+from dupegrid.results.questions.unique import unique as find_unique
 
 _IDS: Final = re.compile(r"\d{1,18}")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dupegrid.app.given import given_table
+from dupegrid.app.given_tables import given_table
 from dupegrid.app.opening import absolute, opened
 from dupegrid.app.run import Run
 from dupegrid.core.errors import UsageError

@@ -15,14 +15,14 @@ from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, place_of, resolved
 from dupegrid.images.sources import Sources
-from dupegrid.results import export_lists as lists
 from dupegrid.results.answers import Export
-from dupegrid.results.export_filtered import filtered_coco, filtered_yolo
-from dupegrid.results.export_sql import write_sql
-from dupegrid.results.export_sqlite import write_sqlite
-from dupegrid.results.export_tables import write_csv, write_json_lines, write_parquet
-from dupegrid.results.export_views import views
-from dupegrid.results.joined import TABLES, Selection, selected
+from dupegrid.results.export import lists as lists
+from dupegrid.results.export.filtered import filtered_coco, filtered_yolo
+from dupegrid.results.export.joined import TABLES, Selection, selected
+from dupegrid.results.export.sql import write_sql
+from dupegrid.results.export.sqlite import write_sqlite
+from dupegrid.results.export.tables import write_csv, write_json_lines, write_parquet
+from dupegrid.results.export.views import views
 from dupegrid.results.stored import StoredTables, images_of
 from dupegrid.storage.ours import is_known
 from dupegrid.storage.tables import writing_whole

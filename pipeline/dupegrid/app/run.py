@@ -29,16 +29,16 @@ from dupegrid.results.answers import Receipt, Summary
 from dupegrid.results.clusters import Asked, clusters
 from dupegrid.results.cut import Cut, number_of, sheet, summary_of
 from dupegrid.results.decided import Decided
+from dupegrid.results.drawn.notebook import Html, Pairs, table_html
+from dupegrid.results.drawn.report import Sheet
+from dupegrid.results.drawn.run_html import run_html
 from dupegrid.results.explain import Explanation, explain
+from dupegrid.results.export.joined import TABLES, lazy_frame
 from dupegrid.results.hashes import hashes_of, read_hashes
 from dupegrid.results.identical import identical
-from dupegrid.results.joined import TABLES, lazy_frame
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.named import ids_of
-from dupegrid.results.notebook import Html, Pairs, table_html
 from dupegrid.results.relations import read_relations
-from dupegrid.results.report import Sheet
-from dupegrid.results.run_html import run_html
 from dupegrid.results.stored import (
     check_count,
     clusters_file,
@@ -50,9 +50,9 @@ from dupegrid.results.stored import (
     scores_of,
 )
 from dupegrid.storage.arrays import Thumbs
-from dupegrid.storage.made_up import check_clusters, check_ids, check_images
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
+from dupegrid.storage.table_checks import check_clusters, check_ids, check_images
 from dupegrid.storage.tables import read_json, read_metadata, read_table, row_count
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class Run:
 
     def review(self) -> Any:
         """The groups in a cell of a notebook, a key a decision, written as `dupegrid.review` does. Needs anywidget."""
-        return import_module("dupegrid.app.widget").review_widget(self)  # which needs this file
+        return import_module("dupegrid.app.review.widget").review_widget(self)  # which needs this file
 
     @property
     def receipt(self) -> Receipt:

@@ -8,7 +8,7 @@ from dupegrid.images.levels import bytes_of, level_shapes
 from dupegrid.pairs.grid import strip_side
 from dupegrid.pairs.sort import WINDOW_BYTES, sorted_shapes
 from dupegrid.results.answers import Answer
-from dupegrid.results.page import MAX_PICTURES
+from dupegrid.results.drawn.page import MAX_PICTURES
 from dupegrid.storage.arrays import chunk_size
 
 # Of what was measured, tests/benchmarks/RESULTS.md; of pairs, at a threshold of 50.

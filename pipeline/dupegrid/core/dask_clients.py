@@ -143,7 +143,7 @@ def own_client(workers: int, say: Say, with_gpus: bool = False) -> Iterator["Cli
         # The terminal sends SIGINT to all; only the parent answers.
         "preload": [
             "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
-            "from dupegrid.core.start import without_pandas; without_pandas()",
+            "from dupegrid.core.hidden_imports import without_pandas; without_pandas()",
             *([_take_gpu(gpus())] if with_gpus else []),
         ],
     }

@@ -20,10 +20,10 @@ from dupegrid.core.config import Config, changed
 from dupegrid.core.dask_clients import Say, client_at, client_of, current_client, own_client, patience
 from dupegrid.core.dask_cluster import DaskCluster
 from dupegrid.core.dask_queues import queue_client
+from dupegrid.core.hidden_imports import without_pandas
 from dupegrid.core.malloc import keep_memory
 from dupegrid.core.room import Room
 from dupegrid.core.spawned import Spawn, check_main, safe_path, start_worker_process
-from dupegrid.core.start import without_pandas
 from dupegrid.core.tasks import Answers, Items, OnDone, Runtime, SetAside, Task, attempted, collection, started
 from dupegrid.core.values import QUEUES
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DupegridError
+from dupegrid.core.hidden_imports import lightly
 from dupegrid.core.room import Room
-from dupegrid.core.start import lightly
 from dupegrid.core.text import printable
 
 if TYPE_CHECKING:

@@ -35,9 +35,9 @@ from dupegrid.images.sources import Sources
 from dupegrid.storage.arrays import Thumbs, chunk_size
 from dupegrid.storage.chunked import stored_facts
 from dupegrid.storage.hold import current
-from dupegrid.storage.made_up import check_files
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART, IMAGES
+from dupegrid.storage.table_checks import check_files
 from dupegrid.storage.tables import (
     read_metadata,
     read_parts,

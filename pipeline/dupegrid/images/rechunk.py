@@ -15,11 +15,11 @@ from dupegrid.images.chunk import create_stores, stored_looks, stored_seal, writ
 from dupegrid.images.facts import LISTED, facts_of, together
 from dupegrid.images.levels import looks_of
 from dupegrid.storage.bucket import BucketPath
-from dupegrid.storage.made_up import check_files
 from dupegrid.storage.ours import remove
 from dupegrid.storage.places import ASIDE
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART
+from dupegrid.storage.table_checks import check_files
 from dupegrid.storage.tables import read_metadata, read_table, write_table
 
 GROWN: Final = 4  # times: chunks that ought to be so much larger are laid out again

@@ -12,9 +12,9 @@ from dupegrid.core.arrays import Bools, Int32s, Ints, id_dtype
 from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.keys import fingerprint
-from dupegrid.storage.made_up import check_images
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import HASHES, IMAGES
+from dupegrid.storage.table_checks import check_images
 from dupegrid.storage.tables import read_table
 
 

@@ -15,9 +15,9 @@ from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints, id_dtype
 from dupegrid.core.errors import DamagedError
 from dupegrid.core.room import window_bytes
 from dupegrid.pairs.matches import PATHS, ROWS_A_PART, other_parts, raw_paths, with_paths
-from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import MATCHES
+from dupegrid.storage.table_checks import check_ids
 from dupegrid.storage.tables import group_rows, parts_in, read_group, read_metadata
 
 _COLUMNS: Final = ("a", "b", "mse", "orientation", "score")

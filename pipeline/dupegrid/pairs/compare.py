@@ -34,10 +34,10 @@ from dupegrid.pairs.strip import apart, pieces, read_piece
 from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current
-from dupegrid.storage.made_up import check_ids
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
+from dupegrid.storage.table_checks import check_ids
 from dupegrid.storage.tables import row_count
 from dupegrid.storage.unfinished import check_finished
 

@@ -11,10 +11,10 @@ from dupegrid.core.arrays import ORIENTATIONS, Float64s, Ints, values_of
 from dupegrid.core.text import display_path
 from dupegrid.pairs.job import Job
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.made_up import check_images
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES
+from dupegrid.storage.table_checks import check_images
 from dupegrid.storage.tables import parts_in, read_metadata, write_table
 
 KEY: Final = "comparison"  # whose part a file is

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.pairs.batches import Matches
+from dupegrid.results.questions.top import freed_of
 from dupegrid.results.rows import Rows
-from dupegrid.results.top import freed_of
 from dupegrid.storage.unfinished import Missing
 
 

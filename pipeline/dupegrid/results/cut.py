@@ -17,11 +17,11 @@ from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import CutSummary, Summary, cut_summary
 from dupegrid.results.clusters import Asked, clusters
 from dupegrid.results.decided import Decided
+from dupegrid.results.drawn.report import Sheet, cards
 from dupegrid.results.keepers import Keeping
-from dupegrid.results.reading import Results, ThumbsOf
 from dupegrid.results.relations import counted_relations
-from dupegrid.results.report import Sheet, cards
 from dupegrid.results.rows import Rows, representatives
+from dupegrid.results.run_like import Results, ThumbsOf
 from dupegrid.results.schemas import CURVE
 from dupegrid.results.stored import clusters_of, images_of, matches_of, relations_if_told
 

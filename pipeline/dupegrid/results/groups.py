@@ -11,7 +11,7 @@ from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import shown_path
 from dupegrid.pairs.ask import numbered
-from dupegrid.results.page import ROLES, order_of
+from dupegrid.results.drawn.page import ROLES, order_of
 from dupegrid.results.relations import relations_of
 from dupegrid.storage.words import RELATIONS, RULES
 

@@ -5,8 +5,8 @@ import pyarrow.compute as pc
 
 from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.core.text import printable, shown
-from dupegrid.results.export_tables import hexadecimal
-from dupegrid.results.reading import Results
+from dupegrid.results.export.tables import hexadecimal
+from dupegrid.results.run_like import Results
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import HASHES, IMAGE_PART
 from dupegrid.storage.tables import read_metadata, read_table

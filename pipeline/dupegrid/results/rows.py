@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dupegrid.core.arrays import Ints, id_dtype
-from dupegrid.storage.made_up import check_clusters, check_ids, check_images
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
+from dupegrid.storage.table_checks import check_clusters, check_ids, check_images
 from dupegrid.storage.tables import group_rows, read_group
 
 

@@ -14,9 +14,9 @@ from dupegrid.core.errors import DamagedError, StoreError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import shown
 from dupegrid.pairs.batches import SortedMatches
-from dupegrid.results.reading import Results
 from dupegrid.results.relations import read_relations
 from dupegrid.results.rows import Rows
+from dupegrid.results.run_like import Results
 from dupegrid.results.scores import OF_SCORES, second_scores
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import MATCHES, MATCHES_BY_LOOKS

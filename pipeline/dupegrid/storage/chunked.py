@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
+from dupegrid.storage.chunk_files import CHECKSUM_BYTES, end_of, names_in, read_rows, read_whole, write_empty
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.parts import CHECKSUM_BYTES, end_of, names_in, read_rows, read_whole, write_empty
 from dupegrid.storage.places import DAMAGED
 from dupegrid.storage.tables import write_bytes
 from dupegrid.storage.zarr_store import ABOUT, Encoded, create_array, decoded, encoded, grow, opened, opened_array

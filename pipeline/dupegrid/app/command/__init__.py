@@ -1,0 +1,1 @@
+"""The command `dupegrid`: its verbs, their flags, what they print."""

@@ -1,0 +1,1 @@
+"""The calls of fast-diff-py, on the pipeline here."""

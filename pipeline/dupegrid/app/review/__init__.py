@@ -1,0 +1,1 @@
+"""The review of a run, in a browser and in a notebook."""

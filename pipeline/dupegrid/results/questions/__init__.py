@@ -1,0 +1,1 @@
+"""Questions of a run, answered from its tables: folders, sides, splits, known pairs."""

@@ -14,7 +14,8 @@ from dupegrid.core.arrays import ORIENTATIONS
 from dupegrid.core.config import Config
 from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.batches import Matches
-from dupegrid.results.clusters import Asked, clusters, joined
+from dupegrid.results.clusters import Asked, clusters
+from dupegrid.results.components import components
 from dupegrid.results.drawn.through import joins
 from dupegrid.storage.schemas import IMAGES, MATCHES
 
@@ -211,10 +212,10 @@ def test_numbers_joined_by_edges_have_the_same_smallest_one(data: st.DataObject,
         for a, b in edges:
             smallest[a] = smallest[b] = min(smallest[a], smallest[b])
     a, b = np.array(edges, np.int64).reshape(-1, 2).T
-    assert joined(n, a, b).tolist() == smallest
+    assert components(n, a, b).tolist() == smallest
 
 
 def test_a_long_chain_is_joined_whatever_its_order() -> None:
     n = 20_000
     for order in (np.arange(n), np.arange(n)[::-1], np.random.default_rng(0).permutation(n)):
-        assert not joined(n, order[:-1], order[1:]).any()
+        assert not components(n, order[:-1], order[1:]).any()

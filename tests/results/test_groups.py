@@ -12,8 +12,8 @@ from dupegrid.core.arrays import turned
 from dupegrid.core.errors import UsageError
 from dupegrid.results.drawn.differences import boxes, difference
 from dupegrid.results.drawn.page import Found
+from dupegrid.results.freed import freed_of
 from dupegrid.results.groups import MOST, Filter, Groups, chosen, counts, groups_of, members, rows_of_first
-from dupegrid.results.questions.top import freed_of
 from dupegrid.storage.schemas import RELATIONS_TABLE
 from dupegrid.storage.words import RELATIONS, RULES
 from tests.helpers.tables import found

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dupegrid.core.errors import DamagedError
 from dupegrid.results.clusters import Asked, cluster_parts, clusters
 from dupegrid.results.drawn.page import Found, as_json, json_pieces, page_of
-from dupegrid.results.questions.top import freed_of
+from dupegrid.results.freed import freed_of
 from dupegrid.results.rows import Rows
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES

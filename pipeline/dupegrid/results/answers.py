@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.pairs.batches import Matches
-from dupegrid.results.questions.top import freed_of
+from dupegrid.results.freed import freed_of
 from dupegrid.results.rows import Rows
 from dupegrid.storage.unfinished import Missing
 

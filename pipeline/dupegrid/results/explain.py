@@ -19,7 +19,7 @@ from dupegrid.pairs.batches import Matches
 from dupegrid.pairs.bounds import least_sse
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.results.answers import Answer
-from dupegrid.results.clusters import joining_threshold
+from dupegrid.results.components import joining_threshold
 from dupegrid.storage.words import RELATIONS
 
 _ZOOM: Final = 4

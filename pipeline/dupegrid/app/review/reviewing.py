@@ -23,6 +23,7 @@ from dupegrid.core.text import quoted
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.plans.decisions import append, decided_row, in_force, read
 from dupegrid.results.drawn.differences import difference
+from dupegrid.results.freed import freed_of
 from dupegrid.results.groups import (
     Filter,
     Groups,
@@ -32,7 +33,6 @@ from dupegrid.results.groups import (
     members,
     rows_of_first,
 )
-from dupegrid.results.questions.top import freed_of
 from dupegrid.results.stored import relations_if_told
 from dupegrid.storage.words import VERDICTS
 

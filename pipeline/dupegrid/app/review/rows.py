@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
-from dupegrid.results.clusters import joined
+from dupegrid.results.components import components
 
 Row = dict[str, Any]  # of DECISIONS
 Pair = tuple[str, str]  # the hashes of two files, the lower first
@@ -42,7 +42,7 @@ def is_joined(hashes: Sequence[str], pairs: Iterable[Pair]) -> bool:
     """Whether decisions join all that a group holds: then no pair has to be asked for any more."""
     place = {hash: number for number, hash in enumerate(dict.fromkeys(hashes))}
     a, b = np.array([[place[hash] for hash in pair] for pair in pairs], np.int64).reshape(-1, 2).T
-    return not joined(len(place), a, b).any()
+    return not components(len(place), a, b).any()
 
 
 def in_groups(decisions: pa.Table, hashes: pa.Array, first: Ints) -> Iterator[tuple[int, Row]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from dupegrid.core.arrays import CHOICES, Bools, Pixels, turned
 from dupegrid.pairs.kernel import exact_sse
-from dupegrid.results.clusters import joined
+from dupegrid.results.components import components
 
 _CELL: Final = 2  # pixels of a thumbnail, a side
 _LEAST: Final = 150.0  # the mean squared difference of a cell that differs: noise of JPEG files stays under it
@@ -60,5 +60,5 @@ def _patches(hot: Bools) -> list[tuple[np.ndarray, np.ndarray]]:
     number = np.full(np.add(hot.shape, 4), -1)
     number[y + 2, x + 2] = np.arange(len(y))
     near = np.concatenate([number[y + dy, x + dx] for dy in range(5) for dx in range(5)])
-    root = joined(len(y), np.tile(np.arange(len(y)), 25)[near >= 0], near[near >= 0])
+    root = components(len(y), np.tile(np.arange(len(y)), 25)[near >= 0], near[near >= 0])
     return [(y[root == first], x[root == first]) for first in np.unique(root)]

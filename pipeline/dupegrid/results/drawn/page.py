@@ -15,7 +15,7 @@ from dupegrid.core.text import printable, shown_path
 from dupegrid.core.values import BUCKETS, WEB
 from dupegrid.pairs.batches import Matches
 from dupegrid.results.drawn.through import Joins, joins
-from dupegrid.results.questions.top import freed_of
+from dupegrid.results.freed import freed_of
 from dupegrid.results.relations import relations_of
 from dupegrid.results.rows import Rows
 from dupegrid.storage.words import REASONS, RELATIONS, RULES

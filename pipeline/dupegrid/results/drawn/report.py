@@ -21,7 +21,7 @@ from dupegrid.core.text import counted, quantity, shown_path, size_text
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
 from dupegrid.results.drawn.page import PER_BLOCK, ROLES, Found, as_json, failures, json_pieces, page_of, path_href
-from dupegrid.results.questions.top import freed_of
+from dupegrid.results.freed import freed_of
 from dupegrid.results.rows import Rows
 from dupegrid.results.run_like import ThumbsOf
 from dupegrid.storage.words import REASONS, RULES

@@ -14,7 +14,7 @@ from dupegrid.core.text import counted, quantity, shown, size_text
 from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import files_of
 from dupegrid.results.drawn.notebook import Html, picture, table_of
-from dupegrid.results.questions.top import freed_of
+from dupegrid.results.freed import freed_of
 from dupegrid.results.run_like import Results, measure
 
 _CLUSTERS: Final = 5

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
-from dupegrid.results.clusters import joined
+from dupegrid.results.components import components
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def groups(pairs: Near) -> Ints:
     joined_sets = np.isfinite(pairs.inner)
     joined_sets[pairs.a] = joined_sets[pairs.b] = True
     member = np.flatnonzero(pairs.ok & joined_sets[pairs.set_of])
-    return joined(n, np.concatenate([pairs.a, member]), np.concatenate([pairs.b, pairs.set_of[member]]))
+    return components(n, np.concatenate([pairs.a, member]), np.concatenate([pairs.b, pairs.set_of[member]]))
 
 
 def crossed(first: Ints, second: Ints, starts: tuple[Ints, Ints], counts: tuple[Ints, Ints]) -> tuple[Ints, Ints]:

@@ -36,7 +36,7 @@ from dupegrid.pairs.device import check_device
 from dupegrid.pairs.looks import compare_looks
 from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.relations import relate
-from dupegrid.results.answers import Receipt, files_of
+from dupegrid.results.answers import Receipt, counted_files
 from dupegrid.results.clusters import Asked, cluster_parts
 from dupegrid.results.cut import number_of
 from dupegrid.results.relations import told_so_far
@@ -287,7 +287,7 @@ def _cluster(chosen: Run) -> None:
 
 def _receipt(done: Run, counts: Mapping[str, Any], saved: Mapping[str, Any]) -> Receipt:
     return Receipt(
-        images=files_of(done.run_dir.image_columns(IMAGES, ["status"])["status"]),
+        images=counted_files(done.run_dir.image_columns(IMAGES, ["status"])["status"]),
         unreadable_folders=saved["unreadable_folders"],
         links_left_alone=saved.get("links_left_alone", 0),
         **counts,

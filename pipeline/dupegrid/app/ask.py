@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dupegrid.app.given_tables import PATHS, as_bytes, as_text, column_of, given_table
-from dupegrid.app.opening import opened
+from dupegrid.app.opening import as_run
 from dupegrid.app.run import Run
 from dupegrid.core.arrays import Ints
 from dupegrid.core.config import Config
@@ -36,7 +36,7 @@ def folders(run: StrPath | Run) -> pa.Table:
     asked for (--against, --scope, --same-size, --max-aspect) share nothing here. The columns are those of FOLDERS in
     results/schemas.py.
     """
-    asked = opened(run)
+    asked = as_run(run)
     return find_folders(*_tables(asked), asked.config.threshold)
 
 
@@ -47,7 +47,7 @@ def unique(run: StrPath | Run, of: StrPaths | None = None) -> pa.Table:
     `of`, one PATH of the run or several, only what is under these. The columns are those of UNIQUE in
     results/schemas.py. Raises UsageError where the run did not compare its sides, or `of` is none of its PATHs.
     """
-    asked = opened(run)
+    asked = as_run(run)
     config = asked.config
     if config.scope == "within" and len(config.roots) > 1:
         raise UsageError(
@@ -64,7 +64,7 @@ def top(run: StrPath | Run) -> pa.Table:
 
     A file under several names counts once. The columns are those of TOP in results/schemas.py.
     """
-    asked = opened(run)
+    asked = as_run(run)
     return find_top(asked.images, asked.clusters)
 
 
@@ -78,7 +78,7 @@ def leakage(run: StrPath | Run, split: Any = "folders", label: Any = None, keep:
     of two near duplicates in two splits is kept: that of 'train', of 'test', or 'neither'. Raises UsageError for
     anything that is not there, and where pictures of two splits were not compared.
     """
-    asked = opened(run)
+    asked = as_run(run)
     images, matches = _tables(asked)
     splits, unknown, table = _values(images, split, "split", None)
     labels = pa.nulls(len(images), pa.string())
@@ -99,7 +99,7 @@ def evaluate(matches: Any, truth: Any) -> pa.Table:
     found and are not in it count as wrong; of a run also those between identical thumbnails that are not listed. The
     columns are those of EVALUATION in results/schemas.py.
     """
-    asked = opened(matches) if isinstance(matches, Run | str | os.PathLike) else None
+    asked = as_run(matches) if isinstance(matches, Run | str | os.PathLike) else None
     if asked is not None:
         images, scores = _tables(asked)
         paths = images["path_raw"].to_pylist()

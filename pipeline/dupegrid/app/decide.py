@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from dupegrid.app.given_tables import given_table
-from dupegrid.app.opening import absolute, opened
+from dupegrid.app.opening import absolute, as_run
 from dupegrid.app.run import Run
 from dupegrid.core.errors import UsageError
 from dupegrid.core.keys import fingerprint
@@ -35,7 +35,7 @@ def decide(
     and later runs. It is on disk when this returns; clusters, plans and reports that are made from now on go by it.
     Returns what was decided. Raises UsageError where a picture is not known, or was not read.
     """
-    done = opened(run)
+    done = as_run(run)
     if decision not in VERDICTS:
         raise UsageError(f"no decision {printable(decision)!r}: there are {', '.join(VERDICTS)}")
     ids = [done.id_of(image) for image in (a, b, *([] if keeper is None else [keeper]))]

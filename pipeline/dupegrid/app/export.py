@@ -9,7 +9,7 @@ from typing import IO, Final, TypedDict, Unpack
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.app.opening import opened
+from dupegrid.app.opening import as_run
 from dupegrid.app.run import Run
 from dupegrid.core.errors import DupegridError, UsageError
 from dupegrid.core.text import printable, shown
@@ -64,7 +64,7 @@ def export(run: StrPath, to: StrPath, format: str | None = None, **options: Unpa
     """
     if not isinstance(to, str | bytes | os.PathLike):
         raise UsageError(f"to is {to!r}: give a file or the URL of a database")
-    done = opened(run)
+    done = as_run(run)
     format = _format_of(to, format, options)
     prefix = options.get("prefix", "dupegrid_")
     if not (prefix.isascii() and prefix.isidentifier() and len(prefix) <= 40):
@@ -83,7 +83,7 @@ def export(run: StrPath, to: StrPath, format: str | None = None, **options: Unpa
             counts = _written(done, file, format, options)
     except OSError as error:
         raise DupegridError(f"cannot write {shown(path)}: {error.strerror}; put that right and export again") from None
-    return Export(str(path), format, lists.said(counts))
+    return Export(str(path), format, lists.shown_counts(counts))
 
 
 def _format_of(to: StrPath, format: str | None, options: ExportOptions) -> str:

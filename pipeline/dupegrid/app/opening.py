@@ -15,7 +15,7 @@ from dupegrid.storage.ours import refuse_links
 from dupegrid.storage.tables import FORMAT, read_json
 
 
-def opened(run: StrPath | Run) -> Run:
+def as_run(run: StrPath | Run) -> Run:
     """A run as callers give it: itself, or its run directory."""
     return run if isinstance(run, Run) else open_run(run)
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from dupegrid.app.api import cluster
 from dupegrid.app.decide import is_of_decisions, take_decisions
-from dupegrid.app.opening import locked_run, opened
+from dupegrid.app.opening import as_run, locked_run
 from dupegrid.app.run import Run
 from dupegrid.app.terminal import Terminal
 from dupegrid.core.arrays import Bools
@@ -80,7 +80,7 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
         raise UsageError(f"no action {printable(str(action))!r}: there are {', '.join([*ACTIONS][1:])}")
     for name in options.keys() - PlanOptions.__annotations__.keys():
         raise UsageError(f"plan takes no {printable(name)!r}: there are {', '.join(PlanOptions.__annotations__)}")
-    given = opened(run)
+    given = as_run(run)
     with given.run_dir.locked(Terminal().say):
         take_decisions(given.run_dir, options.get("decisions"))
     if options.get("threshold") is not None or not given.is_clustered or not is_of_decisions(given):

@@ -42,7 +42,7 @@ from dupegrid.results.relations import read_relations
 from dupegrid.results.stored import (
     check_count,
     clusters_file,
-    compared,
+    comparison_of,
     hashed_images_of,
     images_file,
     known_ids,
@@ -97,7 +97,7 @@ class Run:
     @read_once
     def match_batches(self) -> Matches:
         """The same a batch at a time, for those who go through them: memory does not grow with them."""
-        batches, count = stored_matches(*compared(self), self.config.memory)
+        batches, count = stored_matches(*comparison_of(self), self.config.memory)
         check_count(self, count)
         return batches
 
@@ -107,7 +107,7 @@ class Run:
         return read_relations(self.run_dir, self.match_scores)
 
     def _read_matches(self, columns: list[str] | None = None) -> pa.Table:
-        matches = read_matches(*compared(self), columns)
+        matches = read_matches(*comparison_of(self), columns)
         check_count(self, len(matches))
         return matches
 

@@ -8,7 +8,7 @@ from dupegrid.core.values import StrPath
 from dupegrid.images.index import index_progress
 from dupegrid.images.views import by_views
 from dupegrid.pairs.compare import tiles_done
-from dupegrid.results.answers import Failure, Progress, Status, files_of
+from dupegrid.results.answers import Failure, Progress, Status, counted_files
 from dupegrid.results.relations import told_so_far
 from dupegrid.storage.unfinished import missing_in
 
@@ -20,7 +20,7 @@ def status(run_dir: StrPath) -> Status:
     compared, clustered, pairs = opened.is_compared, opened.is_clustered, opened.pairs_key
     told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if compared else ({}, 0)
     done, tiles = tiles_done(by_views(opened.run_dir, opened.config), pairs)
-    files = files_of(indexed.rows["status"])
+    files = counted_files(indexed.rows["status"])
     fine = pc.is_in(indexed.rows["status"], pa.array(["ok", "removed"]))
     bad = indexed.rows.filter(pc.invert(fine)).select(["path", "status", "error"])
     return Status(

@@ -26,7 +26,7 @@ def load_function(name: str, kind: str, advice: str) -> Callable[..., Any]:
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"no {kind} {name!r} ({said(error)}): {advice}") from None
+        raise ConfigError(f"no {kind} {name!r} ({error_line(error)}): {advice}") from None
     if not callable(found):
         raise ConfigError(f"{kind} {name!r} is a {type(found).__name__}, not a function")
     return found
@@ -44,7 +44,7 @@ def code_of(name: str, function: Callable[..., Any]) -> str:
     return " ".join([*sorted({*_versions(package), *named}), fingerprint(sorted(sources))])
 
 
-def said(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """An exception of someone else's code, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 

@@ -34,7 +34,7 @@ from dupegrid.images.representatives import set_keys, with_representatives
 from dupegrid.images.sources import Sources
 from dupegrid.storage.arrays import Thumbs, chunk_size
 from dupegrid.storage.chunked import stored_facts
-from dupegrid.storage.hold import current
+from dupegrid.storage.hold import current_hold
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART, IMAGES
 from dupegrid.storage.table_checks import check_files
@@ -82,7 +82,7 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
     run_dir.renew("thumbs", "levels")
     with reporter.stage("index", len(thumbs), "images", done_files) as advance:
         sources, reading = Sources.of(config), reading_of(config)
-        task = partial(index_chunk, run_dir, current().token, sources, reading, config.file_timeout)
+        task = partial(index_chunk, run_dir, current_hold().token, sources, reading, config.file_timeout)
         aside = runtime.each(task, pending, advance)
     missing = [(f"chunk {it.item}", thumbs.images_in(it.item), it.problem) for it in aside]
     check_finished(run_dir, "index", "pictures", missing)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, Pixels, turned
 from dupegrid.core.errors import ConfigError
-from dupegrid.core.functions import code_of, load_function, said
+from dupegrid.core.functions import code_of, error_line, load_function
 from dupegrid.core.progress import Reporter
 from dupegrid.core.tasks import Runtime
 from dupegrid.storage.run_dir import THUMBS, RunDir
@@ -108,7 +108,7 @@ def _text(function: Hash, name: str, thumb: Pixels) -> str:
         text = value.hex() if isinstance(value, bytes) else str(value)
         text.encode()
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"hash {name!r} failed ({said(error)}): it takes uint8 (S, S, 3)") from None
+        raise ConfigError(f"hash {name!r} failed ({error_line(error)}): it takes uint8 (S, S, 3)") from None
     if not isinstance(value, str | bytes | int | np.integer):
         raise ConfigError(f"hash {name!r} returned a {type(value).__name__}: it has to return str, bytes or int")
     return text

@@ -33,7 +33,7 @@ from dupegrid.pairs.sort import Order, sort_images
 from dupegrid.pairs.strip import apart, pieces, read_piece
 from dupegrid.pairs.tile import filter_tile
 from dupegrid.storage.arrays import Tiles
-from dupegrid.storage.hold import current
+from dupegrid.storage.hold import current_hold
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
@@ -166,7 +166,7 @@ def _laid_out(ask: Ask, config: Config, run_dir: RunDir, room: Room, pairs: str,
     layout = fingerprint(grid.bounds, grid.settled_from, order.key if order else "")
     todo = new * (2 * live - new) // 2
     worth = todo >= (_AT_LEAST if todo * near_share * len(orientations) >= _MANY_NEAR else _MANY)
-    device, token = device_of(config), current().token
+    device, token = device_of(config), current_hold().token
     job = Job(run_dir, ask, grid, config.thumb, limit, orientations, filters, room, pairs, layout, worth, device, token)
     return job, apart(job, order) if order else np.zeros((grid.strips, grid.strips), bool)
 

@@ -24,7 +24,7 @@ from dupegrid.pairs.device import device_of
 from dupegrid.pairs.kernel import mse_block
 from dupegrid.storage.arrays import Matrix, Thumbs
 from dupegrid.storage.bucket import BucketPath
-from dupegrid.storage.hold import current
+from dupegrid.storage.hold import current_hold
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.unfinished import check_finished
 
@@ -100,7 +100,7 @@ def store_matrix(images_key: str, config: Config, run_dir: RunDir, runtime: Runt
     total = chunks * (chunks + 1) // 2
     with reporter.stage("matrix", total, "chunks", total - len(pending)) as advance:
         orientations, module = CHOICES[config.orientations], device_of(config) or "numpy"
-        task = partial(_store_chunk, run_dir, current().token, orientations, module)
+        task = partial(_store_chunk, run_dir, current_hold().token, orientations, module)
         aside = runtime.each(task, np.array(pending, np.int64), advance)
     missing = [("chunk {}, {}".format(*it.item), 1, it.problem) for it in aside]
     check_finished(run_dir, "matrix", "chunks", missing)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dupegrid.core.arrays import CHANNELS, ORIENTATIONS, Float64s, Ints, Pixels, named_module, on_host, turned
 from dupegrid.core.errors import ConfigError
-from dupegrid.core.functions import code_of, load_function, said
+from dupegrid.core.functions import code_of, error_line, load_function
 from dupegrid.pairs.ask import Facts, read_facts
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse, mae
@@ -127,7 +127,7 @@ def _scores(metric: Metric, name: str, x: Pixels, y: Pixels) -> Float64s:
     try:
         scores = on_host(metric(x, y))
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"metric {name!r} failed ({said(error)}): it takes uint8 (m, D), (n, D)") from None
+        raise ConfigError(f"metric {name!r} failed ({error_line(error)}): it takes uint8 (m, D), (n, D)") from None
     if scores.shape != (len(x), len(y)) or scores.dtype.kind not in "biuf":
         raise ConfigError(
             f"metric {name!r} returned shape {scores.shape} of {scores.dtype} for {len(x)} and {len(y)} images: "

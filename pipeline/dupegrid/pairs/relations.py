@@ -34,7 +34,7 @@ from dupegrid.images.remote import is_address, place_of
 from dupegrid.images.sources import Sources
 from dupegrid.pairs.batches import SortedMatches
 from dupegrid.pairs.matches import PART
-from dupegrid.storage.hold import current
+from dupegrid.storage.hold import current_hold
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES, MATCHES, RELATIONS_TABLE
@@ -81,7 +81,7 @@ def relate(config: Config, run_dir: RunDir, runtime: Runtime, reporter: Reporter
     comparison = fingerprint(*run_dir.tiles_keys())
     reading = replace(reading_of(config), whole=True, max_pixels=min(config.max_pixels, MOST_PIXELS))
     servers = frozenset(place_of(root) for root in map(os.fsencode, config.roots) if is_address(root))
-    job = Job(run_dir, comparison, Sources.of(config), servers, reading, config.file_timeout, current().token)
+    job = Job(run_dir, comparison, Sources.of(config), servers, reading, config.file_timeout, current_hold().token)
     plan = _plan(run_dir, comparison)
     run_dir.relations.mkdir(exist_ok=True)
     for path in parts_in(run_dir.relations):

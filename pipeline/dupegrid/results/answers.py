@@ -140,7 +140,7 @@ class Export(Answer):
     counts: dict[str, int]  # how many rows of what, and how many were left out for which reason
 
 
-def files_of(status: pa.ChunkedArray) -> Files:
+def counted_files(status: pa.ChunkedArray) -> Files:
     """What the column `status` of images.parquet says."""
     counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(status).to_pylist()}
     ok, removed = counts.pop("ok", 0), counts.pop("removed", 0)

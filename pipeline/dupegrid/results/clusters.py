@@ -15,7 +15,7 @@ from dupegrid.images.formats import RAW_ENDINGS
 from dupegrid.pairs.ask import Facts, Filters, facts_of
 from dupegrid.pairs.batches import Matches, of_pairs
 from dupegrid.results.decided import Decided
-from dupegrid.results.keepers import Keeping, compared, criteria, ranked, rules
+from dupegrid.results.keepers import Keeping, compared_values, criteria, deciding_rules, ranked
 from dupegrid.results.rows import Rows, representatives
 from dupegrid.results.rules import COLUMNS
 from dupegrid.results.stars import Pairs, keepers_of, matched
@@ -153,7 +153,7 @@ def _table(
     reason = _reasons(some, pairs, stars.near, stars.turn, asked.filters, protected)
     if asked.decided is not None:
         reason = _decided_reasons(reason, (stars.image, stars.keeper), np.isfinite(stars.distance), asked.decided)
-    rule = rules(values, stars.place, stars.its_place)
+    rule = deciding_rules(values, stars.place, stars.its_place)
     first = stars.image == stars.keeper
     return pa.table(
         {
@@ -165,7 +165,7 @@ def _table(
             "mse_to_keeper": pa.array(stars.distance, mask=np.isinf(stars.distance)),
             "reason": pa.array(reason, pa.string(), mask=reason == ""),
             "rule": pa.array(rule, pa.string(), mask=rule == ""),
-            "compared": compared(some, pairs, rule),
+            "compared": compared_values(some, pairs, rule),
         },
         schema=CLUSTERS,
     )

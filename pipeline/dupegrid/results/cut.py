@@ -21,7 +21,7 @@ from dupegrid.results.drawn.report import Sheet, cards
 from dupegrid.results.keepers import Keeping
 from dupegrid.results.relations import counted_relations
 from dupegrid.results.rows import Rows, representatives
-from dupegrid.results.run_like import Results, ThumbsOf
+from dupegrid.results.run_like import RunLike, ThumbsOf
 from dupegrid.results.schemas import CURVE
 from dupegrid.results.stored import clusters_of, images_of, matches_of, relations_if_told
 
@@ -35,7 +35,7 @@ class Cut:
 
     threshold: float
     clusters: pa.Table
-    run: Results
+    run: RunLike
     near: Matches
 
     @cached_property
@@ -95,7 +95,7 @@ def number_of(threshold: Any) -> float:
         raise UsageError(f"threshold is {threshold!r}: give a number") from None
 
 
-def summary_of(run: Results) -> Summary:
+def summary_of(run: RunLike) -> Summary:
     """A run in a few numbers."""
     config, receipt, near = run.config, run.receipt, run.match_batches.near(run.config.threshold)
     told, words = relations_if_told(run), []

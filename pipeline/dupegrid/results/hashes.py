@@ -6,13 +6,13 @@ import pyarrow.compute as pc
 from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.core.text import printable, shown
 from dupegrid.results.export.tables import hexadecimal
-from dupegrid.results.run_like import Results
+from dupegrid.results.run_like import RunLike
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import HASHES, IMAGE_PART
 from dupegrid.storage.tables import read_metadata, read_table
 
 
-def hashes_of(run: Results, by: str) -> pa.ChunkedArray:
+def hashes_of(run: RunLike, by: str) -> pa.ChunkedArray:
     """The hash of each image of a run, null where that was not read: string (n,).
 
     By 'file' that of its bytes, by 'pixels' that of its thumbnail, by 'hash' that which the run was asked for. Raises
@@ -28,7 +28,7 @@ def hashes_of(run: Results, by: str) -> pa.ChunkedArray:
     raise UsageError(f"identical by {printable(repr(by))}: by 'file', 'pixels' or 'hash'")
 
 
-def read_hashes(run: Results) -> pa.Table:
+def read_hashes(run: RunLike) -> pa.Table:
     """hashes.parquet (schema HASHES). UsageError where the run has no hash, StoreError where it is of others."""
     if run.config.hash is None:
         raise UsageError("this run has no hash: run again with --hash shift:4, or another one")

@@ -118,7 +118,7 @@ def ranked(values: Mapping[str, Ints]) -> Ints:
     return rank
 
 
-def rules(values: Mapping[str, Ints], places: Ints, keepers: Ints) -> npt.NDArray[np.str_]:
+def deciding_rules(values: Mapping[str, Ints], places: Ints, keepers: Ints) -> npt.NDArray[np.str_]:
     """The first of the criteria in which an image differs from its keeper; '' for an image and itself.
 
     Both are named by their places in the values, int64 (k,).
@@ -127,7 +127,7 @@ def rules(values: Mapping[str, Ints], places: Ints, keepers: Ints) -> npt.NDArra
     return np.select(differ, [rule.partition(":")[0] for rule in values], "")
 
 
-def compared(images: pa.Table, pairs: tuple[Ints, Ints], rule: npt.NDArray[np.str_]) -> pa.Array:
+def compared_values(images: pa.Table, pairs: tuple[Ints, Ints], rule: npt.NDArray[np.str_]) -> pa.Array:
     """What the rule of each pair (image, keeper), ids (k,) each, compared: '4000 x 3000 over 640 x 480', or null."""
     text = np.full(len(rule), None, object)
     for name in np.unique(rule):

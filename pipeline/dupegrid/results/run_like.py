@@ -22,7 +22,7 @@ def measure(config: Config) -> str:
     return "MSE" if config.metric == "mse" else printable(config.metric)
 
 
-class Results(Protocol):
+class RunLike(Protocol):
     """A run as those see it who draw it; `dupegrid.Run` is one."""
 
     path: Path

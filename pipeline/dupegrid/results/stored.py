@@ -16,14 +16,14 @@ from dupegrid.core.text import shown
 from dupegrid.pairs.batches import SortedMatches
 from dupegrid.results.relations import read_relations
 from dupegrid.results.rows import Rows
-from dupegrid.results.run_like import Results
+from dupegrid.results.run_like import RunLike
 from dupegrid.results.scores import OF_SCORES, second_scores
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import MATCHES, MATCHES_BY_LOOKS
 from dupegrid.storage.tables import group_rows, read_metadata
 
 
-def images_file(run: Results) -> Path:
+def images_file(run: RunLike) -> Path:
     """Where the images of a run are. StoreError where none are, or those of another moment."""
     path = run.existing("images.parquet")
     if run.saved["fingerprint"] not in ("", read_metadata(path).get("fingerprint")):
@@ -41,7 +41,7 @@ def known_ids(images: npt.ArrayLike, known: int) -> Ints:
     return ids.astype(np.int64)
 
 
-def clusters_file(run: Results) -> Path:
+def clusters_file(run: RunLike) -> Path:
     """Where its clusters are. StoreError where none are, or those of other settings."""
     path = run.existing("clusters.parquet")
     if not run.is_clustered:
@@ -51,28 +51,28 @@ def clusters_file(run: Results) -> Path:
     return path
 
 
-def images_of(run: Results) -> Rows:
+def images_of(run: RunLike) -> Rows:
     """The images of a run."""
     return run.run_dir.once("rows of images", partial(_images_of, run))
 
 
-def hashed_images_of(run: Results) -> Rows:
+def hashed_images_of(run: RunLike) -> Rows:
     """`images_of`, with a column `hash` where pairs of the same hash were skipped: all at once, then."""
     return Rows.of(run.hashed_images) if run.config.same_hash == "skip" else images_of(run)
 
 
-def clusters_of(run: Results) -> Rows:
+def clusters_of(run: RunLike) -> Rows:
     """The rows of its clusters."""
     several = len(group_rows(clusters_file(run))) > 1
     return Rows.stored_clusters(run.run_dir, len(images_of(run))) if several else Rows.of(run.clusters)
 
 
-def _images_of(run: Results) -> Rows:
+def _images_of(run: RunLike) -> Rows:
     several = len(group_rows(images_file(run))) > 1
     return Rows.stored(run.run_dir, len(run.config.roots)) if several else Rows.of(run.images)
 
 
-def compared(run: Results) -> tuple[RunDir, str, pa.Schema]:
+def comparison_of(run: RunLike) -> tuple[RunDir, str, pa.Schema]:
     """The run directory, the key of the comparison whose matches are there, and their schema.
 
     StoreError for one of other settings.
@@ -84,21 +84,21 @@ def compared(run: Results) -> tuple[RunDir, str, pa.Schema]:
     return run.run_dir, fingerprint(pairs, layout), MATCHES_BY_LOOKS if run.config.looks[1:] else MATCHES
 
 
-def check_count(run: Results, count: int) -> None:
+def check_count(run: RunLike, count: int) -> None:
     """Raise StoreError unless so many matches are those of the run."""
     if run.is_compared and count != run.receipt.matches:
         held = f"{shown(run.path)} holds {count:,} of {run.receipt.matches:,} matches"
         raise StoreError(f"{held}: run 'dupegrid run' again to make them")
 
 
-def matches_of(run: Results) -> SortedMatches:
+def matches_of(run: RunLike) -> SortedMatches:
     """The rows of its matches, as far as comparing has come."""
-    matches = SortedMatches(*compared(run), run.config.memory)
+    matches = SortedMatches(*comparison_of(run), run.config.memory)
     check_count(run, len(matches))
     return matches
 
 
-def relations_if_told(run: Results) -> pa.Table | None:
+def relations_if_told(run: RunLike) -> pa.Table | None:
     """The relations of its matches; None where nobody has asked for them, or some are still to do."""
     try:
         return read_relations(run.run_dir, run.match_scores) if run.run_dir.relations.exists() else None
@@ -108,7 +108,7 @@ def relations_if_told(run: Results) -> pa.Table | None:
         return None
 
 
-def scores_of(run: Results, names: Sequence[str]) -> pa.Table:
+def scores_of(run: RunLike, names: Sequence[str]) -> pa.Table:
     """Second scores of all matches (schema SCORES), all or those named; of the matches some are held at a time."""
     matches = matches_of(run)
     needed = [name for name in matches.schema.names if name in OF_SCORES]
@@ -119,7 +119,7 @@ def scores_of(run: Results, names: Sequence[str]) -> pa.Table:
 class StoredTables:
     """The tables of a run as exports read them, and second scores of some of its matches."""
 
-    def __init__(self, run: Results) -> None:
+    def __init__(self, run: RunLike) -> None:
         self._run = run
 
     @property

@@ -14,7 +14,7 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.storage.chunked import ChunkedArray
 from dupegrid.storage.ours import remove
-from dupegrid.storage.zarr_store import ABOUT, create_array, create_group, opened, say
+from dupegrid.storage.zarr_store import ABOUT, create_array, create_group, opened_node, write_facts
 
 NOT_DONE: Final = -1
 _CHUNK_READS_BYTES: Final = 1 << 24  # of files: some 0.2 to 0.4 s of decoding,
@@ -79,7 +79,7 @@ class Arrays:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
         self._arrays: dict[str, ChunkedArray] = {}
-        self._group, self._facts = opened(path)
+        self._group, self._facts = opened_node(path)
         names, length = self._facts.get("arrays"), self._facts.get("length")
         if not isinstance(names, list) or not all(re.fullmatch(r"\w+", str(name)) for name in names):
             raise DamagedError(path / ABOUT, "it describes no arrays of a run")
@@ -116,14 +116,14 @@ class Arrays:
         if found != {name: (shape[1:], shape[1:], dtype) for name, (shape, dtype) in shapes.items()}:
             raise DamagedError(self.path / ABOUT, "it is of arrays that no run makes")
 
-    def _say(self, facts: Mapping[str, Any]) -> None:
+    def _write_facts(self, facts: Mapping[str, Any]) -> None:
         """Say more facts, or others in place of those of the same names."""
         self._facts = {**self._facts, **facts}
-        say(self._group, self._facts)
+        write_facts(self._group, self._facts)
 
     def sign(self, key: str, **facts: Any) -> None:
         """Say that the arrays are whole, what they were made from, and any facts; the last thing to do."""
-        self._say({"key": key, **facts})
+        self._write_facts({"key": key, **facts})
 
     def fact(self, name: str) -> Any:
         """What `sign` was told."""
@@ -155,7 +155,7 @@ class Arrays:
         """Make room for more rows in every array."""
         for name in self.names:
             self[name].grow(rows)
-        self._say({"length": rows})
+        self._write_facts({"length": rows})
 
     def rows(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Consecutive rows of an array."""

@@ -18,7 +18,7 @@ from dupegrid.storage.chunk_files import CHECKSUM_BYTES, end_of, names_in, read_
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.places import DAMAGED
 from dupegrid.storage.tables import write_bytes
-from dupegrid.storage.zarr_store import ABOUT, Encoded, create_array, decoded, encoded, grow, opened, opened_array
+from dupegrid.storage.zarr_store import ABOUT, Encoded, create_array, decoded, encoded, grow, opened_array, opened_node
 
 # Far above any that is written: what says more was made up.
 _LARGEST_CHUNK_BYTES: Final = 1 << 31
@@ -204,7 +204,7 @@ class ChunkedArray:
 def stored_facts(path: Path) -> dict[str, Any]:
     """What was said of an array or a group; nothing where there is none, or a damaged one."""
     try:
-        return opened(path)[1]
+        return opened_node(path)[1]
     except StoreError:
         return {}
 

@@ -45,7 +45,7 @@ def writing_for(hold: Hold) -> Iterator[None]:
         _current.reset(before)
 
 
-def current() -> Hold:
+def current_hold() -> Hold:
     """The hold that this thread writes for."""
     hold = _current.get()
     assert hold is not None, "nothing is written outside of a lock"

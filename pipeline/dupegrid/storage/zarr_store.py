@@ -114,7 +114,7 @@ def create_group(path: Path, facts: Mapping[str, Any]) -> None:
     now(asynchronous.create_group(store=Folder(path), zarr_format=3, attributes=sealed(facts, ())))
 
 
-def opened(path: Path) -> tuple[Any, dict[str, Any]]:
+def opened_node(path: Path) -> tuple[Any, dict[str, Any]]:
     """The array or the group in a folder, and its facts.
 
     StoreError where there is none, DamagedError where what is described is not what was written.
@@ -136,8 +136,8 @@ def opened(path: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def opened_array(path: Path) -> tuple[ZarrArray, tuple[int, ...], dict[str, Any]]:
-    """The array in a folder, its shape and its facts. Raises what `opened` does."""
-    node, facts = opened(path)
+    """The array in a folder, its shape and its facts. Raises what `opened_node` does."""
+    node, facts = opened_node(path)
     length = facts.pop("length", None)  # a run that was killed while the array grew has said it, and no shape yet
     if not isinstance(node, AsyncArray) or type(length) is not int or length < 0:
         raise DamagedError(path / ABOUT, "it describes no array of a run")
@@ -146,11 +146,11 @@ def opened_array(path: Path) -> tuple[ZarrArray, tuple[int, ...], dict[str, Any]
 
 def grow(array: ZarrArray, length: int, facts: Mapping[str, Any]) -> None:
     """Make room for more rows in an array of these facts."""
-    say(array, {**facts, "length": length})
+    write_facts(array, {**facts, "length": length})
     now(array.resize((length, *array.shape[1:])))
 
 
-def say(node: Any, facts: Mapping[str, Any]) -> None:
+def write_facts(node: Any, facts: Mapping[str, Any]) -> None:
     """Have an array or a group with these facts."""
     now(node.update_attributes(sealed(facts, _about_of(node))))
 

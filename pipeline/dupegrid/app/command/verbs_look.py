@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.command.flags import PLOTS, ImageA, ImageB, Json, RunDir, option, say, with_flags
+from dupegrid.app.command.flags import PLOTS, ImageA, ImageB, Json, RunDir, option, print_result, with_flags
 from dupegrid.app.command.lines import explain_lines, status_lines
 from dupegrid.app.command.plotter import plotter
 
@@ -23,11 +23,11 @@ def status(
         watching = import_module("dupegrid.app.watching")
         if as_json:
             for event in watching.events(run_dir):
-                say(event, [], as_json, indent=None)
+                print_result(event, [], as_json, indent=None)
         else:
             watching.show(run_dir)
     state = api.status(run_dir)
-    say(state.as_dict(), status_lines(state), as_json, indent=None if watch else 2)
+    print_result(state.as_dict(), status_lines(state), as_json, indent=None if watch else 2)
 
 
 def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> None:
@@ -46,7 +46,9 @@ def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> Non
     except OSError as error:  # on a disk that is full or read-only all else can be said
         drawn, where = None, f"not written to {picture.parent}: {error.strerror}"
     threshold = done.config.threshold if done.config.metric == "mse" else None  # which is by another measure
-    say({**found.as_dict(), "picture": drawn}, [*explain_lines(found, threshold), f"picture     {where}"], as_json)
+    print_result(
+        {**found.as_dict(), "picture": drawn}, [*explain_lines(found, threshold), f"picture     {where}"], as_json
+    )
 
 
 @with_flags(PLOTS)
@@ -55,4 +57,4 @@ def report(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     draw = plotter(flags.get("plots"), flags.get("plots_most"))
     page = str(api.report(run_dir))
     drawn, lines = draw(api.open_run(run_dir))
-    say({"report": page, **drawn}, [f"report      {page}", *lines], as_json)
+    print_result({"report": page, **drawn}, [f"report      {page}", *lines], as_json)

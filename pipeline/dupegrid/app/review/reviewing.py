@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from dupegrid.app.command.lines_plan import plan_lines
 from dupegrid.app.plan import plan
-from dupegrid.app.review.rows import Done, Pair, Row, in_groups, is_joined, restoring, said
+from dupegrid.app.review.rows import Done, Pair, Row, decision_by_ids, in_groups, is_joined, restoring_row
 from dupegrid.app.review.tables import read_tables
 from dupegrid.app.review.thumbs import KeptThumbs
 from dupegrid.app.run import Run
@@ -141,7 +141,7 @@ class Reviewing:
             "members": pictures,
             "left_out": left_out,
             "finished": bool(self._finished[group]),
-            "decided": [said(row, self._images_by_hash(group)) for row in decided.values()],
+            "decided": [decision_by_ids(row, self._images_by_hash(group)) for row in decided.values()],
         }
 
     def _hashes(self, group: int) -> list[str]:
@@ -227,7 +227,7 @@ class Reviewing:
             if not self._done:
                 raise UsageError("there is nothing to take back")
             batch = self._done[-1]
-            rows = [restoring(done) for done in batch]
+            rows = [restoring_row(done) for done in batch]
             append(self.run.run_dir, rows)
             self._done.pop()
             self._note((done.group, row) for done, row in zip(batch, rows, strict=True))

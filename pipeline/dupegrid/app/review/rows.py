@@ -22,13 +22,13 @@ class Done(NamedTuple):
     before: Row | None  # the one that was in force
 
 
-def restoring(done: Done) -> Row:
+def restoring_row(done: Done) -> Row:
     """The row to append so that the decision before this one holds again, or none where there was none."""
     row = done.before or {**done.row, "decision": "undecided", "keeper": None}
     return {key: value for key, value in row.items() if key != "decided_at"}
 
 
-def said(row: Row, images: dict[str, int]) -> dict[str, Any]:
+def decision_by_ids(row: Row, images: dict[str, int]) -> dict[str, Any]:
     """A decision as the page is told of it, by ids."""
     return {
         "a": images[row["hash_a"]],

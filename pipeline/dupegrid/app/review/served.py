@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dupegrid.app.opening import opened
+from dupegrid.app.opening import as_run
 from dupegrid.app.review.reviewing import Reviewing
 from dupegrid.app.review.web import ReviewServer
 from dupegrid.app.run import Run
@@ -75,7 +75,7 @@ def review(run: Run | StrPath, *, port: int = 0, browser: bool = True, read_only
     review ends with `close()`, or with the program. Raises UsageError where the port is taken, StoreError where the run
     is not finished.
     """
-    made = Review(opened(run), port, read_only)
+    made = Review(as_run(run), port, read_only)
     if browser:
         made.open()
     return made

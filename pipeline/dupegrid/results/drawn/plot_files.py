@@ -18,7 +18,7 @@ from dupegrid.core.progress import Reporter
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, place_of
 from dupegrid.results.answers import Answer
-from dupegrid.results.run_like import Results
+from dupegrid.results.run_like import RunLike
 from dupegrid.storage.ours import opened
 from dupegrid.storage.tables import writing_whole
 
@@ -40,7 +40,7 @@ class Plots(Answer):
     left_out: int  # pairs over the number that is drawn at most
 
 
-def save_plots(run: Results, folder: StrPath, most: int, draw: Draw, reporter: Reporter | None) -> Plots:
+def save_plots(run: RunLike, folder: StrPath, most: int, draw: Draw, reporter: Reporter | None) -> Plots:
     """Draw pairs at or under the threshold into a folder, as a-b.png by their ids, where that is not there yet.
 
     The most alike come first, `most` of them; the others are only counted. A plot is written whole or not at all, and

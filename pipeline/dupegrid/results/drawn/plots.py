@@ -34,7 +34,7 @@ from dupegrid.results.drawn.axes import (
 )
 from dupegrid.results.drawn.differences import difference as difference_of
 from dupegrid.results.drawn.plot_files import DRAWN_BY, MOST, Plots, save_plots
-from dupegrid.results.run_like import Results, measure
+from dupegrid.results.run_like import RunLike, measure
 from dupegrid.results.stored import hashed_images_of, known_ids
 
 __all__ = [
@@ -58,7 +58,7 @@ _FOLDERS: Final = 20  # on a heat map
 _GAP: Final = 0.06  # between pictures, in widths of one
 
 
-def histogram(run: Results, ax: Axes | None = None) -> Axes:
+def histogram(run: RunLike, ax: Axes | None = None) -> Axes:
     """How many pairs have which MSE, up to the cutoff, with the threshold as a line. Both axes are logarithmic."""
     ax = new_axes(ax)
     threshold, cutoff = run.config.threshold, run.config.cutoff or 1.0
@@ -83,7 +83,7 @@ def histogram(run: Results, ax: Axes | None = None) -> Axes:
     return titled(ax, f"{near_pairs:,} of {counted(pairs, 'pair')} at or under {threshold:g}")
 
 
-def thresholds(run: Results, ax: Axes | None = None) -> Axes:
+def thresholds(run: RunLike, ax: Axes | None = None) -> Axes:
     """How many clusters, duplicates and bridges each threshold up to the cutoff would give, and the bytes to be freed.
 
     These are in duplicates, and have an axis of their own, at the right.
@@ -109,7 +109,7 @@ def thresholds(run: Results, ax: Axes | None = None) -> Axes:
     return titled(ax, "What another threshold would find")
 
 
-def window(run: Results, images: slice | Sequence[int] | Ints = slice(100), ax: Axes | None = None) -> Axes:
+def window(run: RunLike, images: slice | Sequence[int] | Ints = slice(100), ax: Axes | None = None) -> Axes:
     """A window of the all-to-all matrix: the MSE of some images with each other, by their ids or as a slice of them.
 
     Exact, the least over the orientations; white where a file was not read. UsageError for over 1,000 images.
@@ -125,7 +125,7 @@ def window(run: Results, images: slice | Sequence[int] | Ints = slice(100), ax: 
     return titled(ax, f"MSE of {counted(len(ids), 'image')} with each other")
 
 
-def bands(run: Results, edges: Sequence[float] = (), each: int = 6, ax: Axes | None = None) -> Axes:
+def bands(run: RunLike, edges: Sequence[float] = (), each: int = 6, ax: Axes | None = None) -> Axes:
     """Pairs of each band of MSE, the most alike at the top: where do they stop being the same?
 
     The bands lie between the `edges`; where none are given they hold about as many pairs each, and the threshold is
@@ -183,7 +183,7 @@ def split_matrix(found: Any, ax: Axes | None = None) -> Axes:
     return titled(ax, "Of this split (row) so much has a near duplicate in that one")
 
 
-def progress(run: Results, ax: Axes | None = None) -> Axes:
+def progress(run: RunLike, ax: Axes | None = None) -> Axes:
     """Which tiles of the all-to-all matrix are compared, which are to do, and which earlier runs settled."""
     done, tiles = tiles_done(by_views(run.run_dir, run.config), run.pairs_key)
     strips, total = (tiles.shape[0], tiles.total) if tiles else (0, 0)
@@ -198,7 +198,7 @@ def progress(run: Results, ax: Axes | None = None) -> Axes:
     return titled(ax, f"{len(done):,} of {counted(total, 'tile')} compared")
 
 
-def difference(run: Results, a: int, b: int, ax: Axes | None = None) -> Axes:
+def difference(run: RunLike, a: int, b: int, ax: Axes | None = None) -> Axes:
     """Two images, by their ids, side by side, b turned as it is nearest; and where they differ.
 
     That is by pixel the squared difference, whose mean is the MSE. UsageError where one of the two was not read.
@@ -212,7 +212,7 @@ def difference(run: Results, a: int, b: int, ax: Axes | None = None) -> Axes:
     return _draw_pair(run, row, new_axes(ax, 7.2, 3.0))
 
 
-def save(run: Results, folder: StrPath, most: int = MOST, reporter: Reporter | None = None) -> Plots:
+def save(run: RunLike, folder: StrPath, most: int = MOST, reporter: Reporter | None = None) -> Plots:
     """Save a plot of each pair at or under the threshold as FOLDER/a-b.png, the most alike first, `most` of them.
 
     What is there already is not drawn again, so that it goes on where it stopped. Says how many were drawn, how many
@@ -248,7 +248,7 @@ def _two_way(table: Any, first: str, second: str) -> tuple[list[str], Float64s]:
     return names, percent
 
 
-def _draw_pair(run: Results, row: Mapping[str, Any], ax: Axes) -> Axes:
+def _draw_pair(run: RunLike, row: Mapping[str, Any], ax: Axes) -> Axes:
     """A row of matches: a, b turned as it matches, and their squared difference by pixel."""
     a, b = _pair(run, row)
     squared = np.square(a.astype(np.float64) - b).mean(axis=2)
@@ -269,7 +269,7 @@ def _draw_pair(run: Results, row: Mapping[str, Any], ax: Axes) -> Axes:
     return titled(ax, f"MSE {row['mse']:.4g}", y=1.02)
 
 
-def _pair(run: Results, row: Mapping[str, Any]) -> tuple[Pixels, Pixels]:
+def _pair(run: RunLike, row: Mapping[str, Any]) -> tuple[Pixels, Pixels]:
     """The thumbnails of a row of matches, uint8 (S, S, 3) each, the second one turned as it matches."""
     thumbs = run.thumbs_of(np.array([row["a"], row["b"]]))
     return thumbs[0], turned(thumbs[1:], row["orientation"])[0]

@@ -12,10 +12,10 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import DupegridError
 from dupegrid.core.text import counted, quantity, shown, size_text
 from dupegrid.pairs.batches import Matches
-from dupegrid.results.answers import files_of
+from dupegrid.results.answers import counted_files
 from dupegrid.results.drawn.notebook import Html, picture, table_of
 from dupegrid.results.freed import freed_of
-from dupegrid.results.run_like import Results, measure
+from dupegrid.results.run_like import RunLike, measure
 
 _CLUSTERS: Final = 5
 _FAILURES: Final = 10
@@ -29,7 +29,7 @@ _NEXT: Final = (
 )
 
 
-def run_html(run: Results) -> str:
+def run_html(run: RunLike) -> str:
     """A run as HTML. What is not there yet, or is damaged, is a section that says so."""
     sections = [
         _section("Matches", lambda: _matches(run), is_open=True),
@@ -45,10 +45,10 @@ def run_html(run: Results) -> str:
     )
 
 
-def _line(run: Results) -> str:
+def _line(run: RunLike) -> str:
     facts = []
     try:
-        files = files_of(run.images["status"])
+        files = counted_files(run.images["status"])
         facts.append(f"{counted(files.found, 'file')}, {counted(files.ok, 'picture')} read")
         facts.append(f"{quantity(run.receipt.pairs['total'])} pairs")
         rows, threshold = run.clusters, run.config.threshold
@@ -70,13 +70,13 @@ def _section(title: str, draw: Callable[[], tuple[str, str]], is_open: bool = Fa
     return f"<details{' open' if is_open else ''}>{summary}<div style='margin-left:18px'>{inside}</div></details>"
 
 
-def _matches(run: Results) -> tuple[str, str]:
+def _matches(run: RunLike) -> tuple[str, str]:
     matches, threshold = run.match_batches, run.config.threshold
     beside = f"{matches.near(threshold).count():,} at or under {threshold:g}, {matches.count():,}"
     return f"{beside} up to {run.config.cutoff:g}", _histogram(matches, run.config)
 
 
-def _clusters(run: Results) -> tuple[str, str]:
+def _clusters(run: RunLike) -> tuple[str, str]:
     rows = run.clusters
     count, bridges = len(pc.unique(rows["cluster"])), pc.sum(pc.equal(rows["role"], "bridge")).as_py() or 0
     first = rows.filter(pc.less(rows["cluster"], _CLUSTERS))
@@ -91,7 +91,7 @@ def _clusters(run: Results) -> tuple[str, str]:
     return f"{count:,}, with {counted(bridges, 'bridge')}", table + more
 
 
-def _images(run: Results) -> tuple[str, str]:
+def _images(run: RunLike) -> tuple[str, str]:
     rows = run.images
     formats = pc.value_counts(rows["format"].drop_null()).to_pylist()
     kinds = table_of((), ((entry["values"], entry["counts"]) for entry in sorted(formats, key=lambda e: -e["counts"])))
@@ -104,7 +104,7 @@ def _images(run: Results) -> tuple[str, str]:
     return beside, kinds + (why + left if len(failed) else "")
 
 
-def _receipt(run: Results) -> tuple[str, str]:
+def _receipt(run: RunLike) -> tuple[str, str]:
     pairs = dict(run.receipt.pairs)
     total = pairs.pop("total")
     return f"{total:,}", table_of((), ((name, f"{count:,}") for name, count in pairs.items() if count))

@@ -134,6 +134,6 @@ def _quoted(path: bytes) -> bytes:
     return b"'" + path.replace(b"'", rb"'\''") + b"'"
 
 
-def said(counts: Mapping[str, int]) -> Counts:
+def shown_counts(counts: Mapping[str, int]) -> Counts:
     """The counts; of those that say what was left out, only the ones that are not 0."""
     return {name: count for name, count in counts.items() if count or not name.startswith("left_out")}

@@ -164,21 +164,24 @@ def test_what_only_a_reader_finds_damaged_is_made_again(
         save(tmp_path / f"photos/{k:02d}.png", k)
     settings: dict[str, Any] = {"thumb": 16, "scheduler": "sync", "cutoff": 500.0}
     run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **settings)
-    chunk, note = run.path / name, run.path / f"{name}.damaged"
-    whole = chunk.read_bytes()
-    chunk.write_bytes(whole[:10] + bytes([whole[10] ^ 1]) + whole[11:])
+    chunk = run.path / name
+    note, other = chunk.with_name(".damaged"), chunk.with_name(chunk.name.replace("c.2", "c.0"))
+    whole = {file: file.read_bytes() for file in (chunk, other)}
+    for file, data in whole.items():
+        file.write_bytes(data[:10] + bytes([data[10] ^ 1]) + data[11:])
     again = getattr(dupegrid, verb)
     again(tmp_path / "photos", out=run.path, **settings)
-    assert chunk.read_bytes() != whole, "else nothing is shown here"
+    assert all(file.read_bytes() != data for file, data in whole.items()), "else nothing is shown here"
     with pytest.raises(dupegrid.DupegridError, match=f"{chunk} is damaged .*: run 'dupegrid run' again"):
         dupegrid.open_run(run.path).thumbs_of(np.array([8]))
     capsys.readouterr()
     again(tmp_path / "photos", out=run.path, **settings)
-    assert f"{chunk} is damaged (its checksum does not match): making it again" in capsys.readouterr().err
-    assert (chunk.read_bytes(), note.exists()) == (whole, False)
+    said = capsys.readouterr().err
+    assert all(f"{file} is damaged (its checksum does not match): making it again" in said for file in whole)
+    assert ({file: file.read_bytes() for file in whole}, note.exists()) == (whole, False)
     assert_same(dupegrid.open_run(run.path), run)
-    note.write_bytes(b"")  # somebody's, of a chunk that is whole, and of what is no chunk
-    mine = [chunk.with_name(other) for other in ("notes.txt", "notes.txt.damaged", "zarr.json.damaged")]
+    note.write_bytes(b"")  # somebody's, where all is whole
+    mine = [chunk.with_name(stray) for stray in ("notes.txt", "notes.txt.damaged", "zarr.json.damaged")]
     for file in mine:
         file.write_bytes(b"mine")
     inode = chunk.stat().st_ino

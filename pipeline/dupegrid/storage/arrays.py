@@ -200,9 +200,6 @@ class Tiles(ChunkedArray):
         remove(path)
         return cls.describe(path, (strips, strips, counts), (1, 1, counts), np.int64, NOT_DONE, facts)
 
-    def _damaged(self, file: Path, problem: str) -> DamagedError:
-        return DamagedError(file, problem)  # nothing is noted: each comparison reads all marks
-
     def counts(self) -> dict[tuple[int, int], Ints]:
         """The tiles whose mark exists and is whole, and the counts of each: int64 array of shape (k,)."""
         marked = sorted((number[0], number[1]) for number in self.done() if number[0] <= number[1])

@@ -96,6 +96,10 @@ class BucketPath(PosixPath):
         """Whether there are objects below."""
         return any(True for _ in self.below(1))
 
+    def is_symlink(self) -> bool:
+        """Never: there are no links."""
+        return False
+
     def iterdir(self) -> "Generator[BucketPath, None, None]":
         """What is right below, objects and folders of such."""
         with self._store() as store:

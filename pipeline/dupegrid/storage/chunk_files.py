@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dupegrid.core.errors import DamagedError
 from dupegrid.storage.bucket import BucketPath
 from dupegrid.storage.ours import TO_READ
-from dupegrid.storage.tables import read_bytes, read_error, write_bytes
+from dupegrid.storage.tables import read_bytes, read_error
 
 CHECKSUM_BYTES: Final = 4  # at the end of each chunk
 
@@ -24,12 +24,6 @@ def names_in(folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir()]
     except FileNotFoundError:
         return []
-
-
-def write_empty(folder: Path, name: str) -> None:
-    """Write an empty file right in a folder, unless that is a link: a reader refuses only those beside run.json."""
-    if isinstance(folder, BucketPath) or not folder.is_symlink():
-        write_bytes(folder / name, b"", flushed=False)
 
 
 def read_whole(files: Sequence[Path]) -> list[bytes]:

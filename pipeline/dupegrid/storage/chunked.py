@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
-from dupegrid.storage.chunk_files import CHECKSUM_BYTES, end_of, names_in, read_rows, read_whole, write_empty
+from dupegrid.storage.chunk_files import CHECKSUM_BYTES, end_of, names_in, read_rows, read_whole
 from dupegrid.storage.hold import check_hold
-from dupegrid.storage.places import DAMAGED
+from dupegrid.storage.places import DAMAGED, is_place
 from dupegrid.storage.tables import write_bytes
 from dupegrid.storage.zarr_store import ABOUT, Encoded, create_array, decoded, encoded, grow, opened_array, opened_node
 
@@ -27,7 +27,6 @@ _CHUNKS_AT_ONCE: Final = 64  # decoded together: 130 instead of 210 microseconds
 _BYTES_AT_ONCE: Final = 1 << 25  # or so many of them
 _ROW_COSTS_BYTES: Final = 1 << 13  # reading a row by itself takes as long as reading so much of a chunk at once
 _CHUNK_NAME: Final = re.compile(r"c(\.\d{1,9})+")
-_NOTE: Final = re.compile(_CHUNK_NAME.pattern + re.escape(DAMAGED))  # of a chunk that a reader found damaged
 
 
 class ChunkedArray:
@@ -135,24 +134,30 @@ class ChunkedArray:
             raise self._damaged(files[0], "its checksum does not match") from None
 
     def _damaged(self, file: Path, problem: str) -> DamagedError:
-        """The error of a damaged chunk, beside which that is noted for the next run: `mend`."""
+        """The error of a damaged chunk; where an index would make it again, that is noted for the next run: `mend`."""
+        note = self.path / DAMAGED
+        is_ours = any(is_place("/".join(note.parts[-names:])) for names in (2, 3))  # of an array, or of one in a group
         with suppress(OSError, DupegridError):  # whoever may not write here is told all the same
-            write_empty(self.path, file.name + DAMAGED)
+            if is_ours and not self.path.is_symlink():  # a reader refuses only links beside run.json
+                write_bytes(note, b"", flushed=False)
         return DamagedError(file, problem)
 
     def mend(self) -> list[DamagedError]:
-        """Remove each chunk that a reader noted as damaged and that is, so that it is made again; returns its error."""
-        found = []
-        for name in sorted(filter(_NOTE.fullmatch, names_in(self.path))):
-            note, file = self.path / name, self.path / name.removesuffix(DAMAGED)
+        """Where a reader noted damage, remove each damaged chunk, so that it is made again; returns their errors.
+
+        All chunks are looked at then, as a reader stops at the first.
+        """
+        note, found = self.path / DAMAGED, list[DamagedError]()
+        if not note.is_file():
+            return found
+        for number in sorted(self.done()):
             try:
-                if file.is_file():
-                    self._read([file])
+                self._read([self.file(*number)])
             except DamagedError as error:
                 found.append(error)
                 check_hold()
-                file.unlink(missing_ok=True)
-            note.unlink(missing_ok=True)
+                self.file(*number).unlink(missing_ok=True)
+        note.unlink()
         return found
 
     def rows(self, rows: slice = slice(None)) -> npt.NDArray[Any]:

@@ -39,9 +39,10 @@ ARTIFACTS: Final = {
 # Nobody could make the last two again.
 _OF_NO_STAGE: Final = ("run.json", "progress.json", LOG, "journal.jsonl", "decisions.parquet")
 
-DAMAGED: Final = ".damaged"  # ends the name of an empty file beside a chunk that a reader found damaged
-_ARRAY: Final = rf"(zarr\.json|c(\.\d+)+({re.escape(DAMAGED)})?)"
-_GROUP: Final = rf"({_ARRAY}|\w+|\w+/{_ARRAY})"
+_ARRAY: Final = r"(zarr\.json|c(\.\d+)+)"
+DAMAGED: Final = ".damaged"  # an empty file in an array of which a reader found a chunk damaged
+_INDEXED: Final = rf"({_ARRAY}|{re.escape(DAMAGED)})"  # there alone: a damaged chunk of another is made again unasked
+_GROUPS: Final = {"levels.zarr": _INDEXED, "sorted.zarr": _ARRAY}  # the arrays in them
 _MATCHES: Final = r"part-(\d{5,}-\d{5,}-\d{3,}|identical|settled)\.parquet"
 FOLDERS: Final = {  # the artifacts that are folders, and what of ours is in each
     "index": r"(part-\d{6,}|_images)\.parquet",
@@ -49,11 +50,10 @@ FOLDERS: Final = {  # the artifacts that are folders, and what of ours is in eac
     "looks.parquet": _MATCHES,
     "relations.parquet": r"part-(\d{6,}|equal)\.parquet",
     "decisions.parquet": r"part-\d{20}-[0-9a-f]{32}\.parquet",
-    "thumbs.zarr": _ARRAY,
+    "thumbs.zarr": _INDEXED,
     "tiles.zarr": _ARRAY,
     "mse.zarr": _ARRAY,
-    "levels.zarr": _GROUP,
-    "sorted.zarr": _GROUP,
+    **{name: rf"({array}|\w+|\w+/{array})" for name, array in _GROUPS.items()},
 }
 _NAMES: Final = [*_OF_NO_STAGE, *(name for names in ARTIFACTS.values() for name in names if name != ASIDE)]
 _PLACES: Final = re.compile(
@@ -74,7 +74,7 @@ def is_folder(place: str) -> bool:
     """Whether a place of ours is a folder: an artifact that holds files, or an array of a group."""
     name, _, inner = place.removeprefix(f"{ASIDE}/").partition("/")
     if inner:
-        return FOLDERS[name] == _GROUP and re.fullmatch(r"\w+", inner) is not None
+        return name in _GROUPS and re.fullmatch(r"\w+", inner) is not None
     return name == ASIDE or name in FOLDERS
 
 

@@ -18,7 +18,7 @@ import pytest
 import dupegrid
 from dupegrid.core.errors import DupegridError, RunDirError
 from dupegrid.storage import lock
-from dupegrid.storage.bucket import BucketPath, bucket_path
+from dupegrid.storage.bucket import BucketPath, bucket_path, store_of
 from dupegrid.storage.lock import locked
 from tests.helpers.bucket import a_bucket, environment
 from tests.helpers.crash import draw, tables
@@ -194,6 +194,18 @@ def test_a_bucket_that_is_not_there_is_one_line(bucket: BucketPath, photos: Path
     ) as raised:
         dupegrid.run(photos, out="s3://nobody-has-this/run", **SETTINGS)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("server", "without_tls"), [("HTTP://host", True), ("https://host", False), (None, False)])
+def test_only_a_server_that_is_named_so_is_asked_without_tls(
+    monkeypatch: pytest.MonkeyPatch, server: str | None, without_tls: bool
+) -> None:
+    """Else a redirect could lead from a server that nobody can listen to to one where anybody can."""
+    for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    if server is not None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    assert store_of.__wrapped__("s3://some").client_options["allow_http"] in (without_tls, str(without_tls).lower())
 
 
 def test_a_place_in_a_bucket_is_no_place_on_this_machine() -> None:

@@ -22,7 +22,8 @@ from dupegrid.core.text import printable
 from dupegrid.core.values import BUCKETS
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
-_OPTIONS: Final = {"allow_http": True}  # where the environment names such a server: AWS_ALLOW_HTTP says nothing
+# Where obstore is told of a server of one's own; only where one is named with http:// is anything asked without TLS.
+_SERVERS: Final = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "GOOGLE_BASE_URL", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 _FEW_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # where a failure costs a picture
 _AHEAD_BYTES: Final = 1 << 20  # of a file that is not read at once
 _MANY_TRIES: Final = {  # 2.5 s at least: Google takes an object once a second
@@ -252,12 +253,16 @@ def _obstore() -> Any:
     return obstore
 
 
+def _options() -> dict[str, bool]:
+    return {"allow_http": any(os.environ.get(name, "").lower().startswith("http://") for name in _SERVERS)}
+
+
 @cache
 def store_of(url: str) -> Any:
     """obstore's store for the URL of a bucket; one of memory:// is in this process alone, and gone with it."""
     if url.startswith("memory:"):
         return _obstore().store.from_url("memory:///")
-    return _obstore().store.from_url(url, client_options=_OPTIONS, retry_config=_MANY_TRIES)
+    return _obstore().store.from_url(url, client_options=_options(), retry_config=_MANY_TRIES)
 
 
 os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not in the fork
@@ -265,7 +270,7 @@ os.register_at_fork(after_in_child=store_of.cache_clear)  # its threads are not 
 
 def listed_objects(url: str, prefix: str) -> Any:
     """The objects below a prefix of a bucket, in pages of what obstore says of them; as the environment is now."""
-    store = _obstore().store.from_url(url, client_options=_OPTIONS, retry_config=_FEW_TRIES)
+    store = _obstore().store.from_url(url, client_options=_options(), retry_config=_FEW_TRIES)
     return store.list(prefix or None)
 
 
@@ -274,7 +279,7 @@ def file_system(scheme: str) -> Any:
     _obstore()
     from obstore.fsspec import FsspecStore
 
-    return FsspecStore(scheme, client_options=_OPTIONS, retry_config=_FEW_TRIES, skip_instance_cache=True)
+    return FsspecStore(scheme, client_options=_options(), retry_config=_FEW_TRIES, skip_instance_cache=True)
 
 
 def what_failed(error: BaseException) -> str:

@@ -22,8 +22,8 @@ from dupegrid.core.errors import StoreError, UsageError
 from dupegrid.core.text import size_text
 from dupegrid.results import schemas
 from dupegrid.results.questions.leakage import Leakage
+from dupegrid.storage.files import read_json
 from dupegrid.storage.ours import remove
-from dupegrid.storage.tables import read_json
 from tests.conftest import ROOT, SHARED, picture, save
 from tests.helpers.forks import command
 

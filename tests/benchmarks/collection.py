@@ -18,9 +18,10 @@ from dupegrid.app.demo import drawn
 from dupegrid.app.run_json import versions
 from dupegrid.core.config import load_config
 from dupegrid.images.chunk import create_stores, write_chunk
+from dupegrid.storage.files import FORMAT, write_json
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import FORMAT, write_json, write_table
+from dupegrid.storage.tables import write_table
 from tests.conftest import SHARED
 
 CHUNK = 256

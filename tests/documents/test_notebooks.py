@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dupegrid.storage.tables import write_json
+from dupegrid.storage.files import write_json
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

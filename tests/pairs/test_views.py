@@ -21,9 +21,10 @@ from dupegrid.images.chunk import create_stores, write_chunk
 from dupegrid.images.decoded import Reading
 from dupegrid.images.recipe import decode
 from dupegrid.pairs import looks
+from dupegrid.storage.files import FORMAT, write_json
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import FORMAT, write_json, write_table
+from dupegrid.storage.tables import write_table
 from tests.helpers import reference
 from tests.helpers.images import KINDS, thumbs
 

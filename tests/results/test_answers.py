@@ -12,7 +12,7 @@ from dupegrid.app.command.lines import status_lines, summary_lines
 from dupegrid.app.demo import Demo, Kind, Score
 from dupegrid.core.errors import DamagedError, DupegridError
 from dupegrid.results.answers import Failure
-from dupegrid.storage.tables import read_json, write_json
+from dupegrid.storage.files import read_json, write_json
 from tests.conftest import save
 
 SUMMARY = [

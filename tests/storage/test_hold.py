@@ -19,9 +19,9 @@ import dupegrid
 from dupegrid.core import runtime as runtime_module
 from dupegrid.core.errors import DupegridError, SupersededError
 from dupegrid.images import chunk
+from dupegrid.storage.files import write_bytes
 from dupegrid.storage.hold import check_hold, writing_for
 from dupegrid.storage.lock import locked
-from dupegrid.storage.tables import write_bytes
 from tests.conftest import save
 from tests.whole.test_decoys import contents
 

@@ -20,10 +20,10 @@ from dupegrid.core.errors import DupegridError, RunDirError, SupersededError
 from dupegrid.storage import hold as hold_module
 from dupegrid.storage import lock as lock_module
 from dupegrid.storage.bucket import BucketPath
+from dupegrid.storage.files import write_bytes
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.lock import locked
 from dupegrid.storage.lock_file import touched_s
-from dupegrid.storage.tables import write_bytes
 from tests.helpers.bucket import a_bucket
 from tests.helpers.tasks import waited_until
 

@@ -16,16 +16,8 @@ import pytest
 import dupegrid
 from dupegrid.core.config import load_config
 from dupegrid.core.errors import ConfigError, DamagedError
-from dupegrid.storage.tables import (
-    is_whole,
-    read_group,
-    read_json,
-    read_metadata,
-    read_table,
-    sealed,
-    write_json,
-    write_table,
-)
+from dupegrid.storage.files import read_json, sealed, write_json
+from dupegrid.storage.tables import is_whole, read_group, read_metadata, read_table, write_table
 from tests.conftest import save
 from tests.helpers.forks import started
 

@@ -31,8 +31,9 @@ from dupegrid.images import recipe, sandbox
 from dupegrid.images.opening import OpenedFile
 from dupegrid.images.recipe import Reading, decode, decode_file
 from dupegrid.pairs import compare as compare_module
+from dupegrid.storage.files import read_json, write_json
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import read_json, read_table, write_json, write_table
+from dupegrid.storage.tables import read_table, write_table
 from tests.conftest import ROOT, draw_tree, noise, picture, refuse_listing, save
 from tests.helpers.forks import FORKING, started
 from tests.helpers.pages import Page, assert_harmless

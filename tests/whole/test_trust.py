@@ -11,7 +11,7 @@ import pytest
 
 import dupegrid
 from dupegrid.core.errors import ConfigError, StoreError, UsageError
-from dupegrid.storage.tables import DIGEST, write_json
+from dupegrid.storage.files import DIGEST, write_json
 from tests.conftest import save
 from tests.helpers.forks import command
 

@@ -42,10 +42,11 @@ from dupegrid.results.cut import number_of
 from dupegrid.results.relations import told_so_far
 from dupegrid.results.stored import hashed_images_of
 from dupegrid.storage.chunked import stored_facts
+from dupegrid.storage.files import FORMAT, write_json
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
-from dupegrid.storage.tables import FORMAT, write_json, write_tables
+from dupegrid.storage.tables import write_tables
 
 _TRIES: Final = 3  # the same damaged file is removed and made again so often in one run
 

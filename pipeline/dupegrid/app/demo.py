@@ -17,7 +17,7 @@ from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath
 from dupegrid.images.exif import ORIENTATION
 from dupegrid.results.answers import Answer, Summary
-from dupegrid.storage.tables import read_json, write_json
+from dupegrid.storage.files import read_json, write_json
 
 ORIGINALS: Final = 246
 EACH_KIND: Final = 6

@@ -24,8 +24,8 @@ from dupegrid.results.export.sqlite import write_sqlite
 from dupegrid.results.export.tables import write_csv, write_json_lines, write_parquet
 from dupegrid.results.export.views import views
 from dupegrid.results.stored import StoredTables, images_of
+from dupegrid.storage.files import writing_whole
 from dupegrid.storage.ours import is_known
-from dupegrid.storage.tables import writing_whole
 
 
 class ExportOptions(TypedDict, total=False):

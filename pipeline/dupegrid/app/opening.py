@@ -11,8 +11,8 @@ from dupegrid.core.errors import RunDirError
 from dupegrid.core.text import shown
 from dupegrid.core.values import StrPath, resolved
 from dupegrid.storage.bucket import bucket_path
+from dupegrid.storage.files import FORMAT, read_json
 from dupegrid.storage.ours import refuse_links
-from dupegrid.storage.tables import FORMAT, read_json
 
 
 def as_run(run: StrPath | Run) -> Run:

@@ -12,7 +12,7 @@ from dupegrid.core.text import counted, printable, shown
 from dupegrid.results.drawn.page import Found
 from dupegrid.results.drawn.report import report
 from dupegrid.results.stored import clusters_of, images_of, relations_if_told
-from dupegrid.storage.tables import writing_whole
+from dupegrid.storage.files import writing_whole
 
 _LOOKED_FOR: Final = 20  # files, to know whether pictures are here at all
 _ORIENTATIONS: Final = {"none": "as they lie", "rotations": "turned too", "all": "turned and mirrored too"}

@@ -50,10 +50,11 @@ from dupegrid.results.stored import (
     scores_of,
 )
 from dupegrid.storage.arrays import Thumbs
+from dupegrid.storage.files import read_json
 from dupegrid.storage.run_dir import THUMBS, RunDir
 from dupegrid.storage.schemas import CLUSTERS, IMAGES
 from dupegrid.storage.table_checks import check_clusters, check_ids, check_images
-from dupegrid.storage.tables import read_json, read_metadata, read_table, row_count
+from dupegrid.storage.tables import read_metadata, read_table, row_count
 
 if TYPE_CHECKING:
     import dask.array as da  # which takes a while to load

@@ -15,11 +15,11 @@ from dupegrid.core.settings import Settings
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, StrPaths, flattened
 from dupegrid.storage.chunked import stored_facts
+from dupegrid.storage.files import write_json
 from dupegrid.storage.ours import is_known, leftovers
 from dupegrid.storage.places import is_of_a_lock
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import IMAGES
-from dupegrid.storage.tables import write_json
 
 
 def with_paths(settings: Settings, folders: Sequence[StrPaths]) -> Settings:

@@ -12,9 +12,9 @@ from dupegrid.core.progress import Advance, Reporter
 from dupegrid.core.text import quantity, shown
 from dupegrid.core.values import StrPath
 from dupegrid.storage.bucket import BucketPath
+from dupegrid.storage.files import read_json, write_json
 from dupegrid.storage.lock import while_held
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.tables import read_json, write_json
 
 _NOTED_EVERY_S: Final = 1.0
 _NOTED_IN_A_BUCKET_EVERY_S: Final = 10.0

@@ -38,14 +38,7 @@ from dupegrid.storage.hold import current_hold
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import FILES, IMAGE_PART, IMAGES
 from dupegrid.storage.table_checks import check_files
-from dupegrid.storage.tables import (
-    read_metadata,
-    read_parts,
-    read_pieces,
-    read_table,
-    row_count,
-    write_tables,
-)
+from dupegrid.storage.tables import read_metadata, read_parts, read_pieces, read_table, row_count, write_tables
 from dupegrid.storage.unfinished import check_finished
 
 _SHOWN: Final = ["path", "status", "error"]  # by who asks how far it is

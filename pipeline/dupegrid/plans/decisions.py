@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 
 from dupegrid.core.errors import DamagedError, RunDirError, StoreError, UsageError
 from dupegrid.core.text import printable
+from dupegrid.storage.files import flush_folder
 from dupegrid.storage.run_dir import RunDir
 from dupegrid.storage.schemas import DECISIONS
-from dupegrid.storage.tables import flush_folder, parts_in, read_table, write_table
+from dupegrid.storage.tables import parts_in, read_table, write_table
 from dupegrid.storage.words import VERDICTS
 
 _MANY: Final = 64  # parts, that are put together

@@ -21,10 +21,10 @@ from dupegrid.images.listing import ASIDE, QUARANTINE
 from dupegrid.plans import trash
 from dupegrid.plans.actions import Placing
 from dupegrid.plans.roots import write_all
+from dupegrid.storage.files import flush_folder
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.ours import MADE_BY, opened, to_change
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.tables import flush_folder
 
 _CHECK: Final = "check"
 _ID: Final = re.compile(r"[0-9A-Za-z-]+")

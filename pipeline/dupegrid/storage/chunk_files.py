@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from dupegrid.core.errors import DamagedError
 from dupegrid.storage.bucket import BucketPath
+from dupegrid.storage.files import read_bytes, read_error
 from dupegrid.storage.ours import TO_READ
-from dupegrid.storage.tables import read_bytes, read_error
 
 CHECKSUM_BYTES: Final = 4  # at the end of each chunk
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.storage.chunk_files import CHECKSUM_BYTES, end_of, names_in, read_rows, read_whole
+from dupegrid.storage.files import write_bytes
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.places import DAMAGED, is_place
-from dupegrid.storage.tables import write_bytes
 from dupegrid.storage.zarr_store import ABOUT, Encoded, create_array, decoded, encoded, grow, opened_array, opened_node
 
 # Far above any that is written: what says more was made up.

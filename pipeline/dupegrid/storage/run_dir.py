@@ -18,12 +18,13 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable
 from dupegrid.storage.arrays import Arrays, Thumbs, Tiles
 from dupegrid.storage.chunked import stored_facts
+from dupegrid.storage.files import read_json
 from dupegrid.storage.hold import Hold, writing_for
 from dupegrid.storage.lock import locked
 from dupegrid.storage.ours import remove
 from dupegrid.storage.places import ARTIFACTS, LOCK, LOG
 from dupegrid.storage.schemas import FILES
-from dupegrid.storage.tables import described, read_group, read_json, read_metadata, read_pieces, read_table, row_count
+from dupegrid.storage.tables import described, read_group, read_metadata, read_pieces, read_table, row_count
 
 THUMBS: Final = "thumbs"  # its name among the seals
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from dupegrid.core.errors import DamagedError, UnfinishedError
+from dupegrid.storage.files import read_json, write_json
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.tables import read_json, write_json
 
 _LONGEST: Final = 300  # characters of a problem in the line of an error
 

@@ -22,7 +22,7 @@ from zarr.storage import LocalStore
 from dupegrid.core.errors import DamagedError, DupegridError, StoreError
 from dupegrid.storage.awaiting import now
 from dupegrid.storage.chunk_files import CHECKSUM_BYTES
-from dupegrid.storage.tables import read_bytes, sealed, unsealed, write_bytes
+from dupegrid.storage.files import read_bytes, sealed, unsealed, write_bytes
 
 ABOUT: Final = "zarr.json"  # the file in which zarr describes an array or a group
 _KEYS: Final = DefaultChunkKeyEncoding(separator=".")  # of folders, each chunk would need several

@@ -14,7 +14,8 @@ from dupegrid.core.errors import DamagedError, UsageError
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, place_of
 from dupegrid.results.export.tables import formula_safe
-from dupegrid.storage.tables import read_json, write_bytes, write_json, write_table
+from dupegrid.storage.files import read_json, write_bytes, write_json
+from dupegrid.storage.tables import write_table
 
 if TYPE_CHECKING:
     from dupegrid.app.run import Run

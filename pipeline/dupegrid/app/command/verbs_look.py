@@ -42,7 +42,7 @@ def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> Non
     drawn: str | None = str(picture)
     where = drawn
     try:
-        import_module("dupegrid.storage.tables").write_bytes(picture, found.picture)
+        import_module("dupegrid.storage.files").write_bytes(picture, found.picture)
     except OSError as error:  # on a disk that is full or read-only all else can be said
         drawn, where = None, f"not written to {picture.parent}: {error.strerror}"
     threshold = done.config.threshold if done.config.metric == "mse" else None  # which is by another measure

@@ -13,7 +13,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.settings import Settings
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, place_of, resolved
-from dupegrid.storage.tables import read_json, write_json
+from dupegrid.storage.files import read_json, write_json
 
 PIXEL_VALUES: Final = 3  # fast-diff-py divides the squared differences by the pixels, we by the values
 _ENDINGS: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tiff", ".tif", ".gif", ".webp")

@@ -16,7 +16,7 @@ from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, place_of
 from dupegrid.results.explain import pair_picture
-from dupegrid.storage.tables import write_bytes
+from dupegrid.storage.files import write_bytes
 
 _MOST: Final = 1000  # pictures, of some 100 kB each
 

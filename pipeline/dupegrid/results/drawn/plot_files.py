@@ -19,8 +19,8 @@ from dupegrid.core.text import printable, shown
 from dupegrid.core.values import StrPath, place_of
 from dupegrid.results.answers import Answer
 from dupegrid.results.run_like import RunLike
+from dupegrid.storage.files import writing_whole
 from dupegrid.storage.ours import opened
-from dupegrid.storage.tables import writing_whole
 
 MOST: Final = 1000  # pairs that are drawn, unless more are asked for: some 20 a second
 DRAWN_BY: Final = "dupegrid"  # what a plot says as its Software

@@ -91,12 +91,7 @@ def plan_totals(run_dir: StrPath) -> AskedFor:
 
 
 def undo(
-    run_dir: StrPath,
-    path: StrPath | None = None,
-    *,
-    last: bool = False,
-    action: str | None = None,
-    quiet: bool = False,
+    run_dir: StrPath, path: StrPath | None = None, *, last: bool = False, action: str | None = None, quiet: bool = False
 ) -> Undone:
     """Put back what `apply` moved, threw into the trash or made a link of, with times and modes; all, or what is named.
 

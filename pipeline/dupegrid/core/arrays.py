@@ -26,16 +26,7 @@ _NO_GPU: Final = "take --scheduler threads, or --allow-cpu to do the same on the
 _FREE_WITHOUT_A_DEVICE_BYTES: Final = 1 << 28
 
 CHANNELS: Final = 3  # of a thumbnail: red, green, blue
-ORIENTATIONS: Final = (
-    "identity",
-    "rot90",
-    "rot180",
-    "rot270",
-    "flip",
-    "flip_rot90",
-    "flip_rot180",
-    "flip_rot270",
-)
+ORIENTATIONS: Final = ("identity", "rot90", "rot180", "rot270", "flip", "flip_rot90", "flip_rot180", "flip_rot270")
 CHOICES: Final = {"none": ORIENTATIONS[:1], "rotations": ORIENTATIONS[:4], "all": ORIENTATIONS}
 
 

@@ -25,14 +25,8 @@ _ROWS_AT_ONCE: Final = 1 << 17  # made of clusters.parquet: a row group
 _READ_AT_ONCE: Final = 1 << 19  # rows whose images are in memory; for each so many all are gone through
 _READ: Final = {*COLUMNS, "status", "identical_to", "file_hash", "transparent", "flat", "frames", "hash"}
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
-_LOOKED_AT: Final = (
-    "chain",
-    "raw",
-    "transparent",
-    "flat",
-    "frames",
-    "aspect",
-)  # what who looked at the two knows better
+# What somebody who has looked at the two knows better.
+_LOOKED_AT: Final = ("chain", "raw", "transparent", "flat", "frames", "aspect")
 _IS_RAW: Final = rb"(?i)\.(%s)$" % b"|".join(RAW_ENDINGS)
 _QUARTER_TURNS: Final = [ORIENTATIONS.index(name) for name in ("rot90", "rot270", "flip_rot90", "flip_rot270")]
 

@@ -19,18 +19,7 @@ from dupegrid.results.rows import Rows
 from dupegrid.results.rules import COLUMNS, SHOWN, VALUES, in_folder, path_rank
 
 _FIRST: Final = ("link", "protected", "archive", "decided")  # before all that is asked for: what must not go
-_DEFAULT: Final = (
-    "camera",
-    "pixels",
-    "format",
-    "icc",
-    "name",
-    "taken",
-    "older",
-    "bytes",
-    "shortest",
-    "path",
-)
+_DEFAULT: Final = ("camera", "pixels", "format", "icc", "name", "taken", "older", "bytes", "shortest", "path")
 _STAND_FOR: Final = {"oldest": ("taken", "older"), "newest": ("newer",), "default": ()}
 
 

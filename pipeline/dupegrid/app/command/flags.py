@@ -162,7 +162,7 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flags.items() if value not in (None, [])}
 
 
-def print_result(result: dict[str, Any], lines: list[str], as_json: bool, indent: int | None = 2) -> None:
+def emit(result: dict[str, Any], lines: list[str], as_json: bool, indent: int | None = 2) -> None:
     """Print the result of a verb: its lines for people, or the whole of it as JSON. DupegridError where that fails."""
     text = json.dumps(result, indent=indent) if as_json else "\n".join(printable(line) for line in lines)
     with to_standard_output():

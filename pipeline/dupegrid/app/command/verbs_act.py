@@ -5,18 +5,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.command.flags import (
-    Json,
-    RunDir,
-    argument,
-    confirmed,
-    flag,
-    given,
-    option,
-    print_result,
-    switch,
-    with_flags,
-)
+from dupegrid.app.command.flags import Json, RunDir, argument, confirmed, emit, flag, given, option, switch, with_flags
 from dupegrid.app.command.lines_act import (
     apply_lines,
     asked_lines,
@@ -50,7 +39,7 @@ def apply(run_dir: RunDir, yes: Yes = False, *, as_json: Json = False, **flags: 
         totals = import_module("dupegrid.app.act").plan_totals(run_dir)
         _ask([*totals_lines(totals), *unfinished_lines(api.journal(run_dir))], "apply", as_json)
     found = api.apply(run_dir, **given(flags))
-    print_result(found.as_dict(), apply_lines(found, run_dir), as_json)
+    emit(found.as_dict(), apply_lines(found, run_dir), as_json)
 
 
 def undo(
@@ -72,13 +61,13 @@ def undo(
     if not yes:
         _ask(asked_lines(api.journal(run_dir)), "undo", as_json)
     found = api.undo(run_dir, path, last=last, action=action)
-    print_result(found.as_dict(), undo_lines(found), as_json)
+    emit(found.as_dict(), undo_lines(found), as_json)
 
 
 def journal(run_dir: RunDir, as_json: Json = False) -> None:
     """All that was ever done to files by RUN."""
     found = api.journal(run_dir)
-    print_result({"journal": found}, journal_lines(found), as_json)
+    emit({"journal": found}, journal_lines(found), as_json)
 
 
 def _ask(lines: list[str], verb: str, as_json: bool) -> None:

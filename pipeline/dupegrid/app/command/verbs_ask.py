@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Annotated, Any, Final
 
 import dupegrid as api
-from dupegrid.app.command.flags import Exit, Json, RunDir, argument, flag, option, print_result, with_flags
+from dupegrid.app.command.flags import Exit, Json, RunDir, argument, emit, flag, option, with_flags
 from dupegrid.app.command.lines_ask import (
     evaluate_lines,
     folders_lines,
@@ -28,7 +28,7 @@ def folders(run_dir: RunDir, as_json: Json = False) -> None:
     table = api.folders(run)
     failed = run.receipt.images.failed
     lines = [*folders_lines(table), *not_read_lines(failed, run_dir)]
-    print_result({"folders": rows_of(table) if as_json else [], "not_read": failed}, lines, as_json)
+    emit({"folders": rows_of(table) if as_json else [], "not_read": failed}, lines, as_json)
 
 
 def unique(
@@ -50,13 +50,13 @@ def unique(
     lines = [*unique_lines(table, run.config.roots), *not_read_lines(failed, run_dir)]
     if to_list is not None:
         lines.append(f"list        {_files().write_list(run, to_list, table['path_raw'], null)}")
-    print_result({"unique": rows_of(table) if as_json else [], "not_read": failed}, lines, as_json)
+    emit({"unique": rows_of(table) if as_json else [], "not_read": failed}, lines, as_json)
 
 
 def top(run_dir: RunDir, as_json: Json = False) -> None:
     """Which clusters of RUN would free the most space."""
     table = api.top(api.open_run(run_dir))
-    print_result({"top": rows_of(table) if as_json else []}, top_lines(table), as_json)
+    emit({"top": rows_of(table) if as_json else []}, top_lines(table), as_json)
 
 
 @with_flags(
@@ -97,7 +97,7 @@ def leakage(
         lines.append(verdict_line(found.worst_percent, most))
     if out is not None:
         lines.append(f"tables      {_files().write_leakage(run, out, found)}")
-    print_result(found.as_dict(), lines, as_json)
+    emit(found.as_dict(), lines, as_json)
     if is_over:
         raise Exit(LEAKS)
 
@@ -113,7 +113,7 @@ def evaluate(
     """
     run = api.open_run(run_dir)
     table = api.evaluate(run, truth)
-    print_result({"evaluation": rows_of(table)}, evaluate_lines(table, run.config.threshold), as_json)
+    emit({"evaluation": rows_of(table)}, evaluate_lines(table, run.config.threshold), as_json)
 
 
 def _files() -> Any:

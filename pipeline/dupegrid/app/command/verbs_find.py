@@ -16,10 +16,10 @@ from dupegrid.app.command.flags import (
     Out,
     Paths,
     RunDir,
+    emit,
     flag,
     given,
     option,
-    print_result,
     switch,
     takes_settings,
 )
@@ -62,7 +62,7 @@ def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = F
         begun = import_module("dupegrid.app.command.detached").detach(
             sys.argv[1:], out, paths or [], config, given(flags)
         )
-        print_result(begun.as_dict(), detached_lines(begun), as_json)
+        emit(begun.as_dict(), detached_lines(begun), as_json)
         return
     done = api.run(*(paths or []), out=out, config=config, **given(flags))
     lines = summary_lines(done.summary)
@@ -70,7 +70,7 @@ def run(out: Out, paths: Paths = None, config: File = None, *, as_json: Json = F
         count, file = files.write_new(done, list_new)
         lines.append(f"new         {counted(count, 'picture')} of PATH, listed in {shown(file)}")
     drawn, drawn_lines = draw(done)
-    print_result({**done.summary.as_dict(), **drawn}, [*lines, *drawn_lines], as_json)
+    emit({**done.summary.as_dict(), **drawn}, [*lines, *drawn_lines], as_json)
 
 
 @takes_settings
@@ -78,7 +78,7 @@ def index(out: Out, paths: Paths = None, config: File = None, *, as_json: Json =
     """Find the files under the PATHs and make their thumbnails."""
     done = api.index(*(paths or []), out=out, config=config, **given(flags))
     state = api.status(done.path)
-    print_result(state.as_dict(), status_lines(state), as_json)
+    emit(state.as_dict(), status_lines(state), as_json)
 
 
 @takes_settings
@@ -88,7 +88,7 @@ def compare(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     Settings that are not given are those of RUN.
     """
     receipt = api.compare(run_dir, **given(flags)).receipt
-    print_result(receipt.as_dict(), receipt_lines(receipt), as_json)
+    emit(receipt.as_dict(), receipt_lines(receipt), as_json)
 
 
 @partial(takes_settings, own={"decisions": DECISIONS})
@@ -100,7 +100,7 @@ def cluster(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     done = api.cluster(run_dir, **given(flags))
     summary = done.summary
     drawn = [f"report      {summary.report}"] if done.run_dir.report.exists() else []
-    print_result(summary.as_dict(), [*cluster_lines(summary), *drawn], as_json)
+    emit(summary.as_dict(), [*cluster_lines(summary), *drawn], as_json)
 
 
 @takes_settings
@@ -118,7 +118,7 @@ def estimate(
     From a few seconds of trying; nothing is written. With --images no PATH is needed.
     """
     cost = api.estimate(*(paths or []), config=config, images=images, gpus=gpus, **given(flags))
-    print_result(cost.as_dict(), estimate_lines(cost), as_json)
+    emit(cost.as_dict(), estimate_lines(cost), as_json)
 
 
 def demo(
@@ -131,4 +131,4 @@ def demo(
     """
     # Here, as it loads all that a run needs: --help and workers, which load the program's script, do without.
     result = import_module("dupegrid.app.demo").demo(out)
-    print_result(result.as_dict(), demo_lines(result), as_json)
+    emit(result.as_dict(), demo_lines(result), as_json)

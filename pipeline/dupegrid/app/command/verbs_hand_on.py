@@ -7,17 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import dupegrid as api
-from dupegrid.app.command.flags import (
-    Json,
-    RunDir,
-    flag,
-    given,
-    option,
-    print_result,
-    switch,
-    to_standard_output,
-    with_flags,
-)
+from dupegrid.app.command.flags import Json, RunDir, emit, flag, given, option, switch, to_standard_output, with_flags
 from dupegrid.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +41,7 @@ def export(run_dir: RunDir, to: _To, *, as_json: Json = False, **options: Any) -
         _piped(run_dir, as_json, {"format": "csv", **given(options)})
         return
     done = api.export(run_dir, to, **given(options))
-    print_result(done.as_dict(), _lines(done), as_json)
+    emit(done.as_dict(), _lines(done), as_json)
 
 
 def _piped(run_dir: str, as_json: bool, options: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.command.flags import PLOTS, ImageA, ImageB, Json, RunDir, option, print_result, with_flags
+from dupegrid.app.command.flags import PLOTS, ImageA, ImageB, Json, RunDir, emit, option, with_flags
 from dupegrid.app.command.lines import explain_lines, status_lines
 from dupegrid.app.command.plotter import plotter
 
@@ -23,11 +23,11 @@ def status(
         watching = import_module("dupegrid.app.watching")
         if as_json:
             for event in watching.events(run_dir):
-                print_result(event, [], as_json, indent=None)
+                emit(event, [], as_json, indent=None)
         else:
             watching.show(run_dir)
     state = api.status(run_dir)
-    print_result(state.as_dict(), status_lines(state), as_json, indent=None if watch else 2)
+    emit(state.as_dict(), status_lines(state), as_json, indent=None if watch else 2)
 
 
 def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> None:
@@ -46,9 +46,7 @@ def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> Non
     except OSError as error:  # on a disk that is full or read-only all else can be said
         drawn, where = None, f"not written to {picture.parent}: {error.strerror}"
     threshold = done.config.threshold if done.config.metric == "mse" else None  # which is by another measure
-    print_result(
-        {**found.as_dict(), "picture": drawn}, [*explain_lines(found, threshold), f"picture     {where}"], as_json
-    )
+    emit({**found.as_dict(), "picture": drawn}, [*explain_lines(found, threshold), f"picture     {where}"], as_json)
 
 
 @with_flags(PLOTS)
@@ -57,4 +55,4 @@ def report(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
     draw = plotter(flags.get("plots"), flags.get("plots_most"))
     page = str(api.report(run_dir))
     drawn, lines = draw(api.open_run(run_dir))
-    print_result({"report": page, **drawn}, [f"report      {page}", *lines], as_json)
+    emit({"report": page, **drawn}, [f"report      {page}", *lines], as_json)

@@ -12,10 +12,10 @@ from dupegrid.app.command.flags import (
     Json,
     RunDir,
     argument,
+    emit,
     flag,
     given,
     option,
-    print_result,
     switch,
     with_flags,
 )
@@ -51,15 +51,15 @@ def plan(run_dir: RunDir, *, as_json: Json = False, **flags: Any) -> None:
         raise UsageError("--rule says of which rule --sample shows pairs: give --sample N too")
     made = api.plan(run_dir, **given(flags))
     if sample is None:
-        print_result(made.as_dict(), plan_lines(made), as_json)
+        emit(made.as_dict(), plan_lines(made), as_json)
         return
     of_rule, pairs = import_module("dupegrid.plans.sample").sample(made.table, sample, rule)
     if as_json:
-        print_result({"rule": of_rule, "pairs": rows_of(pairs)}, [], as_json)
+        emit({"rule": of_rule, "pairs": rows_of(pairs)}, [], as_json)
         return
     approved, asked = _looked_at(run_dir, pairs.to_pylist())
     made = api.plan(run_dir, **given({**flags, "decisions": None})) if asked else made
-    print_result({}, [*sample_lines(of_rule, approved, asked), *plan_lines(made)], as_json)
+    emit({}, [*sample_lines(of_rule, approved, asked), *plan_lines(made)], as_json)
 
 
 def decide(
@@ -75,7 +75,7 @@ def decide(
     It is kept by what the files hold: other names and later runs do not undo it.
     """
     found = api.decide(run_dir, a, b, decision, {"A": a, "B": b}.get(keep or "", keep))
-    print_result(found, decide_lines(found, run_dir), as_json)
+    emit(found, decide_lines(found, run_dir), as_json)
 
 
 def _looked_at(run_dir: str, pairs: list[dict[str, Any]]) -> tuple[int, int]:

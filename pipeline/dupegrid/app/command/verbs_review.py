@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import dupegrid as api
-from dupegrid.app.command.flags import Exit, RunDir, option, print_result
+from dupegrid.app.command.flags import Exit, RunDir, emit, option
 from dupegrid.core.text import counted
 
 _Port = Annotated[int, option(metavar="N", help="The port to listen on; 0 is any that is free.")]
@@ -18,11 +18,11 @@ def review(run_dir: RunDir, port: _Port = 0, no_browser: _NoBrowser = False, rea
     """
     served = api.review(run_dir, port=port, browser=False, read_only=read_only)
     with served, served.ended_by_signals():
-        print_result({}, [f"review: {served.url} (for you alone; Ctrl-C ends it)"], as_json=False)
+        emit({}, [f"review: {served.url} (for you alone; Ctrl-C ends it)"], as_json=False)
         if not no_browser:
             served.open()
         served.wait()
         totals = served.totals()
     decided = f"{counted(sum(totals['decided'].values()), 'pair')} decided, {counted(totals['finished'], 'group')} done"
-    print_result({}, [f"review ended: {decided}; next: {totals['commands'][0]}"], as_json=False)
+    emit({}, [f"review ended: {decided}; next: {totals['commands'][0]}"], as_json=False)
     raise Exit  # at once: a thread may still read an original from a disk that does not answer

@@ -24,15 +24,7 @@ from dupegrid.images.recipe import encode_jpeg
 from dupegrid.plans.decisions import append, decided_row, in_force, read
 from dupegrid.results.drawn.differences import difference
 from dupegrid.results.freed import freed_of
-from dupegrid.results.groups import (
-    Filter,
-    Groups,
-    chosen,
-    counts,
-    groups_of,
-    members,
-    rows_of_first,
-)
+from dupegrid.results.groups import Filter, Groups, chosen, counts, groups_of, members, rows_of_first
 from dupegrid.results.stored import relations_if_told
 from dupegrid.storage.words import VERDICTS
 
@@ -124,10 +116,7 @@ class Reviewing:
 
     def progress(self) -> dict[str, Any]:
         """How many groups are decided, and what the others would free."""
-        return {
-            "finished": int(self._finished.sum()),
-            "left_bytes": int(self.groups.freed[~self._finished].sum()),
-        }
+        return {"finished": int(self._finished.sum()), "left_bytes": int(self.groups.freed[~self._finished].sum())}
 
     def _group(self, group: int) -> dict[str, Any]:
         hashes = self._hashes(group)

@@ -21,7 +21,7 @@ try:
 except ImportError:
     raise UsageError("plots need matplotlib: pip install 'dupegrid[notebooks]'") from None
 
-__all__ = ["Axes", "Figure", "heat_map", "named", "new_axes", "png_of", "short", "tile_map", "titled", "value_map"]
+__all__ = ["Axes", "Figure", "heat_map", "mse_map", "named", "new_axes", "png", "short", "tile_map", "titled"]
 
 LARGEST_MSE: Final = 65025
 _CELLS_WITH_NUMBERS: Final = 12  # a side; more cannot be read
@@ -52,7 +52,7 @@ def short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def value_map(ax: Axes, mse: npt.NDArray[np.float64], threshold: float) -> None:
+def mse_map(ax: Axes, mse: npt.NDArray[np.float64], threshold: float) -> None:
     """A matrix of MSE as colours, by its logarithm, with the threshold in the scale; NaN is left white."""
     if not mse.size:
         return
@@ -100,10 +100,10 @@ def heat_map(
     return ax
 
 
-def png_of(figure: Figure, about: dict[str, str]) -> bytes:
+def png(figure: Figure, about: dict[str, str]) -> bytes:
     """A figure as a PNG file, with what it says of itself."""
-    png = io.BytesIO()
+    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # of a name, which the font lacks
-        figure.savefig(png, format="png", dpi=100, metadata=about)
-    return png.getvalue()
+        figure.savefig(file, format="png", dpi=100, metadata=about)
+    return file.getvalue()

@@ -20,18 +20,7 @@ from dupegrid.images.views import by_views
 from dupegrid.pairs.compare import tiles_done
 from dupegrid.pairs.kernel import mse_block
 from dupegrid.results.cut import curve, steps
-from dupegrid.results.drawn.axes import (
-    Axes,
-    Figure,
-    heat_map,
-    named,
-    new_axes,
-    png_of,
-    short,
-    tile_map,
-    titled,
-    value_map,
-)
+from dupegrid.results.drawn.axes import Axes, Figure, heat_map, mse_map, named, new_axes, png, short, tile_map, titled
 from dupegrid.results.drawn.differences import difference as difference_of
 from dupegrid.results.drawn.plot_files import DRAWN_BY, MOST, Plots, save_plots
 from dupegrid.results.run_like import RunLike, measure
@@ -120,7 +109,7 @@ def window(run: RunLike, images: slice | Sequence[int] | Ints = slice(100), ax: 
     thumbs, ok = run.thumbs_of(ids), pc.equal(run.images["status"].take(ids), "ok").to_numpy()
     mse = np.where(ok[:, None] & ok[None, :], mse_block(thumbs, thumbs, CHOICES[run.config.orientations]), np.nan)
     ax = new_axes(ax)
-    value_map(ax, mse, run.config.threshold)
+    mse_map(ax, mse, run.config.threshold)
     ax.set(xlabel="image", ylabel="image")
     return titled(ax, f"MSE of {counted(len(ids), 'image')} with each other")
 
@@ -225,7 +214,7 @@ def save(run: RunLike, folder: StrPath, most: int = MOST, reporter: Reporter | N
         for artist in (*ax.images, *ax.texts):  # clearing the Axes would take half of the time
             artist.remove()
         _draw_pair(run, row, ax)
-        return png_of(figure, {"Software": DRAWN_BY, "Description": of})
+        return png(figure, {"Software": DRAWN_BY, "Description": of})
 
     return save_plots(run, folder, most, draw, reporter)
 

@@ -78,11 +78,7 @@ class Sheet:
 
 
 def cards(
-    clusters: pa.Table | Rows,
-    images: pa.Table | Rows,
-    thumbs_of: ThumbsOf,
-    numbers: Sequence[int],
-    most: int = _SHOWN,
+    clusters: pa.Table | Rows, images: pa.Table | Rows, thumbs_of: ThumbsOf, numbers: Sequence[int], most: int = _SHOWN
 ) -> list[Card]:
     """The clusters with these numbers, with at most `most` pictures of each."""
     clusters, images = Rows.of(clusters), Rows.of(images)

@@ -138,10 +138,7 @@ def _histogram(matches: Matches, config: Config) -> str:
         bars.append(f"<rect {place} {colour}><title>{counts[k]:,}</title></rect>")
     cut = min(_WIDTH, (1 + float(np.searchsorted(edges, threshold, side="right") - 1)) * step + step)
     line = f"<line x1='{cut:.1f}' x2='{cut:.1f}' y1='0' y2='{_HEIGHT}' stroke='#c23b22'/>"
-    ends = (
-        (0, "start", f"{measure(config)} {0 if has_zero else least:.3g}"),
-        (_WIDTH, "end", f"{edges[-1]:,.4g}"),
-    )
+    ends = ((0, "start", f"{measure(config)} {0 if has_zero else least:.3g}"), (_WIDTH, "end", f"{edges[-1]:,.4g}"))
     style = f"y='{_HEIGHT + 14}' font-size='11' fill='currentColor'"
     words = "".join(f"<text x='{x}' text-anchor='{anchor}' {style}>{escape(text)}</text>" for x, anchor, text in ends)
     size = f"width='{_WIDTH}' height='{_HEIGHT + 18}' viewBox='0 0 {_WIDTH} {_HEIGHT + 18}'"

@@ -38,7 +38,7 @@ from dupegrid.pairs.matrix import store_matrix
 from dupegrid.pairs.relations import relate
 from dupegrid.results.answers import Receipt, counted_files
 from dupegrid.results.clusters import Asked, cluster_parts
-from dupegrid.results.cut import number_of
+from dupegrid.results.cut import as_threshold
 from dupegrid.results.relations import told_so_far
 from dupegrid.results.stored import hashed_images_of
 from dupegrid.storage.chunked import stored_facts
@@ -162,7 +162,7 @@ def cluster(
     table. The report goes along, where there was one.
     """
     with locked_run(run_dir, Terminal().say) as opened:
-        threshold = None if threshold is None else number_of(threshold)
+        threshold = None if threshold is None else as_threshold(threshold)
         if threshold is not None and threshold > opened.config.cutoff:
             raise UsageError(
                 f"threshold {threshold:g} is above this run's cutoff {opened.config.cutoff:g}: "

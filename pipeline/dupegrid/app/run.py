@@ -27,10 +27,10 @@ from dupegrid.plans.decisions import in_force
 from dupegrid.plans.decisions import read as read_decisions
 from dupegrid.results.answers import Receipt, Summary
 from dupegrid.results.clusters import Asked, clusters
-from dupegrid.results.cut import Cut, number_of, sheet, summary_of
+from dupegrid.results.cut import Cut, as_threshold
 from dupegrid.results.decided import Decided
 from dupegrid.results.drawn.notebook import Html, Pairs, table_html
-from dupegrid.results.drawn.report import Sheet
+from dupegrid.results.drawn.report import Sheet, sheet_of
 from dupegrid.results.drawn.run_html import run_html
 from dupegrid.results.explain import Explanation, explain
 from dupegrid.results.export.joined import TABLES, lazy_frame
@@ -49,6 +49,7 @@ from dupegrid.results.stored import (
     relations_if_told,
     scores_of,
 )
+from dupegrid.results.summary import summary_of
 from dupegrid.storage.arrays import Thumbs
 from dupegrid.storage.files import read_json
 from dupegrid.storage.run_dir import THUMBS, RunDir
@@ -120,7 +121,7 @@ class Run:
 
     def at(self, threshold: float) -> Cut:
         """The matches and clusters of another threshold, up to the cutoff, without comparing again or writing."""
-        threshold = number_of(threshold)
+        threshold = as_threshold(threshold)
         if not 0 <= threshold <= self.config.cutoff:
             raise UsageError(f"threshold {threshold:g} is not within 0 and this run's cutoff {self.config.cutoff:g}")
         asked = Asked.of(self.config, self.decided)
@@ -229,7 +230,7 @@ class Run:
 
     def show(self, cluster: SupportsInt | Iterable[SupportsInt] = 0) -> Sheet:
         """A contact sheet of one cluster or several, which a notebook draws."""
-        return sheet(self.clusters, self.images, self.thumbs_of, cluster)
+        return sheet_of(self.clusters, self.images, self.thumbs_of, cluster)
 
     def pairs(self, order: str = "mse") -> Pairs:
         """The matches by their MSE, 'mse' or '-mse', which a notebook draws: `run.pairs().show(20)`."""

@@ -1,6 +1,5 @@
 """What a run says of itself, as records: how far it is, how its pairs were decided, what was found."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,9 +7,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.pairs.batches import Matches
-from dupegrid.results.freed import freed_of
-from dupegrid.results.rows import Rows
 from dupegrid.storage.unfinished import Missing
 
 
@@ -145,19 +141,3 @@ def counted_files(status: pa.ChunkedArray) -> Files:
     counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(status).to_pylist()}
     ok, removed = counts.pop("ok", 0), counts.pop("removed", 0)
     return Files(len(status) - removed, ok, dict(sorted(counts.items())), removed)
-
-
-def cut_summary(threshold: float, images: pa.Table | Rows, near: Matches, clusters: pa.Table | Rows) -> CutSummary:
-    """What clusters by a threshold come to, and the matches `near` that are at or under it."""
-    roles, last = Counter[str](), -1
-    for part in Rows.of(clusters).each(["cluster", "role"]):
-        roles.update({entry["values"]: entry["counts"] for entry in pc.value_counts(part["role"]).to_pylist()})
-        last = part["cluster"].to_numpy().max(initial=last)
-    return CutSummary(
-        threshold=threshold,
-        matches=near.count(),
-        clusters=int(last) + 1,
-        duplicates=roles["duplicate"],
-        bridges=roles["bridge"],
-        duplicate_bytes=int(freed_of(images, clusters).sum()),
-    )

@@ -6,17 +6,18 @@ names by its hash; what a file is called comes to it as JSON, and onto the page 
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, SupportsInt
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints, Pixels
+from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted, quantity, shown_path, size_text
 from dupegrid.images.recipe import encode_jpeg
 from dupegrid.results.answers import Summary
@@ -99,6 +100,28 @@ def cards(
         known = {"number": number, "size": len(member), "freed_bytes": int(frees[member].sum())}
         result.append({**known, "pictures": drawn, "left_out": len(member) - len(drawn)})
     return result
+
+
+def sheet_of(
+    clusters: pa.Table, images: pa.Table | Rows, thumbs_of: ThumbsOf, cluster: SupportsInt | Iterable[SupportsInt]
+) -> Sheet:
+    """A contact sheet of clusters, by their numbers. UsageError for what is no number of one."""
+    known = len(pc.unique(clusters["cluster"]))
+    given = cluster if isinstance(cluster, Iterable) and not isinstance(cluster, str) else [cluster]
+    numbers = [_whole(number) for number in given]
+    for number in numbers:
+        if not 0 <= number < known:
+            raise UsageError(f"no cluster {number}: this run has {known}, counted from 0")
+    return Sheet(cards(clusters, images, thumbs_of, numbers))
+
+
+def _whole(number: Any) -> int:
+    try:
+        if (whole := int(number)) == number:
+            return whole
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UsageError(f"cluster is {number!r}: give its number, or several")
 
 
 def report(found: Found, thumbs_of: ThumbsOf, summary: Summary, about: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -208,9 +208,10 @@ def _chosen(
     """The run as it will be, and its files; nothing is written yet."""
     end_probe()
     run_dir = absolute(out)
-    chosen = chosen_config(folders, RunDir(run_dir), config, settings, reporter.say)
-    codes_of(chosen), hash_code(chosen.hash)  # a function that is none shows before the work begins
-    return Run(run_dir, chosen), _listed(chosen, reporter)
+    asked = chosen_config(folders, RunDir(run_dir), config, settings, reporter.say)
+    codes_of(asked)  # what is no function shows before the work begins
+    hash_code(asked.hash)
+    return Run(run_dir, asked), _listed(asked, reporter)
 
 
 @contextmanager

@@ -47,11 +47,14 @@ def chosen_config(
     if before is not None and not SEARCHED & given.keys():
         check_going_on(chosen, given)
         _check_there(chosen)
-    for root in _check_out(run_dir, chosen, before):
-        say(
-            f"index: {root} is not there: of its pictures those that are found elsewhere stay, the others are taken "
-            "to be gone; once its disk is back, name it again"
-        )
+    _check_apart(run_dir, chosen)
+    if before is not None:
+        _check_thumbnails(run_dir, chosen, before)
+        for root in _gone_roots(run_dir, chosen, before):
+            say(
+                f"index: {root} is not there: of its pictures those that are found elsewhere stay, the others are "
+                "taken to be gone; once its disk is back, name it again"
+            )
     return chosen
 
 
@@ -107,11 +110,8 @@ def _known_config(run_dir: RunDir) -> Config | None:
         return None
 
 
-def _check_out(run_dir: RunDir, config: Config, before: Config | None) -> list[str]:
-    """Refuse an --out that would mix with other files, or with the thumbnails of other settings than `before`.
-
-    Returns the PATHs of `before` that are not named again, as nothing is there any more.
-    """
+def _check_apart(run_dir: RunDir, config: Config) -> None:
+    """Refuse an --out that would mix with the photos or with other files."""
     path = run_dir.path
     text, root = shown(path), config.root_around(path)
     if root is not None:
@@ -123,29 +123,36 @@ def _check_out(run_dir: RunDir, config: Config, before: Config | None) -> list[s
         occupied = path.exists() and any(not is_of_a_lock(file.name) for file in path.iterdir())
     except OSError as error:
         raise RunDirError(f"cannot use --out {text}: {error.strerror}; choose a new or empty folder") from None
-    if not occupied:
-        return []
-    if not run_dir.run_json.exists():
+    if occupied and not run_dir.run_json.exists():
         raise RunDirError(f"--out {text} has other files in it and is no run directory: choose a new or empty folder")
-    if before is None:
-        return []
-    gone: list[str] = []
+
+
+def _check_thumbnails(run_dir: RunDir, config: Config, before: Config) -> None:
+    """Refuse to go on with thumbnails that an earlier run made by other settings."""
     for key in ("thumb", "exact_decode", "normalize", "colour", "trim", "looks"):
         old, new = getattr(before, key), getattr(config, key)
         if old != new and run_dir.thumbs_zarr.exists():
             old, new = (",".join(value) if key == "looks" else value for value in (old, new))
             raise RunDirError(
-                f"{text} holds thumbnails with {key} = {old}, asked for is {new}: "
+                f"{shown(run_dir.path)} holds thumbnails with {key} = {old}, asked for is {new}: "
                 f"choose another --out, or ask for {old}"
             )
+
+
+def _gone_roots(run_dir: RunDir, config: Config, before: Config) -> list[str]:
+    """The PATHs of an earlier run that are not named again, as nothing is there any more.
+
+    RunDirError where one is left out that is there: ids and decisions are of all of them.
+    """
+    gone: list[str] = []
     for key, old, new in (("paths", before.paths, config.paths), ("against", before.against, config.against)):
         left_out = [root for root in old if root not in new]
         there = [printable(root) for root in left_out if not (new and _is_gone(root))]
         if there:
             more = f" and {len(there) - 3:,} more" if there[3:] else ""
             raise RunDirError(
-                f"{text} is a run of other {key}: name {', '.join(there[:3])}{more} again, with more if you like, "
-                "or choose another --out"
+                f"{shown(run_dir.path)} is a run of other {key}: name {', '.join(there[:3])}{more} again, with more "
+                "if you like, or choose another --out"
             )
         gone += map(printable, left_out)
     return gone

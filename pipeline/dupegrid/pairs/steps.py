@@ -112,6 +112,8 @@ class Pairs:
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
     """Some pairs as one; numpy's."""
+    if len(parts) == 1:
+        return parts[0]
     return Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "turn")))
 
 

@@ -24,7 +24,7 @@ from dupegrid.images.levels import Cosines, rounding, unit
 from dupegrid.pairs.kernel import UNIT_ROUNDOFF
 
 _BLOCKS_AT_ONCE: Final = 256  # put into leaves
-_SPREAD_OF: Final = 1 << 16  # images, at most, of which it is looked which cosine differs most
+_SPREAD_OF: Final = 1 << 12  # images, at most, of which it is looked which cosine differs most
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from dupegrid.core.arrays import CHOICES, Bools, Ints, values_of
 from dupegrid.core.config import Config
@@ -36,7 +37,6 @@ from dupegrid.storage.arrays import Tiles
 from dupegrid.storage.hold import current_hold
 from dupegrid.storage.ours import remove
 from dupegrid.storage.run_dir import RunDir
-from dupegrid.storage.schemas import IMAGES
 from dupegrid.storage.table_checks import check_ids
 from dupegrid.storage.tables import row_count
 from dupegrid.storage.unfinished import check_finished
@@ -53,7 +53,7 @@ def compare(ask: Ask, config: Config, run_dir: RunDir, runtime: Runtime, reporte
     if len(facts.ok) != len(thumbs):
         raise DamagedError(run_dir.images, f"it is of {len(facts.ok):,} images, and thumbnails are of {len(thumbs):,}")
     run_dir.levels().check(level_shapes(0, config.thumb, config.looks))
-    check_ids(run_dir.images, run_dir.image_columns(IMAGES, ["root"]), ["root"], len(config.roots))
+    check_ids(run_dir.images, pa.table({"root": facts.roots}), ["root"], len(config.roots))
     alike, pairs = ask.key(thumbs.key), ask.key(run_dir.images_key())
     settled = np.zeros(len(facts.live), bool)
     if ask.metric == FILTERED:

@@ -124,13 +124,13 @@ def _rows(levels: Arrays, ids: Ints, side: int, orientations: tuple[str, ...], p
         first, last = np.searchsorted(places, cut).tolist()
         if first == last:
             return
-        mine, some = ids[slice(*cut)], places[first:last] - cut[0]
+        mine = ids[places[first:last]]
         rows = levels.rows(COSINES, slice(int(mine[0]), int(mine[-1]) + 1))
         rows = rows if len(rows) == len(mine) else rows[mine - mine[0]]
         cosines = rows[:, : prefixes(side)[-1]]
         home = make_canonical(cosines, side, orientations)
-        cosines.take(some, axis=0, out=out[COSINES][first:last], mode="clip")
-        out[ORDER][first:last] = np.column_stack([mine, home, row_checks(rows).view(np.int64)])[some]
+        out[COSINES][first:last] = cosines
+        out[ORDER][first:last] = np.column_stack([mine, home, row_checks(rows).view(np.int64)])
 
     _in_threads(put, pairwise(np.flatnonzero(np.diff(ids // _SLAB, prepend=-1, append=-1)).tolist()))
     return out
@@ -145,9 +145,10 @@ def _write(store: Arrays, start: int, rows: Rows, order: Ints, columns: int) -> 
 
     def write(begin: int) -> list[list[int]]:
         some = order[begin : begin + chunk]
-        for name, array in rows.items():
-            store.write(name, start + begin, array.take(some, axis=0))
-        first = rows[COSINES][some, :columns]
+        here = {name: array.take(some, axis=0) for name, array in rows.items()}
+        for name, values in here.items():
+            store.write(name, start + begin, values)
+        first = here[COSINES][:, :columns]
         return [first.min(axis=0).tolist(), first.max(axis=0).tolist()]
 
     return _in_threads(write, range(0, len(order), chunk))

@@ -14,7 +14,7 @@ from dupegrid.core.errors import DamagedError, StoreError
 from dupegrid.core.keys import fingerprint
 from dupegrid.storage.chunked import ChunkedArray
 from dupegrid.storage.ours import remove
-from dupegrid.storage.zarr_store import ABOUT, create_array, create_group, opened_node, write_facts
+from dupegrid.storage.zarr_store import ABOUT, OpenedArray, OpenedNode, create_group, opened_node, write_facts
 
 NOT_DONE: Final = -1
 _CHUNK_READS_BYTES: Final = 1 << 24  # of files: some 0.2 to 0.4 s of decoding,
@@ -28,8 +28,8 @@ Shapes = Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]  # of arrays, by na
 class Thumbs(ChunkedArray):
     """thumbs.zarr: uint8 (n, S, S, 3) in chunks of `chunk` images, uncompressed, each with a checksum."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, made: OpenedArray | None = None) -> None:
+        super().__init__(path, made)
         self.chunk: int = self.chunks[0]
         self.side: int = self.shape[1]
 
@@ -75,11 +75,11 @@ class Thumbs(ChunkedArray):
 class Arrays:
     """Named arrays in one folder, uncompressed with checksums, chunked along their first axis: levels, sorted."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, made: OpenedNode | None = None) -> None:
         """StoreError where there is none, DamagedError where it was never finished."""
         self.path = path
         self._arrays: dict[str, ChunkedArray] = {}
-        self._group, self._facts = opened_node(path)
+        self._group, self._facts = made or opened_node(path)
         names, length = self._facts.get("arrays"), self._facts.get("length")
         if not isinstance(names, list) or not all(re.fullmatch(r"\w+", str(name)) for name in names):
             raise DamagedError(path / ABOUT, "it describes no arrays of a run")
@@ -104,11 +104,14 @@ class Arrays:
         """Arrays of these shapes and dtypes, in chunks of `chunk` rows, in place of whatever was there."""
         remove(path)
         path.mkdir(exist_ok=True)
-        for name, (shape, dtype) in shapes.items():
-            create_array(path / name, shape, (chunk, *shape[1:]), dtype, 0, {})
+        made = {
+            name: ChunkedArray.describe(path / name, shape, (chunk, *shape[1:]), dtype)
+            for name, (shape, dtype) in shapes.items()
+        }
         (length,) = {shape[0] for shape, _ in shapes.values()}
-        create_group(path, {"arrays": list(shapes), "length": length})
-        return cls(path)
+        arrays = cls(path, create_group(path, {"arrays": list(shapes), "length": length}))
+        arrays._arrays = made
+        return arrays
 
     def check(self, shapes: Shapes) -> None:
         """DamagedError unless these are its arrays, with rows of these shapes and dtypes: a stranger's have others."""
@@ -182,8 +185,8 @@ class Matrix(ChunkedArray):
 class Tiles(ChunkedArray):
     """tiles.zarr: int64 (strips, strips, k); chunk (i, j) is the mark of tile (i, j) and holds its k counts."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, made: OpenedArray | None = None) -> None:
+        super().__init__(path, made)
         self.total: int = self.facts["tiles"]
 
     def _is_of_a_run(self) -> bool:

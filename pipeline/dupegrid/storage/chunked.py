@@ -18,7 +18,17 @@ from dupegrid.storage.chunk_files import CHECKSUM_BYTES, end_of, names_in, read_
 from dupegrid.storage.files import write_bytes
 from dupegrid.storage.hold import check_hold
 from dupegrid.storage.places import DAMAGED, is_place
-from dupegrid.storage.zarr_store import ABOUT, Encoded, create_array, decoded, encoded, grow, opened_array, opened_node
+from dupegrid.storage.zarr_store import (
+    ABOUT,
+    Encoded,
+    OpenedArray,
+    create_array,
+    decoded,
+    encoded,
+    grow,
+    opened_array,
+    opened_node,
+)
 
 # Far above any that is written: what says more was made up.
 _LARGEST_CHUNK_BYTES: Final = 1 << 31
@@ -32,10 +42,13 @@ _CHUNK_NAME: Final = re.compile(r"c(\.\d{1,9})+")
 class ChunkedArray:
     """An array in a folder of zarr, in chunks along its first axes. `facts` are what was said of it."""
 
-    def __init__(self, path: Path) -> None:
-        """StoreError where there is none, DamagedError where it is not as it was described."""
+    def __init__(self, path: Path, made: OpenedArray | None = None) -> None:
+        """StoreError where there is none, DamagedError where it is not as it was described.
+
+        One that was just made is `made`, what `create_array` gave, and is not read again.
+        """
         self.path = path
-        self._array, self.shape, self.facts = opened_array(path)
+        self._array, self.shape, self.facts = made or opened_array(path)
         self.chunks: tuple[int, ...] = self._array.chunks
         self.dtype: np.dtype[Any] = self._array.dtype
         too_large = self._chunk_bytes() > _LARGEST_CHUNK_BYTES or math.prod(self._ends()) > _MOST_CHUNKS
@@ -65,8 +78,7 @@ class ChunkedArray:
         facts: Mapping[str, Any] | None = None,
     ) -> Self:
         """Describe an array anew: chunks that are there stay. Others read `fill` where a chunk is missing."""
-        create_array(path, shape, chunks, dtype, fill, facts or {})
-        return cls(path)
+        return cls(path, create_array(path, shape, chunks, dtype, fill, facts or {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)

@@ -107,7 +107,7 @@ def leftovers(run_dir: Path) -> list[Path]:
             continue
         if "/" not in place and entry.stat(follow_symlinks=False).st_uid != os.geteuid():
             raise _refused(entry.path, "belongs to another user")
-        if entry.is_file():
+        if entry.is_file() and entry.name.endswith(_SIGNED):
             _check_written(Path(entry.path))
     return found
 

@@ -28,6 +28,8 @@ ABOUT: Final = "zarr.json"  # the file in which zarr describes an array or a gro
 _KEYS: Final = DefaultChunkKeyEncoding(separator=".")  # of folders, each chunk would need several
 _CONFIG: Final = ArrayConfig(order="C", write_empty_chunks=True)
 ZarrArray = AsyncArray[Any]
+OpenedArray = tuple[ZarrArray, tuple[int, ...], dict[str, Any]]  # with its shape and its facts
+OpenedNode = tuple[Any, dict[str, Any]]  # an array or a group, with its facts
 
 
 class Folder(LocalStore):
@@ -89,12 +91,12 @@ def create_array(
     dtype: npt.DTypeLike,
     fill: float,
     facts: Mapping[str, Any],
-) -> None:
-    """Describe an array in a folder anew, with facts of it; chunks that are there stay."""
+) -> OpenedArray:
+    """Describe an array in a folder anew, with facts of it; chunks that are there stay. Returns what is then opened."""
     kind: Any = np.dtype(dtype)
     path.mkdir(exist_ok=True)
     (path / ABOUT).unlink(missing_ok=True)  # zarr creates no array where there is one
-    now(
+    array = now(
         asynchronous.create_array(
             Folder(path),
             shape=shape,
@@ -107,14 +109,16 @@ def create_array(
             attributes=sealed({**facts, "length": shape[0]}, _about(shape, chunks, kind, kind.type(fill))),
         )
     )
+    return array, shape, dict(facts)
 
 
-def create_group(path: Path, facts: Mapping[str, Any]) -> None:
-    """Describe a folder of arrays, with facts of it."""
-    now(asynchronous.create_group(store=Folder(path), zarr_format=3, attributes=sealed(facts, ())))
+def create_group(path: Path, facts: Mapping[str, Any]) -> OpenedNode:
+    """Describe a folder of arrays, with facts of it. Returns what is then opened."""
+    group = now(asynchronous.create_group(store=Folder(path), zarr_format=3, attributes=sealed(facts, ())))
+    return group, dict(facts)
 
 
-def opened_node(path: Path) -> tuple[Any, dict[str, Any]]:
+def opened_node(path: Path) -> OpenedNode:
     """The array or the group in a folder, and its facts.
 
     StoreError where there is none, DamagedError where what is described is not what was written.
@@ -135,7 +139,7 @@ def opened_node(path: Path) -> tuple[Any, dict[str, Any]]:
     return node, facts
 
 
-def opened_array(path: Path) -> tuple[ZarrArray, tuple[int, ...], dict[str, Any]]:
+def opened_array(path: Path) -> OpenedArray:
     """The array in a folder, its shape and its facts. Raises what `opened_node` does."""
     node, facts = opened_node(path)
     length = facts.pop("length", None)  # a run that was killed while the array grew has said it, and no shape yet

@@ -22,7 +22,7 @@ _READ_AT_ONCE_BYTES: Final = 24_000_000  # of thumbnails: malloc uses less than 
 _SQUARE: Final = 512  # images: the sides of what one product decides
 _CROWD: Final = 1024  # pairs in a square, for which a product is thought of
 _PRODUCT_DECIDES: Final = 8  # pairs, in less time than one is decided alone
-_PAIRS_AT_ONCE: Final = 16  # decided alone: what comes of them stays in the cache
+_PAIRS_AT_ONCE: Final = 8  # decided alone: what comes of them stays in the cache
 _TERMS: Final = 256  # at most, of a float32 sum of squares of bytes
 
 

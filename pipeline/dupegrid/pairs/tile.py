@@ -103,16 +103,17 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, partners: 
     asked[left.columns[left.pairs > 0]] = True
     rows = slice(*first.starts[block : block + 2].tolist())
     box = first.turned[0].lows[block], first.turned[0].highs[block]
-    of_each, reached, near = partners(block), np.zeros(len(second.ids), bool), []
+    of_each, reached, near = partners(block), np.zeros(len(second.ids), np.int64), []
     for turned in second.turned:
         columns = _near_columns(job, box, turned, asked, within)
-        near.append(columns[of_each[turned.rows[columns]] > 0])
-        reached[turned.rows[near[-1]]] = True
+        images = turned.rows[columns]
+        reached[images] = of_each[images]
+        near.append(columns[reached[images] > 0])
     count = 0
     if second is first:  # an image is near the box of its own block, so that all of that block is reached
-        reached[rows] = False
+        reached[rows] = 0
         count = left.only(left.columns == block).count
-    return _Near(rows, near, count + int(of_each[reached].sum()))
+    return _Near(rows, near, count + int(reached.sum()))
 
 
 def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, asked: Bools, within: float) -> Ints:
@@ -122,9 +123,9 @@ def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, aske
         return loops.near_columns(box, (lows, highs), starts, asked, turned.heads, np.float32(float32_limit(limit)))
     near = asked & (squared_gaps(*box, lows, highs) <= limit)
     columns: Ints = np.flatnonzero(np.repeat(near, np.diff(starts)))
-    points = turned.heads.take(columns, axis=1).T
-    low, high = (corner[: points.shape[1]] for corner in box)
-    return columns[squared_gaps(low, high, points, points) <= limit]
+    points = turned.heads.take(columns, axis=1)
+    points -= points.clip(*(corner[: len(points), None] for corner in box))
+    return columns[np.einsum("kn,kn->n", points, points) <= limit]
 
 
 def _parts(columns: list[Ints], strip: list[Turned]) -> Iterator[list[Ints]]:

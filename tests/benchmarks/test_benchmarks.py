@@ -18,9 +18,9 @@ from tests.whole.test_exact import assert_exact
 @pytest.fixture(autouse=True)
 def few_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     """Crops are taken from few pictures, or most of the time would go into opening these."""
-    few = partial(collection.sources, 20)
-    monkeypatch.setattr(collection, "sources", few)
-    monkeypatch.setattr(measure, "sources", few)
+    few = collection.sources(20)
+    for module in (collection, measure):
+        monkeypatch.setattr(module, "sources", lambda *_: few)
 
 
 @pytest.mark.slow

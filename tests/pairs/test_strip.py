@@ -23,7 +23,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     few = [Image.open(ROOT / "tests/data" / f"{name}.jpg").convert("RGB") for name in ("chelsea", "coffee", "grass")]
     for photo in few:
         photo.thumbnail((200, 200))
-    monkeypatch.setattr(collection, "sources", lambda: few)
+    monkeypatch.setattr(collection, "sources", lambda _: few)
     monkeypatch.setattr(sort, "_CHUNK", 20)  # so that the edges of strips lie within chunks
     return collection.make_run(tmp_path / "run", 300, thumb=16, tile=24)
 

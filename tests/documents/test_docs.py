@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 import dupegrid
+from dupegrid.app import demo
 from dupegrid.core.config import Config, Taken, load_config
 from dupegrid.core.errors import DupegridError
 from tests.conftest import ROOT, save
@@ -99,9 +100,16 @@ def at_work(words: list[str], folder: Path, port: int) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_runs_from_top_to_bottom_and_shows_what_it_says(page: Path, tmp_path: Path) -> None:
-    """dask's commands go on beside the others, at a port that is free."""
-    folder, said = with_pictures(tmp_path), ""
+def test_a_page_runs_from_top_to_bottom_and_shows_what_it_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dask's commands go on beside the others, at a port that is free.
+
+    The demo draws fewer and smaller pictures, with as many plants; tests/app/test_demo.py runs it as it is.
+    """
+    folder, said, drawn = with_pictures(tmp_path), "", demo.drawn
+    monkeypatch.setattr(demo, "drawn", lambda random: drawn(random).reduce(3))
+    monkeypatch.setattr(demo, "draw", partial(demo.draw, originals=9 * demo.EACH_KIND + 1))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -24,8 +24,10 @@ from tests.helpers.bucket import a_bucket, environment
 from tests.helpers.crash import draw, tables
 from tests.helpers.forks import forked_workers, started
 
-SETTINGS: dict[str, object] = {"quiet": True, "thumb": 16, "cutoff": 500.0, "tile": 8}
+pytestmark = pytest.mark.slow  # side by side, one process has the server that all of these need
 KILLS = int(os.environ.get("DUPEGRID_KILLS", "3"))  # 20 in the long form, `make test-crash`
+PHOTOS, TILE = (30, 8) if KILLS > 3 else (8, 4)
+SETTINGS: dict[str, object] = {"quiet": True, "thumb": 16, "cutoff": 500.0, "tile": TILE}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def bucket() -> Iterator[BucketPath]:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    draw(folder, 0, 30 if KILLS > 3 else 16)
+    draw(folder, 0, PHOTOS)
     return folder
 
 
@@ -67,21 +69,20 @@ def test_a_run_in_a_bucket_has_the_tables_of_one_on_a_disk(bucket: BucketPath, p
 
 
 def test_going_on_takes_up_what_is_new_and_nothing_else(bucket: BucketPath, tmp_path: Path) -> None:
-    draw(tmp_path / "photos", 0, 12)
+    draw(tmp_path / "photos", 0, 8)
     out = str(bucket / "going-on")
     dupegrid.run(tmp_path / "photos", out=out, **SETTINGS)
     thumbs = bucket / "going-on/thumbs.zarr"
     before = {path.name: path.read_bytes() for path in thumbs.iterdir()}
-    draw(tmp_path / "photos", 12, 6)
+    draw(tmp_path / "photos", 8, 6)
     run = dupegrid.run(tmp_path / "photos", out=out, **SETTINGS)
     assert tables(out) == tables(dupegrid.run(tmp_path / "photos", out=tmp_path / "fresh", **SETTINGS).path)
     assert {name for name, data in before.items() if (thumbs / name).read_bytes() == data} >= {"c.0.0.0.0", "c.1.0.0.0"}
     dupegrid.compare(out, threshold=10.0, quiet=True)
     assert dupegrid.cluster(out, threshold=5.0).config.threshold == 5.0
-    assert len(run.images) == 18
+    assert len(run.images) == 14
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_tables(bucket: BucketPath, photos: Path, on_disk: Path) -> None:
     expected, chance = tables(on_disk), random.Random(os.environ.get("DUPEGRID_SEED", "7"))
     code = f"""

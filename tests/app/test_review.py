@@ -88,7 +88,6 @@ def expected(groups: list[Asked], keys: Iterator[str]) -> tuple[list[str], Decis
     return pressed, decided
 
 
-@pytest.mark.slow
 def test_all_groups_are_decided_by_keyboard_alone(browser: Any, run: dupegrid.Run) -> None:
     random = np.random.default_rng(1)
     keys, decided = expected(asked_of(run), iter(random.choice(list("adsn"), 10_000).tolist()))

@@ -106,16 +106,16 @@ def struck_at(number: int, blow: Callable[[], None], reads: bool = False) -> Cal
 class Case:
     """A folder of pictures, a run directory to start from, and the tables that a run must end with."""
 
-    def __init__(self, folder: Path, incremental: bool) -> None:
+    def __init__(self, folder: Path, incremental: bool, pictures: int = 20) -> None:
         self.photos, self.start = folder / "photos", folder / "start"
         self.settings = {**SETTINGS, "scheduler": "sync", "matrix": not incremental}
-        draw(self.photos, 0, 20)
+        draw(self.photos, 0, pictures)
         if incremental:
             self.run(self.start)
             (self.photos / "004.png").unlink()
             save(self.photos / "007.png", 90)
             (self.photos / "010.png").rename(self.photos / "moved.png")
-            draw(self.photos, 30, 9)
+            draw(self.photos, 30, pictures // 2 - 1)
         whole = self.new(folder / "whole")
         self.run(whole)  # here, so that forks have all that a run imports
         self.expected = tables(whole)
@@ -345,7 +345,7 @@ def trials(short: bool, mode: str = "segfault") -> dict[str, Trial]:
     """
 
     def at_writes(case: Case, folder: Path) -> tuple[str, bool]:
-        points, bad = kill_at_every_write(case, folder, *((31, 5) if short else (1, 1)))
+        points, bad = kill_at_every_write(case, folder, *((26, 5) if short else (1, 1)))
         return f"{points} points, {bad} differences", not bad and points > 4
 
     def at_random(case: Case, folder: Path) -> tuple[str, bool]:
@@ -354,7 +354,7 @@ def trials(short: bool, mode: str = "segfault") -> dict[str, Trial]:
 
     def failing(code: int, reads: bool) -> Trial:
         def once(case: Case, folder: Path) -> tuple[str, bool]:
-            points, unclean, bad = fail_once(case, folder, code, reads, (97 if reads else 67) if short else 3)
+            points, unclean, bad = fail_once(case, folder, code, reads, (80 if reads else 56) if short else 3)
             said = f"{points} points, {unclean} stopped otherwise, {bad} differences"
             return said, not unclean and not bad and points > 1
 

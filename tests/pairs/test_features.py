@@ -86,7 +86,7 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sizes")
     (folder / "photos").mkdir()
     for k, size in enumerate([(96, 72), (96, 72), (192, 144), (72, 96), (96, 60), (96, 96), (100, 50)]):
-        for copy in range(3):
+        for copy in range(2):
             picture(1, size).save(folder / f"photos/{k}{copy}.png")
     return dupegrid.index(folder / "photos", out=folder / "run", quiet=True).path
 

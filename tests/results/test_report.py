@@ -270,7 +270,6 @@ def test_without_a_script_the_page_says_what_it_shows(opened: Opened) -> None:
     assert page.locator("img").count() == 24
 
 
-@pytest.mark.slow
 def test_the_first_cards_are_drawn_before_the_page_has_come(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """How long 20,000 clusters take tests/benchmarks/page.py measures; here, that nothing waits for all of them."""
     one = report_module.encode_jpeg(np.asarray(picture(1, (64, 64))), 95)  # of some size

@@ -48,7 +48,7 @@ ARTIFACTS = [
 
 @pytest.fixture(scope="module", params=["first", "incremental"])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> crash.Case:
-    return crash.Case(tmp_path_factory.mktemp("case"), incremental=request.param == "incremental")
+    return crash.Case(tmp_path_factory.mktemp("case"), incremental=request.param == "incremental", pictures=12)
 
 
 @pytest.mark.slow

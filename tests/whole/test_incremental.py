@@ -37,7 +37,7 @@ class Folder:
         self.path = path
         self._random = np.random.default_rng(seed)
         self._made = 0
-        for _ in range(20):
+        for _ in range(12):
             self.add()
 
     def _any(self) -> Path:

@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {
     "thumb": 16,
     "scheduler": "sync",
     "cutoff": 400.0,
-    "tile": 8,
+    "tile": 10,
     "matrix": True,
 }
 ARTIFACTS = (
@@ -45,11 +45,11 @@ def moments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     Since then some were changed, under the same names, or as many came and chunks were filled up.
     """
     folder = tmp_path_factory.mktemp("moments")
-    for k in range(24):
+    for k in range(28):
         save(folder / f"photos/{k:02d}.png", k // 2)
     dupegrid.run(folder / "photos", out=folder / "earlier", **SETTINGS)
     shutil.copytree(folder / "earlier", folder / "now")
-    for k in range(0, 24, 3):  # other pictures, of which others are alike
+    for k in range(0, 28, 3):  # other pictures, of which others are alike
         save(folder / f"photos/{k if request.param == 'changed' else 60 + k:02d}.png", 50 + k // 6)
     dupegrid.run(folder / "photos", out=folder / "now", **SETTINGS)
     dupegrid.run(folder / "photos", out=folder / "fresh", **SETTINGS)

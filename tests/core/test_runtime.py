@@ -250,14 +250,15 @@ def test_a_script_that_would_run_again_in_each_process_is_told_so(few: Path, tmp
         assert "'threads'" in line
 
 
-def test_a_local_cluster_listens_on_loopback_only_and_its_workers_keep_their_memory(
+def test_a_local_cluster_listens_on_loopback_only_and_its_workers_rest_and_keep_their_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(TRIM_VARIABLE, "65536")  # as a cluster of the user's leaves it behind
     trimming: list[str | None] = []
     with runtime("local", 1) as workers:
         workers.each(os.getenv, [TRIM_VARIABLE], trimming.append)
-        assert trimming == [None]
+        workers.each(dask.config.get, [tick := "distributed.admin.tick.interval"], trimming.append)
+        assert trimming == [None, "500ms"] != [None, dask.config.get(tick)], "they wake seldom, and others as before"
         assert TRIM_VARIABLE in dask.config.get("distributed.nanny.pre-spawn-environ"), "dask would have them trim it"
         family = [*psutil.Process().children(recursive=True), psutil.Process()]
         sockets = [s for process in family for s in process.net_connections() if s.status == psutil.CONN_LISTEN]

@@ -1,8 +1,9 @@
 """Run directories with as many thumbnails as a benchmark wants: crops of real photos, or of drawn ones without them.
 
 Two kinds. The dense one takes crops of 300 pictures, however many it makes above 3,000: the matches of an image grow
-with their number. Below, a tenth as many serve, as to draw one takes 8 ms of CPU. In the even one a scene, two crops laid over each other, serves for 8 images and then never again: scenes grow
-with the number, and the matches of an image do not.
+with their number. Below, a tenth as many serve, as to draw one takes 8 ms of CPU. In the even one a scene, two crops
+laid over each other, serves for 8 images and then never again: scenes grow with the number, and the matches of an
+image do not.
 """
 
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor

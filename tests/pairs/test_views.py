@@ -45,6 +45,7 @@ def indexed(out: Path, pictures: np.ndarray, **chosen: object) -> Path:
         "path": [f"/nowhere/{k}.jpg" for k in range(n)],
         "path_raw": pa.array([b"/nowhere/%d.jpg" % k for k in range(n)]),
         "size_bytes": np.full(n, 9),
+        **dict.fromkeys(("mtime_ns", "ctime_ns", "device", "inode"), np.zeros(n, np.int64)),
         "width": np.full(n, 64, np.int32),
         "height": np.full(n, 64, np.int32),
         "status": ["ok"] * n,

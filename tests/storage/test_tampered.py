@@ -32,6 +32,7 @@ def look_into(run):
     for look in (
         lambda: dupegrid.status(run),
         lambda: dupegrid.open_run(run).explain(0, 1),
+        lambda: dupegrid.open_run(run).explain(0),
         lambda: dupegrid.open_run(run).summary,
         lambda: dupegrid.open_run(run).show(0),
         lambda: dupegrid.open_run(run).at(10),

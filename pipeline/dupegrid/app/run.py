@@ -1,10 +1,9 @@
 """A run directory to look into: its tables, its thumbnails and the all-to-all matrix; and what run.json says of it."""
 
-import os
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsInt
+from typing import TYPE_CHECKING, Any, SupportsInt, overload
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ from dupegrid.core.config import Config
 from dupegrid.core.errors import DamagedError, StoreError, UsageError
 from dupegrid.core.keys import fingerprint
 from dupegrid.core.text import printable, shown
-from dupegrid.core.values import StrPath, located, place_of
+from dupegrid.core.values import StrPath
 from dupegrid.images.levels import COSINES, level_shapes, row_checks
 from dupegrid.images.views import looks_at
 from dupegrid.pairs.ask import Ask
@@ -37,7 +36,8 @@ from dupegrid.results.export.joined import TABLES, lazy_frame
 from dupegrid.results.hashes import hashes_of, read_hashes
 from dupegrid.results.identical import identical
 from dupegrid.results.keepers import Keeping
-from dupegrid.results.named import ids_of
+from dupegrid.results.like import Likeness, like
+from dupegrid.results.named import id_of
 from dupegrid.results.relations import read_relations
 from dupegrid.results.stored import (
     check_count,
@@ -142,8 +142,17 @@ class Run:
         """
         return identical(self.images, hashes_of(self, by), Keeping.of(self.config))
 
-    def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation:
-        """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path."""
+    @overload
+    def explain(self, a: int | StrPath, b: int | StrPath) -> Explanation: ...
+    @overload
+    def explain(self, a: int | StrPath, b: None = None) -> Likeness: ...
+    def explain(self, a: int | StrPath, b: int | StrPath | None = None) -> Explanation | Likeness:
+        """Why two images match or do not; ids, or paths as they are in images.parquet, or the end of such a path.
+
+        Of one alone, where it is and what is like it; it may also be a file that is no image of the run.
+        """
+        if b is None:
+            return like(self, a)
         ids = np.sort([self.id_of(a), self.id_of(b)])
         thumbs = self.thumbs_of(ids)[:, None]
         if self.config.looks[1:]:
@@ -157,23 +166,7 @@ class Run:
 
     def id_of(self, image: int | StrPath) -> int:
         """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""
-        if str(image).isdecimal() and len(str(image)) < 19 and int(str(image)) < len(self.images):
-            return int(str(image))
-        paths, end = self.images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))
-        whole = os.fsencode(place_of("the image", end[1:], find=located))
-        for wanted in (whole, end):
-            exact = pc.index(paths, wanted).as_py()
-            found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()
-            if len(found) == 1:
-                return int(found[0])
-        if not found and not end.isascii() and (place := int(ids_of([end[1:]], paths.to_pylist())[0])) >= 0:
-            return place
-        if str(image).isdecimal() and not found:
-            raise UsageError(f"no image {image}: this run has {len(self.images)}, counted from 0")
-        some = [printable(self.images["path"][k].as_py()) for k in found[:3]]
-        known = f"{len(found):,} images end" if found else "no image ends"
-        such = f", such as {' and '.join(some)}" if found else ""
-        raise UsageError(f"{known} with {printable(str(image))}{such}: give an id from images.parquet or a whole path")
+        return id_of(image, self.images)
 
     @property
     def is_compared(self) -> bool:

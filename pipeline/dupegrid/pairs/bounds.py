@@ -28,7 +28,7 @@ _SPREAD_OF: Final = 1 << 12  # images, at most, of which it is looked which cosi
 _FLOAT64_SLACK: Final = 1e-9  # far above any rounding of the float64 steps here, far below what could matter
 
 
-def radius(limit: int, side: int) -> float:
+def radius(limit: float, side: int) -> float:
     """The right side of (1), in units: the distance that the cosines of a pair with SSE <= `limit` are within."""
     return (math.sqrt(limit) / unit(side) + 2 * rounding(side)) * (1 + _FLOAT64_SLACK)
 

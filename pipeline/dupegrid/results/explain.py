@@ -28,9 +28,9 @@ _AMPLIFIED: Final = 4  # differences are small where two pictures are nearly the
 
 @dataclass(frozen=True)
 class Side:
-    """One image of a pair."""
+    """One image of a pair, or a file that is none of the run."""
 
-    id: int
+    id: int | None  # None for such a file
     path: str
     width: int | None  # upright; of a file that is no picture nobody knows
     height: int | None
@@ -116,8 +116,8 @@ def explain(
         for count in prefixes(side):
             bounds[f"{count} cosines"] = least_sse(float(np.linalg.norm(difference[:count])), side) / values
     return Explanation(
-        _side(a),
-        _side(b),
+        side_of(a),
+        side_of(b),
         mse,
         best,
         bounds,
@@ -151,7 +151,8 @@ def _relation(relations: pa.Table | None, a: int, b: int) -> Relation | None:
     return Relation(here[0]["relation"], here[0]["full_mse"], here[0]["reason"]) if here else None
 
 
-def _side(image: Mapping[str, Any]) -> Side:
+def side_of(image: Mapping[str, Any]) -> Side:
+    """A row of images.parquet as one side of a pair."""
     names = ("id", "path", "width", "height", "size_bytes", "format", "status")
     width, height = image["width"], image["height"]
     aspect = round(width / height, 4) if width and height else None

@@ -1,15 +1,40 @@
-"""Paths, or ends of paths, that a caller gives -> the images that they name. Pure."""
+"""Paths, or ends of paths, that a caller gives -> the images that they name."""
 
+import os
 import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
-from dupegrid.core.text import shown_path
+from dupegrid.core.text import printable, shown_path
+from dupegrid.core.values import StrPath, located, place_of
 
 _SEVERAL = -2
+
+
+def id_of(image: int | StrPath, images: pa.Table) -> int:
+    """The id of an image by its id, its path, or the end of one. UsageError where there is none, or are several."""
+    if str(image).isdecimal() and len(str(image)) < 19 and int(str(image)) < len(images):
+        return int(str(image))
+    paths, end = images["path_raw"], b"/" + os.fsencode(image if isinstance(image, bytes) else str(image))
+    whole = os.fsencode(place_of("the image", end[1:], find=located))
+    for wanted in (whole, end):
+        exact = pc.index(paths, wanted).as_py()
+        found = [exact] if exact >= 0 else np.flatnonzero(pc.ends_with(paths, wanted).to_numpy()).tolist()
+        if len(found) == 1:
+            return int(found[0])
+    if not found and not end.isascii() and (place := int(ids_of([end[1:]], paths.to_pylist())[0])) >= 0:
+        return place
+    if str(image).isdecimal() and not found:
+        raise UsageError(f"no image {image}: this run has {len(images)}, counted from 0")
+    some = [printable(images["path"][k].as_py()) for k in found[:3]]
+    known = f"{len(found):,} images end" if found else "no image ends"
+    such = f", such as {' and '.join(some)}" if found else ""
+    raise UsageError(f"{known} with {printable(str(image))}{such}: give an id from images.parquet or a whole path")
 
 
 def ids_of(wanted: Sequence[bytes | None], paths: Sequence[bytes]) -> Ints:

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dupegrid.core.text import counted, printable, quantity, quoted, size_text
+from dupegrid.storage.words import REASONS, RULES
 
 if TYPE_CHECKING:
     from dupegrid.app.command.detached import Detached
     from dupegrid.app.demo import Demo
     from dupegrid.app.estimate import Estimate
     from dupegrid.results.answers import Receipt, Status, Summary
-    from dupegrid.results.explain import Explanation
+    from dupegrid.results.explain import Explanation, Side
+    from dupegrid.results.like import Likeness, Neighbour, Place
 
 
 def _counts(by_word: Mapping[str, int]) -> str:
@@ -112,17 +114,10 @@ def status_lines(state: "Status") -> list[str]:
 
 
 def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
-    sides = [
-        f"{name}           {side.id}: {side.path}, "
-        + (f"{side.width} x {side.height}, " if side.width else "")
-        + side.status
-        for name, side in (("a", found.a), ("b", found.b))
-    ]
+    sides = [f"a           {_side(found.a)}", f"b           {_side(found.b)}"]
     verdict = []
     if found.best is not None and threshold is not None:
-        least = found.mse[found.best]
-        near = "at or under" if least <= threshold else "over"
-        verdict.append(f"verdict     MSE {least:.4g}, {near} the threshold {threshold:g}")
+        verdict = _verdict(found.mse[found.best], threshold)
     if found.best is None:
         verdict.append("verdict     they never match, as not both were read: 'dupegrid status' says why")
     joined = "over the cutoff" if found.joined_at is None else f"threshold {found.joined_at:.4f}"
@@ -140,6 +135,54 @@ def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
         f"thumbnails  {found.thumbnails}",
         *([f"nearest by  {' and '.join(found.looks)}"] if found.looks else []),
     ]
+
+
+def _side(side: "Side") -> str:
+    name = side.path if side.id is None else f"{side.id}: {side.path}"
+    return ", ".join([name, *([f"{side.width} x {side.height}"] if side.width else []), side.status])
+
+
+def like_lines(found: "Likeness") -> list[str]:
+    side, near = found.picture, found.nearest
+    lines = [f"picture     {_side(side)}, {size_text(side.size_bytes)}" + (f" ({found.error})" if found.error else "")]
+    if side.id is not None:
+        lines.append(f"cluster     {'in none' if found.place is None else _place(found.place)}")
+    if side.status != "ok":
+        return [*lines, "alike       nothing is known, as it was not read: 'dupegrid status' says why"]
+    if found.flat:
+        lines.append("look again  it is one colour, or nearly: the MSE says little of it")
+    lines += _verdict(near[0].mse, found.threshold) if near and found.matches is not None else []
+    if found.matches is None:
+        lines.append("alike       the nearest by MSE, which is not what this run goes by")
+    else:
+        last = "; the nearest there is:" if near and not found.matches else ""
+        lines.append(f"alike       {counted(found.matches, 'picture')} at or under the cutoff {found.cutoff:g}{last}")
+    more = (found.matches or 0) - len(near)
+    return [*lines, *map(_neighbour, near), *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def _verdict(least: float, threshold: float) -> list[str]:
+    return [
+        f"verdict     MSE {least:.4g}, {'at or under' if least <= threshold else 'over'} the threshold {threshold:g}"
+    ]
+
+
+def _place(place: "Place") -> str:
+    if place.role == "keep":
+        return f"{place.cluster}: the one to keep"
+    far = "" if place.mse_to_keeper is None else f" (MSE {place.mse_to_keeper:.4g})"
+    why = f", which {RULES[place.rule]}" if place.rule else ""
+    why += f": {place.compared}" if place.compared else ""
+    role = f"duplicate of {place.keeper}" if place.role == "duplicate" else f"bridge, kept beside {place.keeper}"
+    return f"{place.cluster}: {role}{far}{why}" + (f"; {REASONS[place.reason]}" if place.reason else "")
+
+
+def _neighbour(near: "Neighbour") -> str:
+    said = [f"{near.id}: {near.path}", f"{near.width} x {near.height}", size_text(near.size_bytes)]
+    said += [f"under {near.orientation}"] if near.orientation != "identity" else []
+    said += ["the same bytes"] if near.same_file else []
+    said += ["not compared with it by this run's settings"] if near.not_asked_for else []
+    return f"{near.mse:11.4f} {', '.join(said)}"
 
 
 def estimate_lines(cost: "Estimate") -> list[str]:

@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import dupegrid as api
-from dupegrid.app.command.flags import PLOTS, ImageA, ImageB, Json, RunDir, emit, option, with_flags
-from dupegrid.app.command.lines import explain_lines, status_lines
+from dupegrid.app.command.flags import PLOTS, ImageA, Json, RunDir, argument, emit, option, with_flags
+from dupegrid.app.command.lines import explain_lines, like_lines, status_lines
 from dupegrid.app.command.plotter import plotter
 
 
@@ -30,12 +30,22 @@ def status(
     emit(state.as_dict(), status_lines(state), as_json, indent=None if watch else 2)
 
 
-def explain(run_dir: RunDir, a: ImageA, b: ImageB, as_json: Json = False) -> None:
-    """Why two images of RUN match or do not.
+def explain(
+    run_dir: RunDir,
+    a: ImageA,
+    b: Annotated[str | None, argument(metavar="B", help="Another; without it A may be any file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Why two images of RUN match or do not; or what is like one.
 
-    Every number that decides, and a picture of where they differ.
+    Of two every number that decides, and a picture of where they differ. Of A alone, which may be a file that is not
+    in RUN, where it is and what is nearest to it, of all images.
     """
     done = api.open_run(run_dir)
+    if b is None:
+        alike = done.explain(a)
+        emit(alike.as_dict(), like_lines(alike), as_json)
+        return
     found = done.explain(a, b)
     picture = done.path / f"explain-{found.a.id}-{found.b.id}.png"
     import_module("dupegrid.storage.ours").check_picture(picture)

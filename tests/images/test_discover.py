@@ -25,7 +25,7 @@ def names(listing: Listing) -> list[str]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for name in ("b.jpg", "a.PNG", "sub/c.jpg", "sub/.hidden", "@eaDir/d.jpg", "sub/notes.txt"):
+    for name in ("b.jpg", "a.PNG", "sub/c.jpg", "sub/.hidden", "@sub/d.jpg", "sub/notes.txt"):
         path = tmp_path / "tree" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
@@ -42,7 +42,7 @@ def test_every_file_in_the_order_of_the_bytes_of_its_path(tree: Path) -> None:
 
 def test_filters(tree: Path) -> None:
     assert names(listed(tree, extensions=["jpg", ".png"])) == ["d.jpg", "a.PNG", "b.jpg", "c.jpg"]
-    assert "d.jpg" not in names(listed(tree, ignore_name=["@ea*"]))
+    assert "d.jpg" not in names(listed(tree, ignore_name=["@su*"]))
     assert names(listed(tree, ignore_path=[tree / "sub"])) == ["d.jpg", "a.PNG", "b.jpg"]
 
 
@@ -119,6 +119,29 @@ def test_what_was_thrown_away_is_left_out_unless_it_is_asked_for(tree: Path) -> 
     assert listed(tree / "sub", ignore_path=[tree / "sub/#recycle"]).trashes == ()
 
 
+def test_what_programs_keep_for_themselves_is_left_out_unless_it_is_asked_for(tree: Path) -> None:
+    """A preview of a picture that is gone could be kept in place of a copy, and Picasa's original of the picture."""
+    programs = (
+        "DCIM/.thumbnails",
+        "home/.cache/thumbnails",
+        "sub/@eaDir",
+        "sub/.@__thumb",
+        "Lightroom/Catalog Previews.lrdata",
+        "cloud/appdata_oc1x/preview",
+        "sub/.picasaoriginals",
+        "A.photoslibrary/resources/derivatives",
+        "B.photolibrary/Thumbnails",
+    )
+    own = ("thumbnails", "preview", "Previews", "A.photoslibrary/originals", "B.photolibrary/Masters", "derivatives")
+    for name in (*programs, *own):
+        (tree / name / "deep").mkdir(parents=True)
+        (tree / name / "deep/z.jpg").write_bytes(name.encode())
+    listing = listed(tree)
+    assert names(listing).count("z.jpg") == len(own)
+    assert sorted(listing.programs) == sorted(str(tree / name) for name in programs)
+    assert names(listed(tree / "sub/@eaDir")).count("z.jpg") == 1
+
+
 def test_links_and_pipes_are_left_alone(tree: Path) -> None:
     (tree / "link.jpg").symlink_to(tree / "b.jpg")
     (tree / "loop").symlink_to(tree)
@@ -150,7 +173,7 @@ def test_files_from_a_list(tree: Path, tmp_path: Path, start: bytes, end: bytes)
     listing = discover(load_config(files_from=str(file)))
     assert names(listing) == ["b.jpg", "gone.jpg", "c.jpg"]
     assert listing.files.table()["size_bytes"].to_pylist() == [5, 0, 9]
-    both = discover(load_config(paths=[str(tree / "@eaDir")], files_from=str(file), extensions=[".jpg"]))
+    both = discover(load_config(paths=[str(tree / "@sub")], files_from=str(file), extensions=[".jpg"]))
     assert both.files.table()["root"].to_pylist() == [0, 1, 1, 1]
     file.write_bytes(os.fsencode(tree))
     with pytest.raises(InputError, match="names the folder"):

@@ -15,7 +15,7 @@ from dupegrid.core.errors import InputError
 from dupegrid.core.text import printable, shown_path
 from dupegrid.core.values import resolved
 from dupegrid.images.found import FoundFiles, ListedFiles
-from dupegrid.images.listing import Found, has_extension, is_ignored, is_ours, is_trash, names_below
+from dupegrid.images.listing import Found, has_extension, is_a_programs, is_ignored, is_ours, is_trash, names_below
 from dupegrid.images.remote import is_address
 from dupegrid.images.sources import Source, Sources, source
 
@@ -26,13 +26,14 @@ _UNKNOWN: Final = os.stat_result([stat.S_IFREG] + [0] * 9)  # of a file; indexin
 
 @dataclass
 class Listing:
-    """What discover found: the files, the folders not listed, the links not followed, the trashes left out."""
+    """What discover found: the files, the folders not listed, the links not followed, what was left out."""
 
     files: ListedFiles
     unreadable_folders: tuple[str, ...] = ()
     links_left_alone: int = 0
     is_of_a_pipe: bool = False  # which names files once
     trashes: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()  # folders in which programs keep previews and the like
 
     def forget_files(self) -> None:
         """Let the files go, once they are in files.parquet: some 100 bytes each, and a run is long. Not of a pipe."""
@@ -45,7 +46,7 @@ def discover(config: Config, found: Callable[[int], None] = lambda _: None, befo
 
     What a list of paths names comes after all else, but for what is under a root.
 
-    A trash is left out, unless it is a root, or a root lies in it.
+    A trash and a program's previews are left out, unless they are a root, or a root lies in them.
 
     Of roots inside each other, a file belongs to the innermost, which may be the file itself; of a root named twice, to
     the first. Pipes and devices are never opened, symbolic links only followed where that is asked for. `found` is told
@@ -81,9 +82,8 @@ def discover(config: Config, found: Callable[[int], None] = lambda _: None, befo
             into, inside = sources.place(path), walk.alone if path in named_files else walk.files
             rows.add(number, inside(path) if into is None else walk.apart(path, source(into)), found)
     is_of_a_pipe = config.files_from is not None and not os.path.isfile(config.files_from)
-    return Listing(
-        rows.listed(config), tuple(walk.unreadable), walk.links_left_alone, is_of_a_pipe, tuple(walk.trashes)
-    )
+    left_out = tuple(walk.trashes), tuple(walk.programs)
+    return Listing(rows.listed(config), tuple(walk.unreadable), walk.links_left_alone, is_of_a_pipe, *left_out)
 
 
 def _checked_root(root: str, sources: Sources) -> Identity:
@@ -119,6 +119,7 @@ class _Walk:
     def __init__(self, config: Config, roots: set[Identity], files_at: set[bytes]) -> None:
         self.unreadable: list[str] = []
         self.trashes: list[str] = []
+        self.programs: list[str] = []
         self.links_left_alone = 0
         self._roots = roots
         self._been = set[Identity]()  # links and bind mounts lead to a folder more than once
@@ -149,6 +150,8 @@ class _Walk:
                                 continue
                             if is_trash(entry.path):
                                 self.trashes.append(os.fsdecode(entry.path))
+                            elif is_a_programs(entry.path):
+                                self.programs.append(os.fsdecode(entry.path))
                             else:
                                 folders.append((entry.path, links))
                         elif stat.S_ISREG(status.st_mode) and self._wanted(entry.path):

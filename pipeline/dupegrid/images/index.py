@@ -60,11 +60,10 @@ def index(listing: Listing, config: Config, run_dir: RunDir, runtime: Runtime, r
 
     The listing is without its files afterwards. Returns the key of images.parquet: equal when all rows are.
     """
-    if listing.trashes:
-        left = f"{counted(len(listing.trashes), 'trash folder')}, {printable(listing.trashes[0])}"
-        reporter.say(
-            f"index: left out {left}{' and others' if listing.trashes[1:] else ''}: name one as a PATH to look into it"
-        )
+    for what, folders in (("trash folder", listing.trashes), ("preview folder", listing.programs)):
+        if folders:
+            left = f"{counted(len(folders), what)}, {printable(folders[0])}{' and others' if folders[1:] else ''}"
+            reporter.say(f"index: left out {left}: name one as a PATH to look into it")
     thumbs = _prepared(listing, config, run_dir, reporter)
     _mend(run_dir, reporter)
     listing.forget_files()

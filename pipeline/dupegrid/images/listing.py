@@ -42,6 +42,14 @@ _ESCAPED = (b"http://", b"https://")
 _IS_TRASH = re.compile(
     rb"/(\.Trash(es|-\d+)?|\.local/share/Trash|\$RECYCLE\.BIN|RECYCLER|[.#@]recycle)\Z", re.IGNORECASE
 )
+# Of freedesktop.org and Android, Synology, QNAP, Lightroom, Nextcloud, Picasa, which has there what its edits were made
+# of, Photos, iPhoto and Aperture.
+_IS_A_PROGRAMS = re.compile(
+    rb"/(\.thumbnails|\.cache/thumbnails|@eaDir|\.@__thumb|[^/]+\.lrdata|appdata_\w+/preview|\.picasaoriginals"
+    rb"|[^/]+\.photoslibrary/resources/derivatives"
+    rb"|[^/]+\.(photolibrary|migratedphotolibrary|aplibrary)/(Thumbnails|Previews))\Z",
+    re.IGNORECASE,
+)
 
 
 def stamps(place: bytes, name: bytes, size_bytes: int, mtime_ns: int, proof: Sequence[Any]) -> Stamps:
@@ -69,6 +77,14 @@ def is_ours(name: bytes) -> bool:
 def is_trash(folder: bytes) -> bool:
     """Whether what a folder holds was thrown away, by its path: none of it may be kept in the place of a picture."""
     return _IS_TRASH.search(folder) is not None
+
+
+def is_a_programs(folder: bytes) -> bool:
+    """Whether a program keeps pictures in a folder that it made of the user's, by its path: previews, originals.
+
+    None of these may be kept in the place of a picture, and who moves them breaks what the program knows.
+    """
+    return _IS_A_PROGRAMS.search(folder) is not None
 
 
 def names_below(folder: bytes, path: bytes) -> list[str]:

@@ -220,7 +220,9 @@ def test_decisions_go_before_the_rules(finished: dupegrid.Run, tmp_path: Path) -
     dupegrid.decide(run, "a/0.png", "b/0.png", "not-same")
     dupegrid.decide(run, "a/3.png", "b/3.png", "variant")
     dupegrid.decide(run, "a/7.png", "b/7.jpg", "same", keeper="b/7.jpg")
+    assert not dupegrid.status(run.path).cluster, "the clusters are of before"
     found = fates(dupegrid.plan(run))
+    assert dupegrid.status(run.path).cluster
     assert found["b/\\xff.png"] == "quarantine"  # its bytes are those of b/0.png: another keeper for one of the two
     assert "a/0.png" not in found
     assert found["b/3.png"] == found["c/3.png"] == "variant"

@@ -12,7 +12,7 @@ import pytest
 
 import dupegrid
 from dupegrid.core.errors import DupegridError, StoreError, UsageError
-from tests.conftest import draw_tree, tree_state
+from tests.conftest import draw_tree, save, tree_state
 from tests.helpers.exports import FORMULA, SIGNS
 from tests.helpers.forks import command
 
@@ -112,6 +112,19 @@ def test_coco_and_yolo_lists_without_their_duplicates(run: dupegrid.Run, tmp_pat
     (tmp_path / "in.txt").write_bytes(b"\r\n".join(lines))
     dupegrid.export(run, tmp_path / "out.txt", filter=tmp_path / "in.txt", under=folder)
     assert (tmp_path / "out.txt").read_bytes() == b"".join(lines[place] + b"\r\n" for place in kept)
+
+
+@pytest.mark.parametrize("under", [None, "."])
+def test_names_in_a_list_are_found_as_they_are_typed(tmp_path: Path, under: str | None) -> None:
+    """macOS takes the accents of file names apart, and who writes a list types them in one."""
+    apart, typed = "Se\u0301jour", "S\u00e9jour"
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "photos" / apart / name, 1)
+    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", quiet=True)
+    (tmp_path / "in.txt").write_text(f"{typed}/a.png\n{typed}/b.png\n")
+    options = {} if under is None else {"under": tmp_path / "photos"}
+    done = dupegrid.export(run, tmp_path / "out.txt", filter=tmp_path / "in.txt", **options)
+    assert (done.counts["images"], done.counts["left_out_duplicates"]) == (1, 1)
 
 
 def test_a_list_keeps_what_its_keeper_is_not_in_and_refuses_what_may_be_several(

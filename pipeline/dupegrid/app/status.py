@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.app.decide import is_of_decisions
 from dupegrid.app.opening import open_run
 from dupegrid.core.values import StrPath
 from dupegrid.images.index import index_progress
@@ -17,7 +18,8 @@ def status(run_dir: StrPath) -> Status:
     """How far a run is, from its stores alone: done and total by stage, and the files that could not be read."""
     opened = open_run(run_dir)
     indexed = index_progress(opened.run_dir, opened.config)
-    compared, clustered, pairs = opened.is_compared, opened.is_clustered, opened.pairs_key
+    compared, pairs = opened.is_compared, opened.pairs_key
+    clustered = opened.is_clustered and is_of_decisions(opened)
     told, matches = (told_so_far(opened.run_dir), opened.receipt.matches) if compared else ({}, 0)
     done, tiles = tiles_done(by_views(opened.run_dir, opened.config), pairs)
     files = counted_files(indexed.rows["status"])

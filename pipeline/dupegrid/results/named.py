@@ -46,12 +46,12 @@ def ids_of(wanted: Sequence[bytes | None], paths: Sequence[bytes]) -> Ints:
     places = _ids_of(wanted, paths)
     again = [row for row in np.flatnonzero(places < 0).tolist() if not (wanted[row] or b"").isascii()]
     if again:
-        places[again] = _ids_of([_composed(wanted[row] or b"") for row in again], [_composed(path) for path in paths])
+        places[again] = _ids_of([nfc(wanted[row] or b"") for row in again], [nfc(path) for path in paths])
     return places
 
 
-def _composed(path: bytes) -> bytes:
-    """A path whose accents are of one character with their letters, as it is typed: NFC of Unicode."""
+def nfc(path: bytes) -> bytes:
+    """The path whose accents are of one character with their letters, as it is typed: NFC of Unicode."""
     text = path.decode("utf-8", "surrogateescape")
     return unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape")
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
 from dupegrid.results.export.joined import selected
+from dupegrid.results.named import nfc
 from dupegrid.results.stored import StoredTables
 
 
@@ -75,7 +76,16 @@ def gone(tables: StoredTables, names: Sequence[bytes], folder: str, searched: bo
 
 
 def _found(paths: Sequence[bytes], names: Sequence[bytes], folder: str, searched: bool) -> list[int]:
-    """The image that each name is of, or -1."""
+    """The image that each name is of, or -1; of one that is not there, by its composed form, as it is typed."""
+    found = _found_as_they_are(paths, names, folder, searched)
+    if any(image < 0 and not name.isascii() for image, name in zip(found, names, strict=True)):
+        typed = os.fsdecode(nfc(os.fsencode(folder)))
+        again = _found_as_they_are([*map(nfc, paths)], [*map(nfc, names)], typed, searched)
+        found = [image if image >= 0 else other for image, other in zip(found, again, strict=True)]
+    return found
+
+
+def _found_as_they_are(paths: Sequence[bytes], names: Sequence[bytes], folder: str, searched: bool) -> list[int]:
     known = {path: image for image, path in enumerate(paths)}
     by_end: dict[bytes, list[int]] = {}
     if searched:

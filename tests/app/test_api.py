@@ -161,7 +161,7 @@ def test_old_clusters_stay_until_the_new_ones_are_written(run: dupegrid.Run, mon
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr("dupegrid.results.clusters._reasons", fail)
+        patched.setattr("dupegrid.results.clusters.reasons", fail)
         with pytest.raises(MemoryError):
             dupegrid.cluster(run.path, threshold=50)
         assert dupegrid.open_run(run.path).clusters.equals(before)

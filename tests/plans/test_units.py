@@ -82,6 +82,13 @@ def test_a_sidecar_goes_with_its_picture(sidecar: str) -> None:
     assert (row["keeper_path"], row["size_bytes"], row["mse"], row["rule"]) == ("k/x.jpg", 7, None, None)
 
 
+def test_what_google_knows_of_a_picture_stays_with_its_edit() -> None:
+    json = "a/x.jpg.supplemental-metadata.json"
+    assert fates({"a/x.jpg": "k/x.jpg"}, {"a/x-edited.jpg": "edit", json: "{}"})[json] == "shared"
+    both = {"a/x.jpg": "k/x.jpg", "a/x-edited.jpg": "k/x.jpg"}
+    assert fates(both, {json: "{}"})[json] == "trash"
+
+
 def test_takeout_numbers_its_sidecars_in_its_own_way() -> None:
     for sidecar in ("a/x.jpg(1).json", "a/x.jpg.supplemental-metadata(1).json"):
         assert fates({"a/x(1).jpg": "k/x.jpg"}, {sidecar: "", "a/x.jpg.json": "", "a/x.jpg": "other"}) == {

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,47 @@ def test_animations_of_other_lengths_are_no_duplicates(
     assert roles(run)["b.webp"] == ("bridge" if reason else "duplicate", reason)
 
 
+def shot(path: Path, second: int, date: str = "2019:05:01 10:00", size: tuple[int, int] = (96, 72)) -> None:
+    """A picture as a camera writes it."""
+    exif = Image.Exif()
+    exif[0x0110] = "iPhone"
+    exif.get_ifd(0x8769)[0x9003] = f"{date}:{second:02d}"
+    path.parent.mkdir(exist_ok=True)
+    picture(1, size).save(path, exif=exif, quality=90)
+
+
+def test_two_shots_of_a_burst_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shot(photos / "a.jpg", 1)
+    shot(photos / "smaller.jpg", 1, size=(90, 68))
+    shot(photos / "other zone.jpg", 1, "2019:05:01 12:00", size=(90, 68))
+    shot(photos / "corrected.jpg", 7, "2019:05:02 11:11")
+    shot(photos / "next.jpg", 2, size=(90, 68))
+    picture(1).save(photos / "sent.jpg", quality=80)
+    run = dupegrid.run(photos, out=tmp_path / "run", quiet=True)
+    assert roles(run) == {
+        "a.jpg": ("keep", None),
+        "next.jpg": ("bridge", "moment"),
+        **dict.fromkeys(("smaller.jpg", "other zone.jpg", "corrected.jpg", "sent.jpg"), ("duplicate", None)),
+    }
+    dupegrid.decide(run, "a.jpg", "next.jpg", "same")
+    assert roles(dupegrid.cluster(run.path))["next.jpg"] == ("duplicate", None), "who looked at them knows better"
+
+
+@pytest.mark.parametrize("name", ["IMG_E1234.JPG", "IMG_1234-edited.jpg", "IMG_1234-bearbeitet(1).jpg"])
+def test_what_somebody_made_of_a_picture_is_not_thrown_away_for_it(tmp_path: Path, name: str) -> None:
+    """A red eye that was mended is nothing to the MSE. Where the original is the smaller one, that stays too."""
+    for folder, original, edit in (("a", (96, 72), (90, 68)), ("b", (90, 68), (96, 72))):
+        shot(tmp_path / folder / "IMG_1234.JPG", 1, size=original)
+        shot(tmp_path / folder / name, 1, size=edit)
+        (tmp_path / folder / "copy.jpg").write_bytes((tmp_path / folder / "IMG_1234.JPG").read_bytes())
+        run = dupegrid.run(tmp_path / folder, out=tmp_path / f"run {folder}", quiet=True)
+        found = roles(run)
+        assert {found[name], found["IMG_1234.JPG"]} >= {("bridge", "edit")}
+        assert found[name][0] != "duplicate"
+        assert "keep" in (found[name][0], found["IMG_1234.JPG"][0])
+
+
 def test_the_aspects_are_of_the_pictures_as_the_match_turns_them(tmp_path: Path) -> None:
     """M9: a turned copy is a duplicate; the same picture pressed into the other shape is none."""
     (tmp_path / "photos").mkdir()
@@ -182,6 +224,11 @@ def of(rows: list[dict[str, object]], edges: list[tuple[int, int, float, str | N
 
 def test_reasons_come_in_their_order() -> None:
     odd = {"transparent": True, "flat": True, "frames": 2, "width": 50}
+    first = {"camera": "A", "taken_at": datetime(2019, 5, 1)}
+    shots = [first, {"camera": "A", "taken_at": datetime(2019, 5, 2, 0, 1), "path": "1-edit.png"}]
+    assert of(shots, [(0, 1, 9.0, "identity")]) == [None, "moment"]
+    assert of([{**shot, "taken_at": None} for shot in shots], [(0, 1, 9.0, "identity")]) == [None, "edit"]
+    assert of([{**shot, "camera": None} for shot in shots], [(0, 1, 9.0, "identity")]) == [None, "edit"]
     assert of([{}, odd], [(0, 1, 0.0, "identity")]) == [None, "transparent"]
     assert of([{}, {**odd, "transparent": None}], [(0, 1, 0.0, "identity")]) == [None, "flat"]
     assert of([{}, {"frames": 2, "width": 50}], [(0, 1, 0.0, "identity")]) == [None, "frames"]

@@ -22,7 +22,8 @@ from dupegrid.storage.schemas import PLAN
 
 _WITH: Final = {*RAW_ENDINGS, b"mov", b"mp4"}
 _SIDECARS: Final = {b"xmp", b"json", b"aae", b"thm"}
-# Of Google Takeout: 'a.jpg.supplemental-metadata.json', cut short where it is long; 'a.jpg(1).json' is of 'a(1).jpg'.
+# Of Google Takeout: 'a.jpg.supplemental-metadata.json', cut short where it is long; 'a.jpg(1).json' is of 'a(1).jpg';
+# and 'a-edited.jpg' has none of its own.
 _TAKEOUT: Final = b"supplemental-metadata"
 _NUMBERED: Final = re.compile(rb"(.*)(\.[^.]*)(\(\d+\))", re.DOTALL)
 BESIDE = pa.schema([("path_raw", pa.binary()), *((name, pa.int64()) for name in IDENTITY)])  # stamps: what may go along
@@ -247,6 +248,7 @@ def _owners(sidecar: bytes, listed: _Folder) -> list[bytes]:
         for numbered in list(bases):
             if match := _NUMBERED.fullmatch(numbered):
                 bases.append(match[1] + match[3] + match[2])
+        bases += [b"%s-edited.%s" % (stem, tail) for stem, _, tail in (base.rpartition(b".") for base in bases) if stem]
     whole = [name for name in bases if name in listed.stems.get(_split(name)[0], ())]
     return list(dict.fromkeys([*whole, *(name for stem in bases for name in listed.stems.get(stem, []))]))
 

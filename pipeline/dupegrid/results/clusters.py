@@ -7,15 +7,14 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Float64s, Ints
+from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.core.config import Config
-from dupegrid.images.formats import RAW_ENDINGS
-from dupegrid.pairs.ask import Facts, Filters, facts_of
+from dupegrid.pairs.ask import Filters
 from dupegrid.pairs.batches import Matches, of_pairs
 from dupegrid.results.decided import Decided
 from dupegrid.results.keepers import Keeping, compared_values, criteria, deciding_rules, ranked
+from dupegrid.results.reasons import Told, decided_reasons, reasons
 from dupegrid.results.rows import Rows, representatives
 from dupegrid.results.rules import COLUMNS
 from dupegrid.results.stars import Pairs, keepers_of, matched
@@ -24,11 +23,6 @@ from dupegrid.storage.schemas import CLUSTERS
 _ROWS_AT_ONCE: Final = 1 << 17  # made of clusters.parquet: a row group
 _READ_AT_ONCE: Final = 1 << 19  # rows whose images are in memory; for each so many all are gone through
 _READ: Final = {*COLUMNS, "status", "identical_to", "file_hash", "transparent", "flat", "frames", "hash"}
-_MAX_ASPECT: Final = 1.1  # where the run has none of its own
-# What somebody who has looked at the two knows better.
-_LOOKED_AT: Final = ("chain", "raw", "transparent", "flat", "frames", "aspect")
-_IS_RAW: Final = rb"(?i)\.(%s)$" % b"|".join(RAW_ENDINGS)
-_QUARTER_TURNS: Final = [ORIENTATIONS.index(name) for name in ("rot90", "rot270", "flip_rot90", "flip_rot270")]
 
 
 class Asked(NamedTuple):
@@ -144,9 +138,10 @@ def _table(
 ) -> pa.Table:
     """Some rows of schema CLUSTERS; `pairs` are images and keepers by their places in a table of schema IMAGES."""
     protected = asked.keeping.protected(some)
-    reason = _reasons(some, pairs, stars.near, stars.turn, asked.filters, protected)
+    told = Told(stars.near, stars.distance == 0, stars.turn)
+    reason = reasons(some, pairs, told, asked.filters, protected)
     if asked.decided is not None:
-        reason = _decided_reasons(reason, (stars.image, stars.keeper), np.isfinite(stars.distance), asked.decided)
+        reason = decided_reasons(reason, (stars.image, stars.keeper), np.isfinite(stars.distance), asked.decided)
     rule = deciding_rules(values, stars.place, stars.its_place)
     first = stars.image == stars.keeper
     return pa.table(
@@ -172,77 +167,6 @@ def _listed(image: Ints, keeper: Ints, stands_for: Ints) -> tuple[Ints, Ints]:
     """
     x, y = stands_for[image], stands_for[keeper]
     return x, np.where(x != y, y, np.where(image != x, image, keeper))
-
-
-def _reasons(
-    images: pa.Table,
-    pairs: tuple[Ints, Ints],
-    near: Bools,
-    turn: npt.NDArray[np.int8],
-    filters: Filters,
-    protected: Bools,
-) -> npt.NDArray[np.str_]:
-    """Why each image is no duplicate of its keeper, though in one cluster with it; '' for one that is.
-
-    `near` says which pairs (image, keeper) are at or under the threshold, `turn` under which orientation they are,
-    -1 where that is not known; `protected` is by id.
-    """
-    facts = facts_of(images)
-    asked_for = filters.of_roots(facts, *pairs) & filters.of_sizes(facts, *pairs)
-    if "hash" in images.column_names:
-        asked_for &= filters.of_hashes(facts, *pairs)
-
-    def both(name: str) -> list[pa.ChunkedArray]:
-        return [images[name].take(pa.array(ids)) for ids in pairs]
-
-    def where(known: pa.ChunkedArray) -> Bools:
-        return known.fill_null(False).to_numpy()  # type: ignore[no-any-return]
-
-    return np.select(
-        [
-            pairs[0] == pairs[1],
-            ~asked_for,
-            ~near,
-            protected[pairs[0]],
-            where(pc.equal(*both("file_hash"))),
-            where(pc.or_(*(pc.match_substring_regex(paths, _IS_RAW) for paths in both("path_raw")))),
-            where(pc.or_kleene(*both("transparent"))),
-            where(pc.or_kleene(*both("flat"))),
-            where(pc.not_equal(*(frames.fill_null(1) for frames in both("frames")))),
-            ~_alike_in_aspect(facts, pairs, turn, filters),
-        ],
-        ["", "not_asked_for", "chain", "protected", "", "raw", "transparent", "flat", "frames", "aspect"],
-        "",
-    )
-
-
-def _decided_reasons(
-    reason: npt.NDArray[np.str_], pairs: tuple[Ints, Ints], known: Bools, decided: Decided
-) -> npt.NDArray[np.str_]:
-    """The reasons, changed by what people decided of the pairs (image, keeper); `known` says whose MSE is known."""
-    other = (pairs[0] != pairs[1]) & ~decided.are_equal(*pairs)
-    apart = decided.are_apart(*pairs) | (decided.have_one_apart(*pairs) & ~decided.are_same(*pairs))
-    looked_at = np.isin(reason, _LOOKED_AT) & known & decided.are_same(*pairs)
-    return np.select(
-        [reason == "protected", other & apart, other & decided.variant[pairs[0]], looked_at],
-        ["protected", "not-same", "variant", ""],
-        reason,
-    )
-
-
-def _alike_in_aspect(facts: Facts, pairs: tuple[Ints, Ints], turn: npt.NDArray[np.int8], filters: Filters) -> Bools:
-    """Whether the aspects of two images are near each other, one of them turned as the match says."""
-    (width, its_width), (height, its_height) = (
-        [sides[ids].astype(np.int64) for ids in pairs] for sides in (facts.widths, facts.heights)
-    )
-    most = filters.max_aspect or _MAX_ASPECT
-
-    def alike(a: Ints, b: Ints) -> Bools:
-        return np.maximum(a, b) <= most * np.minimum(a, b)
-
-    upright, swapped = alike(width * its_height, its_width * height), alike(width * its_width, its_height * height)
-    turned = np.isin(turn, _QUARTER_TURNS)
-    return np.where(turn < 0, upright | (swapped & filters.turning), np.where(turned, swapped, upright))
 
 
 def numbers_by_size(first: Bools, path_rank: Ints) -> Ints:

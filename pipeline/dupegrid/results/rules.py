@@ -20,9 +20,12 @@ COLUMNS: Final = (
 )
 _COPY: Final = "copy|kopie|copie|copia|cópia|kopia|kopi|kopya|kopio|копия|копія|コピー|副本|复制|複本|복사본"
 _EDIT: Final = "edited|edit|bearbeitet|modifié|modificado|modificato|bewerkt"
+_NUMBER: Final = r"([ _-]?\d+| ?\(\d+\))?"
+_OF_IPHONES: Final = rf"(^|/)IMG_E\d{{4}}{_NUMBER}"  # 'IMG_E1234.JPG' is what somebody made of 'IMG_1234.JPG'
+IS_EDIT: Final = rf"(?i)([ _-](de )?({_EDIT}){_NUMBER}|{_OF_IPHONES})(\.[^./]*)?$"
 # 'Photo (1).jpg', 'Photo - Kopie.jpg', 'Photo-edited.jpg'; 'Copy of Photo.jpg', 'Kopie von Photo.jpg'.
 _MADE_FROM_ANOTHER: Final = (
-    rf"(?i)(( ?\(\d+\)|[ _-](de )?({_COPY}|{_EDIT})([ _-]?\d+| ?\(\d+\))?)(\.[^./]*)?"
+    rf"(?i)(( ?\(\d+\)|[ _-](de )?({_COPY}|{_EDIT}){_NUMBER}|{_OF_IPHONES})(\.[^./]*)?"
     rf"|(^|/)({_COPY})( ?\(\d+\)| \d+)? (of|von|de|di|da|van|av|af|z) [^/]*)$"
 )
 

@@ -22,6 +22,8 @@ REASONS = {
     "transparent": "transparent throughout",  # it or the keeper
     "flat": "one colour, or nearly",  # it or the keeper
     "frames": "another number of frames",
+    "moment": "taken by the same camera at another moment",  # two shots, such as those of a burst
+    "edit": "one of the two is called an edit",  # 'IMG_E1234.JPG', 'Photo-edited.jpg': what somebody made of it
     "aspect": "other proportions",  # by a factor over 1.1, or over --max-aspect
 }
 

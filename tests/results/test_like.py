@@ -112,6 +112,7 @@ def test_a_picture_says_where_it_is_and_what_matches_it(tmp_path: Path) -> None:
     assert f"cluster     0: duplicate of {photos}/a.png (MSE 0), which is older" in lines
     assert "alike       1 picture at or under the cutoff 50" in lines
     assert lines.endswith("the same bytes")
+    assert f"b.png: 1 image at or under 50, the nearest {photos}/a.png at MSE 0;" in repr(run.explain("b.png"))
     assert "cluster     0: the one to keep" in "\n".join(like_lines(run.explain(0)))
     lines = "\n".join(like_lines(run.explain("alone.png")))
     assert "cluster     in none" in lines

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import CHOICES, Bools, Float64s, Ints, Pixels, values_of
 from dupegrid.core.errors import InputError, UsageError
-from dupegrid.core.text import shown_path
+from dupegrid.core.text import counted, printable, shown_path
 from dupegrid.core.values import StrPath
 from dupegrid.images.decoded import Decoded
 from dupegrid.images.decoder import File
@@ -59,7 +59,7 @@ class Neighbour:
     not_asked_for: bool  # the run, by its settings, never compared the two
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Likeness(Answer):
     """What is like a picture; all values are MSE, whatever the metric of the run."""
 
@@ -71,6 +71,13 @@ class Likeness(Answer):
     cutoff: float
     matches: int | None  # how many are at or under the cutoff; None where that is of another metric
     nearest: list[Neighbour]  # the first of these; where there is none, the nearest there is
+
+    def __repr__(self) -> str:
+        first = (
+            f", the nearest {printable(self.nearest[0].path)} at MSE {self.nearest[0].mse:.4g}" if self.nearest else ""
+        )
+        known = "" if self.matches is None else f" {counted(self.matches, 'image')} at or under {self.cutoff:g}"
+        return f"Likeness of {printable(self.picture.path)}:{known}{first}; picture, place, nearest"
 
 
 def like(run: RunLike, image: StrPath | int) -> Likeness:

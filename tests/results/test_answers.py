@@ -72,6 +72,10 @@ def test_damaged_pictures_are_listed_before_what_are_none(run: dupegrid.Run) -> 
     none = [Failure("film.mov", "unidentified", "not a picture in any known format")] * 20
     lines = status_lines(replace(state, failures=[*none, Failure("photo.jpg", "truncated", "cut off")]))
     assert "  truncated: photo.jpg (cut off)" in lines
+    assert lines.count("  unidentified: film.mov (not a picture in any known format)") == 19
+    none += [Failure(f"{k}.jpg.json", "unidentified", "not a picture in any known format") for k in range(30)]
+    lines = status_lines(replace(state, failures=[*none, Failure("photo.jpg", "truncated", "cut off")]))
+    assert lines[-2:] == ["  truncated: photo.jpg (cut off)", "  unidentified, by their names: 30 .json, 20 .mov"]
 
 
 def test_the_receipt_is_what_the_file_holds(run: dupegrid.Run) -> None:

@@ -1,8 +1,9 @@
 """The result of each verb as lines for people; `--json` prints the same results whole."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dupegrid.core.text import counted, printable, quantity, quoted, size_text
 from dupegrid.storage.words import REASONS, RULES
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
     from dupegrid.app.command.detached import Detached
     from dupegrid.app.demo import Demo
     from dupegrid.app.estimate import Estimate
-    from dupegrid.results.answers import Receipt, Status, Summary
+    from dupegrid.results.answers import Failure, Receipt, Status, Summary
     from dupegrid.results.explain import Explanation, Side
     from dupegrid.results.like import Likeness, Neighbour, Place
+
+_ENDINGS: Final = 8
 
 
 def _counts(by_word: Mapping[str, int]) -> str:
@@ -93,12 +96,15 @@ def status_lines(state: "Status") -> list[str]:
         for name, done in (("cluster", state.cluster), ("report", state.report))
     ]
     stages += [f"relations: {_counts(state.relations)}"] if state.relations else []
-    damaged_first = sorted(state.failures, key=lambda failure: failure.status == "unidentified")
+    damaged = [failure for failure in state.failures if failure.status != "unidentified"]
+    others = [failure for failure in state.failures if failure.status == "unidentified"]
+    several = len(others) > shown  # films and sidecars beside the pictures, as a rule
+    listed = damaged if several else damaged + others
     failures = [
         f"  {failure.status}: {failure.path}" + (f" ({failure.error})" if failure.error else "")
-        for failure in damaged_first[:shown]
+        for failure in listed[:shown]
     ]
-    more = len(state.failures) - len(failures)
+    more = len(listed) - len(failures)
     left = [
         f"  {piece.stage} {piece.what}: {piece.count:,} {piece.unit} ({piece.problem})"
         for piece in state.missing[:shown]
@@ -110,6 +116,7 @@ def status_lines(state: "Status") -> list[str]:
         f"not read: {_counts(state.failed)}",
         *failures,
         *([f"  and {more:,} more: see 'status' and 'error' in images.parquet"] if more else []),
+        *([f"  unidentified, by their names: {_endings(others)}"] if several else []),
     ]
 
 
@@ -135,6 +142,14 @@ def explain_lines(found: "Explanation", threshold: float | None) -> list[str]:
         f"thumbnails  {found.thumbnails}",
         *([f"nearest by  {' and '.join(found.looks)}"] if found.looks else []),
     ]
+
+
+def _endings(failures: Sequence["Failure"]) -> str:
+    """How many files end in what, the most first."""
+    endings = Counter(os.path.splitext(failure.path)[1].lower() or "none" for failure in failures)
+    few = dict(endings.most_common(_ENDINGS))
+    more = len(failures) - sum(few.values())
+    return _counts(few | ({"others": more} if more else {}))
 
 
 def _side(side: "Side") -> str:

@@ -160,11 +160,12 @@ def test_two_shots_of_a_burst_are_no_copies_of_each_other(tmp_path: Path) -> Non
     shot(photos / "other zone.jpg", 1, "2019:05:01 12:00", size=(90, 68))
     shot(photos / "corrected.jpg", 7, "2019:05:02 11:11")
     shot(photos / "next.jpg", 2, size=(90, 68))
+    shot(photos / "other day.jpg", 1, "2019:05:03 10:00", size=(90, 68))
     picture(1).save(photos / "sent.jpg", quality=80)
     run = dupegrid.run(photos, out=tmp_path / "run", quiet=True)
     assert roles(run) == {
         "a.jpg": ("keep", None),
-        "next.jpg": ("bridge", "moment"),
+        **dict.fromkeys(("next.jpg", "other day.jpg"), ("bridge", "moment")),
         **dict.fromkeys(("smaller.jpg", "other zone.jpg", "corrected.jpg", "sent.jpg"), ("duplicate", None)),
     }
     dupegrid.decide(run, "a.jpg", "next.jpg", "same")

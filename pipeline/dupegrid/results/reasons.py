@@ -15,6 +15,7 @@ from dupegrid.results.decided import Decided
 from dupegrid.results.rules import IS_EDIT
 
 _QUARTER_S: Final = 900  # of an hour
+_ZONES_S: Final = 26 * 3600  # from the westernmost zone to the easternmost
 _MAX_ASPECT: Final = 1.1  # where the run has none of its own
 # What who looked at the two knows better; all but the first goes by the two pictures.
 _LOOKED_AT: Final = ("chain", "raw", "transparent", "flat", "frames", "moment", "edit", "aspect")
@@ -71,11 +72,12 @@ def reasons(
 def _are_two_shots(camera: Sequence[pa.ChunkedArray], taken_at: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
     """Whether one camera took two pictures at different moments: a copy says the same as its original.
 
-    A clock that was set to another zone is off by quarters of an hour.
+    A clock that was set to another zone is off by quarters of an hour, 26 hours at most.
     """
-    apart = pc.subtract(*(moment.cast(pa.int64()) for moment in taken_at))
-    quarters = pc.multiply(pc.divide(apart, _QUARTER_S), _QUARTER_S)
-    return pc.and_(pc.equal(*camera), pc.not_equal(apart, quarters))
+    apart = pc.abs(pc.subtract(*(moment.cast(pa.int64()) for moment in taken_at)))
+    in_quarters = pc.equal(apart, pc.multiply(pc.divide(apart, _QUARTER_S), _QUARTER_S))
+    same = pc.and_(in_quarters, pc.less_equal(apart, _ZONES_S))
+    return pc.and_(pc.equal(*camera), pc.invert(same))
 
 
 def decided_reasons(

@@ -1,6 +1,7 @@
 """Which image of a cluster is kept, which are duplicates of it, and why the others are none."""
 
 import os
+import shutil
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_two_shots_of_a_burst_are_no_copies_of_each_other(tmp_path: Path) -> Non
     shot(photos / "other zone.jpg", 1, "2019:05:01 12:00", size=(90, 68))
     shot(photos / "corrected.jpg", 7, "2019:05:02 11:11")
     shot(photos / "next.jpg", 2, size=(90, 68))
-    shot(photos / "other day.jpg", 1, "2019:05:03 10:00", size=(90, 68))
+    shot(photos / "other day.jpg", 1, "2019:05:03 10:00", size=(80, 60))
     picture(1).save(photos / "sent.jpg", quality=80)
     run = dupegrid.run(photos, out=tmp_path / "run", quiet=True)
     assert roles(run) == {
@@ -168,6 +169,14 @@ def test_two_shots_of_a_burst_are_no_copies_of_each_other(tmp_path: Path) -> Non
         **dict.fromkeys(("next.jpg", "other day.jpg"), ("bridge", "moment")),
         **dict.fromkeys(("smaller.jpg", "other zone.jpg", "corrected.jpg", "sent.jpg"), ("duplicate", None)),
     }
+    (photos / "next again.jpg").write_bytes((photos / "next.jpg").read_bytes())
+    run = dupegrid.run(photos, out=tmp_path / "run", quiet=True)
+    found = {Path(row["path"]).name: (row["cluster"], row["role"]) for row in run.clusters.to_pylist()}
+    assert found["next.jpg"] == (1, "keep")
+    assert found["next again.jpg"] == (1, "duplicate"), "of its own shot"
+    assert found["a.jpg"] == (0, "keep")
+    (photos / "next again.jpg").unlink()
+    run = dupegrid.run(photos, out=tmp_path / "run", quiet=True)
     dupegrid.decide(run, "a.jpg", "next.jpg", "same")
     assert roles(dupegrid.cluster(run.path))["next.jpg"] == ("duplicate", None), "who looked at them knows better"
 
@@ -184,6 +193,11 @@ def test_what_somebody_made_of_a_picture_is_not_thrown_away_for_it(tmp_path: Pat
         assert {found[name], found["IMG_1234.JPG"]} >= {("bridge", "edit")}
         assert found[name][0] != "duplicate"
         assert "keep" in (found[name][0], found["IMG_1234.JPG"][0])
+        (tmp_path / folder / "backup").mkdir()
+        shutil.copy(tmp_path / folder / name, tmp_path / folder / "backup")
+        run = dupegrid.run(tmp_path / folder, out=tmp_path / f"run {folder}", quiet=True)
+        assert sorted(Counter(run.clusters["cluster"].to_pylist()).values()) == [2, 2], "copies of each"
+        assert Counter(run.clusters["role"].to_pylist()) == {"keep": 2, "duplicate": 2}
 
 
 def test_the_aspects_are_of_the_pictures_as_the_match_turns_them(tmp_path: Path) -> None:

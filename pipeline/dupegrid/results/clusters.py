@@ -1,7 +1,7 @@
 """Pairs -> clusters and their keepers. Pure: tables in, a table out."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -11,10 +11,10 @@ import pyarrow as pa
 from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.core.config import Config
 from dupegrid.pairs.ask import Filters
-from dupegrid.pairs.batches import Matches, of_pairs
+from dupegrid.pairs.batches import Batch, Matches, of_pairs
 from dupegrid.results.decided import Decided
 from dupegrid.results.keepers import Keeping, compared_values, criteria, deciding_rules, ranked
-from dupegrid.results.reasons import Told, decided_reasons, reasons
+from dupegrid.results.reasons import Shots, Told, decided_reasons, reasons
 from dupegrid.results.rows import Rows, representatives
 from dupegrid.results.rules import COLUMNS
 from dupegrid.results.stars import Pairs, keepers_of, matched
@@ -62,8 +62,9 @@ def cluster_parts(
     stands_for = representatives(rows)
     near = _Near(matches, threshold, asked.decided)
     ids = matched(near.pairs, stands_for)
+    shots = Shots.of(rows.parts(ids, ["path", "camera", "taken_at"])).by_id(ids, len(rows))
     values = criteria(rows, ids, asked.keeping, None if asked.decided is None else asked.decided.after)
-    return _tables(rows, _stars(ids, values, near, stands_for), values, asked)
+    return _tables(rows, _stars(ids, values, replace(near, shots=shots), stands_for), values, asked)
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,43 @@ class _Near:
     matches: Matches
     threshold: float
     decided: Decided | None
+    shots: Shots | None = None
 
     @property
     def pairs(self) -> Pairs:
         return Pairs(self, self.matches.window_bytes)
 
+    @property
+    def copies(self) -> Pairs | None:
+        """The pairs that may be copies of each other; None where nothing says that some are not."""
+        return None if self.shots is None else Pairs(_Copies(self, self.shots), self.matches.window_bytes)
+
     def __iter__(self) -> Iterator[tuple[Ints, Ints, Float64s]]:
-        for a, b, _, score, _ in self.matches:
-            near = score <= self.threshold
+        for batch in self.batches():
+            yield batch.a, batch.b, batch.score
+
+    def batches(self) -> Iterator[Batch]:
+        for batch in self.matches:
+            near = batch.score <= self.threshold
             if self.decided is not None:
-                near = (near | self.decided.are_same(a, b)) & ~self.decided.are_apart(a, b)
-            yield a[near], b[near], score[near]
+                near = near | self.decided.are_same(batch.a, batch.b)
+                near &= ~self.decided.are_apart(batch.a, batch.b)
+            yield batch.rows(near)
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """Those of the pairs that are near whose two may be copies of each other, or are, as people decided."""
+
+    near: _Near
+    shots: Shots
+
+    def __iter__(self) -> Iterator[tuple[Ints, Ints, Float64s]]:
+        for a, b, mse, score, _ in self.near.batches():
+            apart = (mse > 0) & (self.shots.two_moments(a, b) | self.shots.one_edit(a, b))
+            if self.near.decided is not None:
+                apart &= ~self.near.decided.are_same(a, b)
+            yield a[~apart], b[~apart], score[~apart]
 
 
 class _Stars(NamedTuple):
@@ -106,7 +133,7 @@ def _stars(ids: Ints, values: Mapping[str, Ints], near: _Near, stands_for: Ints)
     """Of images with these ids, ascending. What is of all images is as narrow as `stands_for` is."""
     narrow, images = stands_for.dtype, len(stands_for)
     rank = ranked(values)
-    keeper = keepers_of(ids.astype(narrow), rank, near.pairs, stands_for)
+    keeper = keepers_of(ids.astype(narrow), rank, near.pairs, stands_for, near.copies)
     its_place = np.searchsorted(ids, keeper).astype(narrow)
     place = np.lexsort((rank, rank[its_place])).astype(narrow)  # the keeper leads its cluster
     number = numbers_by_size((ids == keeper)[place], values["path"][place]).astype(narrow)

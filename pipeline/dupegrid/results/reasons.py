@@ -1,6 +1,6 @@
 """Why an image of a cluster is no duplicate of its keeper: what is said of a bridge. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dupegrid.core.arrays import ORIENTATIONS, Bools, Ints
+from dupegrid.core.arrays import ORIENTATIONS, Bools, Int32s, Ints
 from dupegrid.images.formats import RAW_ENDINGS
 from dupegrid.pairs.ask import Facts, Filters, facts_of
 from dupegrid.results.decided import Decided
@@ -21,6 +21,52 @@ _MAX_ASPECT: Final = 1.1  # where the run has none of its own
 _LOOKED_AT: Final = ("chain", "raw", "transparent", "flat", "frames", "moment", "edit", "aspect")
 _IS_RAW: Final = rb"(?i)\.(%s)$" % b"|".join(RAW_ENDINGS)
 _QUARTER_TURNS: Final = [ORIENTATIONS.index(name) for name in ("rot90", "rot270", "flip_rot90", "flip_rot270")]
+
+
+class Shots(NamedTuple):
+    """What says of images, by id or place, that two are no copies of each other, however alike they are."""
+
+    is_edit: Bools  # it is called what a person made of another
+    camera: Int32s  # a number of its name; 0 where the EXIF does not say it, or not when
+    taken_s: Ints
+
+    @classmethod
+    def of(cls, parts: Iterable[pa.Table]) -> "Shots":
+        """Those of tables with the columns path, camera and taken_at of schema IMAGES, one after the other."""
+        known: dict[str | None, int] = {None: 0}
+        columns: list[tuple[Bools, Int32s, Ints]] = []
+        for part in parts:
+            cameras = part["camera"].combine_chunks().dictionary_encode()
+            numbers = [known.setdefault(name, len(known)) for name in cameras.dictionary.to_pylist()]
+            number = np.array([*numbers, 0], np.int32)[cameras.indices.fill_null(-1).to_numpy()]
+            number[pc.is_null(part["taken_at"]).to_numpy()] = 0
+            is_edit = pc.match_substring_regex(part["path"], IS_EDIT).to_numpy()
+            columns.append((is_edit, number, part["taken_at"].cast(pa.int64()).fill_null(0).to_numpy()))
+        nothing = np.empty(0, bool), np.empty(0, np.int32), np.empty(0, np.int64)
+        return cls._make(map(np.concatenate, zip(nothing, *columns, strict=True)))
+
+    def by_id(self, ids: Ints, images: int) -> "Shots | None":
+        """The same by id, of so many images, where these are of images by `ids`; None where they say nothing."""
+        if not (self.is_edit.any() or self.camera.any()):
+            return None
+        is_edit, camera, taken_s = np.zeros(images, bool), np.zeros(images, np.int32), np.zeros(images, np.int64)
+        is_edit[ids], camera[ids], taken_s[ids] = self
+        return Shots(is_edit, camera, taken_s)
+
+    def two_moments(self, a: Ints, b: Ints) -> Bools:
+        """Whether one camera took two pictures at different moments: a copy says the same as its original.
+
+        A clock that was set to another zone is off by quarters of an hour, 26 hours at most.
+        """
+        apart_s = np.abs(self.taken_s[a] - self.taken_s[b])
+        same = (apart_s % _QUARTER_S == 0) & (apart_s <= _ZONES_S)
+        found: Bools = (self.camera[a] == self.camera[b]) & (self.camera[a] > 0) & ~same
+        return found
+
+    def one_edit(self, a: Ints, b: Ints) -> Bools:
+        """Whether one of two is called an edit, and the other is not."""
+        found: Bools = self.is_edit[a] != self.is_edit[b]
+        return found
 
 
 class Told(NamedTuple):
@@ -38,7 +84,7 @@ def reasons(
 
     `protected` is by id.
     """
-    facts = facts_of(images)
+    facts, shots = facts_of(images), Shots.of([images])
     asked_for = filters.of_roots(facts, *pairs) & filters.of_sizes(facts, *pairs)
     if "hash" in images.column_names:
         asked_for &= filters.of_hashes(facts, *pairs)
@@ -60,24 +106,13 @@ def reasons(
             where(pc.or_kleene(*both("transparent"))),
             where(pc.or_kleene(*both("flat"))),
             where(pc.not_equal(*(frames.fill_null(1) for frames in both("frames")))),
-            where(_are_two_shots(both("camera"), both("taken_at"))) & ~told.equal,
-            where(pc.xor(*(pc.match_substring_regex(paths, IS_EDIT) for paths in both("path")))),
+            shots.two_moments(*pairs) & ~told.equal,
+            shots.one_edit(*pairs),
             ~_alike_in_aspect(facts, pairs, told.turn, filters),
         ],
         ["", "not_asked_for", "chain", "protected", "", *_LOOKED_AT[1:]],
         "",
     )
-
-
-def _are_two_shots(camera: Sequence[pa.ChunkedArray], taken_at: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Whether one camera took two pictures at different moments: a copy says the same as its original.
-
-    A clock that was set to another zone is off by quarters of an hour, 26 hours at most.
-    """
-    apart = pc.abs(pc.subtract(*(moment.cast(pa.int64()) for moment in taken_at)))
-    in_quarters = pc.equal(apart, pc.multiply(pc.divide(apart, _QUARTER_S), _QUARTER_S))
-    same = pc.and_(in_quarters, pc.less_equal(apart, _ZONES_S))
-    return pc.and_(pc.equal(*camera), pc.invert(same))
 
 
 def decided_reasons(

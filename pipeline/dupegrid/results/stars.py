@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
 
+_NONE, _BESIDE = -1, -2  # in place of a centre: in no star yet, and in none to come
 _AT_ONCE: Final = 1 << 16  # numbers of Python's, each of 32 bytes
 _WORDS = np.dtype("<i8"), np.dtype("<i4")  # two places of a pair in one number, and the same as two
 
@@ -38,13 +39,14 @@ def matched(pairs: Pairs, stands_for: Ints) -> Ints:
     return np.flatnonzero(named | named[stands_for])
 
 
-def keepers_of(image: Ints, rank: Ints, pairs: Pairs, stands_for: Ints) -> Ints:
+def keepers_of(image: Ints, rank: Ints, pairs: Pairs, stands_for: Ints, copies: Pairs | None = None) -> Ints:
     """The keeper of each image: ids (k,) -> ids (k,).
 
     `image` is ascending, `rank` the place of each among them as a keeper, and `pairs` are of these images. The best
     image that is in no star yet becomes the keeper of those that it matches and that are in none: the first maximal
     independent set in the order of the ranks. One that matches only images with other keepers goes with the nearest of
-    these, if there are several with the best.
+    these, if there are several with the best. Where `copies` are given, some of the pairs, stars are made of these
+    first; what is in none then goes with the nearest that it matches, or stars are made of it by all pairs.
     """
     node, count = _numbered(stands_for, image)
     by_rank = np.empty(len(image), np.int32)
@@ -58,7 +60,11 @@ def keepers_of(image: Ints, rank: Ints, pairs: Pairs, stands_for: Ints) -> Ints:
     place_of = np.full(len(stands_for), -1, np.int32)
     place_of[image] = place = place[node]
     del node, order, by_rank
-    inside, centre = _centres(count, place_of, pairs)
+    centre = np.full(count, _NONE, np.int32)
+    if copies is not None:
+        _join(centre, place_of, copies)
+        _leave_beside(centre, place_of, pairs)
+    inside = _join(centre, place_of, pairs)
     keeper = centre[place]
     # Of a set that is a centre and whose images do not match each other, only the best is its keeper's.
     of_itself = (keeper == place) & ~inside[place] & (best[place] != np.arange(len(image)))
@@ -78,19 +84,20 @@ def _numbered(stands_for: Ints, image: Ints) -> tuple[Places, int]:
     return number[stands_for[image]], int(np.count_nonzero(named))
 
 
-def _centres(count: int, place_of: Places, pairs: Pairs) -> tuple[Bools, Places]:
-    """Which of so many sets match themselves, and the set whose best image is the keeper of each: (n,) each.
+def _join(centre: Places, place_of: Places, pairs: Pairs) -> Bools:
+    """Make stars of the sets that are in none: `centre`, (n,), is the set whose best image is the keeper of each.
 
-    -1 where all that a set matches have another. Sets go by their places, and those that match themselves do so never
-    in part (see set_keys). A set is asked after all better ones, so only pairs with worse ones say anything of it then:
-    the pairs are taken by the place of the better one, window by window.
+    Negative where all that a set matches have another. Returns which sets match themselves, (n,). Sets go by their
+    places, and those that match themselves do so never in part (see set_keys). A set is asked after all better ones, so
+    only pairs with worse ones say anything of it then: the pairs are taken by the place of the better one, window by
+    window.
     """
+    count = len(centre)
     inside = np.zeros(count, bool)
     worse = np.zeros(count, np.int32)  # how many it matches
     for better, other in _places(place_of, pairs):
         inside[better[better == other]] = True
         np.add.at(worse, better[better != other], 1)
-    centre = np.full(count, -1, np.int32)
     most = max(1, pairs.window_bytes // _WORDS[0].itemsize)
     first = 0
     while first < count:
@@ -108,7 +115,15 @@ def _centres(count: int, place_of: Places, pairs: Pairs) -> tuple[Bools, Places]
         first = last
     left = np.flatnonzero(inside & (centre < 0))
     centre[left] = left
-    return inside, centre
+    return inside
+
+
+def _leave_beside(centre: Places, place_of: Places, pairs: Pairs) -> None:
+    """Say of the sets that are in no star and match one that is in one that no star is to be made of them."""
+    beside = np.zeros(len(centre), bool)
+    for x, y in _places(place_of, pairs):
+        beside[x[centre[y] >= 0]] = beside[y[centre[x] >= 0]] = True
+    centre[beside & (centre < 0)] = _BESIDE
 
 
 def _claim(others: Places, ends: Ints, first: int, centre: Places) -> None:
@@ -119,9 +134,9 @@ def _claim(others: Places, ends: Ints, first: int, centre: Places) -> None:
     asked = first + np.flatnonzero(np.diff(ends))
     some = (asked[start : start + _AT_ONCE].tolist() for start in range(0, len(asked), _AT_ONCE))
     for place in chain.from_iterable(some):
-        if centre[place] < 0:
+        if centre[place] == _NONE:
             near = others[ends[place - first] : ends[place - first + 1]]
-            near = near[centre[near] < 0]
+            near = near[centre[near] == _NONE]
             if len(near):
                 centre[near] = centre[place] = place
 

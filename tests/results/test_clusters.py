@@ -1,5 +1,6 @@
 """Clusters and keepers against a slow reading of the definition."""
 
+from collections.abc import Set
 from dataclasses import fields
 from itertools import combinations, pairwise
 from random import Random
@@ -55,13 +56,21 @@ def graphs(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[Edge]]:
     return sizes, [(a, b, draw(st.sampled_from([0.0, 20.0, 50.0, 80.0]))) for a, b in chosen]
 
 
-def stars(n: int, near: dict[frozenset[int], float], best: list[int]) -> dict[int, int]:
-    """image -> keeper, by the words of the definition; `best` are the images, the best keeper first."""
+def stars(
+    n: int, near: dict[frozenset[int], float], best: list[int], apart: Set[frozenset[int]] = frozenset()
+) -> dict[int, int]:
+    """image -> keeper, by the words of the definition; `best` are the images, the best keeper first.
+
+    Pairs that are `apart` are no copies of each other: they make stars only of what matches no star of others.
+    """
     keeper: dict[int, int] = {}
-    for k in best:
-        free = [other for other in range(n) if frozenset((k, other)) in near and other not in keeper]
-        if k not in keeper and free:
-            keeper |= dict.fromkeys([k, *free], k)
+    beside: set[int] = set()
+    for pairs in (near.keys() - apart, near.keys()) if apart else (near.keys(),):
+        for k in best:
+            free = {y for y in range(n) if frozenset((k, y)) in pairs} - keeper.keys() - beside
+            if k not in keeper.keys() | beside and free:
+                keeper |= dict.fromkeys([k, *free], k)
+        beside = {k for k in range(n) if k not in keeper and any(frozenset((k, y)) in near for y in keeper)}
     through = {}
     for k in set(best) - set(keeper):
         known = [(near[frozenset((k, y))], best.index(y), y) for y in keeper if frozenset((k, y)) in near]
@@ -97,6 +106,26 @@ def test_clusters_are_stars(graph: tuple[list[tuple[int, int]], list[Edge]]) -> 
         assert row["rule"] == ("pixels", "bytes", "path", None)[differ.index(True)]
         words = "{0} x {0} over {1} x {1}".format(*(sizes[k][0] for k in (keeper, row["image"])))
         assert row["rule"] != "pixels" or row["compared"] == words
+
+
+@given(graphs(), st.sets(st.integers(0, 8)))
+def test_copies_come_together_before_an_edit_and_its_original_do(
+    graph: tuple[list[tuple[int, int]], list[Edge]], edits: set[int]
+) -> None:
+    sizes, edges = graph
+    images = images_table(sizes)
+    paths = [f"/{len(sizes) - k:03d}{'-edited' * (k in edits)}" for k in range(len(sizes))]
+    images = images.set_column(images.column_names.index("path"), "path", pa.array(paths))
+    images = images.set_column(images.column_names.index("path_raw"), "path_raw", pa.array(map(str.encode, paths)))
+    table = clusters(images, matches_table(edges), 50, Asked(EVERY_PAIR)).to_pylist()
+    near = {frozenset((a, b)): value for a, b, value in edges if value <= 50}
+    best = sorted(range(len(sizes)), key=lambda k: (-sizes[k][0], k in edits, -sizes[k][1], -k))
+    apart = {pair for pair, mse in near.items() if len(pair & edits) == 1 and mse > 0}
+    assert {row["image"]: row["keeper"] for row in table} == stars(len(sizes), near, best, apart)
+    for row in table:
+        of_two = frozenset((row["image"], row["keeper"]))
+        if of_two in near:
+            assert (row["reason"] == "edit") == (len(of_two & edits) == 1)
 
 
 def test_images_that_another_stands_for_are_members() -> None:

@@ -21,9 +21,9 @@ from dupegrid.images.sandbox import decode_files
 from dupegrid.images.views import by_views, looks_at
 from dupegrid.pairs.ask import Filters, facts_of
 from dupegrid.pairs.matches import sse_limit
-from dupegrid.pairs.nearest import nearest
 from dupegrid.results.answers import Answer
 from dupegrid.results.explain import Side, side_of
+from dupegrid.results.nearest import nearest
 from dupegrid.results.run_like import RunLike
 from dupegrid.results.stored import clusters_of, images_of
 

@@ -63,7 +63,7 @@ def expected(
             continue
         stamp, bytes_ = listing[file.path]
         unchanged = stamp[:3] == file.stamp[:3] and stamp[2] != 0
-        if file.removed or (unchanged and stamp[3:] == file.stamp[3:]):
+        if unchanged and stamp[3:] == file.stamp[3:]:
             proof = file.known_hash
         elif unchanged and stamp[3] in telling:
             proof = file.hash
@@ -72,22 +72,34 @@ def expected(
         found.append((file.path, stamp, False, proof))
     new = sorted(set(listing) - {file.path for file in known})
     moved: dict[int, bytes] = {}
-    for alike in (
-        lambda id, path: known[id].stamp[3:] == listing[path][0][3:],
-        lambda id, path: known[id].path.rpartition(b"/")[2] == path.rpartition(b"/")[2],
-        lambda _id, _path: True,
+
+    def of_the_inode(id: int, path: bytes) -> bool:
+        return known[id].stamp[3:] == listing[path][0][3:]
+
+    def of_the_name(id: int, path: bytes) -> bool:
+        return known[id].path.rpartition(b"/")[2] == path.rpartition(b"/")[2]
+
+    def proven(id: int, path: bytes) -> bool:
+        return (known[id].hash, known[id].stamp[0]) == (listing[path][1], listing[path][0][0])
+
+    def likely(id: int, path: bytes) -> bool:
+        """It cannot be read, and the size and the time say nothing against it."""
+        stamp, bytes_ = listing[path]
+        return bytes_ is None and stamp[1] != 0 and known[id].stamp[:2] == stamp[:2]
+
+    for says, alike in (
+        (proven, of_the_inode),
+        (proven, of_the_name),
+        (proven, lambda _id, _path: True),
+        (likely, of_the_inode),
+        (likely, of_the_name),
     ):
         for id in gone:
-            mine = (known[id].hash, known[id].stamp[0])
-            free = [
-                path
-                for path in new
-                if path not in moved.values() and mine == (listing[path][1], listing[path][0][0]) and alike(id, path)
-            ]
-            if mine[0] and id not in moved and free:
+            free = [path for path in new if path not in moved.values() and says(id, path) and alike(id, path)]
+            if known[id].hash and id not in moved and free:
                 moved[id] = free[0]
     for id, path in moved.items():
-        found[id] = (path, listing[path][0], False, known[id].hash)
+        found[id] = (path, listing[path][0], False, listing[path][1])
     return found + [(path, listing[path][0], False, None) for path in new if path not in moved.values()]
 
 

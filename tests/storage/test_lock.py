@@ -251,7 +251,7 @@ def test_a_lock_that_could_not_be_looked_at_once_it_was_written_is_free(
     assert (run / "lock").read_bytes() == b""
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
 @pytest.mark.parametrize("call", ["pwrite", "fsync"])
 def test_a_disk_that_takes_no_more_is_an_error_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, call: str

@@ -289,12 +289,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dupegrid.Run:
     return dupegrid.run(draw_tree(folder / "tree"), out=folder / "run", **SETTINGS)
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EINVAL])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EINVAL])
 @pytest.mark.parametrize("at", [1, 2, 4, 8])
 def test_a_disk_that_takes_no_more_is_one_line_and_the_run_goes_on_later(
     whole: dupegrid.Run, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, code: int, at: int
 ) -> None:
-    """Full, over quota, read-only, broken, or one that cannot flush (EINVAL)."""
+    """Full, over quota, at a limit of files, read-only, broken, or one that cannot flush (EINVAL)."""
     flushes = 0
 
     def fsync(_descriptor: int) -> None:

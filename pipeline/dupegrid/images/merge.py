@@ -20,9 +20,16 @@ Known = Callable[[], Iterator[pa.Table]]
 Hashes = Callable[[Sequence[int]], list[str | None]]
 Read = Callable[[Sequence[tuple[bytes, int]]], list[str | None]]
 
-_CONTENT: Final = ("hash", "size_bytes")
+# Of a file that moved: what proves it, and what makes it likely where its bytes cannot be read now. An id that was given
+# without proof keeps nothing that was found of its file before: that is decoded again, as at a path with other bytes.
+_PROOF: Final = ("hash", "size_bytes")
+_LIKELY: Final = ("size_bytes", "mtime_ns")
+_ALIKE: Final = (
+    *((_PROOF, names) for names in (("device", "inode"), ("name",), ())),
+    *((_LIKELY, names) for names in (("device", "inode"), ("name",))),
+)
 _AT_ONCE: Final = 1 << 16  # paths as objects of Python's
-_TOLD_BY: Final = ["id", "path_raw", "size_bytes", "device", "inode"]  # which of the new ones it is
+_TOLD_BY: Final = ["id", "path_raw", "size_bytes", "mtime_ns", "device", "inode"]  # which of the new ones it is
 _SAME, _TRUSTED, _DOUBTFUL, _OTHER = range(4)  # what the stamps of a known file say, or that there are none
 
 
@@ -78,7 +85,7 @@ class Merged:
         self._proven, moved = self._recognized(gone, there, read)
         self._proven_ids = np.array(sorted(self._proven), np.int64)
         for id, place in moved.items():
-            self._source[id], self._new[place], self._removed[id] = place, False, False
+            self._source[id], self._new[place], self._removed[id], self._says[id] = place, False, False, _OTHER
 
     def __len__(self) -> int:
         return len(self._source) + int(self._new.sum())
@@ -132,7 +139,7 @@ class Merged:
         anew each time; but not where it is only another name for the time of modification, as it is for all files of a
         device then, nor where it is 0.
         """
-        ids = np.flatnonzero((source >= 0) & ~known["removed"].to_numpy())
+        ids = np.flatnonzero(source >= 0)
         places = source[ids]
 
         def same(*names: str) -> Bools:
@@ -176,8 +183,8 @@ class Merged:
         paths, sizes = self._listed.paths_at(places).to_pylist(), self._listed.numbers("size_bytes", places).tolist()
         found = dict(zip(places.tolist(), read(list(zip(paths, sizes, strict=True))), strict=True))
         moved = _assigned(gone, [file | {"hash": found[file["id"]]} for file in there])
-        same = [id for id in in_doubt if found[int(self._source[id])] == hash_of[id]]
-        return {id: hash_of[id] for id in (*moved, *same)}, moved
+        where = moved | {id: int(self._source[id]) for id in in_doubt}
+        return {id: hash_of[id] for id, place in where.items() if found[place] == hash_of[id]}, moved
 
     def _pieces(self) -> Iterator[tuple[pa.Table, pa.Table]]:
         """The known files as they were and as they are now, a piece at a time."""
@@ -231,16 +238,20 @@ def _numbers(paths: pa.Array) -> Ints:
 
 
 def _assigned(gone: Sequence[dict[str, Any]], there: Sequence[dict[str, Any]]) -> dict[int, int]:
-    """Ids of files that are gone -> the new one of the same bytes: of several one of the same inode or name first."""
+    """Ids of files that are gone -> the new one of the same bytes: of several one of the same inode or name first.
+
+    One that cannot be read (its hash is None) is taken for what was of its size and time, and of its inode or name.
+    """
     found: dict[int, int] = {}
     taken = set[int]()
-    for names in (("device", "inode"), ("name",), ()):
+    for content, names in _ALIKE:
         rows = defaultdict[tuple[Any, ...], deque[int]](deque)
         for file in there:
-            if file["id"] not in taken:
-                rows[_key(file, names)].append(file["id"])
+            known_by = _PROOF if file["hash"] else _LIKELY if file["mtime_ns"] else None
+            if file["id"] not in taken and known_by == content:
+                rows[_key(file, content + names)].append(file["id"])
         for file in gone:
-            places = rows[_key(file, names)]
+            places = rows[_key(file, content + names)]
             if file["id"] not in found and places:
                 found[file["id"]] = places.popleft()
                 taken.add(found[file["id"]])
@@ -249,4 +260,4 @@ def _assigned(gone: Sequence[dict[str, Any]], there: Sequence[dict[str, Any]]) -
 
 def _key(file: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
     named = file | {"name": os.path.basename(file["path_raw"])}
-    return tuple(named[name] for name in (*_CONTENT, *names))
+    return tuple(named[name] for name in names)

@@ -30,7 +30,7 @@ _TOUCHED_EVERY_S: Final = 20.0
 _OVER_AFTER_S: Final = 120.0
 _LOOKS_EVERY_S: Final = 2.0
 _SETTLES_S: Final = 1.0  # where nothing but the lock's content says who was first: the last one to write has it
-_OF_A_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_OF_A_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _BEGINS: Final = b'{"host": "'
 
 

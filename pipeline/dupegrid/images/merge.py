@@ -20,8 +20,8 @@ Known = Callable[[], Iterator[pa.Table]]
 Hashes = Callable[[Sequence[int]], list[str | None]]
 Read = Callable[[Sequence[tuple[bytes, int]]], list[str | None]]
 
-# Of a file that moved: what proves it, and what makes it likely where its bytes cannot be read now. An id that was given
-# without proof keeps nothing that was found of its file before: that is decoded again, as at a path with other bytes.
+# Of a file that moved: what proves it, and what makes it likely where its bytes cannot be read now. An id that is given
+# without proof keeps nothing of what was found: the file is decoded, as one at a known path that has other bytes.
 _PROOF: Final = ("hash", "size_bytes")
 _LIKELY: Final = ("size_bytes", "mtime_ns")
 _ALIKE: Final = (

@@ -65,7 +65,8 @@ class Merged:
     """The files of `known` by their ids, as they are now, and after them those that are new.
 
     A file is known by its path, if size and times are those it had; else by its bytes, at that path, or at another if
-    the known one is gone. `known` gives the files of earlier runs, schema FILES, a piece at a time, whenever it is
+    the known one is gone (where they cannot be read, by what `_LIKELY` says).
+    `known` gives the files of earlier runs, schema FILES, a piece at a time, whenever it is
     called; `hashes` those of ids, `read` those of files by path and size, each None where there is none. Files that
     are gone are 'removed', unless their folder could not be listed. Holds some 20 bytes a file, and those that may
     have moved.

@@ -1,7 +1,9 @@
 """Compiled loops, and the same ones plain, find what brute force finds: where numba is there, both are tested."""
 
 import os
+import sys
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dupegrid.core import loops
+from dupegrid.core import loops, start
 from dupegrid.images.levels import turned_columns, turning
 from dupegrid.pairs import job as jobs
 from dupegrid.pairs.bounds import boxes, near_limit
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import float32_limit
-from dupegrid.pairs.strip import Strip, read_strip
+from dupegrid.pairs.strip import Strip, read_piece
 from dupegrid.pairs.tile import multiplied
 from tests.helpers import reference
 from tests.helpers.images import thumbs
@@ -104,7 +106,9 @@ def test_loops_lose_no_pair(tmp_path: Path, kind: str, monkeypatch: pytest.Monke
     images = thumbs(kind, 20, 5, 16)
     exact = {(i, j): reference.best(images[i], images[j], "rotations")[0] for i in range(20) for j in range(i + 1, 20)}
     job = replace(prepared(tmp_path, images, "rotations", sorted(exact.values())[30], 3), with_loops=True)
-    assert near_pairs(job, read_strip(job, 0)) >= {pair for pair, sse in exact.items() if sse <= job.limit}
+    assert near_pairs(job, read_piece(job, job.grid.rows(0))) >= {
+        pair for pair, sse in exact.items() if sse <= job.limit
+    }
 
 
 def near_pairs(job: Job, strip: Strip) -> set[tuple[int, int]]:
@@ -160,3 +164,16 @@ def test_loops_that_cannot_be_had_are_done_without(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     assert loops.compiled.__wrapped__() is None
+
+
+@with_numba
+def test_in_a_process_of_ours_numba_does_without_what_takes_long_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_for(_: object) -> None:
+        for name in ("scipy", "cffi"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+            with pytest.raises(ModuleNotFoundError):
+                import_module(name)
+
+    monkeypatch.setattr(start, "_light", True)
+    monkeypatch.setattr(loops, "_call", look_for)
+    assert loops.compiled.__wrapped__() is not None

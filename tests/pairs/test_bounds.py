@@ -22,7 +22,7 @@ from dupegrid.pairs.grid import Grid, strip_side
 from dupegrid.pairs.job import Job
 from dupegrid.pairs.sort import sort_images
 from dupegrid.pairs.steps import Pairs
-from dupegrid.pairs.strip import read_strip
+from dupegrid.pairs.strip import read_piece
 from dupegrid.pairs.tile import multiplied
 from dupegrid.storage.arrays import Arrays
 from dupegrid.storage.run_dir import RunDir
@@ -197,7 +197,7 @@ def test_boxes_and_products_lose_no_pair(tmp_path: Path, kind: str, choice: str)
     for rank in (0, len(exact) // 3, len(exact) - 1):
         limit = sorted(exact.values())[rank]
         job = prepared(tmp_path, images, choice, limit, 3)
-        strip = read_strip(job, 0)
+        strip = read_piece(job, job.grid.rows(0))
         tally = dict.fromkeys(("other_group", "filter", "box", "product"), 0)
         found = {
             tuple(sorted((int(strip.ids[x]), int(strip.ids[y]))))

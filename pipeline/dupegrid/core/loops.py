@@ -16,6 +16,7 @@ import numpy.typing as npt
 from numpy import float32
 
 from dupegrid.core.arrays import Bools, Float32s, Ints, Pixels
+from dupegrid.core.start import lightly
 
 HEADS: Final = 8  # coordinates that blocks are split by, and that boxes and the first part of a sum are of
 FIRST: Final = 24  # coordinates of a point at most, the others are 0
@@ -42,6 +43,7 @@ class Loops(NamedTuple):
 
 
 @cache
+@lightly()
 def compiled() -> Loops | None:
     """The loops, compiled and kept on disk; None without numba, or where it cannot compile or keep them.
 

@@ -5,7 +5,6 @@ is decided in integers, so the float product can only cost time, never a pair.
 """
 
 import math
-from functools import cache
 from typing import Final
 
 import numpy as np
@@ -61,7 +60,6 @@ def candidates(left: Array, right: Array, limit: float) -> tuple[Array, Array]:
     return x, y
 
 
-@cache
 def float32_limit(limit: float) -> float:
     """The next float32 above a limit, which need not be one."""
     return float(np.nextafter(np.float32(limit), np.float32(np.inf)))

@@ -17,7 +17,7 @@ from dupegrid.pairs.job import Job
 from dupegrid.pairs.kernel import exact_sse
 from dupegrid.pairs.points import STEP, WIDTH, operands
 from dupegrid.pairs.sort import checks
-from dupegrid.pairs.strip import Strip, read_strip, starts_in
+from dupegrid.pairs.strip import Strip, read_piece, starts_in
 from dupegrid.storage.arrays import Thumbs
 
 _PAIRS_AT_ONCE: Final = 1 << 13  # whose SSE is reckoned: 0.6 GB of a device
@@ -61,7 +61,7 @@ def strip_on_device(job: Job, number: int, xp: Any, side: int) -> DeviceStrip:
     images = max(1, job.grid.rows(number).stop - job.grid.rows(number).start)
     keep = max(3, free_bytes(xp) // 4 // (images * values))
     name = "device strip", (xp.__name__, number, side)
-    return job.run_dir.once(name, lambda: _put(job, read_strip(job, number), xp, side), keep)
+    return job.run_dir.once(name, lambda: _put(job, read_piece(job, job.grid.rows(number)), xp, side), keep)
 
 
 def _put(job: Job, strip: Strip, xp: Any, side: int) -> DeviceStrip:

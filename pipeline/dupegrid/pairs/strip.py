@@ -57,11 +57,6 @@ class Strip:
     turned: list[Turned]
 
 
-def read_strip(job: Job, number: int) -> Strip:
-    """A strip from sorted.zarr."""
-    return read_piece(job, job.grid.rows(number))
-
-
 def read_piece(job: Job, rows: slice) -> Strip:
     """Whole blocks from sorted.zarr, by their images; the last few pieces are kept, as neighbouring tasks share them.
 

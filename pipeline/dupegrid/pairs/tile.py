@@ -61,7 +61,7 @@ def multiplied(job: Job, first: Strip, second: Strip, tally: dict[str, int]) -> 
     for start in range(0, len(first.starts) - 1, at_once):
         asked = asked_squares(job, first, second, tally, slice(start, start + at_once))
         of_each = pairwise(np.flatnonzero(np.diff(asked.rows, prepend=-1, append=-1)).tolist())
-        for near in [through(of_blocks, asked.only(slice(*some)), tally) for some in of_each]:
+        for near in [near for some in of_each if (near := through(of_blocks, asked.only(slice(*some)), tally)).count]:
             tally["product"] += near.count
             for pairs in _near_points(job, first, second, within, near):
                 tally["product"] -= pairs.count
@@ -139,10 +139,8 @@ def _parts(columns: list[Ints], strip: list[Turned]) -> Iterator[list[Ints]]:
 
 def _near_points(job: Job, first: Strip, second: Strip, within: float, near: _Near) -> Iterator[Pairs]:
     """The pairs of a block with columns of each orientation whose product of the first cosines is within the radius."""
-    if not near.count:
-        return
     points, loops = first.turned[0].first[near.rows], job.loops
-    limit = np.float32(float32_limit(near_limit(within, points.shape[1])))
+    limit = near_limit(within, points.shape[1])
     made = loops.leaves(points) if loops else left_operand(first.turned[0].operand[near.rows])
     for part in _parts(near.columns, second.turned):
         found = []
@@ -151,16 +149,15 @@ def _near_points(job: Job, first: Strip, second: Strip, within: float, near: _Ne
                 most = np.full(len(some), len(points))
                 if second is first:  # each pair of a block once
                     np.minimum(turned.rows[some] - near.rows.start, most, out=most)
-                x, y = loops.near_pairs(made, turned.first, some, most, limit)
+                x, y = loops.near_pairs(made, turned.first, some, most, np.float32(float32_limit(limit)))
             else:
                 x, y = candidates(made, turned.operand.take(some, axis=0), within * within)
             found.append(Pairs(x + near.rows.start, turned.rows[some[y]], np.full(len(x), turn)))
         pairs = joined(found)
         if second is first and not loops:
             pairs = pairs.only(pairs.x < pairs.y)
-        if job.filters.same_hash != "any":  # else a worker needs no facts of the images
-            asked = job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y])
-            pairs = pairs.only(asked)  # counted before
+        if job.filters.same_hash != "any":  # else a worker needs no facts of the images; what goes was counted before
+            pairs = pairs.only(job.filters.of_hashes(read_facts(job.run_dir), first.ids[pairs.x], second.ids[pairs.y]))
         yield pairs
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from contextvars import ContextVar
 
 import pytest
@@ -46,3 +47,16 @@ def test_what_an_interrupt_ends_does_not_go_on_with_the_next() -> None:
     now(asyncio.sleep(0.2))
     assert steps == ["begun"]
     assert now(seen()) == "none"
+
+
+def test_the_loop_of_a_thread_is_closed_as_that_ends() -> None:
+    """Not whenever its memory is collected, which is said on standard error where its sockets have gone before it."""
+    loops = []
+
+    async def note() -> None:
+        loops.append(asyncio.get_running_loop())
+
+    thread = threading.Thread(target=lambda: now(note()))
+    thread.start()
+    thread.join()
+    assert loops[0].is_closed()

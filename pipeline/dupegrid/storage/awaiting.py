@@ -11,6 +11,18 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+
+class _Loop:
+    """A loop of a thread, closed as that ends: where the collector finds it, its sockets may have gone before."""
+
+    def __init__(self) -> None:
+        self.loop, self._process = asyncio.new_event_loop(), os.getpid()
+
+    def __del__(self) -> None:
+        if self._process == os.getpid():  # a fork shares what it waits with
+            self.loop.close()
+
+
 _own: threading.local = threading.local()  # each thread's loop, in which coroutines run
 
 
@@ -23,9 +35,9 @@ def now(work: Coroutine[Any, Any, T]) -> T:
         context = copy_context()  # it says for which run is written
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(context.run, asyncio.run, work).result()
-    if not hasattr(_own, "loop"):
-        _own.loop = asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = _own.loop
+    if not hasattr(_own, "of_thread"):
+        _own.of_thread = _Loop()
+    loop: asyncio.AbstractEventLoop = _own.of_thread.loop
     task = loop.create_task(work)
     try:
         return loop.run_until_complete(task)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dupegrid.core import loops, start
+from dupegrid.core import hidden_imports, loops
 from dupegrid.images.levels import turned_columns, turning
 from dupegrid.pairs import job as jobs
 from dupegrid.pairs.bounds import boxes, near_limit
@@ -174,6 +174,6 @@ def test_in_a_process_of_ours_numba_does_without_what_takes_long_to_load(monkeyp
             with pytest.raises(ModuleNotFoundError):
                 import_module(name)
 
-    monkeypatch.setattr(start, "_light", True)
+    monkeypatch.setattr(hidden_imports, "_light", True)
     monkeypatch.setattr(loops, "_call", look_for)
     assert loops.compiled.__wrapped__() is not None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numpy import float32
 
 from dupegrid.core.arrays import Bools, Float32s, Ints, Pixels
-from dupegrid.core.start import lightly
+from dupegrid.core.hidden_imports import lightly
 
 HEADS: Final = 8  # coordinates that blocks are split by, and that boxes and the first part of a sum are of
 FIRST: Final = 24  # coordinates of a point at most, the others are 0

@@ -121,11 +121,11 @@ def _near_columns(job: Job, box: tuple[Float32s, Float32s], turned: Turned, aske
     lows, highs, starts, limit = turned.lows, turned.highs, turned.starts, near_limit(within, turned.first.shape[1])
     if loops := job.loops:
         return loops.near_columns(box, (lows, highs), starts, asked, turned.heads, np.float32(float32_limit(limit)))
-    near = asked & (squared_gaps(*box, lows, highs) <= limit)
-    columns: Ints = np.flatnonzero(np.repeat(near, np.diff(starts)))
+    columns = np.flatnonzero(np.repeat(asked & (squared_gaps(*box, lows, highs) <= limit), np.diff(starts)))
     points = turned.heads.take(columns, axis=1)
     points -= points.clip(*(corner[: len(points), None] for corner in box))
-    return columns[np.einsum("kn,kn->n", points, points) <= limit]
+    sums: Float32s = np.einsum("kn,kn->n", points, points)
+    return columns[sums <= limit]
 
 
 def _parts(columns: list[Ints], strip: list[Turned]) -> Iterator[list[Ints]]:

@@ -196,12 +196,20 @@ def test_files_that_the_architecture_names_exist() -> None:
 
 def rooms() -> dict[str, dict[str, str]]:
     """folder -> file -> the libraries that it is the door of, in the order of ARCHITECTURE.md."""
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for section in ARCHITECTURE.split("\n### ")[1:]:
-        folder = section.partition("/:")[0]
-        rows = re.findall(r"^\| ([\w/]+)\.py \|[^|]*\|([^|]*)\|$", section, re.MULTILINE)
-        found[folder] = {name.replace("/", "."): doors for name, doors in rows}
+        files, inner = found.setdefault(section.partition("/:")[0], {}), ""
+        for names, doors in re.findall(r"^\| ([^|]+) \|[^|]*\|([^|]*)\|$", section, re.MULTILINE):
+            if names.startswith("**"):  # a folder in it, of which the next rows are
+                inner = names.strip("*/") + "."
+            elif names.endswith(".py"):
+                files |= {inner + name.removesuffix(".py"): doors for name in names.split(", ")}
     return found
+
+
+def is_file(module: str) -> bool:
+    """Whether a name is that of a module of the package: `from dupegrid.app import demo` imports that file."""
+    return PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py").exists()
 
 
 @cache
@@ -217,6 +225,8 @@ def imports() -> list[tuple[str, str, bool]]:
                 found += [(module, alias.name, id(node) in inside) for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.append((module, node.module, id(node) in inside))
+                modules = (f"{node.module}.{alias.name}" for alias in node.names)
+                found += [(module, name, id(node) in inside) for name in modules if is_file(name)]
     return found
 
 

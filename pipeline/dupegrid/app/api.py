@@ -207,11 +207,10 @@ def _chosen(
 ) -> tuple[Run, Listing]:
     """The run as it will be, and its files; nothing is written yet."""
     end_probe()
-    run_dir = absolute(out)
-    asked = chosen_config(folders, RunDir(run_dir), config, settings, reporter.say)
+    asked = chosen_config(folders, RunDir(absolute(out)), config, settings, reporter.say)
     codes_of(asked)  # what is no function shows before the work begins
     hash_code(asked.hash)
-    return Run(run_dir, asked), _listed(asked, reporter)
+    return Run(absolute(out), asked), _listed(asked, reporter)
 
 
 @contextmanager

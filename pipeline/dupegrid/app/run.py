@@ -98,7 +98,7 @@ class Run:
 
     @read_once
     def match_batches(self) -> Matches:
-        """The same a batch at a time, for those who go through them: memory does not grow with them."""
+        """`matches` a batch at a time, for those who go through them: memory does not grow with them."""
         batches, count = stored_matches(*comparison_of(self), self.config.memory)
         check_count(self, count)
         return batches

@@ -65,7 +65,7 @@ def resolved(path: Any) -> str:
 
 
 def located(path: Any) -> str:
-    """As `resolved`; or an address where pictures are, in one spelling: s3://bucket/folder, https://host/folder.
+    """A path as `resolved` gives it, or an address where pictures are, in one spelling: s3://bucket/folder, https://host/folder.
 
     ValueError for one that holds a user, a password or a key, which goes into no message: the environment has these.
     """
@@ -106,7 +106,7 @@ def flattened(values: Iterable[Any]) -> list[Any]:
 
 
 def none_or_several(value: Any) -> Any:
-    """As `one_or_several`, nothing where that is the word none."""
+    """A list where one text or path was given, an empty one for the word none."""
     return [] if value in ("none", ["none"]) else one_or_several(value)
 
 

@@ -129,7 +129,7 @@ class Arrays:
         self._write_facts({"key": key, **facts})
 
     def fact(self, name: str) -> Any:
-        """What `sign` was told."""
+        """A fact that `sign` was given. KeyError where there is none of the name."""
         return self._facts[name]
 
     def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:

@@ -75,7 +75,7 @@ class BucketPath(PosixPath):
         raise TypeError(f"{self} is no place on this machine")
 
     def resolve(self, strict: bool = False) -> "BucketPath":
-        """The same."""
+        """This path: there is nothing to resolve."""
         return self
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:

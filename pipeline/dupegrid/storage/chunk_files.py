@@ -84,7 +84,7 @@ def _read_parts(path: BucketPath, offsets: list[int], places: list[int], out: np
 
 
 def _read_alone(descriptor: int, offsets: list[int], places: list[int], out: npt.NDArray[np.uint8]) -> None:
-    """The same of an open file, which is closed. EOFError where it ends before."""
+    """Rows of one open file, to their places in `out`; it is closed then. EOFError where it ends before."""
     size = out.shape[1]
     try:
         with suppress(OSError):  # a file system that cannot

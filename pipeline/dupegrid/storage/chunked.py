@@ -128,7 +128,7 @@ class ChunkedArray:
         return end.hex() if len(end) == CHECKSUM_BYTES else ""
 
     def checksums(self) -> list[str]:
-        """Those of all chunks of an array that is chunked along its first axis alone."""
+        """The `checksum` of every chunk of an array that is chunked along its first axis alone."""
         return [self.checksum(number) for number in range(self.count)]
 
     def read(self, numbers: Sequence[tuple[int, ...]]) -> Iterator[npt.NDArray[Any]]:

@@ -47,7 +47,7 @@ class LockFile:
 
 
 class LockObject:
-    """The same in a bucket, by conditional writes: of two that would take it, one finds that it has changed."""
+    """The lock in a bucket, by conditional writes: of two that would take it, one finds that it has changed."""
 
     is_anothers, tells_of_processes = False, False
 

@@ -17,12 +17,12 @@ _WORDS: Final = {"reason": REASONS, "rule": RULES}  # of clusters.parquet, which
 
 
 def check_files(path: Path, files: pa.Table) -> pa.Table:
-    """The same rows of files.parquet. DamagedError for what no run would say: somebody made it up then."""
+    """Give back rows of files.parquet. DamagedError for what no run would say: somebody made it up then."""
     return _check_filled(path, files, ["path_raw", "size_bytes", "removed"])
 
 
 def check_images(path: Path, images: pa.Table, count: int | None = None, start: int = 0) -> pa.Table:
-    """The same rows of images.parquet, or some of its `count`. DamagedError where one says what no run would.
+    """Give back rows of images.parquet, or some of its `count`. DamagedError where one says what no run would.
 
     Somebody made it up then. Looks at those columns that are there; rows that have their ids are those from `start` on.
     """
@@ -39,7 +39,7 @@ def check_images(path: Path, images: pa.Table, count: int | None = None, start: 
 
 
 def check_clusters(path: Path, clusters: pa.Table, images: int, before: int = -1) -> pa.Table:
-    """The same rows of clusters.parquet, or those after cluster `before`. DamagedError for what no run would say.
+    """Give back rows of clusters.parquet, or those after cluster `before`. DamagedError for what no run would say.
 
     Somebody made it up then. Looks at those columns that are there.
     """
@@ -56,7 +56,7 @@ def check_clusters(path: Path, clusters: pa.Table, images: int, before: int = -1
 
 
 def check_ids(path: Path, table: pa.Table, names: Sequence[str], count: int) -> pa.Table:
-    """The same table. DamagedError where one of these columns names an image, or a root, that is none of `count`."""
+    """Give back a table. DamagedError where one of these columns names an image, or a root, that is none of `count`."""
     _check_filled(path, table, [name for name in names if name not in _MAY_LACK])
     for name in names:
         ends = pc.min_max(table[name]).as_py()

@@ -59,20 +59,20 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None, 
     """A table from one parquet file or a folder of part files (in the order of their names).
 
     Files that are no part files of ours are left out. A folder without parts is an empty table. With `whole` the
-    other columns are read too, so that damage in them shows, and let go part by part.
+    other columns are read too, part by part, so that damage in them shows.
     """
     return read_parts(parts_in(path) if path.name in FOLDERS and path.is_dir() else [path], schema, columns, whole)
 
 
 def read_pieces(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The same of one parquet file, some row groups at a time, which hold 131,072 rows or more in all."""
+    """The table of one parquet file, some row groups at a time, which hold 131,072 rows or more in all."""
     return _pieces(path, _chosen(schema, columns), whole=False, group=None, about=None)
 
 
 def read_parts(
     files: Sequence[Path], schema: pa.Schema, columns: Sequence[str] | None = None, whole: bool = False
 ) -> pa.Table:
-    """The same from some parquet files, in their order."""
+    """One table of the rows of some parquet files, in their order; `whole` as in `read_table`."""
     wanted = _chosen(schema, columns)
     if len(files) == 1:
         return _read_part(files[0], wanted, whole)

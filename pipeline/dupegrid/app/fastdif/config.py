@@ -122,7 +122,7 @@ class FastDiffPyConfig:
         return mse_of(self.similarity_threshold)
 
     def settings(self) -> Settings:
-        """The same as settings of `index`. ConfigError where thumbnails are to be no squares."""
+        """These options as settings of `index`. ConfigError where thumbnails are to be no squares."""
         if self.thumbnail_size_x != self.thumbnail_size_y:
             raise ConfigError(
                 f"thumbnails of {self.thumbnail_size_x} x {self.thumbnail_size_y}: they are squares here, "

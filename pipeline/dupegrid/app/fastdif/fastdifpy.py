@@ -110,7 +110,7 @@ class FastDifPy:
         progress: bool = True,
         **kwargs: Any,
     ) -> "FastDifPy":
-        """The same as the constructor; the options are written."""
+        """A new one, as the constructor makes it; the options are written."""
         made = cls(directory_a, directory_b, default_db, progress, **kwargs)
         made.config.write_to_file()
         return made

@@ -13,10 +13,9 @@ import pytest
 
 import dupegrid
 from dupegrid.core.errors import DupegridError, UsageError
-from dupegrid.results.export.joined import selected
+from dupegrid.results.export.joined import RunTables, selected
 from dupegrid.results.export.sql import write_sql
 from dupegrid.results.rows import Rows
-from dupegrid.results.stored import StoredTables
 from tests.helpers import databases
 from tests.helpers.exports import watched
 
@@ -100,7 +99,7 @@ def test_only_our_own_tables_are_replaced(run: dupegrid.Run, url: str, engine: A
 
 
 def test_who_reads_meanwhile_sees_the_old_rows(run: dupegrid.Run, url: str, engine: Any) -> None:
-    everything = selected("matches", ["a", "b"], StoredTables(run))
+    everything = selected("matches", ["a", "b"], RunTables(run))
     few = selected("matches", ["a", "b"], SimpleNamespace(matches=Rows.of(run.matches[:3]), images=Rows.of(run.images)))
     seen = []
 

@@ -18,12 +18,12 @@ from dupegrid.images.sources import Sources
 from dupegrid.results.answers import Export
 from dupegrid.results.export import lists as lists
 from dupegrid.results.export.filtered import filtered_coco, filtered_yolo
-from dupegrid.results.export.joined import TABLES, Selection, selected
+from dupegrid.results.export.joined import TABLES, RunTables, Selection, selected
 from dupegrid.results.export.sql import write_sql
 from dupegrid.results.export.sqlite import write_sqlite
 from dupegrid.results.export.tables import write_csv, write_json_lines, write_parquet
 from dupegrid.results.export.views import views
-from dupegrid.results.stored import StoredTables, images_of
+from dupegrid.results.stored import images_of
 from dupegrid.storage.files import writing_whole
 from dupegrid.storage.ours import is_known
 
@@ -140,7 +140,7 @@ def _is_run(folder: Path) -> bool:
 
 def _database_tables(done: Run) -> dict[str, Selection]:
     """The tables for a database: exact paths are in that of images only, as bytes."""
-    tables = StoredTables(done)
+    tables = RunTables(done)
     found = {"images": selected("images", None, tables)}
     for name, table in (("matches", tables.matches), ("clusters", tables.clusters)):
         found[name] = selected(name, [one for one in table.schema.names if "path_raw" not in one], tables)
@@ -149,7 +149,7 @@ def _database_tables(done: Run) -> dict[str, Selection]:
 
 def _written(done: Run, file: IO[bytes], format: str, options: ExportOptions) -> dict[str, int]:
     """Write a format that is a file; how many of what."""
-    tables = StoredTables(done)
+    tables = RunTables(done)
     if format in _OF_TABLES:
         rows = _selection(tables, options)
         _OF_TABLES[format](rows, file)
@@ -174,7 +174,7 @@ def _written(done: Run, file: IO[bytes], format: str, options: ExportOptions) ->
     return lists.write_difpy(tables, file) if format == "difpy" else lists.write_duplicates(tables, file)
 
 
-def _selection(tables: StoredTables, options: ExportOptions) -> Selection:
+def _selection(tables: RunTables, options: ExportOptions) -> Selection:
     table, columns = options.get("table", "matches"), options.get("columns")
     if table not in TABLES:
         raise UsageError(f"no table {printable(table)!r}: there are {', '.join(TABLES)}")
@@ -183,7 +183,7 @@ def _selection(tables: StoredTables, options: ExportOptions) -> Selection:
     return selected(table, columns, tables)
 
 
-def _filtered(tables: StoredTables, file: IO[bytes], format: str, options: ExportOptions) -> dict[str, int]:
+def _filtered(tables: RunTables, file: IO[bytes], format: str, options: ExportOptions) -> dict[str, int]:
     path = Path(resolved(options["filter"]))
     try:
         text = path.read_bytes()

@@ -1,7 +1,7 @@
 """The rows of a run: of its images, clusters and matches, read piece by piece where they are more than one."""
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -114,25 +114,3 @@ def scores_of(run: RunLike, names: Sequence[str]) -> pa.Table:
     needed = [name for name in matches.schema.names if name in OF_SCORES]
     parts = chain([matches.schema.empty_table()], matches.each(needed))
     return pa.concat_tables(second_scores(run.run_dir, rows, run.config.looks, names) for rows in parts)
-
-
-class StoredTables:
-    """The tables of a run as exports read them, and second scores of some of its matches."""
-
-    def __init__(self, run: RunLike) -> None:
-        self._run = run
-
-    @property
-    def images(self) -> Rows:
-        return images_of(self._run)
-
-    @property
-    def clusters(self) -> Rows:
-        return clusters_of(self._run)
-
-    @cached_property
-    def matches(self) -> SortedMatches:
-        return matches_of(self._run)
-
-    def scores_of(self, matches: pa.Table, name: str) -> pa.Table:
-        return second_scores(self._run.run_dir, matches, self._run.config.looks, [name])

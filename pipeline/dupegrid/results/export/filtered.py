@@ -8,12 +8,11 @@ import pyarrow.compute as pc
 
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
-from dupegrid.results.export.joined import selected
+from dupegrid.results.export.joined import RunTables, selected
 from dupegrid.results.named import nfc
-from dupegrid.results.stored import StoredTables
 
 
-def filtered_coco(tables: StoredTables, text: bytes, folder: str, searched: bool) -> tuple[bytes, dict[str, int]]:
+def filtered_coco(tables: RunTables, text: bytes, folder: str, searched: bool) -> tuple[bytes, dict[str, int]]:
     """COCO's JSON without the images that are duplicates of others in it, and without their annotations.
 
     How names are found is as `gone` has it. UsageError where it is not such JSON.
@@ -34,7 +33,7 @@ def filtered_coco(tables: StoredTables, text: bytes, folder: str, searched: bool
     return json.dumps({**coco, "images": kept}).encode("ascii") + b"\n", {**counts, "images": len(kept)}
 
 
-def filtered_yolo(tables: StoredTables, text: bytes, folder: str, searched: bool) -> tuple[bytes, dict[str, int]]:
+def filtered_yolo(tables: RunTables, text: bytes, folder: str, searched: bool) -> tuple[bytes, dict[str, int]]:
     """A list of pictures, a path a line, without those that are duplicates of others in it; the lines as they were.
 
     How names are found is as `gone` has it.
@@ -47,7 +46,7 @@ def filtered_yolo(tables: StoredTables, text: bytes, folder: str, searched: bool
     return b"".join(kept), {**counts, "images": len(places) - len(dropped)}
 
 
-def gone(tables: StoredTables, names: Sequence[bytes], folder: str, searched: bool) -> tuple[list[int], dict[str, int]]:
+def gone(tables: RunTables, names: Sequence[bytes], folder: str, searched: bool) -> tuple[list[int], dict[str, int]]:
     """Which of some names are duplicates whose keepers are named too, by their place; and how many are what.
 
     A name is that of a path, as seen from `folder`, if the run has such a picture; else, where it is to be `searched`,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,9 +15,10 @@ from dupegrid.core.errors import UsageError
 from dupegrid.core.text import printable
 from dupegrid.pairs.batches import SortedMatches
 from dupegrid.results.rows import Rows
+from dupegrid.results.run_like import RunLike
 from dupegrid.results.schemas import SCORES
-from dupegrid.results.scores import OF_SCORES
-from dupegrid.results.stored import StoredTables
+from dupegrid.results.scores import OF_SCORES, second_scores
+from dupegrid.results.stored import clusters_of, images_of, matches_of
 from dupegrid.storage.bucket import BucketPath, file_system
 
 TABLES: Final = ("images", "matches", "clusters")
@@ -25,6 +27,28 @@ _ROWS_A_BATCH: Final = 1 << 16
 
 
 Each = Rows | SortedMatches  # a table that is gone through some rows at a time
+
+
+class RunTables:
+    """The tables of a run as exports read them, by their names in TABLES; matches are read once."""
+
+    def __init__(self, run: RunLike) -> None:
+        self._run = run
+
+    @property
+    def images(self) -> Rows:
+        return images_of(self._run)
+
+    @property
+    def clusters(self) -> Rows:
+        return clusters_of(self._run)
+
+    @cached_property
+    def matches(self) -> SortedMatches:
+        return matches_of(self._run)
+
+    def scores_of(self, matches: pa.Table, name: str) -> pa.Table:
+        return second_scores(self._run.run_dir, matches, self._run.config.looks, [name])
 
 
 class _Column(NamedTuple):
@@ -71,7 +95,7 @@ def _even(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield rest.combine_chunks()
 
 
-def selected(name: str, columns: Sequence[str] | None, tables: StoredTables) -> Selection:
+def selected(name: str, columns: Sequence[str] | None, tables: RunTables) -> Selection:
     """Columns of the table `name` by their names, its own unless others are named.
 
     To matches are joined those of both images (`width_a`, `camera_b`) and second scores (`ssim`), to clusters those of
@@ -93,7 +117,7 @@ def selected(name: str, columns: Sequence[str] | None, tables: StoredTables) -> 
     return Selection(found, own)
 
 
-def _joined(name: str, wanted: str, tables: StoredTables) -> _Column | None:
+def _joined(name: str, wanted: str, tables: RunTables) -> _Column | None:
     """A column that is joined to the table `name`, if there is such; what it is of is loaded only now."""
     if wanted in SCORES.names[2:] and name == "matches":
         needs = tuple(column for column in tables.matches.schema.names if column in OF_SCORES)
@@ -111,7 +135,7 @@ def _joined(name: str, wanted: str, tables: StoredTables) -> _Column | None:
     return _of(tables.clusters, wanted, wanted, "id", row)
 
 
-def _in_clusters(tables: StoredTables) -> tuple[Ints, Ints]:
+def _in_clusters(tables: RunTables) -> tuple[Ints, Ints]:
     """By image its row of clusters, and the one to keep; -1 for none: int64 (n,) each."""
     (row, keeper), first = np.full((2, len(tables.images)), -1), 0
     for part in tables.clusters.each(["image", "keeper"]):

@@ -13,9 +13,8 @@ import pyarrow.csv as csv
 from dupegrid.core.arrays import Bools
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import display_path, printable
-from dupegrid.results.export.joined import selected
+from dupegrid.results.export.joined import RunTables, selected
 from dupegrid.results.export.tables import formula_safe, is_text
-from dupegrid.results.stored import StoredTables
 
 IsFile = Callable[[bytes], bool]  # whether a path is that of a file here, and not in an archive or a bucket
 Counts = dict[str, int]  # how many of what were written, and left out for which reason
@@ -42,7 +41,7 @@ d() {{
 """
 
 
-def write_difpy(tables: StoredTables, file: IO[bytes]) -> Counts:
+def write_difpy(tables: RunTables, file: IO[bytes]) -> Counts:
     """The result of difPy 4, as its search gives it: JSON of {keeper: [[duplicate, mse], ...]}.
 
     Bytes of a path that are no UTF-8 are lone surrogates, as in difPy: `os.fsencode` gives the path.
@@ -55,7 +54,7 @@ def write_difpy(tables: StoredTables, file: IO[bytes]) -> Counts:
     return {"duplicates": len(rows), "keepers": len(result)}
 
 
-def write_duplicates(tables: StoredTables, file: IO[bytes]) -> Counts:
+def write_duplicates(tables: RunTables, file: IO[bytes]) -> Counts:
     """CSV of `duplicate,keeper`: their paths."""
     rows = _duplicates(tables, "path", "keeper_path", "path_raw", "keeper_path_raw")
     text = pc.and_(is_text(rows["path_raw"]), is_text(rows["keeper_path_raw"]))
@@ -64,7 +63,7 @@ def write_duplicates(tables: StoredTables, file: IO[bytes]) -> Counts:
     return {"duplicates": len(named), "left_out_not_utf8": len(rows) - len(named)}
 
 
-def write_script(tables: StoredTables, file: IO[bytes], is_file: IsFile, run: str) -> Counts:
+def write_script(tables: RunTables, file: IO[bytes], is_file: IsFile, run: str) -> Counts:
     """A script for any POSIX shell, which prints the duplicates unless its function is written anew; exact bytes."""
     rows = _duplicates(tables, "path_raw", "keeper_path_raw")
     pairs = list(zip(*(column.to_pylist() for column in rows.columns), strict=True))
@@ -74,14 +73,14 @@ def write_script(tables: StoredTables, file: IO[bytes], is_file: IsFile, run: st
     return {"duplicates": len(here), "left_out_no_file": len(pairs) - len(here)}
 
 
-def write_fiftyone(tables: StoredTables, file: IO[bytes], is_file: IsFile) -> Counts:
+def write_fiftyone(tables: RunTables, file: IO[bytes], is_file: IsFile) -> Counts:
     """CSV for FiftyOne's CSVDataset: `filepath`, and of its cluster the columns of clusters.parquet and the keeper."""
     rows, counts = _pictures(tables, is_file)
     csv.write_csv(rows.rename_columns({"path": "filepath", "keeper_path": "keeper"}), file)
     return counts
 
 
-def write_huggingface(tables: StoredTables, file: IO[bytes], is_file: IsFile, folder: str) -> Counts:
+def write_huggingface(tables: RunTables, file: IO[bytes], is_file: IsFile, folder: str) -> Counts:
     """metadata.csv of Hugging Face's imagefolder: `file_name` as seen from the folder that it is to lie in.
 
     UsageError where no picture is below that folder. A name that would begin a formula begins with ./ instead.
@@ -108,14 +107,14 @@ def write_huggingface(tables: StoredTables, file: IO[bytes], is_file: IsFile, fo
     return counts
 
 
-def _duplicates(tables: StoredTables, *columns: str) -> pa.Table:
+def _duplicates(tables: RunTables, *columns: str) -> pa.Table:
     """These columns of the duplicates, by cluster."""
     rows = selected("clusters", [*columns, "role"], tables)
     parts = (batch.filter(pc.field("role") == "duplicate") for batch in rows.batches())
     return pa.concat_tables([rows.schema.empty_table(), *parts]).drop_columns(["role"])
 
 
-def _pictures(tables: StoredTables, is_file: IsFile) -> tuple[pa.Table, Counts]:
+def _pictures(tables: RunTables, is_file: IsFile) -> tuple[pa.Table, Counts]:
     """The pictures that were read and that other tools can open by a path, with their cluster."""
     columns = ("path", "cluster", "role", "keeper_path", "mse_to_keeper", "path_raw", "status")
     rows = selected("images", columns, tables).whole()

@@ -2,8 +2,10 @@
 
 import importlib
 import os
+import shutil
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,27 +35,40 @@ def body(expression: str) -> str:
 CONSTANT = "np.full((len(x), len(y)), {:.1f})"
 
 
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, bool], tuple[Path, Path]]:
+    """A folder of so many copies of a picture, or names of one file, and its index; each is made once."""
+
+    @cache
+    def made(count: int, link: bool) -> tuple[Path, Path]:
+        folder = tmp_path_factory.mktemp("copies")
+        first = save(folder / "photos/000.png", 1)
+        for k in range(1, count):
+            copy = folder / f"photos/{k:03d}.png"
+            copy.hardlink_to(first) if link else copy.write_bytes(first.read_bytes())
+        return folder / "photos", dupegrid.index(folder / "photos", out=folder / "run", thumb=8, quiet=True).path
+
+    return made
+
+
 @pytest.mark.usefixtures("one_chunk")
 @pytest.mark.parametrize("link", [False, True])
 @pytest.mark.parametrize("count", [64, 65])
 @pytest.mark.parametrize(("value", "matches"), [(10.0, False), (5.0, True), (3.0, True)])
 def test_equal_pictures_have_the_score_of_the_metric_however_many(
-    tmp_path: Path, edit: Edit, count: int, link: bool, value: float, matches: bool
+    copies: Callable, tmp_path: Path, edit: Edit, count: int, link: bool, value: float, matches: bool
 ) -> None:
     """W8: 64 or 65 copies, or names of one file."""
     edit(body(CONSTANT.format(value)))
-    first = save(tmp_path / "photos/000.png", 1)
-    for k in range(1, count):
-        copy = tmp_path / f"photos/{k:03d}.png"
-        copy.hardlink_to(first) if link else copy.write_bytes(first.read_bytes())
-    settings = {"metric": METRIC, "threshold": 5, "thumb": 8, "quiet": True}
-    run = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **settings)
+    photos, index = copies(count, link)
+    settings = {"metric": METRIC, "threshold": 5, "cutoff": 5, "thumb": 8, "quiet": True}
+    run = dupegrid.run(photos, out=shutil.copytree(index, tmp_path / "run"), **settings)
     collapsed = link or count > 64
     listed = (count - 1 if collapsed else count * (count - 1) // 2) if matches else 0
     assert run.matches["score"].to_pylist() == [value] * listed
     assert run.receipt.matches == run.summary.matches == listed
     assert run.summary.duplicates == (count - 1 if matches else 0)
-    again = dupegrid.run(tmp_path / "photos", out=tmp_path / "run", **settings)
+    again = dupegrid.run(photos, out=tmp_path / "run", **settings)
     assert (again.matches, again.receipt) == (run.matches, run.receipt)
 
 

@@ -18,6 +18,7 @@ from tests.helpers import azure, google
 from tests.helpers.crash import draw, tables
 from tests.helpers.forks import started
 
+pytestmark = pytest.mark.slow  # and so one process has moto's server, beside test_bucket.py
 SETTINGS: dict[str, object] = {"quiet": True, "thumb": 16, "cutoff": 500.0, "tile": 8, "scheduler": "threads"}
 KILLS = int(os.environ.get("DUPEGRID_KILLS", "1"))
 PLACE = ["path", "path_raw", "mtime_ns", "ctime_ns", "device", "inode"]

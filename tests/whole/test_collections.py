@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import dupegrid
+from dupegrid.core.text import printable
 from dupegrid.images.recipe import Reading, decode
-from dupegrid.storage.tables import printable
 from tests.conftest import picture
 from tests.helpers.forks import command
 from tests.helpers.names import naughty_names

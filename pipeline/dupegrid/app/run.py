@@ -45,6 +45,7 @@ from dupegrid.results.stored import (
     comparison_of,
     hashed_images_of,
     images_file,
+    images_of,
     known_ids,
     relations_if_told,
     scores_of,
@@ -227,7 +228,7 @@ class Run:
 
     def pairs(self, order: str = "mse") -> Pairs:
         """The matches by their MSE, 'mse' or '-mse', which a notebook draws: `run.pairs().show(20)`."""
-        return Pairs.ordered(self.match_scores, self.images, self.thumbs_of, order)
+        return Pairs.ordered(self.match_batches, images_of(self), self.thumbs_of, order)
 
     def html(self, frame: Any, images: str | Sequence[str] = ("a", "b"), most: int = 50) -> Html:
         """A table of yours with pictures: its first rows, where the columns `images` hold ids. A notebook draws it."""

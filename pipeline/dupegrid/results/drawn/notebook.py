@@ -6,20 +6,23 @@ All text that is not ours is escaped.
 import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from html import escape
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from dupegrid.core.arrays import Pixels
+from dupegrid.core.arrays import ORIENTATIONS, Float64s, Pixels
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted, display_path, printable, shown_path, size_text
 from dupegrid.images.recipe import encode_jpeg
+from dupegrid.pairs.batches import Matches
+from dupegrid.results.rows import Rows
 from dupegrid.results.run_like import ThumbsOf
+from dupegrid.storage.schemas import MATCHES
 
-_ORDERS: Final = {"mse": "ascending", "-mse": "descending"}
+_ORDERS: Final = {"mse": 1, "-mse": -1}
 _SIDE_PX: Final = 96
 _SHOWN: Final = 20
 _STYLE: Final = (
@@ -45,29 +48,40 @@ class Html:
 
 
 class Pairs:
-    """Matches in an order: a notebook draws the first of them. `matches` is their table, a slice of them is one too."""
+    """Matches in an order, read as they are asked for: a notebook draws the first; a slice of them is one too."""
 
-    def __init__(self, matches: pa.Table, images: pa.Table, thumbs_of: ThumbsOf) -> None:
-        self.matches = matches
+    def __init__(self, matches: Matches, images: Rows, thumbs_of: ThumbsOf, scores: Float64s, rows: range) -> None:
+        """Those at some places in the order of the scores, which are all of them, ascending: their MSE, or less it."""
+        self._all, self._scores, self._rows = matches, scores, rows
         self._images, self._thumbs_of = images, thumbs_of
 
     @classmethod
-    def ordered(cls, matches: pa.Table, images: pa.Table, thumbs_of: ThumbsOf, order: str) -> "Pairs":
+    def ordered(cls, matches: Matches, images: Rows, thumbs_of: ThumbsOf, order: str) -> "Pairs":
         """All matches, by their MSE: 'mse' begins with the most alike, '-mse' with the least. UsageError for others."""
         if order not in _ORDERS:
             raise UsageError(f"order is {order!r}: use {', '.join(map(repr, _ORDERS))}")
-        keys = [("mse", _ORDERS[order]), ("a", "ascending"), ("b", "ascending")]
-        return cls(matches.take(pc.sort_indices(matches, keys)), images, thumbs_of)
+        sign = _ORDERS[order]
+        # By the score batches are put in order: so it goes where the MSE was, and is got back from there.
+        keyed = Matches(
+            lambda: (batch._replace(score=sign * batch.mse, mse=batch.score) for batch in matches), matches.window_bytes
+        )
+        scores = keyed.scores()
+        return cls(keyed, images, thumbs_of, scores, range(len(scores)))
+
+    @cached_property
+    def matches(self) -> pa.Table:
+        """Their table: the columns a, b, mse, orientation and score of schema MATCHES."""
+        rows = self._all.at(np.array(self._rows, np.int64), self._scores)
+        turns = pa.array(ORIENTATIONS).take(pa.array(rows.turn, mask=rows.turn < 0))
+        columns = {"a": rows.a, "b": rows.b, "mse": np.abs(rows.score), "orientation": turns, "score": rows.mse}
+        return pa.table(columns, schema=pa.schema(map(MATCHES.field, columns)))
 
     def show(self, most: int = _SHOWN) -> Html:
         """The first so many pairs, side by side, with their MSE, and what turns b as it matches."""
-        rows = self.matches.slice(0, number_of_rows(most)).to_pylist()
+        rows = self[: number_of_rows(most)].matches.to_pylist()
         ids = np.array([row[side] for row in rows for side in ("a", "b")], np.int64)
-        columns = self._images.select(["path_raw", "width", "height", "size_bytes"])
-        figures = [
-            _figure(image, thumb)
-            for image, thumb in zip(columns.take(ids).to_pylist(), self._thumbs_of(ids), strict=True)
-        ]
+        pictures = self._images.pick(ids, ["path_raw", "width", "height", "size_bytes"]).to_pylist()
+        figures = [_figure(image, thumb) for image, thumb in zip(pictures, self._thumbs_of(ids), strict=True)]
         cards = [
             f"<div class='dg-pair'><b>MSE {row['mse']:.4g}</b>, images {row['a']} and {row['b']}"
             + ("" if row["orientation"] == "identity" else f", b {escape(row['orientation'])}")
@@ -77,18 +91,16 @@ class Pairs:
         return Html(f"{_STYLE}<div class='dg-pairs'>{''.join(cards)}</div>{_left_out(len(self) - len(rows), 'pair')}")
 
     def __len__(self) -> int:
-        return int(self.matches.num_rows)
+        return len(self._rows)
 
     def __getitem__(self, rows: slice) -> "Pairs":
         if not isinstance(rows, slice):
             raise UsageError(f"pairs are taken by a slice, as in pairs[:20], not by {rows!r}")
-        picked = np.arange(len(self))[rows]
-        return Pairs(self.matches.take(pa.array(picked)), self._images, self._thumbs_of)
+        return Pairs(self._all, self._images, self._thumbs_of, self._scores, self._rows[rows])
 
     def __repr__(self) -> str:
-        mse = self.matches["mse"]
-        ends = f", MSE {mse[0].as_py():.4g} to {mse[-1].as_py():.4g}" if len(self) else ""
-        return f"Pairs({counted(len(self), 'pair')}{ends})"
+        ends = np.abs(self._scores[[self._rows[0], self._rows[-1]]]) if len(self) else ()
+        return f"Pairs({counted(len(self), 'pair')}{', MSE {:.4g} to {:.4g}'.format(*ends) if len(self) else ''})"
 
     def _repr_html_(self) -> str:
         return f"<div>{escape(repr(self))}</div>{self.show().html}"

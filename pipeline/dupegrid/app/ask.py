@@ -17,6 +17,7 @@ from dupegrid.core.errors import InputError, StoreError, UsageError
 from dupegrid.core.text import printable, shown, shown_path
 from dupegrid.core.values import StrPath, StrPaths, located, one_or_several, place_of
 from dupegrid.pairs.ask import Filters, facts_of
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.named import ids_of
 from dupegrid.results.questions.evaluate import evaluate as find_evaluation
 from dupegrid.results.questions.folders import folders as find_folders
@@ -25,6 +26,9 @@ from dupegrid.results.questions.leakage import leakage as find_leakage
 from dupegrid.results.questions.splits import Given, by_path, label_by_folder, split_by_folder
 from dupegrid.results.questions.top import top as find_top
 from dupegrid.results.questions.unique import unique as find_unique
+from dupegrid.results.schemas import UNIQUE
+from dupegrid.results.stored import images_of
+from dupegrid.storage.schemas import IMAGES
 
 _IDS: Final = re.compile(r"\d{1,18}")
 
@@ -37,7 +41,7 @@ def folders(run: StrPath | Run) -> pa.Table:
     results/schemas.py.
     """
     asked = as_run(run)
-    return find_folders(*_tables(asked), asked.config.threshold)
+    return find_folders(*_tables(asked, "path_raw"), asked.config.threshold)
 
 
 def unique(run: StrPath | Run, of: StrPaths | None = None) -> pa.Table:
@@ -53,7 +57,7 @@ def unique(run: StrPath | Run, of: StrPaths | None = None) -> pa.Table:
         raise UsageError(
             "this run compared no pair across its PATHs (--scope within): run again without it, or --against"
         )
-    found = find_unique(*_tables(asked), config.threshold, len(config.roots) == 1)
+    found = find_unique(*_tables(asked, "group", "root", *UNIQUE.names[1:]), config.threshold, len(config.roots) == 1)
     if of is None:
         return found
     return found.filter(pa.array(np.isin(found["root"].fill_null(-1).to_numpy(), _roots(config, of))))
@@ -79,7 +83,8 @@ def leakage(run: StrPath | Run, split: Any = "folders", label: Any = None, keep:
     anything that is not there, and where pictures of two splits were not compared.
     """
     asked = as_run(run)
-    images, matches = _tables(asked)
+    columns = {text for text in (split, label) if isinstance(text, str)} & {*IMAGES.names}
+    images, matches = _tables(asked, "path", "path_raw", *sorted(columns))
     splits, unknown, table = _values(images, split, "split", None)
     labels = pa.nulls(len(images), pa.string())
     if label is not None:
@@ -101,7 +106,7 @@ def evaluate(matches: Any, truth: Any) -> pa.Table:
     """
     asked = as_run(matches) if isinstance(matches, Run | str | os.PathLike) else None
     if asked is not None:
-        images, scores = _tables(asked)
+        images, scores = _tables(asked, "path_raw")
         paths = images["path_raw"].to_pylist()
     else:
         images, scores, paths = _of_matches(given_table(matches))
@@ -143,11 +148,11 @@ def _named(wanted: Sequence[bytes | None], paths: Sequence[bytes]) -> Ints:
     return ids_of(wanted, paths)
 
 
-def _tables(run: Run) -> tuple[pa.Table, pa.Table]:
-    """A run's images and the scores of its matches. StoreError unless all pairs are decided."""
+def _tables(run: Run, *names: str) -> tuple[pa.Table, Matches]:
+    """Columns of a run's images, with those that `near` takes, and its matches. StoreError unless all are decided."""
     if not run.is_compared:
         raise StoreError(f"{shown(run.path)} is not fully compared: finish it with 'dupegrid run --out RUN'")
-    return run.images, run.match_scores
+    return images_of(run).columns(list(dict.fromkeys(["id", "identical_to", "status", *names]))), run.match_batches
 
 
 def _roots(config: Config, of: StrPaths) -> list[int]:

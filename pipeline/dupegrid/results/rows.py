@@ -59,6 +59,11 @@ class Rows:
             start += len(part)
         return found
 
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Columns of all rows."""
+        none = pa.schema([self.schema.field(name) for name in names]).empty_table()
+        return pa.concat_tables([none, *self.each(names)])
+
     def parts(self, ids: Ints, names: Sequence[str]) -> Iterator[pa.Table]:
         """Columns of some rows, ids (k,) ascending, in that order: a table for each piece that some are in."""
         for number, (start, stop) in enumerate(zip(self._starts[:-1], self._starts[1:], strict=True)):

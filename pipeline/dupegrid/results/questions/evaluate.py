@@ -5,11 +5,12 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import Float64s, Ints
 from dupegrid.core.errors import UsageError
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.questions.near import Near, looked_up, near, totals
 from dupegrid.results.schemas import EVALUATION
 
 
-def evaluate(images: pa.Table, matches: pa.Table, truth: tuple[Ints, Ints]) -> pa.Table:
+def evaluate(images: pa.Table, matches: pa.Table | Matches, truth: tuple[Ints, Ints]) -> pa.Table:
     """Precision and recall of the matches at every threshold at which one of them changes (schema EVALUATION).
 
     `truth` are the pairs that are duplicates, ids int64 (k,) and (k,), in any order; -1 for an image that the run does

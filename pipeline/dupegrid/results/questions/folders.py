@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dupegrid.core.arrays import Bools, Ints
 from dupegrid.core.text import display_path
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.questions.near import Near, crossed, looked_up, near, spans, totals
 from dupegrid.results.questions.tree import Tree, folder_tree
 from dupegrid.results.schemas import FOLDERS
@@ -30,7 +31,7 @@ class _Places:
     counts: Ints  # (r,): images of the set that lie there
 
 
-def folders(images: pa.Table, matches: pa.Table, threshold: float) -> pa.Table:
+def folders(images: pa.Table, matches: pa.Table | Matches, threshold: float) -> pa.Table:
     """Pairs of folders that share pictures, and how much of each is in the other (schema FOLDERS).
 
     A picture is in the other folder if a near duplicate of it is: at or under the threshold, directly. First come the

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from dupegrid.core.arrays import Bools, Float64s, Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import counted
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.answers import Answer
 from dupegrid.results.clusters import numbers_by_size
 from dupegrid.results.questions.conflicts import conflicting, conflicts
@@ -77,7 +78,7 @@ class Leakage(Answer):
 
 def leakage(
     images: pa.Table,
-    matches: pa.Table,
+    matches: pa.Table | Matches,
     threshold: float,
     given: Given,
     keep: str = "train",

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Bools, Float64s, Ints
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.components import components
 
 
@@ -46,19 +47,26 @@ class Near:
         )
 
 
-def near(images: pa.Table, matches: pa.Table, threshold: float) -> Near:
+def near(images: pa.Table, matches: pa.Table | Matches, threshold: float) -> Near:
     """Which images are at or under a threshold from each other.
 
-    `images` is a table of schema IMAGES, `matches` has at least the columns a, b and score of schema MATCHES.
+    `images` is a table with the columns id, identical_to and status of schema IMAGES, `matches` one with at least the
+    columns a, b and score of schema MATCHES, or such in batches.
     """
-    listed = matches.filter(pc.less_equal(matches["score"], threshold))
-    a, b, score = (listed[name].to_numpy() for name in ("a", "b", "score"))
     set_of = pc.coalesce(images["identical_to"], images["id"]).to_numpy()
     ok = np.asarray(pc.equal(images["status"], "ok").to_numpy(), bool)
+    if isinstance(matches, Matches):
+        rows = [(batch.a, batch.b, batch.score) for batch in matches.near(threshold)]
+    else:
+        listed = matches.filter(pc.less_equal(matches["score"], threshold))
+        rows = [(listed["a"].to_numpy(), listed["b"].to_numpy(), listed["score"].to_numpy())]
+    nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    a, b, score = map(np.concatenate, zip(nothing, *rows, strict=True))
+    del rows
     a, b = set_of[a], set_of[b]
-    inner = np.full(len(set_of), np.inf)
-    np.minimum.at(inner, a[a == b], score[a == b])
-    return Near(ok, set_of, a[a != b], b[a != b], score[a != b], inner)
+    inner, inside = np.full(len(set_of), np.inf), a == b
+    np.minimum.at(inner, a[inside], score[inside])
+    return Near(ok, set_of, a[~inside], b[~inside], score[~inside], inner)
 
 
 def nearest(pairs: Near, chosen: Bools) -> tuple[Float64s, Ints]:

@@ -5,11 +5,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
+from dupegrid.pairs.batches import Matches
 from dupegrid.results.questions.near import near, nearest
 from dupegrid.results.schemas import UNIQUE
 
 
-def unique(images: pa.Table, matches: pa.Table, threshold: float, is_one_side: bool) -> pa.Table:
+def unique(images: pa.Table, matches: pa.Table | Matches, threshold: float, is_one_side: bool) -> pa.Table:
     """The pictures that have no near duplicate on another side, by side and path (schema UNIQUE).
 
     The sides are those of --against, else the PATHs; where a run has one, those without any near duplicate.

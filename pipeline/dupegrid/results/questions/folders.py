@@ -4,7 +4,9 @@ A folder holds all that lies below it. Its pairs with folders above or below it 
 folder below one of the two holds all that the pair shares: that folder's own row says more.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -20,6 +22,7 @@ from dupegrid.results.schemas import FOLDERS
 # Pairs of folders that one picture may make: of a picture in 100,000 folders it would be 10 billion.
 _MOST_PAIRS: Final = 10_000
 _CHUNK: Final = 1 << 22  # rows that are counted at a time
+_WINDOWS: Final = 16  # at most: all pairs are looked at for each
 
 
 @dataclass(frozen=True)
@@ -42,32 +45,40 @@ def folders(images: pa.Table, matches: pa.Table | Matches, threshold: float) -> 
     """
     pairs = near(images, matches, threshold)
     ids = np.flatnonzero(pairs.ok)
-    tree, holder = folder_tree(images["path_raw"].take(pa.array(ids)).to_pylist())
+    tree, holder = folder_tree(images["path_raw"].take(pa.array(ids)))
     held = tree.summed(np.bincount(holder, minlength=len(tree.names)))
-    places, reached = _reaches(pairs, tree, (pairs.set_of[ids], holder))
-    key, ours, theirs = _shared(places, reached, tree, held)
+    key, ours, theirs = _shared(pairs, (pairs.set_of[ids], holder), tree, held)
     first, second = np.divmod(key, max(len(tree.names), 1))
     keep = ~_said_below(key, first, second, ours, theirs, tree)
     return _table(tree, held, (first[keep], second[keep]), (ours[keep], theirs[keep]))
 
 
-def _reaches(pairs: Near, tree: Tree, lie: tuple[Ints, Ints]) -> tuple[_Places, _Places]:
-    """The folders of each set that has near duplicates, and the folders of these; `lie` has set and folder by image."""
-    n, f = len(pairs.ok), len(tree.names)
-    here, there, _ = pairs.both_ways()
-    inner = np.flatnonzero(np.isfinite(pairs.inner))
-    here, there = np.concatenate([here, inner]), np.concatenate([there, inner])
-    matched = np.zeros(n, bool)
-    matched[here] = True
+def _reaches(pairs: Near, tree: Tree, lie: tuple[Ints, Ints]) -> Iterator[tuple[_Places, _Places]]:
+    """The folders of each set that has near duplicates, and the folders of these; `lie` has set and folder by image.
+
+    Some sets at a time, as they come: those of so many pairs.
+    """
+    n, f = len(pairs.ok), max(len(tree.names), 1)
+    both = np.isfinite(pairs.inner) + np.bincount(pairs.a, minlength=n) + np.bincount(pairs.b, minlength=n)
+    matched = both > 0
     sets, folder = (some[matched[lie[0]]] for some in lie)
     key, counts = np.unique(sets * f + folder, return_counts=True)
-    leaves = _Places(key // max(f, 1), key % max(f, 1), counts)
+    leaves = _Places(key // f, key % f, counts)
     # A set that nothing of is left has no rows; each pair (set, other set) reaches the folders of the other.
     starts, many = spans(leaves.sets, n)
     once = np.arange(n), np.ones(n, np.int64)
-    at, row = crossed(here, there, (once[0], starts), (once[1], many))
-    found = np.unique(at * f + leaves.folders[row])
-    return _climbed(leaves, tree), _climbed(_Places(found // max(f, 1), found % max(f, 1), np.ones_like(found)), tree)
+    ends = np.cumsum(both)
+    at_once = max(_CHUNK, int(ends[-1]) // _WINDOWS) if n else _CHUNK
+    for low, high in pairwise([0, *np.flatnonzero(np.diff(ends // at_once, append=-1)) + 1]):
+        inner = low + np.flatnonzero(np.isfinite(pairs.inner[low:high]))
+        of_a, of_b = ((some >= low) & (some < high) for some in (pairs.a, pairs.b))
+        here = np.concatenate([inner, pairs.a[of_a], pairs.b[of_b]])
+        there = np.concatenate([inner, pairs.b[of_a], pairs.a[of_b]])
+        at, row = crossed(here, there, (once[0], starts), (once[1], many))
+        found = np.unique(at * f + leaves.folders[row])
+        own = slice(*np.searchsorted(leaves.sets, [low, high]).tolist())
+        mine = _Places(leaves.sets[own], leaves.folders[own], leaves.counts[own])
+        yield _climbed(mine, tree), _climbed(_Places(found // f, found % f, np.ones_like(found)), tree)
 
 
 def _climbed(places: _Places, tree: Tree) -> _Places:
@@ -86,45 +97,45 @@ def _climbed(places: _Places, tree: Tree) -> _Places:
     return _Places(key // f, key % f, sum_)
 
 
-def _shared(places: _Places, reached: _Places, tree: Tree, held: Ints) -> tuple[Ints, Ints, Ints]:
+def _shared(pairs: Near, lie: tuple[Ints, Ints], tree: Tree, held: Ints) -> tuple[Ints, Ints, Ints]:
     """Pairs of folders as first * f + second, the first before the second; images of the first in the second, and of
     the second in the first: int64 (p,) each.
     """
     f = max(len(tree.names), 1)
-    n = int(max(places.sets.max(initial=-1), reached.sets.max(initial=-1))) + 1
-    (starts, ours), (ends, theirs) = spans(places.sets, n), spans(reached.sets, n)
-    cost = ours * theirs
-    usual = np.flatnonzero((cost > 0) & (cost <= _MOST_PAIRS))
     total: tuple[Ints, Ints] = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    for some in np.split(usual, np.flatnonzero(np.diff(np.cumsum(cost[usual]) // _CHUNK)) + 1):
-        row, other = crossed(some, some, (starts, ends), (ours, theirs))
-        a, b = places.folders[row], reached.folders[other]
-        apart = ~tree.nested(a, b)
-        key, counts = totals(a[apart] * f + b[apart], places.counts[row[apart]])
-        total = totals(np.concatenate([total[0], key]), np.concatenate([total[1], counts]))
-    everywhere = np.flatnonzero(cost > _MOST_PAIRS)
-    key = np.concatenate(
-        [total[0], *(_with_largest(number, places, reached, tree, held) for number in everywhere.tolist())]
-    )
+    everywhere: list[tuple[Ints, Ints, Ints]] = []  # of a set: its folders, images there, folders that it reaches
+    for places, reached in _reaches(pairs, tree, lie):
+        n = int(max(places.sets.max(initial=-1), reached.sets.max(initial=-1))) + 1
+        (starts, ours), (ends, theirs) = spans(places.sets, n), spans(reached.sets, n)
+        cost = ours * theirs
+        usual = np.flatnonzero((cost > 0) & (cost <= _MOST_PAIRS))
+        for some in np.split(usual, np.flatnonzero(np.diff(np.cumsum(cost[usual]) // _CHUNK)) + 1):
+            row, other = crossed(some, some, (starts, ends), (ours, theirs))
+            a, b = places.folders[row], reached.folders[other]
+            apart = ~tree.nested(a, b)
+            key, counts = totals(a[apart] * f + b[apart], places.counts[row[apart]])
+            total = totals(np.concatenate([total[0], key]), np.concatenate([total[1], counts]))
+        for number in np.flatnonzero(cost > _MOST_PAIRS).tolist():
+            mine, its = _rows(places, number), _rows(reached, number)
+            everywhere.append((places.folders[mine], places.counts[mine], reached.folders[its]))
+    key = np.concatenate([total[0], *(_with_largest(own, others, tree, held) for own, _, others in everywhere)])
     a, b = np.divmod(key, f)
     a, b = np.divmod(np.unique(np.minimum(a, b) * f + np.maximum(a, b)), f)
     forth, back = (looked_up(*total, some, 0) for some in (a * f + b, b * f + a))
-    for number in everywhere.tolist():
+    for own, counts, others in everywhere:
         holds, reaches = np.zeros(f, np.int64), np.zeros(f, bool)
-        own, others = _rows(places, number), _rows(reached, number)
-        holds[places.folders[own]] = places.counts[own]
-        reaches[reached.folders[others]] = True
+        holds[own] = counts
+        reaches[others] = True
         forth += holds[a] * reaches[b]
         back += holds[b] * reaches[a]
     return a * f + b, forth, back
 
 
-def _with_largest(number: int, places: _Places, reached: _Places, tree: Tree, held: Ints) -> Ints:
+def _with_largest(mine: Ints, others: Ints, tree: Tree, held: Ints) -> Ints:
     """The pairs of a set's folders with the one that holds the most images among those that it reaches."""
-    f, mine, others = len(tree.names), places.folders[_rows(places, number)], reached.folders[_rows(reached, number)]
     leaves = others[~np.isin(others, tree.parents[others])]  # a folder above is larger, and says less
     largest = int(leaves[np.lexsort((leaves, -held[leaves]))[0]])
-    return mine[~tree.nested(mine, np.full_like(mine, largest))] * f + largest
+    return mine[~tree.nested(mine, np.full_like(mine, largest))] * len(tree.names) + largest
 
 
 def _rows(places: _Places, number: int) -> slice:

@@ -1,6 +1,5 @@
 """Whether splits of a data set share pictures: matrix, label conflicts, curve, cleaned splits. Pure."""
 
-from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, Final
@@ -120,7 +119,8 @@ def _coded(splits: pa.Array, ok: Bools) -> tuple[list[str], Ints]:
 
     First the one of training, then those of validation, then the others; the larger ones first.
     """
-    sizes = Counter(splits.filter(pa.array(ok)).drop_null().to_pylist())
+    many = pc.value_counts(splits.filter(pa.array(ok)).drop_null())
+    sizes = dict(zip(*(many.field(name).to_pylist() for name in ("values", "counts")), strict=True))
     if not 2 <= len(sizes) <= _MOST_SPLITS:
         some = ", ".join(map(repr, sorted(sizes)[:3])) or "none"
         raise UsageError(

@@ -78,14 +78,13 @@ def nearest(pairs: Near, chosen: Bools) -> tuple[Float64s, Ints]:
     nobody = np.iinfo(np.int64).max
     ids = np.flatnonzero(chosen & pairs.ok)
     first, second = _lowest_two(pairs.set_of[ids], ids, n)
-    here, there, score = pairs.both_ways()
-    held = first[there] < nobody
-    here, there, score = here[held], there[held], score[held]
-    least = np.full(n, np.inf)
-    np.minimum.at(least, here, score)
-    best = score == least[here]
-    who = np.full(n, nobody)
-    np.minimum.at(who, here[best], first[there[best]])
+    least, who = np.full(n, np.inf), np.full(n, nobody)
+    for here, there in ((pairs.a, pairs.b), (pairs.b, pairs.a)):
+        held = first[there] < nobody
+        np.minimum.at(least, here[held], pairs.score[held])
+    for here, there in ((pairs.a, pairs.b), (pairs.b, pairs.a)):
+        best = (first[there] < nobody) & (pairs.score == least[here])
+        np.minimum.at(who, here[best], first[there[best]])
     mate = np.where(first[pairs.set_of] == np.arange(n), second[pairs.set_of], first[pairs.set_of])
     inner = np.where(mate < nobody, pairs.inner[pairs.set_of], np.inf)
     least, who = least[pairs.set_of], who[pairs.set_of]

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import display_path, printable, shown_path
 from dupegrid.results.named import ids_of
+from dupegrid.results.tree import folders_in
 
 # Folders of these names are splits wherever they stand, as in dogs/train and cats/train.
 _NAMES: Final = (b"train", b"training", b"val", b"valid", b"validation", b"dev", b"test", b"testing", b"eval")
@@ -48,28 +50,28 @@ def split_by_folder(images: pa.Table) -> pa.Array:
     That is the first folder on its way called train, val, test or the like, where every image has one below the
     folder that all are in; else the folder right below that one.
     """
-    ids, paths = _read(images)
-    common = os.path.commonpath(paths) if len(paths) > 1 else b""
-    ways = [path[len(common) :].strip(b"/").split(b"/")[:-1] for path in paths]
-    named = [next((name for name in way if name.lower() in _NAMES), None) for way in ways]
+    folders, code = _folders(images)
+    common = os.path.commonpath([folder + b"/" for folder in folders]) if (code >= 0).sum() > 1 else b""
+    ways = [b"%s/" % folder[len(common) :].strip(b"/") for folder in folders]
+    named = [next((name for name in way.split(b"/") if name.lower() in _NAMES), None) for way in ways]
     if None in named:
-        named = [way[0] if way else None for way in ways]
-    return _placed(images, ids, named)
+        named = [way.partition(b"/")[0] or None for way in ways]
+    return _placed(named, code)
 
 
 def label_by_folder(images: pa.Table) -> pa.Array:
     """The name of the folder that each image that was read lies in: strings (n,)."""
-    ids, paths = _read(images)
-    return _placed(images, ids, [path.rpartition(b"/")[0].rpartition(b"/")[2] for path in paths])
+    folders, code = _folders(images)
+    return _placed([folder.rpartition(b"/")[2] for folder in folders], code)
 
 
-def _read(images: pa.Table) -> tuple[list[int], list[bytes]]:
-    ids = np.flatnonzero(pc.equal(images["status"], "ok").to_numpy())
-    return ids.tolist(), images["path_raw"].take(pa.array(ids)).to_pylist()
+def _folders(images: pa.Table) -> tuple[list[bytes], Ints]:
+    """The folders that images lie in, and the place of each image's among them, int64 (n,); -1 where not read."""
+    ids, code = np.flatnonzero(pc.equal(images["status"], "ok").to_numpy()), np.full(len(images), -1)
+    folders, code[ids] = folders_in(images["path_raw"].take(pa.array(ids)))
+    return folders, code
 
 
-def _placed(images: pa.Table, ids: Sequence[int], names: Sequence[bytes | None]) -> pa.Array:
-    values: list[str | None] = [None] * len(images)
-    for place, name in zip(ids, names, strict=True):
-        values[place] = None if name is None else display_path(name)
-    return pa.array(values, pa.string())
+def _placed(names: Sequence[bytes | None], code: Ints) -> pa.Array:
+    texts = [None if name is None else display_path(name) for name in names]
+    return pa.array(texts, pa.string()).take(pa.array(code, mask=code < 0))

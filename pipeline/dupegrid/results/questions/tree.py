@@ -1,12 +1,15 @@
 """The folders that images lie in, as a tree. Pure: paths in, arrays out."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from dupegrid.core.arrays import Bools, Ints
+
+_PATHS_AT_ONCE: Final = 1 << 16  # as objects of Python's
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,24 @@ class Tree:
         return upto[self.ends] - upto[:-1]
 
 
-def folder_tree(paths: Sequence[bytes]) -> tuple[Tree, Ints]:
+def folders_in(paths: pa.ChunkedArray) -> tuple[list[bytes], Ints]:
+    """The folders of these paths of files, each once, and the place of each file's among them: int64 (n,)."""
+    places: dict[bytes, int] = {}
+    found = np.empty(len(paths), np.int64)
+    for start in range(0, len(paths), _PATHS_AT_ONCE):
+        some = paths.slice(start, _PATHS_AT_ONCE).to_pylist()
+        holders = (path.rpartition(b"/")[0] for path in some)
+        found[start : start + len(some)] = [places.setdefault(folder, len(places)) for folder in holders]
+    return list(places), found
+
+
+def folder_tree(paths: pa.ChunkedArray) -> tuple[Tree, Ints]:
     """The folders of these paths of files, and the one that each of the files lies in: int64 (n,).
 
     In the tree are folders that hold files themselves, and those from which two or more branches lead to some; one
     that only leads to another says nothing that the other does not.
     """
-    holders = [path.rpartition(b"/")[0] for path in paths]
+    holders, holder = folders_in(paths)
     direct = set(holders)
     seen, branches = set(direct), Counter[bytes]()
     waiting = list(direct)
@@ -48,7 +62,7 @@ def folder_tree(paths: Sequence[bytes]) -> tuple[Tree, Ints]:
             waiting.append(above)
     names = sorted((name for name in seen if name in direct or branches[name] > 1), key=lambda name: name + b"/")
     place = {name: number for number, name in enumerate(names)}
-    return _tree(names), np.array([place[name] for name in holders], np.int64)
+    return _tree(names), np.array([place[name] for name in holders], np.int64)[holder]
 
 
 def _tree(names: list[bytes]) -> Tree:

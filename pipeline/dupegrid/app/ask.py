@@ -27,7 +27,7 @@ from dupegrid.results.questions.splits import Given, by_path, label_by_folder, s
 from dupegrid.results.questions.top import top as find_top
 from dupegrid.results.questions.unique import unique as find_unique
 from dupegrid.results.schemas import UNIQUE
-from dupegrid.results.stored import images_of
+from dupegrid.results.stored import clusters_of, images_of
 from dupegrid.storage.schemas import IMAGES
 
 _IDS: Final = re.compile(r"\d{1,18}")
@@ -69,7 +69,7 @@ def top(run: StrPath | Run) -> pa.Table:
     A file under several names counts once. The columns are those of TOP in results/schemas.py.
     """
     asked = as_run(run)
-    return find_top(asked.images, asked.clusters)
+    return find_top(images_of(asked), clusters_of(asked))
 
 
 def leakage(run: StrPath | Run, split: Any = "folders", label: Any = None, keep: str = "train") -> Leakage:

@@ -13,7 +13,7 @@ from dupegrid.core.arrays import Ints
 from dupegrid.core.errors import UsageError
 from dupegrid.core.text import display_path, printable, shown_path
 from dupegrid.results.named import ids_of
-from dupegrid.results.tree import folders_in
+from dupegrid.results.questions.tree import folders_in
 
 # Folders of these names are splits wherever they stand, as in dogs/train and cats/train.
 _NAMES: Final = (b"train", b"training", b"val", b"valid", b"validation", b"dev", b"test", b"testing", b"eval")

@@ -6,25 +6,27 @@ import pyarrow.compute as pc
 
 from dupegrid.core.arrays import Ints
 from dupegrid.results.freed import freed_of
+from dupegrid.results.rows import Rows
 from dupegrid.results.schemas import TOP
 
 
-def top(images: pa.Table, clusters: pa.Table) -> pa.Table:
+def top(images: pa.Table | Rows, clusters: pa.Table | Rows) -> pa.Table:
     """Clusters by the bytes that are free when their duplicates are gone, the most first (schema TOP).
 
     A file under several names counts once, and not if one of its names stays: so the sum is the `duplicate_bytes` of
-    the run's summary. `images` and `clusters` are tables of schema IMAGES and CLUSTERS.
+    the run's summary. `images` and `clusters` are of schema IMAGES and CLUSTERS, a piece of each is held at a time.
     """
-    number = clusters["cluster"].to_numpy()
+    rows = Rows.of(clusters).columns(["cluster", "image", "role"])
+    number = rows["cluster"].to_numpy()
     count = int(number.max()) + 1 if len(number) else 0
     freed = freed_of(images, clusters)
 
     def counted(role: str) -> Ints:
-        of_role = pc.equal(clusters["role"], role).to_numpy()
+        of_role = pc.equal(rows["role"], role).to_numpy()
         return np.bincount(number[of_role], minlength=count)
 
-    keeper = clusters.filter(pc.equal(clusters["role"], "keep")).sort_by("cluster")["image"]
-    kept = images.select(["path", "path_raw", "size_bytes"]).take(keeper)
+    keeper = rows.filter(pc.equal(rows["role"], "keep")).sort_by("cluster")["image"]
+    kept = Rows.of(images).pick(keeper.to_numpy(), ["path", "path_raw", "size_bytes"])
     table = pa.table(
         {
             "cluster": np.arange(count),

@@ -23,11 +23,13 @@ from dupegrid.images.hashing import hashes_of
 from dupegrid.images.sources import Sources
 from dupegrid.plans.actions import LINKS
 from dupegrid.plans.beside import beside, rating_of
-from dupegrid.plans.plan import Totals, between_folders, kept, loses_metadata, plan_of, totals_of
+from dupegrid.plans.plan import OF_PLANS, Totals, between_folders, kept, loses_metadata, plan_of, totals_of
 from dupegrid.plans.units import with_lost_sidecars, with_units
 from dupegrid.plans.where import chosen
 from dupegrid.results.keepers import Keeping
-from dupegrid.results.stored import relations_if_told
+from dupegrid.results.questions.tree import folders_in
+from dupegrid.results.stored import clusters_of, images_of, relations_if_told
+from dupegrid.storage.schemas import CLUSTERS
 from dupegrid.storage.tables import write_table
 from dupegrid.storage.words import ACTIONS
 
@@ -86,24 +88,24 @@ def plan(run: StrPath | Run, action: str = "quarantine", **options: Unpack[PlanO
     if options.get("threshold") is not None or not given.is_clustered or not is_of_decisions(given):
         cluster(given.path, options.get("threshold"))
     with locked_run(given.path, Terminal().say) as done:
-        table = _planned(done, action, options)
+        images = images_of(done).columns(OF_PLANS)
+        table = _planned(done, images, action, options)
         write_table(done.run_dir.plan, table)
-    goes = table.filter(pc.not_equal(table["action"], "keep"))["path_raw"].to_pylist()
-    gone = sum(not os.path.lexists(path) for path in goes)
-    totals = totals_of(table, done.images)
+    goes = table.filter(pc.not_equal(table["action"], "keep"))["path_raw"]
+    gone = sum(not os.path.lexists(path.as_py()) for path in goes)
+    totals = totals_of(table, images)
     return Plan(str(done.path), done.run_dir.plan, action, done.config.threshold, table, totals, gone)
 
 
-def _planned(done: Run, action: str, options: PlanOptions) -> pa.Table:
-    clusters = done.clusters
-    told = relations_if_told(done)
-    table = plan_of(done.images, clusters, told, action, _here(done, clusters))
+def _planned(done: Run, images: pa.Table, action: str, options: PlanOptions) -> pa.Table:
+    clusters = clusters_of(done).columns([name for name in CLUSTERS.names if name not in ("path", "path_raw")])
+    table = plan_of(images, clusters, relations_if_told(done), action, _here(done))
     if options.get("folders") is not None:
-        inside, other = _two_folders(done, options["folders"])
+        inside, other = _two_folders(images, options["folders"])
         table = kept(table, ~between_folders(table, inside, other), "folders")
     listed = pa.table({}) if action in LINKS else beside(_folders(table))
     if action not in LINKS:  # a link stays where the file was, beside what belongs to it
-        rated = done.images.filter(pc.is_valid(done.images["rating"]))["path_raw"]
+        rated = images.filter(pc.is_valid(images["rating"]))["path_raw"]
         table = with_lost_sidecars(table, listed, set(rated.to_pylist()), rating_of)
     if options.get("where") is not None:
         table = kept(table, ~chosen(table, options["where"]), "where")
@@ -111,35 +113,35 @@ def _planned(done: Run, action: str, options: PlanOptions) -> pa.Table:
         table = kept(table, loses_metadata(table), "metadata")
     if action in LINKS:
         return table
-    return with_units(table, done.images, listed, Keeping.of(done.config).protected(listed), _hash)
+    return with_units(table, images, listed, Keeping.of(done.config).protected(listed), _hash)
 
 
 def _hash(path: bytes, size_bytes: int) -> str | None:
     return hashes_of([(path, size_bytes)], False, _PATIENCE_S, lambda _: None)[0]
 
 
-def _here(done: Run, clusters: pa.Table) -> Bools:
+def _here(done: Run) -> Bools:
     """Which images of clusters are files in a folder of this machine, bool (n,), by id."""
-    sources, here = Sources.of(done.config), np.ones(len(done.images), bool)
-    ids = clusters["image"].to_numpy()
-    here[ids] = [sources.place(path) is None for path in clusters["path_raw"].to_pylist()]
+    sources, here = Sources.of(done.config), np.ones(len(images_of(done)), bool)
+    for part in clusters_of(done).each(["image", "path_raw"]):
+        here[part["image"].to_numpy()] = [sources.place(path) is None for path in part["path_raw"].to_pylist()]
     return here
 
 
 def _folders(table: pa.Table) -> set[bytes]:
     """The folders of the files that would go, and of their keepers."""
     goes = table.filter(pc.not_equal(table["action"], "keep"))
-    return {os.path.dirname(path) for name in ("path_raw", "keeper_path_raw") for path in goes[name].to_pylist()}
+    return {folder or b"/" for name in ("path_raw", "keeper_path_raw") for folder in folders_in(goes[name])[0]}
 
 
-def _two_folders(done: Run, folders: str | Sequence[StrPath]) -> tuple[bytes, bytes]:
+def _two_folders(images: pa.Table, folders: str | Sequence[StrPath]) -> tuple[bytes, bytes]:
     """The folder that files go of, and the one where they are kept. UsageError where they are not known."""
     if isinstance(folders, str):
         words = folders.split(_IN)
         splits = [(_IN.join(words[:k]), _IN.join(words[k:])) for k in range(1, len(words))]
     else:
         splits = [(os.fsdecode(folders[0]), os.fsdecode(folders[1]))] if len(folders) == 2 else []
-    known = {os.path.dirname(path) for path in done.images["path_raw"].to_pylist()}
+    known = {folder or b"/" for folder in folders_in(images["path_raw"])[0]}
     pairs = [(_folder(known, first), _folder(known, second)) for first, second in splits]
     found = [(first, second) for first, second in pairs if first is not None and second is not None]
     if len(found) != 1:

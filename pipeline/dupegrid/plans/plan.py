@@ -4,8 +4,9 @@ A file goes only for a keeper that it matches directly, and no other name of a k
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,8 @@ _IN_LIBRARY: Final = rb"(?i)\.(photoslibrary|photolibrary|migratedphotolibrary|a
 _OF_IMAGE: Final = ("path", "path_raw", *IDENTITY, "file_hash")
 # What a file may have that its keeper lacks. An earlier mtime is said, and stops nothing: copies often have one.
 _METADATA: Final = {"date": "taken_at", "gps": "latitude", "icc": "has_icc", "camera": "camera", "rating": "rating"}
+
+OF_PLANS: Final = ("id", "status", "link_kind", *_OF_IMAGE, *_METADATA.values())  # columns of images that a plan needs
 
 
 @dataclass(frozen=True)
@@ -47,25 +50,24 @@ def plan_of(images: pa.Table, clusters: pa.Table, relations: pa.Table | None, ac
     image, keeper = rows["image"].to_numpy(), rows["keeper"].to_numpy()
     own = {name: images[name].take(rows["image"]) for name in _OF_IMAGE}
     its = {f"keeper_{name}": images[name].take(rows["keeper"]) for name in _OF_IMAGE}
-    reason = np.select(
+    told = rows["reason"].combine_chunks().dictionary_encode()
+    words = [None, "elsewhere", "link", "library", "keeper_name", "not_equal", *told.dictionary.to_pylist()]
+    code = np.select(
         [
             pc.is_valid(rows["reason"]).to_numpy(),
             ~(here[image] & here[keeper]),
             pc.equal(images["link_kind"].take(rows["image"]), "symbolic").fill_null(False).to_numpy(),
             pc.match_substring_regex(own["path_raw"], _IN_LIBRARY).to_numpy(),
-            _one_file(images, image, keeper, clusters),
+            _one_file(images, image, clusters),
             pc.not_equal(own["file_hash"], its["keeper_file_hash"]).fill_null(True).to_numpy() & (action in LINKS),
         ],
-        [
-            rows["reason"].fill_null("").to_numpy().astype(str),
-            *("elsewhere", "link", "library", "keeper_name", "not_equal"),
-        ],
-        "",
+        [6 + told.indices.fill_null(0).to_numpy(), 1, 2, 3, 4, 5],
+        0,
     )
     nothing = pa.nulls(len(rows))
     columns = {
-        "action": pa.array(np.where(reason == "", action, "keep"), pa.string()),
-        "reason": pa.array(reason, pa.string(), mask=reason == ""),
+        "action": pc.if_else(pa.array(code == 0), action, "keep"),
+        "reason": pa.array(words, pa.string()).take(pa.array(code)),
         "cluster": rows["cluster"],
         "image": rows["image"],
         "goes_with": nothing,
@@ -92,13 +94,14 @@ def kept(plan: pa.Table, stay: Bools, reason: str) -> pa.Table:
 
 def lost_metadata(images: pa.Table, image: Ints, keeper: Ints) -> pa.Array:
     """What each image has and its keeper lacks, ids (k,) each: 'date, gps', or null."""
-    words = np.full(len(image), "", object)
-    for word, name in _METADATA.items():
+    words, code = [*_METADATA, "mtime"], np.zeros(len(image), np.int8)
+    for bit, name in enumerate(_METADATA.values()):
         has, has_not = (_has(images[name].take(pa.array(ids))) for ids in (image, keeper))
-        words[has & ~has_not] += f"{word}, "
+        code |= (has & ~has_not).astype(np.int8) << bit
     its, other = (images["mtime_ns"].take(pa.array(ids)).fill_null(0).to_numpy() for ids in (image, keeper))
-    words[(its > 0) & (its < other)] += "mtime, "
-    return pa.array([text[:-2] or None for text in words], pa.string())
+    code |= ((its > 0) & (its < other)).astype(np.int8) << len(_METADATA)
+    lost = [[word for bit, word in enumerate(words) if number >> bit & 1] for number in range(1 << len(words))]
+    return pa.array([", ".join(some) or None for some in lost], pa.string()).take(pa.array(code))
 
 
 def loses_metadata(plan: pa.Table) -> Bools:
@@ -120,36 +123,56 @@ def totals_of(plan: pa.Table, images: pa.Table) -> Totals:
     """What a plan would do, in numbers."""
     goes = plan.filter(pc.not_equal(plan["action"], "keep"))
     stays = plan.filter(pc.equal(plan["action"], "keep"))
-    names = goes["path_raw"].combine_chunks()
     linked = images.filter(pc.and_(pc.equal(images["link_kind"], "hard"), pc.not_equal(images["status"], "removed")))
-    left = linked.filter(pc.invert(pc.is_in(linked["path_raw"], names)))
-    files = {  # a file once, whatever its names; not at all where one of these is left
-        (device, inode): size
-        for device, inode, size in zip(
-            *(goes[name].to_pylist() for name in ("device", "inode", "size_bytes")), strict=True
-        )
-    }
-    for place in zip(left["device"].to_pylist(), left["inode"].to_pylist(), strict=True):
-        files.pop(place, None)
-    lost = Counter(word for text in goes["lost_metadata"].to_pylist() if text for word in text.split(", "))
-    del lost["mtime"]
-    rules = Counter("together" if rule is None else str(rule) for rule in goes["rule"].to_pylist())
+    left = linked
+    if len(linked):
+        left = linked.filter(pc.invert(pc.is_in(linked["path_raw"], goes["path_raw"].combine_chunks())))
+    words = Counter[str]()
+    for text, count in _counted(goes["lost_metadata"]).items():
+        words.update(dict.fromkeys(text.split(", ") if text else [], count))
+    del words["mtime"]
+    rules = {"together" if rule is None else rule: count for rule, count in _counted(goes["rule"]).items()}
     return Totals(
         files=len(goes),
-        freed_bytes=sum(files.values()),
-        by_rule=dict(rules.most_common()),
+        freed_bytes=_freed(goes, left),
+        by_rule=dict(Counter(rules).most_common()),
         sidecars=goes["image"].null_count,
-        kept=dict(Counter(stays["reason"].to_pylist()).most_common()),
-        lost=dict(lost.most_common()),
+        kept=dict(_counted(stays["reason"]).most_common()),
+        lost=dict(words.most_common()),
     )
 
 
-def _one_file(images: pa.Table, image: Ints, keeper: Ints, clusters: pa.Table) -> Bools:
+def _counted(values: pa.ChunkedArray) -> Counter[Any]:
+    """How many of which there are, in the order in which they come."""
+    return Counter({row["values"]: row["counts"] for row in pc.value_counts(values).to_pylist()})
+
+
+def _freed(goes: pa.Table, left: pa.Table) -> int:
+    """The bytes of files that go, a file once, whatever its names; not at all where one of these is left."""
+    device, inode, size_bytes = (goes[name].fill_null(-1).to_numpy() for name in ("device", "inode", "size_bytes"))
+    order = np.lexsort((inode, device))
+    other = (np.diff(device[order], append=-2) != 0) | (np.diff(inode[order], append=-2) != 0)
+    rows = order[other]
+    stay = set(zip(left["device"].to_pylist(), left["inode"].to_pylist(), strict=True))
+    maybe = np.flatnonzero(np.isin(inode[rows], left["inode"].fill_null(-1).to_numpy()))
+    stays = [(device[row], inode[row]) in stay for row in rows[maybe].tolist()]
+    return int(size_bytes[np.delete(rows, maybe[np.array(stays, bool)])].sum())
+
+
+def _one_file(images: pa.Table, image: Ints, clusters: pa.Table) -> Bools:
     """Which images are other names of a file that is the keeper of a cluster."""
     device, inode = (images[name].fill_null(0).to_numpy() for name in ("device", "inode"))
-    hashes = images["file_hash"].fill_null("").to_numpy().astype(str)
-    keepers = {(device[k], inode[k], hashes[k]) for k in np.unique(clusters["keeper"].to_numpy()).tolist()}
-    return np.array([(device[k], inode[k], hashes[k]) in keepers for k in image.tolist()], bool)
+    keepers = np.unique(clusters["keeper"].to_numpy())
+    rows = np.flatnonzero(np.isin(inode[image], inode[keepers]))  # few, as files have inodes of their own
+
+    def names(ids: Ints) -> Iterator[tuple[int, int, str]]:
+        hashes = images["file_hash"].take(pa.array(ids)).fill_null("").to_pylist()
+        return zip(device[ids].tolist(), inode[ids].tolist(), hashes, strict=True)
+
+    known = set(names(keepers[np.isin(inode[keepers], inode[image[rows]])]))
+    found = np.zeros(len(image), bool)
+    found[rows] = [name in known for name in names(image[rows])]
+    return found
 
 
 def _has(values: pa.ChunkedArray) -> Bools:

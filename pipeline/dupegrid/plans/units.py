@@ -26,6 +26,7 @@ _SIDECARS: Final = {b"xmp", b"json", b"aae", b"thm"}
 # and 'a-edited.jpg' has none of its own.
 _TAKEOUT: Final = b"supplemental-metadata"
 _NUMBERED: Final = re.compile(rb"(.*)(\.[^.]*)(\(\d+\))", re.DOTALL)
+_ROWS_AT_ONCE: Final = 1 << 16  # as objects of Python's
 BESIDE = pa.schema([("path_raw", pa.binary()), *((name, pa.int64()) for name in IDENTITY)])  # stamps: what may go along
 
 
@@ -130,14 +131,17 @@ def with_lost_sidecars(plan: pa.Table, beside: pa.Table, rated: Set[bytes], rati
         return path in rated or any(rating_of(name) is not None for name in sidecars)
 
     lost = []
-    columns = (plan[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw"))
-    for text, path, keeper in zip(*columns, strict=True):
-        words = [word for word in (text or "").split(", ") if word not in ("", "rating")]
-        words += ["rating"] if is_rated(path) and not is_rated(keeper) else []
-        words += ["sidecar"] if path in of and keeper not in of else []
-        lost.append(", ".join(words) or None)
+    for start in range(0, len(plan), _ROWS_AT_ONCE):
+        some, texts = plan.slice(start, _ROWS_AT_ONCE), []
+        columns = (some[name].to_pylist() for name in ("lost_metadata", "path_raw", "keeper_path_raw"))
+        for text, path, keeper in zip(*columns, strict=True):
+            words = [word for word in (text or "").split(", ") if word not in ("", "rating")]
+            words += ["rating"] if is_rated(path) and not is_rated(keeper) else []
+            words += ["sidecar"] if path in of and keeper not in of else []
+            texts.append(", ".join(words) or None)
+        lost.append(pa.array(texts, pa.string()))
     place = plan.column_names.index("lost_metadata")
-    return plan.set_column(place, PLAN.field("lost_metadata"), pa.array(lost, pa.string()))
+    return plan.set_column(place, PLAN.field("lost_metadata"), pa.chunked_array(lost, pa.string()))
 
 
 class _Known:

@@ -2,12 +2,13 @@
 
 from collections.abc import Set
 from dataclasses import fields
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, permutations
 from random import Random
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -137,6 +138,21 @@ def test_images_that_another_stands_for_are_members() -> None:
     ).to_pylist()
     assert {row["image"]: row["role"] for row in table} == {0: "duplicate", 1: "duplicate", 2: "keep"}
     assert {row["mse_to_keeper"] for row in table} == {0.0}
+
+
+@pytest.mark.parametrize("ids", [*permutations(range(3))])
+def test_which_image_stands_for_a_set_does_not_change_the_clusters(ids: tuple[int, ...]) -> None:
+    """Of two equal thumbnails one is called an edit: the other, the better one, says what the two are."""
+    picture, other, edit = ids
+    names = {picture: "/a.png", other: "/b.png", edit: "/b-edited.png"}
+    sizes, paths = [(9 if id == picture else 1, 1) for id in range(3)], [names[id] for id in range(3)]
+    images = images_table(sizes, identical_to={max(other, edit): (first := min(other, edit))})
+    for name, column in (("path", pa.array(paths)), ("path_raw", pa.array(map(str.encode, paths)))):
+        images = images.set_column(images.column_names.index(name), name, column)
+    matches = matches_table([(*sorted((other, edit)), 0.0), (*sorted((picture, first)), 20.0)])
+    table = clusters(images, matches, 50, Asked(EVERY_PAIR)).to_pylist()
+    found = {row["path"]: (names[row["keeper"]], row["reason"]) for row in table}
+    assert found == {"/a.png": ("/a.png", None), "/b.png": ("/a.png", None), "/b-edited.png": ("/a.png", "edit")}
 
 
 def test_no_matches_no_clusters() -> None:

@@ -62,9 +62,9 @@ def cluster_parts(
     stands_for = representatives(rows)
     near = _Near(matches, threshold, asked.decided)
     ids = matched(near.pairs, stands_for)
-    shots = Shots.of(rows.parts(ids, ["path", "camera", "taken_at"])).by_id(ids, len(rows))
     values = criteria(rows, ids, asked.keeping, None if asked.decided is None else asked.decided.after)
-    return _tables(rows, _stars(ids, values, replace(near, shots=shots), stands_for), values, asked)
+    shots = Shots.of(rows.parts(ids, ["path", "camera", "taken_at"]))
+    return _tables(rows, _stars(ids, values, near, stands_for, shots), values, asked)
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,11 @@ class _Stars(NamedTuple):
         return _Stars._make(column[part] for column in self)
 
 
-def _stars(ids: Ints, values: Mapping[str, Ints], near: _Near, stands_for: Ints) -> _Stars:
+def _stars(ids: Ints, values: Mapping[str, Ints], near: _Near, stands_for: Ints, shots: Shots) -> _Stars:
     """Of images with these ids, ascending. What is of all images is as narrow as `stands_for` is."""
     narrow, images = stands_for.dtype, len(stands_for)
     rank = ranked(values)
+    near = replace(near, shots=shots.by_set(ids, rank, stands_for))
     keeper = keepers_of(ids.astype(narrow), rank, near.pairs, stands_for, near.copies)
     its_place = np.searchsorted(ids, keeper).astype(narrow)
     place = np.lexsort((rank, rank[its_place])).astype(narrow)  # the keeper leads its cluster

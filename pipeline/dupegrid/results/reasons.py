@@ -45,13 +45,19 @@ class Shots(NamedTuple):
         nothing = np.empty(0, bool), np.empty(0, np.int32), np.empty(0, np.int64)
         return cls._make(map(np.concatenate, zip(nothing, *columns, strict=True)))
 
-    def by_id(self, ids: Ints, images: int) -> "Shots | None":
-        """The same by id, of so many images, where these are of images by `ids`; None where they say nothing."""
+    def by_set(self, ids: Ints, rank: Ints, stands_for: Ints) -> "Shots | None":
+        """By the id of what stands for each set, what is said of its best image; None where nothing is.
+
+        These are of images by `ids`, whose places as keepers are `rank`. Which image stands for a set goes by ids, and
+        what comes of it must not.
+        """
         if not (self.is_edit.any() or self.camera.any()):
             return None
-        is_edit, camera, taken_s = np.zeros(images, bool), np.zeros(images, np.int32), np.zeros(images, np.int64)
-        is_edit[ids], camera[ids], taken_s[ids] = self
-        return Shots(is_edit, camera, taken_s)
+        best = np.argsort(rank)[::-1]  # the last one that is put there is the best
+        said = [np.zeros(len(stands_for), column.dtype) for column in self]
+        for column, own in zip(said, self, strict=True):
+            column[stands_for[ids[best]]] = own[best]
+        return Shots._make(said)
 
     def two_moments(self, a: Ints, b: Ints) -> Bools:
         """Whether one camera took two pictures at different moments: a copy says the same as its original.

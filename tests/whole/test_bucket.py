@@ -197,15 +197,16 @@ def test_a_bucket_that_is_not_there_is_one_line(bucket: BucketPath, photos: Path
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
 @pytest.mark.parametrize(("server", "without_tls"), [("HTTP://host", True), ("https://host", False), (None, False)])
 def test_only_a_server_that_is_named_so_is_asked_without_tls(
-    monkeypatch: pytest.MonkeyPatch, server: str | None, without_tls: bool
+    monkeypatch: pytest.MonkeyPatch, server: str | None, without_tls: bool, name: str
 ) -> None:
     """Else a redirect could lead from a server that nobody can listen to to one where anybody can."""
-    for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
+    for known in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(known, raising=False)
     if server is not None:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+        monkeypatch.setenv(name, server)
     assert store_of.__wrapped__("s3://some").client_options["allow_http"] in (without_tls, str(without_tls).lower())
 
 

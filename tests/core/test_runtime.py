@@ -254,11 +254,11 @@ def test_a_local_cluster_listens_on_loopback_only_and_its_workers_rest_and_keep_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(TRIM_VARIABLE, "65536")  # as a cluster of the user's leaves it behind
-    trimming: list[str | None] = []
-    with runtime("local", 1) as workers:
-        workers.each(os.getenv, [TRIM_VARIABLE], trimming.append)
-        workers.each(dask.config.get, [tick := "distributed.admin.tick.interval"], trimming.append)
-        assert trimming == [None, "500ms"] != [None, dask.config.get(tick)], "they wake seldom, and others as before"
+    tick, profile = "distributed.admin.tick.interval", "distributed.worker.profile.interval"
+    with dask.config.set({profile: "20ms"}), runtime("local", 1) as workers:  # as the user has set it
+        assert computed(workers, os.getenv, [TRIM_VARIABLE]) == [None]
+        assert computed(workers, dask.config.get, [tick]) == ["500ms"] != [dask.config.get(tick)]
+        assert computed(workers, dask.config.get, [profile]) == ["20ms"]
         assert TRIM_VARIABLE in dask.config.get("distributed.nanny.pre-spawn-environ"), "dask would have them trim it"
         family = [*psutil.Process().children(recursive=True), psutil.Process()]
         sockets = [s for process in family for s in process.net_connections() if s.status == psutil.CONN_LISTEN]

@@ -39,7 +39,7 @@ _THREADS_A_GPU: Final = 4  # one reads, or writes, while the GPU works for anoth
 _LOOPBACK: Final = "127.0.0.1"
 _WORKERS_START_WITH: Final = "distributed.nanny.pre-spawn-environ"
 # dask's processes wake 50 times a second to see that they do, and workers 100 times for their profile: two workers that
-# have nothing to do take 0.13 CPU s a second, with these 0.03.
+# have nothing to do take 0.13 CPU s a second, with these 0.03. Whoever set them otherwise has it so.
 _SELDOM: Final = {"distributed.admin.tick.interval": "500ms", "distributed.worker.profile.interval": "100ms"}
 
 
@@ -154,7 +154,7 @@ def own_client(workers: int, say: Say, with_gpus: bool = False) -> Iterator["Cli
     # distributed sets these here, whenever it starts a worker.
     with silent(), kept_environment(*variables, TRIM_VARIABLE, "PYTHONHASHSEED", "__DASK_PARENT_PID"):
         os.environ.pop(TRIM_VARIABLE, None)  # which an earlier cluster of somebody's leaves behind
-        with safe_path(), dask.config.set({_WORKERS_START_WITH: variables, **_SELDOM}):
+        with safe_path(), dask.config.set({_WORKERS_START_WITH: variables, **_seldom()}):
             cluster = LocalCluster(**options)
         with cluster, _closed(Client(cluster, set_as_default=False)) as client:
             say(f"a dask cluster of {workers:,} workers here, its dashboard is {cluster.dashboard_link}")
@@ -166,6 +166,14 @@ def own_client(workers: int, say: Say, with_gpus: bool = False) -> Iterator["Cli
                         with suppress(ProcessLookupError, TypeError):  # it has none for now
                             os.kill(nanny.pid, signal.SIGKILL)
                 raise
+
+
+def _seldom() -> dict[str, str]:
+    """Of _SELDOM what is as dask has it."""
+    known = dask.config.merge(*dask.config.defaults)
+    return {
+        name: value for name, value in _SELDOM.items() if dask.config.get(name) == dask.config.get(name, config=known)
+    }
 
 
 def _take_gpu(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
 
+import dask
 import pytest
 import yaml
 
@@ -124,6 +125,12 @@ def test_a_page_runs_from_top_to_bottom_and_shows_what_it_says(
             ):
                 if words[0] == "dask":
                     beside.enter_context(at_work(words, folder, port))
+                    continue
+                if words[0] == "export":
+                    name, value = words[1].split("=", 1)
+                    assert name.startswith("DASK_"), words
+                    assert dask.config.get(name.removeprefix("DASK_").lower().replace("__", ".")), "dask has no such"
+                    monkeypatch.setenv(name, value)
                     continue
                 if words[0] == "dupegrid":
                     done = command(*words[1:], cwd=folder, limit_s=300)

@@ -63,7 +63,7 @@ def expected(
             continue
         stamp, bytes_ = listing[file.path]
         unchanged = stamp[:3] == file.stamp[:3] and stamp[2] != 0
-        if unchanged and stamp[3:] == file.stamp[3:]:
+        if file.removed or (unchanged and stamp[3:] == file.stamp[3:]):
             proof = file.known_hash
         elif unchanged and stamp[3] in telling:
             proof = file.hash

@@ -182,12 +182,12 @@ def _known(
         if old and may_pass(old["status"], old["error"]) and _is_same(file, old):
             failed.add(place)
         if file["removed"]:
-            known.append(_removed(old, file["left_out"], to_decode))
+            known.append(_removed(old, file["left_out"]))
         elif to_decode or place in once or (other and old.get("status") in BY_SETTINGS):
             known.append(None)
         else:
             known.append(_kept(file, old, reading))
-    chunk[:, [place for place, found in enumerate(known) if found and found.thumb_hash is None]] = 0
+    chunk[:, files["removed"].to_numpy(zero_copy_only=False)] = 0
     return known, chunk, failed
 
 
@@ -205,29 +205,21 @@ def _listed_alike(run_dir: RunDir, files: pa.Table) -> list[dict[str, Any]]:
     return [row if alike else {} for row, alike in zip(rows, same, strict=True)]
 
 
-def _removed(old: dict[str, Any], left_out: bool, without_thumb: bool) -> Decoded:
-    """What is kept of a file that is gone, or not looked at any more.
-
-    With its thumbnail, as its disk may be away for one run; but of a flat one, which is decoded again.
-    """
+def _removed(old: dict[str, Any], left_out: bool) -> Decoded:
+    """What is kept of a file that is gone, or not looked at any more."""
     found = {name: old[name] for name in _FOUND if name in old}
-    gone = {"status": "removed", "error": _LEFT_OUT if left_out else None, "flat": None, "transparent": None}
-    if without_thumb or old.get("flat"):
-        gone["thumb_hash"] = None
+    error = _LEFT_OUT if left_out else None
+    gone = {"status": "removed", "error": error, "flat": None, "transparent": None, "thumb_hash": None}
     return Decoded(**found | gone)
 
 
 def _kept(file: dict[str, Any], old: dict[str, Any], reading: Reading) -> Decoded | None:
     """What was found of a file, if it is the same and would be read alike; else None."""
-    if not old or old["status"] in TRIED_AGAIN or not _is_same(file, old):
+    if not old or old["status"] in (*TRIED_AGAIN, "removed") or not _is_same(file, old):
         return None
     if (old["width"] or 0) * (old["height"] or 0) > reading.max_pixels:
         return None
-    found = {name: old[name] for name in _FOUND}
-    if old["status"] != "removed":
-        return Decoded(**found)
-    back = {"status": "ok", "error": None, "flat": False, "transparent": False}
-    return Decoded(**found | back) if old["thumb_hash"] else None
+    return Decoded(**{name: old[name] for name in _FOUND})
 
 
 def _is_same(file: dict[str, Any], old: dict[str, Any]) -> bool:

@@ -140,7 +140,7 @@ class Merged:
         anew each time; but not where it is only another name for the time of modification, as it is for all files of a
         device then, nor where it is 0.
         """
-        ids = np.flatnonzero(source >= 0)
+        ids = np.flatnonzero((source >= 0) & ~known["removed"].to_numpy())
         places = source[ids]
 
         def same(*names: str) -> Bools:

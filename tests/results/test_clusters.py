@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dupegrid.core.arrays import ORIENTATIONS
@@ -72,12 +72,14 @@ def stars(
             if k not in keeper.keys() | beside and free:
                 keeper |= dict.fromkeys([k, *free], k)
         beside = {k for k in range(n) if k not in keeper and any(frozenset((k, y)) in near for y in keeper)}
-    through = {}
-    for k in set(best) - set(keeper):
-        known = [(near[frozenset((k, y))], best.index(y), y) for y in keeper if frozenset((k, y)) in near]
-        if known:
-            through[k] = keeper[min(known)[2]]
-    return keeper | through
+    for _ in range(2):  # what matches only those that go with others goes with these
+        through = {}
+        for k in set(best) - set(keeper):
+            known = [(near[frozenset((k, y))], best.index(y), y) for y in keeper if frozenset((k, y)) in near]
+            if known:
+                through[k] = keeper[min(known)[2]]
+        keeper |= through
+    return keeper
 
 
 @given(graphs())
@@ -110,6 +112,8 @@ def test_clusters_are_stars(graph: tuple[list[tuple[int, int]], list[Edge]]) -> 
 
 
 @given(graphs(), st.sets(st.integers(0, 8)))
+@example(([(1, 1)] * 4, [(0, 3, 20.0), (0, 1, 0.0), (1, 2, 0.0)]), {0})  # 3 matches only what goes with another
+@example(([(1, 1), (1, 1), (2, 1)], [(0, 1, 20.0), (0, 2, 20.0), (1, 2, 20.0)]), {0, 1})  # 2 is better than its keeper
 def test_copies_come_together_before_an_edit_and_its_original_do(
     graph: tuple[list[tuple[int, int]], list[Edge]], edits: set[int]
 ) -> None:
@@ -127,6 +131,7 @@ def test_copies_come_together_before_an_edit_and_its_original_do(
         of_two = frozenset((row["image"], row["keeper"]))
         if of_two in near:
             assert (row["reason"] == "edit") == (len(of_two & edits) == 1)
+        assert (row["rule"] is not None) == (best.index(row["image"]) > best.index(row["keeper"]))
 
 
 def test_images_that_another_stands_for_are_members() -> None:

@@ -136,7 +136,8 @@ def _stars(ids: Ints, values: Mapping[str, Ints], near: _Near, stands_for: Ints,
     near = replace(near, shots=shots.by_set(ids, rank, stands_for))
     keeper = keepers_of(ids.astype(narrow), rank, near.pairs, stands_for, near.copies)
     its_place = np.searchsorted(ids, keeper).astype(narrow)
-    place = np.lexsort((rank, rank[its_place])).astype(narrow)  # the keeper leads its cluster
+    # The keeper leads its cluster, also where a bridge is better: one that is no copy of the copies it goes with.
+    place = np.lexsort((rank, ids != keeper, rank[its_place])).astype(narrow)
     number = numbers_by_size((ids == keeper)[place], values["path"][place]).astype(narrow)
     order = np.argsort(number, kind="stable")
     place, number = place[order], number[order]

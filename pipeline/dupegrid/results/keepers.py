@@ -108,12 +108,14 @@ def ranked(values: Mapping[str, Ints]) -> Ints:
 
 
 def deciding_rules(values: Mapping[str, Ints], places: Ints, keepers: Ints) -> npt.NDArray[np.str_]:
-    """The first of the criteria in which an image differs from its keeper; '' for an image and itself.
+    """The first of the criteria in which an image differs from its keeper; '' where that puts no keeper before it.
 
-    Both are named by their places in the values, int64 (k,).
+    So of an image and itself, and of a bridge that is better. Both are named by their places in the values, int64 (k,).
     """
-    differ = [some[places] != some[keepers] for some in values.values()]
-    return np.select(differ, [rule.partition(":")[0] for rule in values], "")
+    pairs = [(some[places], some[keepers]) for some in values.values()]
+    differ = [own != its for own, its in pairs]
+    found = np.select(differ, [rule.partition(":")[0] for rule in values], "")
+    return np.where(np.select(differ, [own > its for own, its in pairs], False), found, "")
 
 
 def compared_values(images: pa.Table, pairs: tuple[Ints, Ints], rule: npt.NDArray[np.str_]) -> pa.Array:

@@ -46,7 +46,8 @@ def keepers_of(image: Ints, rank: Ints, pairs: Pairs, stands_for: Ints, copies: 
     image that is in no star yet becomes the keeper of those that it matches and that are in none: the first maximal
     independent set in the order of the ranks. One that matches only images with other keepers goes with the nearest of
     these, if there are several with the best. Where `copies` are given, some of the pairs, stars are made of these
-    first; what is in none then goes with the nearest that it matches, or stars are made of it by all pairs.
+    first; what is in none then goes with the nearest that it matches, or stars are made of it by all pairs; what
+    matches none but such goes with the nearest of these.
     """
     node, count = _numbered(stands_for, image)
     by_rank = np.empty(len(image), np.int32)
@@ -72,7 +73,11 @@ def keepers_of(image: Ints, rank: Ints, pairs: Pairs, stands_for: Ints, copies: 
     if alone.any():
         wanted = np.zeros(count, bool)
         wanted[place[alone]] = True
-        keeper[alone] = centre[_nearest(wanted, centre >= 0, place_of, pairs)[place[alone]]]
+        nearest = _nearest(wanted, centre >= 0, place_of, pairs)
+        left = centre[nearest] < 0  # what matches only sets beside stars goes with the nearest of these
+        if left.any():
+            nearest[left] = nearest[_nearest(left, ~left, place_of, pairs)[left]]
+        keeper[alone] = centre[nearest[place[alone]]]
     return image[best[keeper]]
 
 

@@ -117,7 +117,7 @@ CLUSTERS = pa.schema(
         ("keeper", pa.int64()),
         ("mse_to_keeper", pa.float64()),  # null where the two were not compared, or are further apart than the cutoff
         ("reason", pa.string()),  # of a 'bridge', the first that holds of REASONS; else null
-        ("rule", pa.string()),  # what put the keeper before it, one of RULES; null for the keeper
+        ("rule", pa.string()),  # what put the keeper before it, one of RULES; null for the keeper, or a better bridge
         # By that rule: '4000 x 3000 over 640 x 480', the keeper's first; null if it has none.
         ("compared", pa.string()),
     ]

@@ -61,6 +61,8 @@ def test_two_values_for_one_picture_are_refused() -> None:
         (["/test/d/a/1", "/test/d/b/x/1", "/test/d/2"], ["a", "b", None]),
         (["/d/train/1", "/d/other/1"], ["train", "other"]),
         (["/d/train/1"], ["train"]),
+        (["s3://b/cat/1", "s3://b/dog/1", "s3://b/dog/x/1"], ["cat", "dog", "dog"]),
+        (["/d/train/1", "https://host/test/1"], ["train", "test"]),
         ([], []),
     ],
 )

@@ -51,11 +51,12 @@ def split_by_folder(images: pa.Table) -> pa.Array:
     folder that all are in; else the folder right below that one.
     """
     folders, code = _folders(images)
-    common = os.path.commonpath([folder + b"/" for folder in folders]) if (code >= 0).sum() > 1 else b""
-    ways = [b"%s/" % folder[len(common) :].strip(b"/") for folder in folders]
-    named = [next((name for name in way.split(b"/") if name.lower() in _NAMES), None) for way in ways]
+    parts = [folder.split(b"/") for folder in folders]
+    common = len(os.path.commonprefix(parts)) if (code >= 0).sum() > 1 else 0
+    ways = [[name for name in names[common:] if name] for names in parts]
+    named = [next((name for name in way if name.lower() in _NAMES), None) for way in ways]
     if None in named:
-        named = [way.partition(b"/")[0] or None for way in ways]
+        named = [way[0] if way else None for way in ways]
     return _placed(named, code)
 
 

@@ -121,6 +121,11 @@ def test_a_picture_says_where_it_is_and_what_matches_it(tmp_path: Path) -> None:
     assert (bad.nearest, bad.matches) == ([], 0)
     assert "as it was not read" in "\n".join(like_lines(bad))
 
+    (photos / "alone.png").unlink()
+    run = dupegrid.index(photos, out=tmp_path / "run", quiet=True)
+    assert "as it is gone" in "\n".join(like_lines(run.explain("alone.png")))
+    assert "cluster     not known: this run has no clusters yet" in "\n".join(like_lines(run.explain("b.png")))
+
 
 def test_a_file_that_is_there_goes_before_the_end_of_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cameras count from IMG_0001 on: another picture of that name is not the one that was sent."""

@@ -66,7 +66,8 @@ class Likeness(Answer):
     picture: Side
     error: str | None  # why it was not read
     flat: bool  # it is one colour, or nearly: its MSE says little
-    place: Place | None  # None of what is in no cluster, or before there are any
+    clustered: bool  # whether the run has clusters by now
+    place: Place | None  # None of what is in no cluster
     threshold: float
     cutoff: float
     matches: int | None  # how many are at or under the cutoff; None where that is of another metric
@@ -155,7 +156,7 @@ def _looks_of(run: RunLike, ids: Ints) -> Pixels:
 
 
 def _place(run: RunLike, id: int) -> Place | None:
-    if not (run.path / "clusters.parquet").exists() or not run.is_clustered:
+    if not run.is_clustered:
         return None
     names = ["image", "cluster", "role", "keeper", "mse_to_keeper", "reason", "rule", "compared"]
     parts = (part.filter(pc.equal(part["image"], id)) for part in clusters_of(run).each(names))
@@ -182,6 +183,7 @@ def _likeness(
         side_of(row),
         row["error"],
         bool(row["flat"]),
+        run.is_clustered,
         place,
         config.threshold,
         config.cutoff,

@@ -161,9 +161,11 @@ def like_lines(found: "Likeness") -> list[str]:
     side, near = found.picture, found.nearest
     lines = [f"picture     {_side(side)}, {size_text(side.size_bytes)}" + (f" ({found.error})" if found.error else "")]
     if side.id is not None:
-        lines.append(f"cluster     {'in none' if found.place is None else _place(found.place)}")
+        none = "in none" if found.clustered else "not known: this run has no clusters yet"
+        lines.append(f"cluster     {none if found.place is None else _place(found.place)}")
     if side.status != "ok":
-        return [*lines, "alike       nothing is known, as it was not read: 'dupegrid status' says why"]
+        why = "is gone" if side.status == "removed" else "was not read: 'dupegrid status' says why"
+        return [*lines, f"alike       nothing is known, as it {why}"]
     if found.flat:
         lines.append("look again  it is one colour, or nearly: the MSE says little of it")
     lines += _verdict(near[0].mse, found.threshold) if near and found.matches is not None else []

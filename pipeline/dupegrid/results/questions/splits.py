@@ -1,8 +1,8 @@
 """Which split and which label each image has: by a table that a caller gives, or by its folders. Pure."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 import numpy as np
@@ -52,7 +52,8 @@ def split_by_folder(images: pa.Table) -> pa.Array:
     """
     folders, code = _folders(images)
     parts = [folder.split(b"/") for folder in folders]
-    common = len(os.path.commonprefix(parts)) if (code >= 0).sum() > 1 else 0
+    shared = takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False))
+    common = len(list(shared)) if (code >= 0).sum() > 1 else 0
     ways = [[name for name in names[common:] if name] for names in parts]
     named = [next((name for name in way if name.lower() in _NAMES), None) for way in ways]
     if None in named:

@@ -87,9 +87,7 @@ class Matches:
         """Those at some places in the order of score, a and b; `scores` are all. All of these scores are held."""
         wanted = scores[places]
         known = np.append(np.unique(wanted), np.inf)
-        rows = _in_order(
-            batch.rows(known.take(np.searchsorted(known, batch.score), mode="clip") == batch.score) for batch in self
-        )
+        rows = _in_order(it.rows(known.take(np.searchsorted(known, it.score), mode="clip") == it.score) for it in self)
         return rows.rows(np.searchsorted(rows.score, wanted) + places - np.searchsorted(scores, wanted))
 
 

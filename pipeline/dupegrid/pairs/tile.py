@@ -109,10 +109,9 @@ def _near_boxes(job: Job, first: Strip, second: Strip, within: float, partners: 
         images = turned.rows[columns]
         reached[images] = of_each[images]
         near.append(columns[reached[images] > 0])
-    count = 0
+    count = left.only(left.columns == block).count if second is first else 0
     if second is first:  # an image is near the box of its own block, so that all of that block is reached
         reached[rows] = 0
-        count = left.only(left.columns == block).count
     return _Near(rows, near, count + int(reached.sum()))
 
 

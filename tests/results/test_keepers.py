@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,13 @@ COPIES = [
     "Copia de IMG_1234.jpg",
     "A - Copia.jpg",
     "A - Cópia.jpg",
+    unicodedata.normalize("NFD", "A - Cópia.jpg"),  # as macOS writes it
     "A — копия.jpg",
     "A - コピー.jpg",
     "A - 副本.jpg",
     "A-edited.jpg",
     "A-bearbeitet.jpg",
+    "A-編集済み.jpg",
 ]
 
 

@@ -181,7 +181,9 @@ def test_two_shots_of_a_burst_are_no_copies_of_each_other(tmp_path: Path) -> Non
     assert roles(dupegrid.cluster(run.path))["next.jpg"] == ("duplicate", None), "who looked at them knows better"
 
 
-@pytest.mark.parametrize("name", ["IMG_E1234.JPG", "IMG_1234-edited.jpg", "IMG_1234-bearbeitet(1).jpg"])
+@pytest.mark.parametrize(
+    "name", ["IMG_E1234.JPG", "IMG_1234-bearbeitet(1).jpg", "IMG_1234-modifie\u0301.jpg", "IMG_1234-ha editado.jpg"]
+)
 def test_what_somebody_made_of_a_picture_is_not_thrown_away_for_it(tmp_path: Path, name: str) -> None:
     """A red eye that was mended is nothing to the MSE. Where the original is the smaller one, that stays too."""
     for folder, original, edit in (("a", (96, 72), (90, 68)), ("b", (90, 68), (96, 72))):

@@ -2,6 +2,7 @@
 
 import fnmatch
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Final
 
@@ -18,8 +19,16 @@ COLUMNS: Final = (
     *("path", "path_raw", "root", "group", "link_kind", "width", "height", "size_bytes", "format", "has_icc", "camera"),
     *("taken_at", "latitude", "mtime_ns"),
 )
-_COPY: Final = "copy|kopie|copie|copia|cópia|kopia|kopi|kopya|kopio|копия|копія|コピー|副本|复制|複本|복사본"
-_EDIT: Final = "edited|edit|bearbeitet|modifié|modificado|modificato|bewerkt"
+
+
+def _typed(words: str) -> str:
+    """Words as they are typed, and as macOS writes them into names: it takes accents apart."""
+    return "|".join(dict.fromkeys([*words.split("|"), *unicodedata.normalize("NFD", words).split("|")]))
+
+
+_COPY: Final = _typed("copy|kopie|copie|copia|cópia|kopia|kopi|kopya|kopio|копия|копія|コピー|副本|复制|複本|복사본")
+# Google Takeout's '-edited' in the languages of its users: '-ha editado', '-編集済み'.
+_EDIT: Final = _typed("edited|edit|bearbeitet|modifié|modificado|modificato|bewerkt|editado|editat|edytowane|編集済み")
 _NUMBER: Final = r"([ _-]?\d+| ?\(\d+\))?"
 _OF_IPHONES: Final = rf"(^|/)IMG_E\d{{4}}{_NUMBER}"  # 'IMG_E1234.JPG' is what somebody made of 'IMG_1234.JPG'
 IS_EDIT: Final = rf"(?i)([ _-](de )?({_EDIT}){_NUMBER}|{_OF_IPHONES})(\.[^./]*)?$"

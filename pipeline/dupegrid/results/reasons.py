@@ -54,10 +54,10 @@ class Shots(NamedTuple):
         if not (self.is_edit.any() or self.camera.any()):
             return None
         best = np.argsort(rank)[::-1]  # the last one that is put there is the best
-        said = [np.zeros(len(stands_for), column.dtype) for column in self]
-        for column, own in zip(said, self, strict=True):
-            column[stands_for[ids[best]]] = own[best]
-        return Shots._make(said)
+        sets, n = stands_for[ids[best]], len(stands_for)
+        is_edit, camera, taken_s = np.zeros(n, bool), np.zeros(n, np.int32), np.zeros(n, np.int64)
+        is_edit[sets], camera[sets], taken_s[sets] = self.is_edit[best], self.camera[best], self.taken_s[best]
+        return Shots(is_edit, camera, taken_s)
 
     def two_moments(self, a: Ints, b: Ints) -> Bools:
         """Whether one camera took two pictures at different moments: a copy says the same as its original.

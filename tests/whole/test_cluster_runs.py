@@ -1,6 +1,6 @@
 """The same tables on every scheduler, with workers that come late or are killed, and where another one goes on.
 
-A thousand pictures in 210 tiles; 60,000 of them, every scheduler and 20 runs whose workers are killed in the long form,
+Two thousand pictures in 210 tiles; 60,000 of them, every scheduler and 20 runs whose workers are killed in the long form,
 `make test-cluster`. In the short one workers die in tests/whole/test_crash.py.
 """
 
@@ -25,7 +25,7 @@ from tests.benchmarks.collection import make_run
 from tests.helpers.forks import forked_workers
 
 LONG = bool(os.environ.get("DUPEGRID_LONG"))
-IMAGES, TILE, THUMB = (60_000, 2048, 32) if LONG else (1_000, 50, 16)
+IMAGES, TILE, THUMB = (60_000, 2048, 32) if LONG else (2_000, 100, 16)
 KILLS = int(os.environ.get("DUPEGRID_KILLS", "20"))
 only_long = pytest.mark.skipif(not LONG, reason="takes minutes: make test-cluster")
 

@@ -1,7 +1,7 @@
 """The same tables on every scheduler, with workers that come late or are killed, and where another one goes on.
 
-Two thousand pictures in 210 tiles; 60,000 of them, every scheduler and 20 runs whose workers are killed in the long form,
-`make test-cluster`. In the short one workers die in tests/whole/test_crash.py.
+Two thousand pictures in 210 tiles; 60,000 of them, every scheduler and 20 runs whose workers are killed in the long
+form, `make test-cluster`. In the short one workers die in tests/whole/test_crash.py.
 """
 
 import os

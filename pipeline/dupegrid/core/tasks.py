@@ -32,9 +32,8 @@ OnDone = Callable[[Any], None]
 _PAUSE_S: Final = 0.2  # before the second try, and twice that before the third
 _NOTHING_WORKS: Final = 100  # so many items set aside and none done
 # What says something of the machine and not of an item, which another try does not mend.
-_OF_THE_MACHINE: Final = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
-)
+_OF_A_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_OF_THE_MACHINE: Final = (*_OF_A_DISK, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True)

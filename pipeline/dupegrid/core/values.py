@@ -65,7 +65,7 @@ def resolved(path: Any) -> str:
 
 
 def located(path: Any) -> str:
-    """A path as `resolved` gives it, or an address where pictures are, in one spelling: s3://bucket/folder, https://host/folder.
+    """A path as `resolved` gives it, or an address where pictures are: s3://bucket/folder, https://host/folder.
 
     ValueError for one that holds a user, a password or a key, which goes into no message: the environment has these.
     """

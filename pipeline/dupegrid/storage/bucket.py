@@ -23,10 +23,8 @@ from dupegrid.core.values import BUCKETS
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?(.*)", re.DOTALL)
 # Where obstore is told of a server of one's own; only where one is named with http:// is anything asked without TLS.
-_SERVERS: Final = (
-    *("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
-    *("GOOGLE_BASE_URL", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"),
-)
+_SERVERS_OF_S3: Final = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+_SERVERS: Final = (*_SERVERS_OF_S3, "GOOGLE_BASE_URL", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 _FEW_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # where a failure costs a picture
 _AHEAD_BYTES: Final = 1 << 20  # of a file that is not read at once
 _MANY_TRIES: Final = {  # 2.5 s at least: Google takes an object once a second
